@@ -1,0 +1,116 @@
+//! What came of a test: the figures of a success, or the reason of a failure.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a successful test measured. The bandwidth is what arrived at the receiver.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Megabits (10^6 bits) per second that arrived at the receiver.
+    pub bandwidth_mbps: f64,
+    /// UDP: smoothed variation of the transit time at the end of the test (RFC 1889), milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter_ms: Option<f64>,
+    /// UDP: datagrams that were sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
+    /// UDP: datagrams that were sent and did not arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_packets: Option<u64>,
+    /// TCP: segments that the sender sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retransmits: Option<u64>,
+    /// TCP: mean round-trip time that the sender saw, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+}
+
+impl Figures {
+    /// UDP: the share of datagrams that did not arrive, 0 to 1.
+    pub fn loss_ratio(&self) -> Option<f64> {
+        match (self.packets, self.lost_packets) {
+            (Some(packets), Some(lost)) if packets > 0 => Some(lost as f64 / packets as f64),
+            _ => None,
+        }
+    }
+}
+
+/// The outcome of one cell's test.
+pub type Outcome = Result<Figures, Reason>;
+
+/// Why a cell failed. A short fixed list: it is a label of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The peer's agent gave no answer.
+    Unreachable,
+    /// The sweep was closed before the pair had met.
+    NotMet,
+    /// The peer speaks another wire version, or refuses these settings.
+    Incompatible,
+    /// Two live agents go by this name.
+    NameConflict,
+    /// iperf3 could not connect to the peer's iperf3.
+    Connect,
+    /// The test was killed at its deadline.
+    Timeout,
+    /// The peer's iperf3 was serving somebody else.
+    Busy,
+    /// The other end stopped in the middle of the test.
+    Interrupted,
+    /// The test ran, and nothing arrived.
+    NoData,
+    /// iperf3's report could not be read.
+    BadReport,
+    /// iperf3 could not be started on this node or on the peer.
+    Spawn,
+    /// The test ran, but its result did not come back from the other end.
+    ResultLost,
+    /// iperf3 failed in another way; the log has its words.
+    Iperf,
+}
+
+impl Reason {
+    /// All reasons, in the order of the documentation.
+    pub const ALL: [Self; 13] = [
+        Self::Unreachable,
+        Self::NotMet,
+        Self::Incompatible,
+        Self::NameConflict,
+        Self::Connect,
+        Self::Timeout,
+        Self::Busy,
+        Self::Interrupted,
+        Self::NoData,
+        Self::BadReport,
+        Self::Spawn,
+        Self::ResultLost,
+        Self::Iperf,
+    ];
+
+    /// The name as it stands in labels, logs and the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::NotMet => "not_met",
+            Self::Incompatible => "incompatible",
+            Self::NameConflict => "name_conflict",
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Busy => "busy",
+            Self::Interrupted => "interrupted",
+            Self::NoData => "no_data",
+            Self::BadReport => "bad_report",
+            Self::Spawn => "spawn",
+            Self::ResultLost => "result_lost",
+            Self::Iperf => "iperf",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

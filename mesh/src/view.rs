@@ -1,0 +1,82 @@
+//! The members that a node believes in. Membership is an input: views lag and disagree, and nothing that
+//! must be certain may rest on them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::{Epoch, NodeName};
+
+/// What gossip believes of a member at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Presence {
+    /// Heard of lately.
+    Live,
+    /// Not heard of for some seconds; may be dead, frozen or cut off.
+    Silent,
+    /// Said goodbye.
+    Left,
+    /// Two live agents go by this name.
+    Conflict,
+}
+
+impl Presence {
+    /// The name as it stands in labels and in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Silent => "silent",
+            Self::Left => "left",
+            Self::Conflict => "conflict",
+        }
+    }
+}
+
+/// Another node, as it describes itself in gossip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub name: NodeName,
+    /// Its present life.
+    pub epoch: Epoch,
+    /// The wire version that it speaks.
+    pub wire: u16,
+    /// Its zone, empty if it has none.
+    pub zone: String,
+    /// Where its agent takes control messages.
+    pub control: SocketAddr,
+    /// Where its agent answers the read API, on the address of `control`.
+    pub http_port: u16,
+    /// The sweep that it works on.
+    pub sweep: u64,
+    /// Whether it is there.
+    pub presence: Presence,
+}
+
+/// Everybody but the node itself, sorted by name, each name once. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    members: Arc<[Member]>,
+    /// Another live agent goes by this node's own name.
+    pub name_taken: bool,
+}
+
+impl View {
+    /// Sorts `members` by name. Of several with one name the last one stays.
+    pub fn new(mut members: Vec<Member>, name_taken: bool) -> Self {
+        members.reverse();
+        members.sort_by(|a, b| a.name.cmp(&b.name));
+        members.dedup_by(|a, b| a.name == b.name);
+        Self { members: members.into(), name_taken }
+    }
+
+    /// The members, sorted by name.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The member of that name.
+    pub fn get(&self, name: &NodeName) -> Option<&Member> {
+        let at = self.members.binary_search_by(|member| member.name.cmp(name)).ok()?;
+        self.members.get(at)
+    }
+}
