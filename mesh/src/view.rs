@@ -52,7 +52,8 @@ pub struct Member {
     pub presence: Presence,
 }
 
-/// Everybody but the node itself, sorted by name, each name once. Cheap to clone.
+/// The members, sorted by name, each name once; whether the node itself is among them does not matter.
+/// Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     members: Arc<[Member]>,
@@ -66,7 +67,10 @@ impl View {
         members.reverse();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         members.dedup_by(|a, b| a.name == b.name);
-        Self { members: members.into(), name_taken }
+        Self {
+            members: members.into(),
+            name_taken,
+        }
     }
 
     /// The members, sorted by name.
@@ -76,7 +80,10 @@ impl View {
 
     /// The member of that name.
     pub fn get(&self, name: &NodeName) -> Option<&Member> {
-        let at = self.members.binary_search_by(|member| member.name.cmp(name)).ok()?;
+        let at = self
+            .members
+            .binary_search_by(|member| member.name.cmp(name))
+            .ok()?;
         self.members.get(at)
     }
 }

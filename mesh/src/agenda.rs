@@ -1,0 +1,241 @@
+//! One sweep as one node sees it: whom it still has to meet, and in which order.
+
+use std::collections::BTreeMap;
+
+use crate::schedule::Tournament;
+use crate::{NodeName, Protocol, Reason, Time};
+
+/// A peer of this sweep.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub(crate) peer: NodeName,
+    /// The cells of this node that have no result in this sweep, one bit for each protocol.
+    wanted: u8,
+    /// Left out until then, since the last ask came to nothing through the peer's fault.
+    pub(crate) not_before: Time,
+    /// In another meeting until then, as far as it knew when it was asked.
+    pub(crate) busy_until: Time,
+    /// It has asked in vain: it waits for this node.
+    pub(crate) knocked: bool,
+    /// How many asks came to nothing through the peer's fault.
+    pub(crate) strikes: u8,
+    /// The failure that stands for the pair if it is never met.
+    pub(crate) last_reason: Option<Reason>,
+    /// Not asked any more in this sweep, though it may still come by itself.
+    given_up: bool,
+}
+
+impl Pair {
+    pub(crate) fn is_open(&self) -> bool {
+        self.wanted != 0 && !self.given_up
+    }
+
+    pub(crate) fn wants(&self, protocol: Protocol) -> bool {
+        self.wanted & bit(protocol) != 0
+    }
+}
+
+fn bit(protocol: Protocol) -> u8 {
+    1 << protocol as u8
+}
+
+/// The pairs of one sweep, in the order of the tournament; who came later, or is silent, stands at the end.
+#[derive(Debug)]
+pub(crate) struct Agenda {
+    /// The number of the sweep; 0 before the first.
+    pub(crate) number: u64,
+    pub(crate) began: Time,
+    /// When the last open pair was met or given up.
+    pub(crate) finished: Option<Time>,
+    /// When the open pairs are given up since others are already in the next sweep.
+    pub(crate) closing: Option<Time>,
+    /// How many nodes the tournament has, this one included.
+    pub(crate) players: usize,
+    pub(crate) failed_cells: usize,
+    /// The place in the order before which this node has its bye.
+    bye: Option<usize>,
+    /// Whether its end was reported.
+    pub(crate) reported: bool,
+    cells: u8,
+    pairs: Vec<Pair>,
+    index: BTreeMap<NodeName, usize>,
+    first_open: usize,
+    open: usize,
+}
+
+impl Agenda {
+    /// Before the first sweep: nobody to meet.
+    pub(crate) fn none(now: Time) -> Self {
+        Self {
+            number: 0,
+            began: now,
+            finished: Some(now),
+            closing: None,
+            players: 1,
+            failed_cells: 0,
+            bye: None,
+            reported: false,
+            cells: 0,
+            pairs: Vec::new(),
+            index: BTreeMap::new(),
+            first_open: 0,
+            open: 0,
+        }
+    }
+
+    /// The sweep of the `meetable` peers (sorted), to be followed by one probe of each of the `others`.
+    pub(crate) fn new<'a>(
+        now: Time,
+        number: u64,
+        me: &NodeName,
+        protocols: impl Iterator<Item = Protocol>,
+        meetable: impl Iterator<Item = &'a NodeName>,
+        others: impl Iterator<Item = &'a NodeName>,
+    ) -> Self {
+        let mut names: Vec<&NodeName> = meetable.collect();
+        let mine = names.partition_point(|name| *name < me);
+        names.insert(mine, me);
+        let tournament = Tournament::new(names.len());
+        let partners = (0..tournament.rounds()).map(|round| tournament.partner(mine, round));
+        let mut agenda = Self {
+            number,
+            finished: None,
+            players: names.len(),
+            bye: partners.clone().position(|partner| partner.is_none()),
+            cells: protocols.map(bit).fold(0, |cells, bit| cells | bit),
+            ..Self::none(now)
+        };
+        for partner in partners.flatten() {
+            agenda.push(names[partner].clone());
+        }
+        for other in others {
+            agenda.push(other.clone());
+        }
+        agenda
+    }
+
+    fn push(&mut self, peer: NodeName) {
+        self.index.insert(peer.clone(), self.pairs.len());
+        self.pairs.push(Pair {
+            peer,
+            wanted: self.cells,
+            not_before: Time::default(),
+            busy_until: Time::default(),
+            knocked: false,
+            strikes: 0,
+            last_reason: None,
+            given_up: false,
+        });
+        self.open += 1;
+        self.finished = None;
+    }
+
+    /// Adds a peer that arrived, or gives a peer that was given up another chance.
+    pub(crate) fn welcome(&mut self, peer: &NodeName) {
+        let Some(&at) = self.index.get(peer) else {
+            self.push(peer.clone());
+            return;
+        };
+        let pair = &mut self.pairs[at];
+        if pair.given_up && pair.wanted != 0 {
+            self.open += 1;
+            self.first_open = self.first_open.min(at);
+            self.finished = None;
+        }
+        pair.given_up = false;
+        pair.strikes = 0;
+        pair.not_before = Time::default();
+    }
+
+    pub(crate) fn pair(&self, peer: &NodeName) -> Option<&Pair> {
+        self.index.get(peer).map(|&at| &self.pairs[at])
+    }
+
+    pub(crate) fn pair_mut(&mut self, peer: &NodeName) -> Option<&mut Pair> {
+        self.index.get(peer).map(|&at| &mut self.pairs[at])
+    }
+
+    /// The open pairs, in the order in which they are to be met.
+    pub(crate) fn open_pairs(&self) -> impl Iterator<Item = &Pair> {
+        self.pairs[self.first_open..]
+            .iter()
+            .filter(|pair| pair.is_open())
+    }
+
+    /// The peer that stands at that place of the order.
+    pub(crate) fn partner_of_round(&self, round: usize) -> Option<&NodeName> {
+        self.pairs.get(round).map(|pair| &pair.peer)
+    }
+
+    /// Whether this node's bye comes before its next meeting, if all is in order.
+    pub(crate) fn is_at_bye(&self) -> bool {
+        self.bye == Some(self.first_open)
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// A cell of that peer has its result; whether it is the first one in this sweep.
+    pub(crate) fn tick_off(
+        &mut self,
+        now: Time,
+        peer: &NodeName,
+        protocol: Protocol,
+        failed: bool,
+    ) {
+        self.failed_cells += usize::from(failed);
+        let Some(&at) = self.index.get(peer) else {
+            return;
+        };
+        let was_open = self.pairs[at].is_open();
+        self.pairs[at].wanted &= !bit(protocol);
+        self.after_change(now, at, was_open);
+    }
+
+    /// Stops asking that peer in this sweep; returns the protocols whose cells have no result.
+    pub(crate) fn give_up(&mut self, now: Time, peer: &NodeName) -> Vec<Protocol> {
+        let Some(&at) = self.index.get(peer) else {
+            return Vec::new();
+        };
+        let was_open = self.pairs[at].is_open();
+        self.pairs[at].given_up = true;
+        self.after_change(now, at, was_open);
+        let missing = [Protocol::Tcp, Protocol::Udp].into_iter();
+        let missing: Vec<_> = missing
+            .filter(|&protocol| self.pairs[at].wants(protocol))
+            .collect();
+        self.failed_cells += if was_open { missing.len() } else { 0 };
+        missing
+    }
+
+    /// Takes a departed peer out.
+    pub(crate) fn remove(&mut self, now: Time, peer: &NodeName) {
+        let Some(at) = self.index.remove(peer) else {
+            return;
+        };
+        let was_open = self.pairs[at].is_open();
+        self.pairs[at].wanted = 0;
+        self.after_change(now, at, was_open);
+    }
+
+    fn after_change(&mut self, now: Time, at: usize, was_open: bool) {
+        if was_open && !self.pairs[at].is_open() {
+            self.open -= 1;
+        }
+        while self
+            .pairs
+            .get(self.first_open)
+            .is_some_and(|pair| !pair.is_open())
+        {
+            self.first_open += 1;
+        }
+        if self.open == 0 && self.finished.is_none() {
+            self.finished = Some(now);
+        }
+    }
+}

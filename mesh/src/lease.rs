@@ -1,0 +1,71 @@
+//! The instants of a reservation, and the constants of the wire protocol that they rest on.
+//!
+//! Each test has a lease of its own. The client's side counts it from the moment it *sent* its request, the
+//! server's side from the moment it *received* that request. Sending is never later than receiving, so however
+//! long the request was under way, the client's iperf3 is dead before the server's node is free again.
+
+use std::time::Duration;
+
+use crate::{TestSpec, Time};
+
+/// The longest timeout of one test, and so the longest promise that a node can forget by a restart.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// The longest time from a client's request to its iperf3's start. A grant that comes later is void.
+pub const START_WINDOW: Duration = Duration::from_secs(3);
+
+/// Between the death of the client's iperf3 and the end of the server's reservation: 900 ms for the kill to
+/// take effect, and 100 ms for two clocks that drift apart by [`DRIFT_PPM_MAX`] each during [`TIMEOUT_MAX`].
+pub const MARGIN: Duration = Duration::from_secs(1);
+
+/// The drift of a boot-time clock that [`MARGIN`] covers, in parts per million (NTP's own limit, RFC 5905).
+pub const DRIFT_PPM_MAX: u32 = 500;
+
+/// How long an agent stays out of all meetings after its start, since it may have forgotten a reservation of an
+/// earlier life. A constant of the wire protocol: the earlier life may have had other settings.
+pub const QUIET: Duration = Duration::from_secs(TIMEOUT_MAX.as_secs() + MARGIN.as_secs());
+
+const _: () = assert!(2 * TIMEOUT_MAX.as_millis() * DRIFT_PPM_MAX as u128 <= 100 * 1_000_000);
+
+/// The two instants of the side that runs the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientLease {
+    /// The client must have been started by then, else it is not started at all.
+    pub(crate) start_by: Time,
+    /// The client's iperf3 is dead by then.
+    pub(crate) use_until: Time,
+}
+
+impl ClientLease {
+    /// The lease of a request sent at `sent`.
+    ///
+    /// Half of the slack between the test's length and its timeout is for the way to its start, half for the
+    /// set-up inside iperf3.
+    pub(crate) fn from_request(sent: Time, test: &TestSpec) -> Self {
+        let slack = test.timeout.saturating_sub(test.length());
+        Self {
+            start_by: sent + START_WINDOW.min(slack / 2),
+            use_until: sent + test.timeout,
+        }
+    }
+}
+
+/// The two instants of the side that runs the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServerLease {
+    /// The server's iperf3 is dead by then.
+    pub(crate) use_until: Time,
+    /// The peer's client is dead by then, and the slot is free again.
+    pub(crate) hold_until: Time,
+}
+
+impl ServerLease {
+    /// The lease of a request received at `received`.
+    pub(crate) fn from_request(received: Time, test: &TestSpec) -> Self {
+        let use_until = received + test.timeout;
+        Self {
+            use_until,
+            hold_until: use_until + MARGIN,
+        }
+    }
+}

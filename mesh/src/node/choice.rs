@@ -1,0 +1,164 @@
+//! Whom to ask, and when; whom to let in.
+//!
+//! The order of the tournament comes first: in a healthy mesh everybody then finds its partner free, and nobody
+//! loses any time. A partner that is late, ill or refusing must not cost more than its own meetings, so a node
+//! that has waited for [`Node::patience`] takes whom it can get. `docs/schedule.md` has the measurements.
+
+use std::time::Duration;
+
+use super::{Node, reason_of_presence};
+use crate::reservation::Ending;
+use crate::wire::Refusal;
+use crate::{NodeName, Reason, Time};
+
+/// How long to leave a peer alone after a meeting with it broke off.
+pub(super) const PAUSE_AFTER_BREAK: Duration = Duration::from_secs(1);
+
+/// How many asks may come to nothing through the peer's fault before the pair is given up in this sweep.
+const STRIKES_MAX: u8 = 3;
+
+/// How long to leave a peer alone after such an ask: this, times the number of strikes.
+const PAUSE_AFTER_STRIKE: Duration = Duration::from_secs(2);
+
+/// The least and the longest wait after a refusal, whatever the peer says of its future.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// How long the one who is not to ask waits for the other until it asks all the same.
+const COURTESY: Duration = Duration::from_millis(100);
+
+/// How long a busy partner is worth waiting for, in lengths of a meeting. Measured: below 1 the order breaks at
+/// the first late partner, and a small mesh then loses more by disorder than by waiting.
+const WORTH_WAITING: f64 = 1.1;
+
+/// How long after the end that a busy peer has named it may still be busy.
+const SLACK: Duration = Duration::from_millis(100);
+
+impl Node {
+    /// Whether this node is the one of the two that asks in this sweep. The other one asks only if it must.
+    pub(super) fn is_rightful(&self, peer: &NodeName) -> bool {
+        (self.settings.name < *peer) == self.agenda.number.is_multiple_of(2)
+    }
+
+    /// Notes that the node has nothing to do from now on, and keeps to the order for `patience` at least.
+    pub(super) fn be_idle(&mut self, now: Time, patience: Duration) {
+        let bye = if self.agenda.is_at_bye() {
+            self.meeting_length()
+        } else {
+            Duration::ZERO
+        };
+        self.idle_since = now;
+        self.patient_until = now + bye + patience.max(self.meeting_length() / 20).max(3 * COURTESY);
+    }
+
+    /// Whether that peer may have this free node now; else how long it had better wait.
+    pub(super) fn is_welcome(&self, now: Time, peer: &NodeName) -> Result<(), Duration> {
+        let expected = self.agenda.open_pairs().find(|pair| pair.not_before <= now);
+        let wait = self.patient_until.since(now);
+        if wait.is_zero() || expected.is_none_or(|expected| expected.peer == *peer) {
+            Ok(())
+        } else {
+            Err(wait)
+        }
+    }
+
+    /// Asks the next peer, if there is one to be asked now; else notes when there may be.
+    pub(super) fn ask_somebody(&mut self, now: Time) -> bool {
+        self.ask_at = None;
+        if now < self.quiet_until || self.stopping || self.name_taken {
+            return false;
+        }
+        let Some(peer) = self.choose(now) else {
+            return false;
+        };
+        let Some(known) = self.roster.get(&peer) else {
+            return false;
+        };
+        let (epoch, sweep) = (known.member.epoch, self.agenda.number);
+        let pair = self.agenda.pair(&peer);
+        let plan = self.plan(|protocol| pair.is_some_and(|pair| pair.wants(protocol)));
+        self.slot.ask(now, peer, epoch, sweep, plan);
+        true
+    }
+
+    fn choose(&mut self, now: Time) -> Option<NodeName> {
+        let mut expected = true;
+        let mut wake: Option<Time> = None;
+        let mut chosen = None;
+        for pair in self.agenda.open_pairs() {
+            let may_ask = if pair.not_before > now {
+                pair.not_before
+            } else if !expected {
+                self.patient_until
+            } else if pair.knocked || self.is_rightful(&pair.peer) {
+                now
+            } else {
+                self.idle_since + COURTESY
+            };
+            let at = may_ask.max(pair.busy_until);
+            if at <= now {
+                chosen = Some(pair.peer.clone());
+                break;
+            }
+            wake = Some(wake.map_or(at, |wake| wake.min(at)));
+            if pair.not_before <= now {
+                expected = false;
+                if now < self.patient_until {
+                    wake = wake.min(Some(self.patient_until));
+                    break;
+                }
+            }
+        }
+        self.ask_at = wake;
+        chosen
+    }
+
+    /// Draws the conclusions from an ask that has ended.
+    pub(super) fn learn_from_ask(&mut self, now: Time, peer: &NodeName, ending: Ending) {
+        let absent = reason_of_presence(self.roster.get(peer));
+        let is_expected = self.agenda.open_pairs().find(|pair| pair.not_before <= now);
+        let is_expected = is_expected.is_some_and(|expected| expected.peer == *peer);
+        let at_bye = self.agenda.is_at_bye();
+        let worth_waiting = self.meeting_length().mul_f64(WORTH_WAITING);
+        let Some(pair) = self.agenda.pair_mut(peer) else {
+            return;
+        };
+        pair.knocked = false;
+        let strike = match ending {
+            Ending::NoAnswer => Some(absent.unwrap_or(Reason::Unreachable)),
+            Ending::Refused(refusal, free_in) => {
+                let wait = free_in.unwrap_or(RETRY_MIN).clamp(RETRY_MIN, RETRY_MAX);
+                pair.busy_until = now + wait;
+                if is_expected && wait <= worth_waiting {
+                    self.patient_until = self.patient_until.max(now + wait + SLACK);
+                } else if is_expected && !at_bye {
+                    self.patient_until = now;
+                }
+                reason_of_refusal(refusal)
+            }
+            _ => None,
+        };
+        let Some(reason) = strike else { return };
+        pair.strikes += 1;
+        pair.last_reason = Some(reason);
+        pair.not_before = now + PAUSE_AFTER_STRIKE * u32::from(pair.strikes);
+        if absent.is_some() || pair.strikes >= STRIKES_MAX {
+            self.give_up(now, peer, reason);
+        }
+    }
+}
+
+/// The reason that stands for the pair if a refusal is repeated; `None` if it only means another time.
+fn reason_of_refusal(refusal: Refusal) -> Option<Reason> {
+    match refusal {
+        Refusal::Busy
+        | Refusal::Expecting
+        | Refusal::Crossed
+        | Refusal::Quiet
+        | Refusal::Stopping => None,
+        Refusal::Sweep | Refusal::Unknown | Refusal::StaleEpoch => Some(Reason::NotMet),
+        Refusal::NameConflict => Some(Reason::NameConflict),
+        Refusal::Tests | Refusal::Incompatible => Some(Reason::Incompatible),
+        Refusal::Spawn => Some(Reason::Spawn),
+    }
+}

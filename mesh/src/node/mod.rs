@@ -1,0 +1,462 @@
+//! The coordinator of one node: turns time, messages and membership views into actions.
+//!
+//! [`Node::handle`] takes one input; after it, [`Node::poll`] is to be called until it returns `None`, and
+//! [`Node::deadline`] tells when the next [`Input::Tick`] is due at the latest. Nothing here fails on what a peer
+//! sends: bad input is refused, counted and forgotten.
+//!
+//! Split by concern: `requests` answers other nodes, `sweeps` opens and closes sweeps, `choice` picks whom to ask.
+
+mod choice;
+mod requests;
+mod sweeps;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::agenda::Agenda;
+use crate::lease::QUIET;
+use crate::reservation::{
+    ClientStart, Effect, Ending, PortRange, RunId, ServerFailure, ServerStart, Slot,
+};
+use crate::roster::{Peer, Roster};
+use crate::wire::{Body, MeetingId, Message, Refusal, Role};
+use crate::{
+    Epoch, NodeName, Outcome, Presence, Protocol, Reason, TestSpec, Time, View, WIRE_VERSION,
+    schedule,
+};
+
+/// What a node must know about itself.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its name.
+    pub name: NodeName,
+    /// Its present life: a random number.
+    pub epoch: Epoch,
+    /// The address that its iperf3 servers listen on.
+    pub address: IpAddr,
+    /// The ports that its iperf3 servers listen on.
+    pub ports: PortRange,
+    /// The tests of a meeting, one for each protocol, each to be run in both directions.
+    pub tests: Vec<TestSpec>,
+    /// The pause after a sweep.
+    pub interval: Duration,
+    /// After how long a silent node has departed; `None` is the longer of 15 minutes and two periods.
+    pub forget_after: Option<Duration>,
+    /// This node certainly had no earlier life during the last [`QUIET`], so it need not be quiet.
+    pub no_past: bool,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Gossip's present belief.
+    View(View),
+    /// A message from another node.
+    Message(Message),
+    /// A message about that meeting could not be handed to `to`.
+    Undelivered {
+        /// Whom it was for.
+        to: NodeName,
+        /// What it was about.
+        meeting: MeetingId,
+    },
+    /// The server of that run listens.
+    ServerReady(RunId),
+    /// The server of that run did not come to listen, and is dead.
+    ServerFailed(RunId, ServerFailure),
+    /// The server of that run had come to listen, and is dead.
+    ServerEnded(RunId),
+    /// The client of that run is dead.
+    ClientEnded {
+        /// The run.
+        run: RunId,
+        /// The result of the test; `None` if it was killed before its deadline, which is no result.
+        forward: Option<Outcome>,
+        /// The result of the other direction of a two-way test.
+        reverse: Option<Outcome>,
+    },
+    /// Time has passed.
+    Tick,
+    /// Leave the present meeting and begin no other one.
+    Stop,
+}
+
+/// What is to be done, or was.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send the message to that control address, and say so if it cannot be handed over.
+    Send(SocketAddr, Message),
+    /// Start an iperf3 client.
+    StartClient(ClientStart),
+    /// Start an iperf3 server.
+    StartServer(ServerStart),
+    /// Kill that iperf3; it is to be reported as ended like any other.
+    Kill(RunId),
+    /// A cell of this node's row has a new result.
+    Cell {
+        /// The destination.
+        destination: NodeName,
+        /// The protocol.
+        protocol: Protocol,
+        /// The result.
+        outcome: Outcome,
+    },
+    /// That node has departed: its cells go.
+    Departed(NodeName),
+    /// This node now works on that sweep; to be gossiped.
+    SweepBegan(u64),
+    /// This node has met or given up everybody.
+    SweepEnded(SweepReport),
+    /// A reservation was not made, or is over.
+    Reservation {
+        /// The other node.
+        peer: NodeName,
+        /// This node's role.
+        role: Role,
+        /// `met`, `refused`, `no_answer`, `expired`, `withdrawn` or `cancelled`.
+        outcome: &'static str,
+        /// The refusal, or empty.
+        reason: &'static str,
+    },
+}
+
+/// One node's account of a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SweepReport {
+    /// The number of the sweep.
+    pub number: u64,
+    /// From its beginning at this node until the last pair was met or given up.
+    pub duration: Duration,
+    /// The least time in which it could have been done.
+    pub bound: Duration,
+    /// Cells of this node that failed.
+    pub failed: usize,
+}
+
+/// Where a node stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The sweep that it works on, 0 before the first.
+    pub sweep: u64,
+    /// The pairs of that sweep.
+    pub pairs: usize,
+    /// Those not yet met or given up.
+    pub open: usize,
+    /// The least time in which the sweep can be done.
+    pub bound: Duration,
+    /// Whom it is meeting, or asking.
+    pub meeting: Option<NodeName>,
+    /// For how long it still stays out of all meetings after its start.
+    pub quiet_for: Duration,
+    /// In which time the next sweep begins, if nothing is left to do in this one.
+    pub pause_for: Duration,
+}
+
+/// The coordinator of one node.
+#[derive(Debug)]
+pub struct Node {
+    settings: Settings,
+    roster: Roster,
+    slot: Slot,
+    agenda: Agenda,
+    quiet_until: Time,
+    settle: sweeps::Settle,
+    /// The highest sweep that anybody is known to work on.
+    highest_sweep: u64,
+    /// Since when the node could have been in a meeting and was in none.
+    idle_since: Time,
+    /// Until when it keeps to the order of the tournament.
+    patient_until: Time,
+    /// When there may be somebody to ask.
+    ask_at: Option<Time>,
+    /// Another live agent goes by this node's name.
+    name_taken: bool,
+    stopping: bool,
+    outputs: VecDeque<Output>,
+}
+
+impl Node {
+    /// A node that begins its life at `now`.
+    pub fn new(settings: Settings, now: Time) -> Self {
+        let quiet_until = if settings.no_past { now } else { now + QUIET };
+        Self {
+            slot: Slot::new(
+                settings.name.clone(),
+                settings.epoch,
+                settings.address,
+                settings.ports,
+            ),
+            roster: Roster::new(settings.name.clone()),
+            agenda: Agenda::none(now),
+            quiet_until,
+            settle: sweeps::Settle::new(now),
+            highest_sweep: 0,
+            idle_since: now,
+            patient_until: now,
+            ask_at: None,
+            name_taken: false,
+            stopping: false,
+            outputs: VecDeque::new(),
+            settings,
+        }
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Time, input: Input) {
+        match input {
+            Input::View(view) => self.on_view(now, &view),
+            Input::Message(message) => self.on_message(now, message),
+            Input::Undelivered { to, meeting } => {
+                if self.slot.peer() == Some(&to) {
+                    self.slot.on_undelivered(&meeting);
+                }
+            }
+            Input::ServerReady(run) => self.slot.on_server_ready(now, run),
+            Input::ServerFailed(run, failure) => self.slot.on_server_failed(now, run, failure),
+            Input::ServerEnded(run) => self.slot.on_server_ended(now, run),
+            Input::ClientEnded {
+                run,
+                forward,
+                reverse,
+            } => {
+                self.slot.on_client_ended(now, run, forward, reverse);
+            }
+            Input::Tick => {}
+            Input::Stop => {
+                self.stopping = true;
+                self.slot.cancel();
+            }
+        }
+        self.slot.on_timeout(now);
+        self.take_effects(now);
+        self.advance(now);
+    }
+
+    /// The next thing to be done.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When the next input is due at the latest, be it a [`Input::Tick`].
+    pub fn deadline(&self) -> Option<Time> {
+        let forget = self.roster.forget_at(self.forget_after());
+        let next = if self.slot.peer().is_some() {
+            None
+        } else {
+            self.ask_at
+        };
+        [self.slot.deadline(), forget, next, self.sweep_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The peers that have not departed.
+    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.roster.iter()
+    }
+
+    /// The present life.
+    pub fn epoch(&self) -> Epoch {
+        self.settings.epoch
+    }
+
+    /// Whether the node is in no meeting, so that a stopping one may go.
+    pub fn is_free(&self) -> bool {
+        self.slot.peer().is_none()
+    }
+
+    /// Whether another live agent goes by this node's name.
+    pub fn is_name_taken(&self) -> bool {
+        self.name_taken
+    }
+
+    /// Where the node stands.
+    pub fn status(&self, now: Time) -> Status {
+        Status {
+            sweep: self.agenda.number,
+            pairs: self.agenda.total(),
+            open: self.agenda.open(),
+            bound: self.bound(),
+            meeting: self.slot.peer().cloned(),
+            quiet_for: self.quiet_until.since(now),
+            pause_for: self.raise_at().map_or(Duration::ZERO, |at| at.since(now)),
+        }
+    }
+
+    /// Whom the node still has to meet in this sweep, in order.
+    pub fn open_pairs(&self) -> impl Iterator<Item = &NodeName> {
+        self.agenda.open_pairs().map(|pair| &pair.peer)
+    }
+
+    fn bound(&self) -> Duration {
+        schedule::sweep_bound(self.agenda.players, &self.settings.tests)
+    }
+
+    fn forget_after(&self) -> Duration {
+        let period = self.bound() + self.settings.interval;
+        self.settings
+            .forget_after
+            .unwrap_or(FORGET_AFTER_MIN.max(period * 2))
+    }
+
+    fn on_view(&mut self, now: Time, view: &View) {
+        self.name_taken = view.name_taken;
+        let changes = self.roster.update(now, view);
+        for departed in changes.departed {
+            self.depart(now, departed);
+        }
+        for arrived in &changes.arrived {
+            self.agenda_welcome(now, arrived);
+        }
+        let sweeps = self
+            .roster
+            .iter()
+            .filter(|peer| peer.is_meetable())
+            .map(|peer| peer.member.sweep);
+        if let Some(highest) = sweeps.max() {
+            self.hear_of_sweep(highest);
+        }
+    }
+
+    fn depart(&mut self, now: Time, name: NodeName) {
+        self.agenda.remove(now, &name);
+        self.outputs.push_back(Output::Departed(name));
+    }
+
+    /// Everything that becomes due by the mere passing of time.
+    fn advance(&mut self, now: Time) {
+        for forgotten in self.roster.forget(now, self.forget_after()) {
+            self.depart(now, forgotten);
+        }
+        if self.stopping || self.name_taken {
+            return;
+        }
+        self.advance_sweep(now);
+        while self.slot.peer().is_none() && self.ask_somebody(now) {
+            self.take_effects(now);
+        }
+    }
+
+    fn take_effects(&mut self, now: Time) {
+        while let Some(effect) = self.slot.poll() {
+            match effect {
+                Effect::Send {
+                    to,
+                    to_epoch,
+                    sweep,
+                    meeting,
+                    body,
+                } => {
+                    self.send(to, to_epoch, sweep, Some(meeting), body);
+                }
+                Effect::StartClient(start) => self.outputs.push_back(Output::StartClient(start)),
+                Effect::StartServer(start) => self.outputs.push_back(Output::StartServer(start)),
+                Effect::Kill(run) => self.outputs.push_back(Output::Kill(run)),
+                Effect::Cell {
+                    peer,
+                    protocol,
+                    outcome,
+                } => self.on_cell(now, peer, protocol, outcome),
+                Effect::Freed { peer, role, ending } => self.on_freed(now, peer, role, ending),
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        to: NodeName,
+        to_epoch: Epoch,
+        sweep: u64,
+        meeting: Option<MeetingId>,
+        body: Body,
+    ) {
+        let Some(peer) = self.roster.get(&to) else {
+            return;
+        };
+        let message = Message {
+            wire: WIRE_VERSION,
+            from: self.settings.name.clone(),
+            from_epoch: self.settings.epoch,
+            to,
+            to_epoch,
+            sweep,
+            meeting,
+            body,
+        };
+        self.outputs
+            .push_back(Output::Send(peer.member.control, message));
+    }
+
+    fn on_cell(&mut self, now: Time, peer: NodeName, protocol: Protocol, outcome: Outcome) {
+        self.agenda.tick_off(now, &peer, protocol, outcome.is_err());
+        if self.roster.get(&peer).is_some() {
+            self.outputs.push_back(Output::Cell {
+                destination: peer,
+                protocol,
+                outcome,
+            });
+        }
+    }
+
+    fn on_freed(&mut self, now: Time, peer: NodeName, role: Role, ending: Ending) {
+        let took_place = !matches!(
+            ending,
+            Ending::Refused(..) | Ending::NoAnswer | Ending::Withdrawn | Ending::SpawnFailed
+        );
+        if took_place {
+            self.be_idle(now, Duration::ZERO);
+            if let Some(pair) = self.agenda.pair_mut(&peer) {
+                pair.knocked = false;
+                pair.not_before = now + choice::PAUSE_AFTER_BREAK;
+            }
+        }
+        if role == Role::Asker {
+            self.learn_from_ask(now, &peer, ending);
+        }
+        let (outcome, reason) = match ending {
+            Ending::Done => ("met", ""),
+            Ending::Refused(refusal, _) => ("refused", refusal.as_str()),
+            Ending::NoAnswer => ("no_answer", ""),
+            Ending::Expired => ("expired", ""),
+            Ending::Withdrawn => ("withdrawn", ""),
+            Ending::SpawnFailed => ("refused", Refusal::Spawn.as_str()),
+            Ending::Cancelled => ("cancelled", ""),
+        };
+        self.outputs.push_back(Output::Reservation {
+            peer,
+            role,
+            outcome,
+            reason,
+        });
+    }
+
+    /// Closes the pair for this sweep; its cells without a result fail.
+    fn give_up(&mut self, now: Time, peer: &NodeName, reason: Reason) {
+        for protocol in self.agenda.give_up(now, peer) {
+            let (destination, outcome) = (peer.clone(), Err(reason));
+            self.outputs.push_back(Output::Cell {
+                destination,
+                protocol,
+                outcome,
+            });
+        }
+    }
+}
+
+/// The least time after which a silent node has departed, unless the settings say otherwise.
+const FORGET_AFTER_MIN: Duration = Duration::from_secs(15 * 60);
+
+/// The reason of a pair that was not met since the peer was not there to be met.
+fn reason_of_presence(peer: Option<&Peer>) -> Option<Reason> {
+    match peer {
+        Some(peer) if peer.is_meetable() => None,
+        Some(peer) => Some(match peer.member.presence {
+            Presence::Live => Reason::Incompatible,
+            Presence::Conflict => Reason::NameConflict,
+            Presence::Silent | Presence::Left => Reason::Unreachable,
+        }),
+        None => Some(Reason::Unreachable),
+    }
+}

@@ -1,0 +1,187 @@
+//! When a sweep begins and when it is closed.
+//!
+//! The sweep number is a gossiped maximum. A node that has met or given up everybody pauses and raises it; the
+//! others finish, or close what is open within [`Node::close_after`], and follow.
+
+use std::time::Duration;
+
+use super::{Node, Output, SweepReport, reason_of_presence};
+use crate::agenda::Agenda;
+use crate::lease::{MARGIN, QUIET};
+use crate::wire::{Body, SWEEP_MAX};
+use crate::{NodeName, Reason, Time};
+
+/// How long the membership must have stood still before the first sweep of a life.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// How long a node waits for that at most, from the first peer on.
+const SETTLE_MAX: Duration = Duration::from_secs(15);
+
+/// How long a node keeps to the order at least in the first round, when some begin later than others.
+const START_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a node without any meeting waits for its open pairs until it closes the sweep: longer than a peer
+/// that has just started stays quiet.
+const STALL: Duration = Duration::from_secs(2 * QUIET.as_secs());
+
+/// Whether the membership has settled after a start.
+#[derive(Debug)]
+pub(super) struct Settle {
+    at: Time,
+    first_peer: Option<Time>,
+}
+
+impl Settle {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            at: now + SETTLE,
+            first_peer: None,
+        }
+    }
+
+    fn on_arrival(&mut self, now: Time) {
+        let first = *self.first_peer.get_or_insert(now);
+        self.at = (now + SETTLE).min(first + SETTLE_MAX);
+    }
+}
+
+impl Node {
+    pub(super) fn agenda_welcome(&mut self, now: Time, peer: &NodeName) {
+        self.settle.on_arrival(now);
+        if self.agenda.number > 0 {
+            self.agenda.welcome(peer);
+        }
+    }
+
+    pub(super) fn hear_of_sweep(&mut self, number: u64) {
+        self.highest_sweep = self.highest_sweep.max(number.min(SWEEP_MAX));
+    }
+
+    /// Follows the others into the next sweep if nothing is left to do in this one.
+    pub(super) fn follow_if_done(&mut self, now: Time) {
+        let is_ahead = self.highest_sweep > self.agenda.number;
+        if is_ahead && self.agenda.open() == 0 && self.slot.peer().is_none() {
+            self.begin_sweep(now, self.highest_sweep);
+        }
+    }
+
+    pub(super) fn advance_sweep(&mut self, now: Time) {
+        if now < self.quiet_until || self.slot.peer().is_some() {
+            return;
+        }
+        if self.agenda.number == 0 {
+            if now >= self.settle.at && self.roster.meetable().next().is_some() {
+                self.begin_sweep(now, self.highest_sweep.max(1));
+            }
+            return;
+        }
+        if self.highest_sweep > self.agenda.number && self.agenda.open() > 0 {
+            let closing = now + self.close_after();
+            let closing = *self.agenda.closing.get_or_insert(closing);
+            if now >= closing {
+                self.close_sweep(now);
+            }
+        }
+        if self.agenda.open() > 0 && now >= self.idle_since.max(self.agenda.began) + STALL {
+            self.close_sweep(now);
+        }
+        self.report_sweep();
+        self.follow_if_done(now);
+        if self.raise_at().is_some_and(|at| now >= at) {
+            self.begin_sweep(now, (self.agenda.number + 1).min(SWEEP_MAX));
+        }
+    }
+
+    /// When the passing of time alone changes the sweep.
+    pub(super) fn sweep_deadline(&self) -> Option<Time> {
+        if self.stopping || self.name_taken || self.slot.peer().is_some() {
+            return None;
+        }
+        if self.agenda.number == 0 {
+            let has_peers = self.roster.meetable().next().is_some();
+            return has_peers.then_some(self.settle.at.max(self.quiet_until));
+        }
+        let stall =
+            (self.agenda.open() > 0).then(|| self.idle_since.max(self.agenda.began) + STALL);
+        [self.agenda.closing, stall, self.raise_at()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// When this node raises the sweep number: once it has paused after everybody was met or given up.
+    pub(super) fn raise_at(&self) -> Option<Time> {
+        let finished = self.agenda.finished.filter(|_| self.agenda.number > 0)?;
+        self.roster.iter().next()?;
+        Some(finished + self.settings.interval)
+    }
+
+    /// How long a node goes on with its open pairs when others are already in the next sweep: time for two
+    /// meetings in which everything hangs.
+    fn close_after(&self) -> Duration {
+        let timeouts: Duration = self
+            .settings
+            .tests
+            .iter()
+            .map(|test| test.timeout + MARGIN)
+            .sum();
+        4 * timeouts
+    }
+
+    fn close_sweep(&mut self, now: Time) {
+        let open: Vec<_> = self
+            .agenda
+            .open_pairs()
+            .map(|pair| (pair.peer.clone(), pair.last_reason))
+            .collect();
+        for (peer, last_reason) in open {
+            let absent = reason_of_presence(self.roster.get(&peer));
+            self.give_up(now, &peer, absent.or(last_reason).unwrap_or(Reason::NotMet));
+        }
+    }
+
+    fn report_sweep(&mut self) {
+        if let Some(finished) = self.agenda.finished.filter(|_| !self.agenda.reported) {
+            self.agenda.reported = true;
+            self.outputs.push_back(Output::SweepEnded(SweepReport {
+                number: self.agenda.number,
+                duration: finished.since(self.agenda.began),
+                bound: self.bound(),
+                failed: self.agenda.failed_cells,
+            }));
+        }
+    }
+
+    fn begin_sweep(&mut self, now: Time, number: u64) {
+        let protocols = self.settings.tests.iter().map(|test| test.protocol);
+        let (there, absent): (Vec<_>, Vec<_>) =
+            self.roster.iter().partition(|peer| peer.is_meetable());
+        self.agenda = Agenda::new(
+            now,
+            number,
+            &self.settings.name,
+            protocols,
+            there.iter().map(|peer| &peer.member.name),
+            absent.iter().map(|peer| &peer.member.name),
+        );
+        self.highest_sweep = self.highest_sweep.max(number);
+        self.be_idle(now, START_PATIENCE);
+        self.outputs.push_back(Output::SweepBegan(number));
+        self.announce();
+    }
+
+    /// Tells the partners of rounds 0, 1, 3, 7, … that the sweep has begun, as they will theirs: everybody knows
+    /// after a few messages, where gossip would take seconds. (Two rounds r and s make a rotation by 2(s − r).)
+    fn announce(&mut self) {
+        let heralds = std::iter::successors(Some(0), |round| Some(2 * round + 1));
+        let heralds: Vec<_> = heralds
+            .map_while(|round| self.agenda.partner_of_round(round).cloned())
+            .collect();
+        for peer in heralds {
+            let Some(epoch) = self.roster.get(&peer).map(|peer| peer.member.epoch) else {
+                continue;
+            };
+            self.send(peer, epoch, self.agenda.number, None, Body::Sweep);
+        }
+    }
+}

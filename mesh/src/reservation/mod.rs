@@ -1,0 +1,781 @@
+//! The one slot of a node: both sides of a reservation, from the request to the end of the meeting.
+//!
+//! Asking takes the slot first, and who has no free slot refuses at once: nobody waits while holding. The slot
+//! is free again when this node's own iperf3 is dead *and* the peer's client is known to be dead, because the
+//! peer said so or because its lease is over. `docs/protocol.md` has the reasons, [`crate::lease`] the instants.
+//!
+//! The slot does not know whom to meet, nor whether a request is welcome: that is the coordinator's part.
+
+mod ports;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Duration;
+
+pub use ports::PortRange;
+use ports::PortRotation;
+
+use crate::lease::{ClientLease, START_WINDOW, ServerLease};
+use crate::wire::{Body, Handover, MeetingId, PlannedTest, Refusal, Role};
+use crate::{Epoch, NodeName, Outcome, Protocol, Reason, TestSpec, Time};
+
+/// One iperf3 process of this node; numbers are never used twice in one life.
+pub type RunId = u64;
+
+/// An iperf3 client to be started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientStart {
+    /// Names the process in the answers to the core.
+    pub run: RunId,
+    /// The meeting that it belongs to.
+    pub meeting: MeetingId,
+    /// The sweep that the meeting belongs to.
+    pub sweep: u64,
+    /// The other node: the destination of the cell.
+    pub peer: NodeName,
+    /// The test.
+    pub spec: TestSpec,
+    /// Where the peer's server listens.
+    pub remote: (IpAddr, u16),
+    /// Later than this it must not be started any more.
+    pub start_by: Time,
+    /// It is dead by then.
+    pub deadline: Time,
+}
+
+/// An iperf3 server to be started.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerStart {
+    /// Names the process in the answers to the core.
+    pub run: RunId,
+    /// The meeting that it belongs to.
+    pub meeting: MeetingId,
+    /// The sweep that the meeting belongs to.
+    pub sweep: u64,
+    /// The other node, the only one that may connect: the source of the cell.
+    pub peer: NodeName,
+    /// The test.
+    pub spec: TestSpec,
+    /// The port to listen on.
+    pub port: u16,
+    /// Later than this it must not be started any more.
+    pub start_by: Time,
+    /// It is dead by then.
+    pub deadline: Time,
+}
+
+/// Why an iperf3 server did not come to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerFailure {
+    /// The port is taken: another one may do.
+    PortTaken,
+    /// Anything else: another try would fail as well.
+    Spawn,
+}
+
+/// How a meeting ended for this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// All of this node's part is done, or the other side said that its part is.
+    Done,
+    /// The peer refused; it expects to be free after that time, if it said so.
+    Refused(Refusal, Option<Duration>),
+    /// The peer did not answer in time, or could not be reached.
+    NoAnswer,
+    /// The peer fell silent in the middle, and its lease is over.
+    Expired,
+    /// Both asked at once, and the other side is the rightful asker.
+    Withdrawn,
+    /// This node could not start its server.
+    SpawnFailed,
+    /// This node is stopping.
+    Cancelled,
+}
+
+/// What the slot wants done.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Effect {
+    /// Send `body` about the meeting to its other node.
+    Send {
+        to: NodeName,
+        to_epoch: Epoch,
+        sweep: u64,
+        meeting: MeetingId,
+        body: Body,
+    },
+    StartClient(ClientStart),
+    StartServer(ServerStart),
+    Kill(RunId),
+    /// A result of this node's own row.
+    Cell {
+        peer: NodeName,
+        protocol: Protocol,
+        outcome: Outcome,
+    },
+    /// The meeting is over and the slot is free.
+    Freed {
+        peer: NodeName,
+        role: Role,
+        ending: Ending,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Slot {
+    me: NodeName,
+    epoch: Epoch,
+    address: IpAddr,
+    ports: PortRotation,
+    meetings: u64,
+    runs: RunId,
+    meeting: Option<Meeting>,
+    effects: VecDeque<Effect>,
+}
+
+#[derive(Debug)]
+struct Meeting {
+    id: MeetingId,
+    peer: NodeName,
+    peer_epoch: Epoch,
+    role: Role,
+    sweep: u64,
+    plan: Vec<PlannedTest>,
+    /// The tests that this node is still to run as the client.
+    todo: VecDeque<u8>,
+    step: Step,
+    step_began: Time,
+    /// This node's iperf3 that is not yet known to be dead.
+    run: Option<RunId>,
+    /// No client of the peer lives after this.
+    hold_until: Time,
+    /// The first test that the peer may still ask to be the client of.
+    next_served: u8,
+    /// What the peer said while this node's server was still being reaped.
+    pending: Option<Pending>,
+    /// Results for the peer.
+    handover: Vec<Handover>,
+    /// Cells of this node whose two-way test ran and whose result has not come back.
+    owed: Vec<Protocol>,
+    /// How the meeting ends, once `run` is dead, and whether the peer is to be told.
+    leaving: Option<(Ending, bool)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Asked to be the client of a test.
+    Asked { test: u8, lease: ClientLease },
+    /// Runs the client of a test.
+    Client { test: u8, lease: ClientLease },
+    /// Starts the server of a test.
+    Opening {
+        test: u8,
+        port: u16,
+        tries: u16,
+        lease: ServerLease,
+    },
+    /// Runs the server of a test.
+    Serving { test: u8, lease: ServerLease },
+    /// It is the peer's turn.
+    Listening,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Next { test: u8, received: Time },
+    Go,
+}
+
+impl Slot {
+    pub(crate) fn new(me: NodeName, epoch: Epoch, address: IpAddr, ports: PortRange) -> Self {
+        Self {
+            me,
+            epoch,
+            address,
+            ports: PortRotation::new(ports, epoch.0),
+            meetings: 0,
+            runs: 0,
+            meeting: None,
+            effects: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// The other node of the present meeting.
+    pub(crate) fn peer(&self) -> Option<&NodeName> {
+        self.meeting.as_ref().map(|meeting| &meeting.peer)
+    }
+
+    /// Whether this is the present meeting, and the message is from the other node's right life.
+    pub(crate) fn is_in(&self, id: &MeetingId, from: &NodeName, from_epoch: Epoch) -> bool {
+        self.meeting.as_ref().is_some_and(|meeting| {
+            meeting.id == *id && meeting.peer == *from && meeting.peer_epoch == from_epoch
+        })
+    }
+
+    /// Whether this node has asked that peer for a meeting and has no answer yet.
+    pub(crate) fn is_asking(&self, peer: &NodeName) -> bool {
+        self.meeting.as_ref().is_some_and(|meeting| {
+            meeting.peer == *peer
+                && meeting.role == Role::Asker
+                && matches!(meeting.step, Step::Asked { test: 0, .. })
+        })
+    }
+
+    /// When the present meeting is expected to be over, from now, if nothing more goes wrong.
+    pub(crate) fn free_in(&self, now: Time) -> Duration {
+        let Some(meeting) = &self.meeting else {
+            return Duration::ZERO;
+        };
+        let (current, deadline) = match meeting.step {
+            Step::Asked { test, lease } | Step::Client { test, lease } => (test, lease.use_until),
+            Step::Opening { test, lease, .. } | Step::Serving { test, lease } => {
+                (test, lease.use_until)
+            }
+            Step::Listening => (meeting.next_served.saturating_sub(1), now),
+        };
+        let current = usize::from(current);
+        let length = meeting
+            .plan
+            .get(current)
+            .map_or(Duration::ZERO, |test| test.spec.length());
+        let due = meeting.step_began + length + OVERDUE;
+        let end = if now <= due { due } else { deadline };
+        let rest: Duration = meeting
+            .plan
+            .iter()
+            .skip(current + 1)
+            .map(|test| test.spec.length())
+            .sum();
+        end.since(now) + rest
+    }
+
+    /// When [`Self::on_timeout`] is to be called.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let meeting = self.meeting.as_ref()?;
+        match meeting.step {
+            Step::Asked { lease, .. } => Some(lease.start_by),
+            Step::Listening => Some(meeting.hold_until),
+            // These end with the death of this node's iperf3, which has a deadline of its own.
+            Step::Client { .. } | Step::Opening { .. } | Step::Serving { .. } => None,
+        }
+    }
+
+    /// Takes the slot and asks `peer` for a meeting. The slot must be free, the plan's first test the asker's.
+    pub(crate) fn ask(
+        &mut self,
+        now: Time,
+        peer: NodeName,
+        peer_epoch: Epoch,
+        sweep: u64,
+        plan: Vec<PlannedTest>,
+    ) {
+        debug_assert!(self.meeting.is_none());
+        self.meetings += 1;
+        let id = MeetingId {
+            asker: self.me.clone(),
+            epoch: self.epoch,
+            number: self.meetings,
+        };
+        let mut meeting = Meeting::new(id, peer, peer_epoch, Role::Asker, sweep, plan, now);
+        let Some(test) = meeting.todo.pop_front() else {
+            return;
+        };
+        meeting.ask_for(test, now);
+        self.effects.push_back(meeting.send(Body::Request {
+            plan: meeting.plan.clone(),
+        }));
+        self.meeting = Some(meeting);
+    }
+
+    /// Takes the slot for a meeting that the peer asked for. The slot must be free.
+    /// `wanted` are the protocols that this node wants to run as a client.
+    pub(crate) fn grant(
+        &mut self,
+        now: Time,
+        id: MeetingId,
+        sweep: u64,
+        plan: Vec<PlannedTest>,
+        wanted: &[Protocol],
+    ) {
+        debug_assert!(self.meeting.is_none());
+        let (peer, peer_epoch) = (id.asker.clone(), id.epoch);
+        let mut meeting = Meeting::new(id, peer, peer_epoch, Role::Granter, sweep, plan, now);
+        let plan = &meeting.plan;
+        meeting
+            .todo
+            .retain(|&test| wanted.contains(&plan[usize::from(test)].spec.protocol));
+        self.meeting = Some(meeting);
+        self.open(now, now, 0);
+    }
+
+    /// Gives the slot back before anything was granted: the other side asked at the same time and is rightful.
+    pub(crate) fn withdraw(&mut self) {
+        self.leave(Ending::Withdrawn, false);
+    }
+
+    /// Leaves the present meeting since this node is stopping.
+    pub(crate) fn cancel(&mut self) {
+        self.leave(Ending::Cancelled, true);
+    }
+
+    /// Handles a message of the present meeting. The caller has checked [`Self::is_in`].
+    pub(crate) fn on_message(&mut self, now: Time, body: Body) {
+        match body {
+            Body::Sweep | Body::Request { .. } => {}
+            Body::Next { test } => self.on_next(now, test),
+            Body::Grant {
+                test,
+                address,
+                port,
+            } => self.on_grant(now, test, address, port),
+            Body::Refuse {
+                refusal,
+                free_in_ms,
+            } => self.on_refuse(refusal, free_in_ms),
+            Body::Go { handover } => self.on_go(now, handover),
+            Body::End { handover } => {
+                self.take_results(handover);
+                self.leave(Ending::Done, false);
+            }
+        }
+    }
+
+    fn on_next(&mut self, now: Time, test: u8) {
+        let Some(meeting) = &mut self.meeting else {
+            return;
+        };
+        let is_peers = meeting
+            .plan
+            .get(usize::from(test))
+            .is_some_and(|t| t.client != meeting.role);
+        if !is_peers || test < meeting.next_served || !meeting.is_peers_turn() {
+            return;
+        }
+        self.after_server(
+            now,
+            Pending::Next {
+                test,
+                received: now,
+            },
+        );
+    }
+
+    fn on_go(&mut self, now: Time, handover: Vec<Handover>) {
+        let Some(meeting) = &self.meeting else { return };
+        if meeting.role == Role::Granter && meeting.is_peers_turn() {
+            self.take_results(handover);
+            self.after_server(now, Pending::Go);
+        }
+    }
+
+    /// The peer's client is dead, so this node's server has nothing left to do.
+    fn after_server(&mut self, now: Time, pending: Pending) {
+        let Some(meeting) = &mut self.meeting else {
+            return;
+        };
+        meeting.pending = Some(pending);
+        match meeting.run {
+            Some(run) => self.effects.push_back(Effect::Kill(run)),
+            None => self.on_pending(now),
+        }
+    }
+
+    fn on_pending(&mut self, now: Time) {
+        let Some(meeting) = &mut self.meeting else {
+            return;
+        };
+        match meeting.pending.take() {
+            Some(Pending::Next { test, received }) => self.open(now, received, test),
+            Some(Pending::Go) => {
+                // The word of the asker: none of its clients lives any more.
+                meeting.hold_until = now;
+                self.take_turn(now);
+            }
+            None => meeting.turn_to(Step::Listening, now),
+        }
+    }
+
+    fn on_grant(&mut self, now: Time, test: u8, address: IpAddr, port: u16) {
+        let Some(meeting) = &mut self.meeting else {
+            return;
+        };
+        let Step::Asked { test: asked, lease } = meeting.step else {
+            return;
+        };
+        if asked != test || now > lease.start_by {
+            return;
+        }
+        self.runs += 1;
+        meeting.run = Some(self.runs);
+        meeting.turn_to(Step::Client { test, lease }, now);
+        let start = ClientStart {
+            run: self.runs,
+            meeting: meeting.id.clone(),
+            sweep: meeting.sweep,
+            peer: meeting.peer.clone(),
+            spec: meeting.plan[usize::from(test)].spec.clone(),
+            remote: (address, port),
+            start_by: lease.start_by,
+            deadline: lease.use_until,
+        };
+        self.effects.push_back(Effect::StartClient(start));
+    }
+
+    fn on_refuse(&mut self, refusal: Refusal, free_in_ms: Option<u64>) {
+        let asked = self
+            .meeting
+            .as_ref()
+            .is_some_and(|m| matches!(m.step, Step::Asked { .. }));
+        if asked {
+            let free_in = free_in_ms.map(Duration::from_millis);
+            self.leave(Ending::Refused(refusal, free_in), false);
+        }
+    }
+
+    /// This node's client is dead. `forward` is the cell of this node, `reverse` the peer's in a two-way test;
+    /// `None` if the client was killed before its time, which is no result.
+    pub(crate) fn on_client_ended(
+        &mut self,
+        now: Time,
+        run: RunId,
+        forward: Option<Outcome>,
+        reverse: Option<Outcome>,
+    ) {
+        let Some(meeting) = self
+            .meeting
+            .as_mut()
+            .filter(|meeting| meeting.run == Some(run))
+        else {
+            return;
+        };
+        meeting.run = None;
+        let Step::Client { test, .. } = meeting.step else {
+            return;
+        };
+        let protocol = meeting.plan[usize::from(test)].spec.protocol;
+        if let Some(outcome) = forward {
+            let peer = meeting.peer.clone();
+            self.effects.push_back(Effect::Cell {
+                peer,
+                protocol,
+                outcome,
+            });
+        }
+        if let Some(outcome) = reverse {
+            meeting.handover.push(Handover { protocol, outcome });
+        }
+        if meeting.leaving.is_some() {
+            self.finish();
+        } else {
+            self.take_turn(now);
+        }
+    }
+
+    /// This node's server listens.
+    pub(crate) fn on_server_ready(&mut self, now: Time, run: RunId) {
+        let Some(meeting) = self
+            .meeting
+            .as_mut()
+            .filter(|meeting| meeting.run == Some(run))
+        else {
+            return;
+        };
+        let Step::Opening {
+            test, port, lease, ..
+        } = meeting.step
+        else {
+            return;
+        };
+        if meeting.leaving.is_none() && meeting.pending.is_none() {
+            let spec = &meeting.plan[usize::from(test)].spec;
+            if spec.bidir {
+                meeting.owed.push(spec.protocol);
+            }
+            meeting.turn_to(Step::Serving { test, lease }, now);
+            self.effects.push_back(meeting.send(Body::Grant {
+                test,
+                address: self.address,
+                port,
+            }));
+        }
+    }
+
+    /// This node's server did not come to listen, and is dead.
+    pub(crate) fn on_server_failed(&mut self, now: Time, run: RunId, failure: ServerFailure) {
+        let Some(meeting) = self
+            .meeting
+            .as_mut()
+            .filter(|meeting| meeting.run == Some(run))
+        else {
+            return;
+        };
+        meeting.run = None;
+        let Step::Opening {
+            test, tries, lease, ..
+        } = meeting.step
+        else {
+            return;
+        };
+        if meeting.leaving.is_some() {
+            self.finish();
+        } else if meeting.pending.is_some() {
+            self.on_pending(now);
+        } else if failure == ServerFailure::PortTaken && tries < self.ports.count() {
+            self.start_server(now, test, tries + 1, lease);
+        } else {
+            let refuse = Body::Refuse {
+                refusal: Refusal::Spawn,
+                free_in_ms: None,
+            };
+            self.effects.push_back(meeting.send(refuse));
+            self.leave(Ending::SpawnFailed, false);
+        }
+    }
+
+    /// This node's server is dead.
+    pub(crate) fn on_server_ended(&mut self, now: Time, run: RunId) {
+        let Some(meeting) = self
+            .meeting
+            .as_mut()
+            .filter(|meeting| meeting.run == Some(run))
+        else {
+            return;
+        };
+        meeting.run = None;
+        if meeting.leaving.is_some() {
+            self.finish();
+        } else {
+            self.on_pending(now);
+        }
+    }
+
+    /// A message of that meeting could not be handed over.
+    pub(crate) fn on_undelivered(&mut self, id: &MeetingId) {
+        let Some(meeting) = self.meeting.as_ref().filter(|meeting| meeting.id == *id) else {
+            return;
+        };
+        let granted_nothing = match meeting.step {
+            Step::Asked { .. } => true,
+            Step::Listening => {
+                meeting.role == Role::Asker && meeting.next_served == meeting.first_of_granter()
+            }
+            Step::Client { .. } | Step::Opening { .. } | Step::Serving { .. } => false,
+        };
+        if granted_nothing {
+            self.leave(Ending::NoAnswer, true);
+        }
+    }
+
+    pub(crate) fn on_timeout(&mut self, now: Time) {
+        let Some(meeting) = &self.meeting else { return };
+        match meeting.step {
+            Step::Asked { lease, .. } if now >= lease.start_by => {
+                self.leave(Ending::NoAnswer, true)
+            }
+            Step::Listening if now >= meeting.hold_until => self.leave(Ending::Expired, true),
+            _ => {}
+        }
+    }
+
+    /// The next thing of this node's own part, now that none of its iperf3 lives.
+    fn take_turn(&mut self, now: Time) {
+        let Some(meeting) = &mut self.meeting else {
+            return;
+        };
+        if let Some(test) = meeting.todo.pop_front() {
+            meeting.ask_for(test, now);
+            self.effects.push_back(meeting.send(Body::Next { test }));
+        } else if meeting.role == Role::Asker
+            && usize::from(meeting.first_of_granter()) < meeting.plan.len()
+        {
+            meeting.next_served = meeting.first_of_granter();
+            // Nothing is granted yet: the granter must ask for each of its tests.
+            meeting.hold_until = now + START_WINDOW;
+            meeting.turn_to(Step::Listening, now);
+            let handover = std::mem::take(&mut meeting.handover);
+            self.effects.push_back(meeting.send(Body::Go { handover }));
+        } else {
+            self.leave(Ending::Done, true);
+        }
+    }
+
+    /// Starts the server of a test that the peer asked for at `received`.
+    fn open(&mut self, now: Time, received: Time, test: u8) {
+        let Some(meeting) = &mut self.meeting else {
+            return;
+        };
+        let spec = &meeting.plan[usize::from(test)].spec;
+        let lease = ServerLease::from_request(received, spec);
+        meeting.next_served = test + 1;
+        meeting.hold_until = lease.hold_until;
+        self.start_server(now, test, 1, lease);
+    }
+
+    fn start_server(&mut self, now: Time, test: u8, tries: u16, lease: ServerLease) {
+        let Some(meeting) = &mut self.meeting else {
+            return;
+        };
+        self.runs += 1;
+        let port = self.ports.next();
+        meeting.run = Some(self.runs);
+        meeting.turn_to(
+            Step::Opening {
+                test,
+                port,
+                tries,
+                lease,
+            },
+            now,
+        );
+        let start = ServerStart {
+            run: self.runs,
+            meeting: meeting.id.clone(),
+            sweep: meeting.sweep,
+            peer: meeting.peer.clone(),
+            spec: meeting.plan[usize::from(test)].spec.clone(),
+            port,
+            start_by: now + START_WINDOW,
+            deadline: lease.use_until,
+        };
+        self.effects.push_back(Effect::StartServer(start));
+    }
+
+    fn take_results(&mut self, handover: Vec<Handover>) {
+        let Some(meeting) = &mut self.meeting else {
+            return;
+        };
+        for Handover { protocol, outcome } in handover {
+            let Some(at) = meeting.owed.iter().position(|owed| *owed == protocol) else {
+                continue;
+            };
+            meeting.owed.swap_remove(at);
+            let peer = meeting.peer.clone();
+            self.effects.push_back(Effect::Cell {
+                peer,
+                protocol,
+                outcome,
+            });
+        }
+    }
+
+    /// Ends the meeting as soon as this node's iperf3 is dead.
+    fn leave(&mut self, ending: Ending, tell: bool) {
+        let Some(meeting) = &mut self.meeting else {
+            return;
+        };
+        if meeting.leaving.is_some() {
+            return;
+        }
+        meeting.leaving = Some((ending, tell));
+        match meeting.run {
+            Some(run) => self.effects.push_back(Effect::Kill(run)),
+            None => self.finish(),
+        }
+    }
+
+    fn finish(&mut self) {
+        let Some(mut meeting) = self.meeting.take() else {
+            return;
+        };
+        let Some((ending, tell)) = meeting.leaving else {
+            return;
+        };
+        if tell {
+            let handover = std::mem::take(&mut meeting.handover);
+            self.effects.push_back(meeting.send(Body::End { handover }));
+        }
+        if ending != Ending::Cancelled {
+            for protocol in std::mem::take(&mut meeting.owed) {
+                let (peer, outcome) = (meeting.peer.clone(), Err(Reason::ResultLost));
+                self.effects.push_back(Effect::Cell {
+                    peer,
+                    protocol,
+                    outcome,
+                });
+            }
+        }
+        self.effects.push_back(Effect::Freed {
+            peer: meeting.peer,
+            role: meeting.role,
+            ending,
+        });
+    }
+}
+
+/// How much later than its length a test is before it counts as overdue.
+const OVERDUE: Duration = Duration::from_millis(500);
+
+impl Meeting {
+    fn new(
+        id: MeetingId,
+        peer: NodeName,
+        peer_epoch: Epoch,
+        role: Role,
+        sweep: u64,
+        plan: Vec<PlannedTest>,
+        now: Time,
+    ) -> Self {
+        let todo = (0u8..)
+            .zip(&plan)
+            .filter(|(_, test)| test.client == role)
+            .map(|(at, _)| at)
+            .collect();
+        Self {
+            id,
+            peer,
+            peer_epoch,
+            role,
+            sweep,
+            plan,
+            todo,
+            step: Step::Listening,
+            step_began: now,
+            run: None,
+            hold_until: now,
+            next_served: 0,
+            pending: None,
+            handover: Vec::new(),
+            owed: Vec::new(),
+            leaving: None,
+        }
+    }
+
+    fn turn_to(&mut self, step: Step, now: Time) {
+        self.step = step;
+        self.step_began = now;
+    }
+
+    fn ask_for(&mut self, test: u8, now: Time) {
+        let lease = ClientLease::from_request(now, &self.plan[usize::from(test)].spec);
+        self.turn_to(Step::Asked { test, lease }, now);
+    }
+
+    /// Whether the peer may speak next: this node serves, or listens.
+    fn is_peers_turn(&self) -> bool {
+        self.leaving.is_none()
+            && self.pending.is_none()
+            && !matches!(self.step, Step::Asked { .. } | Step::Client { .. })
+    }
+
+    /// The place of the granter's first test in the plan; the plan's length if it has none.
+    fn first_of_granter(&self) -> u8 {
+        let first = self
+            .plan
+            .iter()
+            .position(|test| test.client == Role::Granter);
+        u8::try_from(first.unwrap_or(self.plan.len())).unwrap_or(u8::MAX)
+    }
+
+    fn send(&self, body: Body) -> Effect {
+        Effect::Send {
+            to: self.peer.clone(),
+            to_epoch: self.peer_epoch,
+            sweep: self.sweep,
+            meeting: self.id.clone(),
+            body,
+        }
+    }
+}

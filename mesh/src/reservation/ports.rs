@@ -1,0 +1,40 @@
+//! The rotation of iperf3 ports: each server gets the next one of a small range, so that a client that comes
+//! late, out of a forgotten reservation, meets a closed port.
+
+/// A range of ports for iperf3 servers; one of them is open at a time, and only during a meeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// The first port.
+    pub first: u16,
+    /// How many there are, at least 1. With 1 nothing rotates, and only the leases keep a late client away.
+    pub count: u16,
+}
+
+/// Hands out the ports of a range in turn.
+#[derive(Debug)]
+pub(super) struct PortRotation {
+    range: PortRange,
+    next: u16,
+}
+
+impl PortRotation {
+    /// Starts anywhere in the range, so that a restarted agent seldom repeats the port of its earlier life.
+    pub(super) fn new(range: PortRange, start: u64) -> Self {
+        let count = range.count.max(1);
+        let next = u16::try_from(start % u64::from(count)).unwrap_or(0);
+        Self {
+            range: PortRange { count, ..range },
+            next,
+        }
+    }
+
+    pub(super) fn next(&mut self) -> u16 {
+        let port = self.range.first.saturating_add(self.next);
+        self.next = (self.next + 1) % self.range.count;
+        port
+    }
+
+    pub(super) fn count(&self) -> u16 {
+        self.range.count
+    }
+}

@@ -1,0 +1,148 @@
+//! The node's own list of its peers. Gossip forgets a silent node after minutes; this list keeps it until it has
+//! departed: said goodbye, or was silent for long enough.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::wire::is_compatible;
+use crate::{Epoch, Member, NodeName, Presence, Time, View};
+
+/// A peer that has not departed.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// As it last described itself; `Presence::Silent` if gossip has lost it.
+    pub member: Member,
+    /// Since when it has been silent.
+    pub silent_since: Option<Time>,
+    /// The last meeting that it asked for, so that an old request is known when it comes again.
+    pub(crate) last_request: Option<(Epoch, u64)>,
+}
+
+impl Peer {
+    /// Whether the two can meet: it is there, and speaks a wire version that fits.
+    pub fn is_meetable(&self) -> bool {
+        self.member.presence == Presence::Live && is_compatible(self.member.wire)
+    }
+
+    /// Whether the request is one that was not seen before; remembers it.
+    pub(crate) fn is_new_request(&mut self, epoch: Epoch, number: u64) -> bool {
+        let seen = self
+            .last_request
+            .is_some_and(|(e, last)| e == epoch && number <= last);
+        if !seen {
+            self.last_request = Some((epoch, number));
+        }
+        !seen
+    }
+}
+
+/// What a new view changed.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Peers that can be met now and could not before.
+    pub(crate) arrived: Vec<NodeName>,
+    /// Peers that have departed and are no longer listed.
+    pub(crate) departed: Vec<NodeName>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Roster {
+    me: NodeName,
+    peers: BTreeMap<NodeName, Peer>,
+}
+
+impl Roster {
+    pub(crate) fn new(me: NodeName) -> Self {
+        Self {
+            me,
+            peers: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &NodeName) -> Option<&Peer> {
+        self.peers.get(name)
+    }
+
+    pub(crate) fn get_mut(&mut self, name: &NodeName) -> Option<&mut Peer> {
+        self.peers.get_mut(name)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.values()
+    }
+
+    pub(crate) fn meetable(&self) -> impl Iterator<Item = &NodeName> {
+        self.iter()
+            .filter(|peer| peer.is_meetable())
+            .map(|peer| &peer.member.name)
+    }
+
+    pub(crate) fn update(&mut self, now: Time, view: &View) -> Changes {
+        let mut changes = Changes::default();
+        for member in view.members() {
+            self.update_member(now, member, &mut changes);
+        }
+        for (name, peer) in &mut self.peers {
+            if view.get(name).is_none() && peer.member.presence != Presence::Silent {
+                peer.member.presence = Presence::Silent;
+                peer.silent_since = Some(now);
+            }
+        }
+        changes
+    }
+
+    fn update_member(&mut self, now: Time, member: &Member, changes: &mut Changes) {
+        let is_known = self
+            .peers
+            .get(&member.name)
+            .is_some_and(|peer| peer.member == *member);
+        if is_known || member.name == self.me {
+            return;
+        }
+        if member.presence == Presence::Left {
+            if self.peers.remove(&member.name).is_some() {
+                changes.departed.push(member.name.clone());
+            }
+            return;
+        }
+        let before = self.peers.get(&member.name);
+        let was_meetable =
+            before.is_some_and(|peer| peer.is_meetable() && peer.member.epoch == member.epoch);
+        let silent_since = match member.presence {
+            Presence::Silent => Some(before.and_then(|peer| peer.silent_since).unwrap_or(now)),
+            _ => None,
+        };
+        let last_request = before.and_then(|peer| peer.last_request);
+        let peer = Peer {
+            member: member.clone(),
+            silent_since,
+            last_request,
+        };
+        if peer.is_meetable() && !was_meetable {
+            changes.arrived.push(member.name.clone());
+        }
+        self.peers.insert(member.name.clone(), peer);
+    }
+
+    /// Takes out the peers that have been silent for `after`.
+    pub(crate) fn forget(&mut self, now: Time, after: Duration) -> Vec<NodeName> {
+        let is_over = |peer: &Peer| peer.silent_since.is_some_and(|since| now >= since + after);
+        let over: Vec<_> = self
+            .iter()
+            .filter(|peer| is_over(peer))
+            .map(|peer| peer.member.name.clone())
+            .collect();
+        for name in &over {
+            self.peers.remove(name);
+        }
+        over
+    }
+
+    /// When the next silent peer is to be forgotten.
+    pub(crate) fn forget_at(&self, after: Duration) -> Option<Time> {
+        self.iter()
+            .filter_map(|peer| peer.silent_since)
+            .min()
+            .map(|since| since + after)
+    }
+}
