@@ -7,10 +7,7 @@ use mesh::sim::{Options, run};
 use mesh::{Protocol, TestSpec, schedule};
 
 fn main() {
-    let args: Vec<f64> = std::env::args()
-        .skip(1)
-        .filter_map(|arg| arg.parse().ok())
-        .collect();
+    let args: Vec<f64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
     let seeds = args.first().copied().unwrap_or(5.0) as u64;
     let tests = vec![TestSpec {
         protocol: Protocol::Tcp,

@@ -157,9 +157,7 @@ impl Agenda {
 
     /// The open pairs, in the order in which they are to be met.
     pub(crate) fn open_pairs(&self) -> impl Iterator<Item = &Pair> {
-        self.pairs[self.first_open..]
-            .iter()
-            .filter(|pair| pair.is_open())
+        self.pairs[self.first_open..].iter().filter(|pair| pair.is_open())
     }
 
     /// The peer that stands at that place of the order.
@@ -206,9 +204,7 @@ impl Agenda {
         self.pairs[at].given_up = true;
         self.after_change(now, at, was_open);
         let missing = [Protocol::Tcp, Protocol::Udp].into_iter();
-        let missing: Vec<_> = missing
-            .filter(|&protocol| self.pairs[at].wants(protocol))
-            .collect();
+        let missing: Vec<_> = missing.filter(|&protocol| self.pairs[at].wants(protocol)).collect();
         self.failed_cells += if was_open { missing.len() } else { 0 };
         missing
     }
@@ -227,11 +223,7 @@ impl Agenda {
         if was_open && !self.pairs[at].is_open() {
             self.open -= 1;
         }
-        while self
-            .pairs
-            .get(self.first_open)
-            .is_some_and(|pair| !pair.is_open())
-        {
+        while self.pairs.get(self.first_open).is_some_and(|pair| !pair.is_open()) {
             self.first_open += 1;
         }
         if self.open == 0 && self.finished.is_none() {

@@ -43,10 +43,7 @@ impl ClientLease {
     /// set-up inside iperf3.
     pub(crate) fn from_request(sent: Time, test: &TestSpec) -> Self {
         let slack = test.timeout.saturating_sub(test.length());
-        Self {
-            start_by: sent + START_WINDOW.min(slack / 2),
-            use_until: sent + test.timeout,
-        }
+        Self { start_by: sent + START_WINDOW.min(slack / 2), use_until: sent + test.timeout }
     }
 }
 
@@ -63,9 +60,6 @@ impl ServerLease {
     /// The lease of a request received at `received`.
     pub(crate) fn from_request(received: Time, test: &TestSpec) -> Self {
         let use_until = received + test.timeout;
-        Self {
-            use_until,
-            hold_until: use_until + MARGIN,
-        }
+        Self { use_until, hold_until: use_until + MARGIN }
     }
 }

@@ -26,9 +26,7 @@ impl Peer {
 
     /// Whether the request is one that was not seen before; remembers it.
     pub(crate) fn is_new_request(&mut self, epoch: Epoch, number: u64) -> bool {
-        let seen = self
-            .last_request
-            .is_some_and(|(e, last)| e == epoch && number <= last);
+        let seen = self.last_request.is_some_and(|(e, last)| e == epoch && number <= last);
         if !seen {
             self.last_request = Some((epoch, number));
         }
@@ -53,10 +51,7 @@ pub(crate) struct Roster {
 
 impl Roster {
     pub(crate) fn new(me: NodeName) -> Self {
-        Self {
-            me,
-            peers: BTreeMap::new(),
-        }
+        Self { me, peers: BTreeMap::new() }
     }
 
     pub(crate) fn get(&self, name: &NodeName) -> Option<&Peer> {
@@ -72,9 +67,7 @@ impl Roster {
     }
 
     pub(crate) fn meetable(&self) -> impl Iterator<Item = &NodeName> {
-        self.iter()
-            .filter(|peer| peer.is_meetable())
-            .map(|peer| &peer.member.name)
+        self.iter().filter(|peer| peer.is_meetable()).map(|peer| &peer.member.name)
     }
 
     pub(crate) fn update(&mut self, now: Time, view: &View) -> Changes {
@@ -92,10 +85,7 @@ impl Roster {
     }
 
     fn update_member(&mut self, now: Time, member: &Member, changes: &mut Changes) {
-        let is_known = self
-            .peers
-            .get(&member.name)
-            .is_some_and(|peer| peer.member == *member);
+        let is_known = self.peers.get(&member.name).is_some_and(|peer| peer.member == *member);
         if is_known || member.name == self.me {
             return;
         }
@@ -113,11 +103,7 @@ impl Roster {
             _ => None,
         };
         let last_request = before.and_then(|peer| peer.last_request);
-        let peer = Peer {
-            member: member.clone(),
-            silent_since,
-            last_request,
-        };
+        let peer = Peer { member: member.clone(), silent_since, last_request };
         if peer.is_meetable() && !was_meetable {
             changes.arrived.push(member.name.clone());
         }
@@ -127,11 +113,8 @@ impl Roster {
     /// Takes out the peers that have been silent for `after`.
     pub(crate) fn forget(&mut self, now: Time, after: Duration) -> Vec<NodeName> {
         let is_over = |peer: &Peer| peer.silent_since.is_some_and(|since| now >= since + after);
-        let over: Vec<_> = self
-            .iter()
-            .filter(|peer| is_over(peer))
-            .map(|peer| peer.member.name.clone())
-            .collect();
+        let over: Vec<_> =
+            self.iter().filter(|peer| is_over(peer)).map(|peer| peer.member.name.clone()).collect();
         for name in &over {
             self.peers.remove(name);
         }
@@ -140,9 +123,6 @@ impl Roster {
 
     /// When the next silent peer is to be forgotten.
     pub(crate) fn forget_at(&self, after: Duration) -> Option<Time> {
-        self.iter()
-            .filter_map(|peer| peer.silent_since)
-            .min()
-            .map(|since| since + after)
+        self.iter().filter_map(|peer| peer.silent_since).min().map(|since| since + after)
     }
 }

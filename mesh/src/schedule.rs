@@ -71,10 +71,7 @@ impl Tournament {
 
 /// The length of one meeting in which nothing goes wrong and nothing costs any time but the tests.
 pub fn meeting_length(tests: &[TestSpec]) -> Duration {
-    tests
-        .iter()
-        .map(|test| test.length() * if test.bidir { 1 } else { 2 })
-        .sum()
+    tests.iter().map(|test| test.length() * if test.bidir { 1 } else { 2 }).sum()
 }
 
 /// The least time in which `nodes` nodes can be swept: no node is in two tests at once, every pair is tested.

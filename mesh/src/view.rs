@@ -67,10 +67,7 @@ impl View {
         members.reverse();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         members.dedup_by(|a, b| a.name == b.name);
-        Self {
-            members: members.into(),
-            name_taken,
-        }
+        Self { members: members.into(), name_taken }
     }
 
     /// The members, sorted by name.
@@ -80,10 +77,7 @@ impl View {
 
     /// The member of that name.
     pub fn get(&self, name: &NodeName) -> Option<&Member> {
-        let at = self
-            .members
-            .binary_search_by(|member| member.name.cmp(name))
-            .ok()?;
+        let at = self.members.binary_search_by(|member| member.name.cmp(name)).ok()?;
         self.members.get(at)
     }
 }

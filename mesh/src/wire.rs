@@ -275,15 +275,11 @@ impl Message {
             return Err(WireError::Limit("sweep number"));
         }
         if self.meeting.is_none() != (self.body == Body::Sweep) {
-            return Err(WireError::Limit(
-                "a message is about a meeting, unless about the sweep",
-            ));
+            return Err(WireError::Limit("a message is about a meeting, unless about the sweep"));
         }
         let is_of_both = |id: &MeetingId| id.asker == self.from || id.asker == self.to;
         if self.from == self.to || !self.meeting.as_ref().is_none_or(is_of_both) {
-            return Err(WireError::Limit(
-                "a meeting is of the two nodes of the message",
-            ));
+            return Err(WireError::Limit("a meeting is of the two nodes of the message"));
         }
         match &self.body {
             Body::Request { plan } => check_plan(plan),
@@ -306,9 +302,7 @@ fn check_plan(plan: &[PlannedTest]) -> Result<(), WireError> {
     for PlannedTest { spec, .. } in plan {
         let too_short = spec.duration < Duration::from_secs(1);
         if too_short || spec.timeout > TIMEOUT_MAX || spec.length() >= spec.timeout {
-            return Err(WireError::Limit(
-                "1 s <= duration, omit + duration < timeout <= 60 s",
-            ));
+            return Err(WireError::Limit("1 s <= duration, omit + duration < timeout <= 60 s"));
         }
         if spec.streams == 0 || spec.streams > 128 {
             return Err(WireError::Limit("1 <= streams <= 128"));

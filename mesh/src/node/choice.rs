@@ -42,11 +42,7 @@ impl Node {
 
     /// Notes that the node has nothing to do from now on, and keeps to the order for `patience` at least.
     pub(super) fn be_idle(&mut self, now: Time, patience: Duration) {
-        let bye = if self.agenda.is_at_bye() {
-            self.meeting_length()
-        } else {
-            Duration::ZERO
-        };
+        let bye = if self.agenda.is_at_bye() { self.meeting_length() } else { Duration::ZERO };
         self.idle_since = now;
         self.patient_until = now + bye + patience.max(self.meeting_length() / 20).max(3 * COURTESY);
     }

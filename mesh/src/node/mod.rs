@@ -139,14 +139,16 @@ pub struct SweepReport {
 pub struct Status {
     /// The sweep that it works on, 0 before the first.
     pub sweep: u64,
+    /// When that began at this node.
+    pub began: Time,
     /// The pairs of that sweep.
     pub pairs: usize,
     /// Those not yet met or given up.
     pub open: usize,
     /// The least time in which the sweep can be done.
     pub bound: Duration,
-    /// Whom it is meeting, or asking.
-    pub meeting: Option<NodeName>,
+    /// Whom it is meeting, or asking; in which role, and since when.
+    pub meeting: Option<(NodeName, Role, Time)>,
     /// For how long it still stays out of all meetings after its start.
     pub quiet_for: Duration,
     /// In which time the next sweep begins, if nothing is left to do in this one.
@@ -215,11 +217,7 @@ impl Node {
             Input::ServerReady(run) => self.slot.on_server_ready(now, run),
             Input::ServerFailed(run, failure) => self.slot.on_server_failed(now, run, failure),
             Input::ServerEnded(run) => self.slot.on_server_ended(now, run),
-            Input::ClientEnded {
-                run,
-                forward,
-                reverse,
-            } => {
+            Input::ClientEnded { run, forward, reverse } => {
                 self.slot.on_client_ended(now, run, forward, reverse);
             }
             Input::Tick => {}
@@ -241,15 +239,8 @@ impl Node {
     /// When the next input is due at the latest, be it a [`Input::Tick`].
     pub fn deadline(&self) -> Option<Time> {
         let forget = self.roster.forget_at(self.forget_after());
-        let next = if self.slot.peer().is_some() {
-            None
-        } else {
-            self.ask_at
-        };
-        [self.slot.deadline(), forget, next, self.sweep_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let next = if self.slot.peer().is_some() { None } else { self.ask_at };
+        [self.slot.deadline(), forget, next, self.sweep_deadline()].into_iter().flatten().min()
     }
 
     /// The peers that have not departed.
@@ -276,10 +267,11 @@ impl Node {
     pub fn status(&self, now: Time) -> Status {
         Status {
             sweep: self.agenda.number,
+            began: self.agenda.began,
             pairs: self.agenda.total(),
             open: self.agenda.open(),
             bound: self.bound(),
-            meeting: self.slot.peer().cloned(),
+            meeting: self.slot.meeting(),
             quiet_for: self.quiet_until.since(now),
             pause_for: self.raise_at().map_or(Duration::ZERO, |at| at.since(now)),
         }
@@ -296,9 +288,7 @@ impl Node {
 
     fn forget_after(&self) -> Duration {
         let period = self.bound() + self.settings.interval;
-        self.settings
-            .forget_after
-            .unwrap_or(FORGET_AFTER_MIN.max(period * 2))
+        self.settings.forget_after.unwrap_or(FORGET_AFTER_MIN.max(period * 2))
     }
 
     fn on_view(&mut self, now: Time, view: &View) {
@@ -310,11 +300,8 @@ impl Node {
         for arrived in &changes.arrived {
             self.agenda_welcome(now, arrived);
         }
-        let sweeps = self
-            .roster
-            .iter()
-            .filter(|peer| peer.is_meetable())
-            .map(|peer| peer.member.sweep);
+        let sweeps =
+            self.roster.iter().filter(|peer| peer.is_meetable()).map(|peer| peer.member.sweep);
         if let Some(highest) = sweeps.max() {
             self.hear_of_sweep(highest);
         }
@@ -342,23 +329,15 @@ impl Node {
     fn take_effects(&mut self, now: Time) {
         while let Some(effect) = self.slot.poll() {
             match effect {
-                Effect::Send {
-                    to,
-                    to_epoch,
-                    sweep,
-                    meeting,
-                    body,
-                } => {
+                Effect::Send { to, to_epoch, sweep, meeting, body } => {
                     self.send(to, to_epoch, sweep, Some(meeting), body);
                 }
                 Effect::StartClient(start) => self.outputs.push_back(Output::StartClient(start)),
                 Effect::StartServer(start) => self.outputs.push_back(Output::StartServer(start)),
                 Effect::Kill(run) => self.outputs.push_back(Output::Kill(run)),
-                Effect::Cell {
-                    peer,
-                    protocol,
-                    outcome,
-                } => self.on_cell(now, peer, protocol, outcome),
+                Effect::Cell { peer, protocol, outcome } => {
+                    self.on_cell(now, peer, protocol, outcome);
+                }
                 Effect::Freed { peer, role, ending } => self.on_freed(now, peer, role, ending),
             }
         }
@@ -385,18 +364,13 @@ impl Node {
             meeting,
             body,
         };
-        self.outputs
-            .push_back(Output::Send(peer.member.control, message));
+        self.outputs.push_back(Output::Send(peer.member.control, message));
     }
 
     fn on_cell(&mut self, now: Time, peer: NodeName, protocol: Protocol, outcome: Outcome) {
         self.agenda.tick_off(now, &peer, protocol, outcome.is_err());
         if self.roster.get(&peer).is_some() {
-            self.outputs.push_back(Output::Cell {
-                destination: peer,
-                protocol,
-                outcome,
-            });
+            self.outputs.push_back(Output::Cell { destination: peer, protocol, outcome });
         }
     }
 
@@ -424,23 +398,14 @@ impl Node {
             Ending::SpawnFailed => ("refused", Refusal::Spawn.as_str()),
             Ending::Cancelled => ("cancelled", ""),
         };
-        self.outputs.push_back(Output::Reservation {
-            peer,
-            role,
-            outcome,
-            reason,
-        });
+        self.outputs.push_back(Output::Reservation { peer, role, outcome, reason });
     }
 
     /// Closes the pair for this sweep; its cells without a result fail.
     fn give_up(&mut self, now: Time, peer: &NodeName, reason: Reason) {
         for protocol in self.agenda.give_up(now, peer) {
             let (destination, outcome) = (peer.clone(), Err(reason));
-            self.outputs.push_back(Output::Cell {
-                destination,
-                protocol,
-                outcome,
-            });
+            self.outputs.push_back(Output::Cell { destination, protocol, outcome });
         }
     }
 }

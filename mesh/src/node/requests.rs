@@ -13,10 +13,7 @@ impl Node {
             self.refuse_if_request(message, Refusal::StaleEpoch, None);
             return;
         }
-        let is_known = self
-            .roster
-            .get(&message.from)
-            .is_some_and(|peer| peer.is_meetable());
+        let is_known = self.roster.get(&message.from).is_some_and(|peer| peer.is_meetable());
         if is_known {
             self.hear_of_sweep(message.sweep);
         }
@@ -30,9 +27,7 @@ impl Node {
             }
             // Who waits for something in a meeting that is over is to know it.
             Body::Next { .. } | Body::Grant { .. } | Body::Go { .. } => {
-                let end = Body::End {
-                    handover: Vec::new(),
-                };
+                let end = Body::End { handover: Vec::new() };
                 self.send(
                     message.from,
                     message.from_epoch,
@@ -108,8 +103,7 @@ impl Node {
         if message.sweep != self.agenda.number {
             return Err((Refusal::Sweep, None));
         }
-        self.is_welcome(now, &message.from)
-            .map_err(|wait| (Refusal::Expecting, Some(wait)))
+        self.is_welcome(now, &message.from).map_err(|wait| (Refusal::Expecting, Some(wait)))
     }
 
     fn refuse_if_request(&mut self, message: Message, refusal: Refusal, free_in: Option<Duration>) {
@@ -120,40 +114,23 @@ impl Node {
 
     fn refuse(&mut self, message: Message, refusal: Refusal, free_in: Option<Duration>) {
         let free_in_ms = free_in.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-        let body = Body::Refuse {
-            refusal,
-            free_in_ms,
-        };
+        let body = Body::Refuse { refusal, free_in_ms };
         self.outputs.push_back(Output::Reservation {
             peer: message.from.clone(),
             role: Role::Granter,
             outcome: "refused",
             reason: refusal.as_str(),
         });
-        self.send(
-            message.from,
-            message.from_epoch,
-            self.agenda.number,
-            message.meeting,
-            body,
-        );
+        self.send(message.from, message.from_epoch, self.agenda.number, message.meeting, body);
     }
 
     /// The tests of a meeting that this node asks for: its own first, then the peer's.
     pub(super) fn plan(&self, wanted: impl Fn(Protocol) -> bool) -> Vec<PlannedTest> {
-        let specs = self
-            .settings
-            .tests
-            .iter()
-            .filter(|spec| wanted(spec.protocol));
-        let own = specs.clone().map(|spec| PlannedTest {
-            client: Role::Asker,
-            spec: spec.clone(),
-        });
-        let peers = specs.filter(|spec| !spec.bidir).map(|spec| PlannedTest {
-            client: Role::Granter,
-            spec: spec.clone(),
-        });
+        let specs = self.settings.tests.iter().filter(|spec| wanted(spec.protocol));
+        let own = specs.clone().map(|spec| PlannedTest { client: Role::Asker, spec: spec.clone() });
+        let peers = specs
+            .filter(|spec| !spec.bidir)
+            .map(|spec| PlannedTest { client: Role::Granter, spec: spec.clone() });
         own.chain(peers).collect()
     }
 

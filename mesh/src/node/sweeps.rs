@@ -33,10 +33,7 @@ pub(super) struct Settle {
 
 impl Settle {
     pub(super) fn new(now: Time) -> Self {
-        Self {
-            at: now + SETTLE,
-            first_peer: None,
-        }
+        Self { at: now + SETTLE, first_peer: None }
     }
 
     fn on_arrival(&mut self, now: Time) {
@@ -103,10 +100,7 @@ impl Node {
         }
         let stall =
             (self.agenda.open() > 0).then(|| self.idle_since.max(self.agenda.began) + STALL);
-        [self.agenda.closing, stall, self.raise_at()]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.agenda.closing, stall, self.raise_at()].into_iter().flatten().min()
     }
 
     /// When this node raises the sweep number: once it has paused after everybody was met or given up.
@@ -119,21 +113,13 @@ impl Node {
     /// How long a node goes on with its open pairs when others are already in the next sweep: time for two
     /// meetings in which everything hangs.
     fn close_after(&self) -> Duration {
-        let timeouts: Duration = self
-            .settings
-            .tests
-            .iter()
-            .map(|test| test.timeout + MARGIN)
-            .sum();
+        let timeouts: Duration = self.settings.tests.iter().map(|test| test.timeout + MARGIN).sum();
         4 * timeouts
     }
 
     fn close_sweep(&mut self, now: Time) {
-        let open: Vec<_> = self
-            .agenda
-            .open_pairs()
-            .map(|pair| (pair.peer.clone(), pair.last_reason))
-            .collect();
+        let open: Vec<_> =
+            self.agenda.open_pairs().map(|pair| (pair.peer.clone(), pair.last_reason)).collect();
         for (peer, last_reason) in open {
             let absent = reason_of_presence(self.roster.get(&peer));
             self.give_up(now, &peer, absent.or(last_reason).unwrap_or(Reason::NotMet));
@@ -174,9 +160,8 @@ impl Node {
     /// after a few messages, where gossip would take seconds. (Two rounds r and s make a rotation by 2(s − r).)
     fn announce(&mut self) {
         let heralds = std::iter::successors(Some(0), |round| Some(2 * round + 1));
-        let heralds: Vec<_> = heralds
-            .map_while(|round| self.agenda.partner_of_round(round).cloned())
-            .collect();
+        let heralds: Vec<_> =
+            heralds.map_while(|round| self.agenda.partner_of_round(round).cloned()).collect();
         for peer in heralds {
             let Some(epoch) = self.roster.get(&peer).map(|peer| peer.member.epoch) else {
                 continue;

@@ -139,6 +139,7 @@ struct Meeting {
     peer_epoch: Epoch,
     role: Role,
     sweep: u64,
+    began: Time,
     plan: Vec<PlannedTest>,
     /// The tests that this node is still to run as the client.
     todo: VecDeque<u8>,
@@ -167,12 +168,7 @@ enum Step {
     /// Runs the client of a test.
     Client { test: u8, lease: ClientLease },
     /// Starts the server of a test.
-    Opening {
-        test: u8,
-        port: u16,
-        tries: u16,
-        lease: ServerLease,
-    },
+    Opening { test: u8, port: u16, tries: u16, lease: ServerLease },
     /// Runs the server of a test.
     Serving { test: u8, lease: ServerLease },
     /// It is the peer's turn.
@@ -208,6 +204,11 @@ impl Slot {
         self.meeting.as_ref().map(|meeting| &meeting.peer)
     }
 
+    /// The other node of the present meeting, this node's role in it, and when it took the slot.
+    pub(crate) fn meeting(&self) -> Option<(NodeName, Role, Time)> {
+        self.meeting.as_ref().map(|meeting| (meeting.peer.clone(), meeting.role, meeting.began))
+    }
+
     /// Whether this is the present meeting, and the message is from the other node's right life.
     pub(crate) fn is_in(&self, id: &MeetingId, from: &NodeName, from_epoch: Epoch) -> bool {
         self.meeting.as_ref().is_some_and(|meeting| {
@@ -237,18 +238,11 @@ impl Slot {
             Step::Listening => (meeting.next_served.saturating_sub(1), now),
         };
         let current = usize::from(current);
-        let length = meeting
-            .plan
-            .get(current)
-            .map_or(Duration::ZERO, |test| test.spec.length());
+        let length = meeting.plan.get(current).map_or(Duration::ZERO, |test| test.spec.length());
         let due = meeting.step_began + length + OVERDUE;
         let end = if now <= due { due } else { deadline };
-        let rest: Duration = meeting
-            .plan
-            .iter()
-            .skip(current + 1)
-            .map(|test| test.spec.length())
-            .sum();
+        let rest: Duration =
+            meeting.plan.iter().skip(current + 1).map(|test| test.spec.length()).sum();
         end.since(now) + rest
     }
 
@@ -274,19 +268,13 @@ impl Slot {
     ) {
         debug_assert!(self.meeting.is_none());
         self.meetings += 1;
-        let id = MeetingId {
-            asker: self.me.clone(),
-            epoch: self.epoch,
-            number: self.meetings,
-        };
+        let id = MeetingId { asker: self.me.clone(), epoch: self.epoch, number: self.meetings };
         let mut meeting = Meeting::new(id, peer, peer_epoch, Role::Asker, sweep, plan, now);
         let Some(test) = meeting.todo.pop_front() else {
             return;
         };
         meeting.ask_for(test, now);
-        self.effects.push_back(meeting.send(Body::Request {
-            plan: meeting.plan.clone(),
-        }));
+        self.effects.push_back(meeting.send(Body::Request { plan: meeting.plan.clone() }));
         self.meeting = Some(meeting);
     }
 
@@ -304,9 +292,7 @@ impl Slot {
         let (peer, peer_epoch) = (id.asker.clone(), id.epoch);
         let mut meeting = Meeting::new(id, peer, peer_epoch, Role::Granter, sweep, plan, now);
         let plan = &meeting.plan;
-        meeting
-            .todo
-            .retain(|&test| wanted.contains(&plan[usize::from(test)].spec.protocol));
+        meeting.todo.retain(|&test| wanted.contains(&plan[usize::from(test)].spec.protocol));
         self.meeting = Some(meeting);
         self.open(now, now, 0);
     }
@@ -326,15 +312,8 @@ impl Slot {
         match body {
             Body::Sweep | Body::Request { .. } => {}
             Body::Next { test } => self.on_next(now, test),
-            Body::Grant {
-                test,
-                address,
-                port,
-            } => self.on_grant(now, test, address, port),
-            Body::Refuse {
-                refusal,
-                free_in_ms,
-            } => self.on_refuse(refusal, free_in_ms),
+            Body::Grant { test, address, port } => self.on_grant(now, test, address, port),
+            Body::Refuse { refusal, free_in_ms } => self.on_refuse(refusal, free_in_ms),
             Body::Go { handover } => self.on_go(now, handover),
             Body::End { handover } => {
                 self.take_results(handover);
@@ -347,20 +326,12 @@ impl Slot {
         let Some(meeting) = &mut self.meeting else {
             return;
         };
-        let is_peers = meeting
-            .plan
-            .get(usize::from(test))
-            .is_some_and(|t| t.client != meeting.role);
+        let is_peers =
+            meeting.plan.get(usize::from(test)).is_some_and(|t| t.client != meeting.role);
         if !is_peers || test < meeting.next_served || !meeting.is_peers_turn() {
             return;
         }
-        self.after_server(
-            now,
-            Pending::Next {
-                test,
-                received: now,
-            },
-        );
+        self.after_server(now, Pending::Next { test, received: now });
     }
 
     fn on_go(&mut self, now: Time, handover: Vec<Handover>) {
@@ -425,10 +396,7 @@ impl Slot {
     }
 
     fn on_refuse(&mut self, refusal: Refusal, free_in_ms: Option<u64>) {
-        let asked = self
-            .meeting
-            .as_ref()
-            .is_some_and(|m| matches!(m.step, Step::Asked { .. }));
+        let asked = self.meeting.as_ref().is_some_and(|m| matches!(m.step, Step::Asked { .. }));
         if asked {
             let free_in = free_in_ms.map(Duration::from_millis);
             self.leave(Ending::Refused(refusal, free_in), false);
@@ -444,11 +412,7 @@ impl Slot {
         forward: Option<Outcome>,
         reverse: Option<Outcome>,
     ) {
-        let Some(meeting) = self
-            .meeting
-            .as_mut()
-            .filter(|meeting| meeting.run == Some(run))
-        else {
+        let Some(meeting) = self.meeting.as_mut().filter(|meeting| meeting.run == Some(run)) else {
             return;
         };
         meeting.run = None;
@@ -458,11 +422,7 @@ impl Slot {
         let protocol = meeting.plan[usize::from(test)].spec.protocol;
         if let Some(outcome) = forward {
             let peer = meeting.peer.clone();
-            self.effects.push_back(Effect::Cell {
-                peer,
-                protocol,
-                outcome,
-            });
+            self.effects.push_back(Effect::Cell { peer, protocol, outcome });
         }
         if let Some(outcome) = reverse {
             meeting.handover.push(Handover { protocol, outcome });
@@ -476,17 +436,10 @@ impl Slot {
 
     /// This node's server listens.
     pub(crate) fn on_server_ready(&mut self, now: Time, run: RunId) {
-        let Some(meeting) = self
-            .meeting
-            .as_mut()
-            .filter(|meeting| meeting.run == Some(run))
-        else {
+        let Some(meeting) = self.meeting.as_mut().filter(|meeting| meeting.run == Some(run)) else {
             return;
         };
-        let Step::Opening {
-            test, port, lease, ..
-        } = meeting.step
-        else {
+        let Step::Opening { test, port, lease, .. } = meeting.step else {
             return;
         };
         if meeting.leaving.is_none() && meeting.pending.is_none() {
@@ -495,28 +448,17 @@ impl Slot {
                 meeting.owed.push(spec.protocol);
             }
             meeting.turn_to(Step::Serving { test, lease }, now);
-            self.effects.push_back(meeting.send(Body::Grant {
-                test,
-                address: self.address,
-                port,
-            }));
+            self.effects.push_back(meeting.send(Body::Grant { test, address: self.address, port }));
         }
     }
 
     /// This node's server did not come to listen, and is dead.
     pub(crate) fn on_server_failed(&mut self, now: Time, run: RunId, failure: ServerFailure) {
-        let Some(meeting) = self
-            .meeting
-            .as_mut()
-            .filter(|meeting| meeting.run == Some(run))
-        else {
+        let Some(meeting) = self.meeting.as_mut().filter(|meeting| meeting.run == Some(run)) else {
             return;
         };
         meeting.run = None;
-        let Step::Opening {
-            test, tries, lease, ..
-        } = meeting.step
-        else {
+        let Step::Opening { test, tries, lease, .. } = meeting.step else {
             return;
         };
         if meeting.leaving.is_some() {
@@ -526,10 +468,7 @@ impl Slot {
         } else if failure == ServerFailure::PortTaken && tries < self.ports.count() {
             self.start_server(now, test, tries + 1, lease);
         } else {
-            let refuse = Body::Refuse {
-                refusal: Refusal::Spawn,
-                free_in_ms: None,
-            };
+            let refuse = Body::Refuse { refusal: Refusal::Spawn, free_in_ms: None };
             self.effects.push_back(meeting.send(refuse));
             self.leave(Ending::SpawnFailed, false);
         }
@@ -537,11 +476,7 @@ impl Slot {
 
     /// This node's server is dead.
     pub(crate) fn on_server_ended(&mut self, now: Time, run: RunId) {
-        let Some(meeting) = self
-            .meeting
-            .as_mut()
-            .filter(|meeting| meeting.run == Some(run))
-        else {
+        let Some(meeting) = self.meeting.as_mut().filter(|meeting| meeting.run == Some(run)) else {
             return;
         };
         meeting.run = None;
@@ -573,7 +508,7 @@ impl Slot {
         let Some(meeting) = &self.meeting else { return };
         match meeting.step {
             Step::Asked { lease, .. } if now >= lease.start_by => {
-                self.leave(Ending::NoAnswer, true)
+                self.leave(Ending::NoAnswer, true);
             }
             Step::Listening if now >= meeting.hold_until => self.leave(Ending::Expired, true),
             _ => {}
@@ -621,15 +556,7 @@ impl Slot {
         self.runs += 1;
         let port = self.ports.next();
         meeting.run = Some(self.runs);
-        meeting.turn_to(
-            Step::Opening {
-                test,
-                port,
-                tries,
-                lease,
-            },
-            now,
-        );
+        meeting.turn_to(Step::Opening { test, port, tries, lease }, now);
         let start = ServerStart {
             run: self.runs,
             meeting: meeting.id.clone(),
@@ -653,11 +580,7 @@ impl Slot {
             };
             meeting.owed.swap_remove(at);
             let peer = meeting.peer.clone();
-            self.effects.push_back(Effect::Cell {
-                peer,
-                protocol,
-                outcome,
-            });
+            self.effects.push_back(Effect::Cell { peer, protocol, outcome });
         }
     }
 
@@ -690,18 +613,10 @@ impl Slot {
         if ending != Ending::Cancelled {
             for protocol in std::mem::take(&mut meeting.owed) {
                 let (peer, outcome) = (meeting.peer.clone(), Err(Reason::ResultLost));
-                self.effects.push_back(Effect::Cell {
-                    peer,
-                    protocol,
-                    outcome,
-                });
+                self.effects.push_back(Effect::Cell { peer, protocol, outcome });
             }
         }
-        self.effects.push_back(Effect::Freed {
-            peer: meeting.peer,
-            role: meeting.role,
-            ending,
-        });
+        self.effects.push_back(Effect::Freed { peer: meeting.peer, role: meeting.role, ending });
     }
 }
 
@@ -718,17 +633,15 @@ impl Meeting {
         plan: Vec<PlannedTest>,
         now: Time,
     ) -> Self {
-        let todo = (0u8..)
-            .zip(&plan)
-            .filter(|(_, test)| test.client == role)
-            .map(|(at, _)| at)
-            .collect();
+        let todo =
+            (0u8..).zip(&plan).filter(|(_, test)| test.client == role).map(|(at, _)| at).collect();
         Self {
             id,
             peer,
             peer_epoch,
             role,
             sweep,
+            began: now,
             plan,
             todo,
             step: Step::Listening,
@@ -762,10 +675,7 @@ impl Meeting {
 
     /// The place of the granter's first test in the plan; the plan's length if it has none.
     fn first_of_granter(&self) -> u8 {
-        let first = self
-            .plan
-            .iter()
-            .position(|test| test.client == Role::Granter);
+        let first = self.plan.iter().position(|test| test.client == Role::Granter);
         u8::try_from(first.unwrap_or(self.plan.len())).unwrap_or(u8::MAX)
     }
 

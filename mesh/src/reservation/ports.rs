@@ -22,10 +22,7 @@ impl PortRotation {
     pub(super) fn new(range: PortRange, start: u64) -> Self {
         let count = range.count.max(1);
         let next = u16::try_from(start % u64::from(count)).unwrap_or(0);
-        Self {
-            range: PortRange { count, ..range },
-            next,
-        }
+        Self { range: PortRange { count, ..range }, next }
     }
 
     pub(super) fn next(&mut self) -> u16 {

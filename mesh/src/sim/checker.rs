@@ -40,11 +40,7 @@ pub(super) struct Checker {
 
 impl Checker {
     pub(super) fn new(nodes: usize) -> Self {
-        Self {
-            present: vec![Vec::new(); nodes],
-            overlaps: 0,
-            sweeps: BTreeMap::new(),
-        }
+        Self { present: vec![Vec::new(); nodes], overlaps: 0, sweeps: BTreeMap::new() }
     }
 
     /// An iperf3 of that meeting now touches that node.

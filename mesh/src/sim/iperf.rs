@@ -25,17 +25,9 @@ pub(super) struct Process {
 #[derive(Debug)]
 pub(super) enum Kind {
     /// A server, and the client that it serves.
-    Server {
-        port: u16,
-        listening: bool,
-        client: Option<(usize, RunId)>,
-    },
+    Server { port: u16, listening: bool, client: Option<(usize, RunId)> },
     /// A client, and the server that it is connected to.
-    Client {
-        start: ClientStart,
-        server: Option<(usize, RunId)>,
-        killed: bool,
-    },
+    Client { start: ClientStart, server: Option<(usize, RunId)>, killed: bool },
 }
 
 /// The processes of one node.
@@ -46,27 +38,13 @@ pub(super) struct Processes {
 
 impl Processes {
     pub(super) fn start_server(&mut self, start: &ServerStart) {
-        let kind = Kind::Server {
-            port: start.port,
-            listening: false,
-            client: None,
-        };
-        self.alive.insert(
-            start.run,
-            Process {
-                meeting: start.meeting.clone(),
-                kind,
-            },
-        );
+        let kind = Kind::Server { port: start.port, listening: false, client: None };
+        self.alive.insert(start.run, Process { meeting: start.meeting.clone(), kind });
     }
 
     pub(super) fn start_client(&mut self, start: ClientStart) {
         let (run, meeting) = (start.run, start.meeting.clone());
-        let kind = Kind::Client {
-            start,
-            server: None,
-            killed: false,
-        };
+        let kind = Kind::Client { start, server: None, killed: false };
         self.alive.insert(run, Process { meeting, kind });
     }
 
@@ -81,11 +59,8 @@ impl Processes {
     /// Lets `client` connect to the server that listens on `port`, if there is one and it is free.
     pub(super) fn accept(&mut self, port: u16, client: (usize, RunId)) -> Option<RunId> {
         for (&run, process) in &mut self.alive {
-            if let Kind::Server {
-                port: open,
-                listening: true,
-                client: slot @ None,
-            } = &mut process.kind
+            if let Kind::Server { port: open, listening: true, client: slot @ None } =
+                &mut process.kind
                 && *open == port
             {
                 *slot = Some(client);
@@ -104,9 +79,5 @@ pub(super) fn course(
     hangs: bool,
 ) -> (Time, bool) {
     let end = now + start.spec.length() + overhead;
-    if hangs || end > start.deadline {
-        (start.deadline, false)
-    } else {
-        (end, true)
-    }
+    if hangs || end > start.deadline { (start.deadline, false) } else { (end, true) }
 }

@@ -20,11 +20,7 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) fn new(latency: Duration, loss: f64, seed: u64) -> Self {
-        Self {
-            latency,
-            loss,
-            rng: StdRng::seed_from_u64(seed),
-        }
+        Self { latency, loss, rng: StdRng::seed_from_u64(seed) }
     }
 
     pub(super) fn fate(&mut self) -> Fate {

@@ -19,27 +19,16 @@ struct Entry<E> {
 
 impl<E> Queue<E> {
     pub(super) fn new() -> Self {
-        Self {
-            heap: BinaryHeap::new(),
-            planned: 0,
-        }
+        Self { heap: BinaryHeap::new(), planned: 0 }
     }
 
     pub(super) fn plan(&mut self, at: Time, event: E) {
         self.planned += 1;
-        self.heap.push(Reverse(Entry {
-            key: (at, self.planned),
-            event,
-        }));
+        self.heap.push(Reverse(Entry { key: (at, self.planned), event }));
     }
 
     pub(super) fn next(&mut self) -> Option<(Time, E)> {
-        self.heap.pop().map(
-            |Reverse(Entry {
-                 key: (at, _),
-                 event,
-             })| (at, event),
-        )
+        self.heap.pop().map(|Reverse(Entry { key: (at, _), event })| (at, event))
     }
 }
 

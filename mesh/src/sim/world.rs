@@ -92,10 +92,7 @@ impl World {
             };
             self.now = at;
             self.happen(event);
-            done = self
-                .hosts
-                .iter()
-                .all(|host| host.completed >= self.options.sweeps);
+            done = self.hosts.iter().all(|host| host.completed >= self.options.sweeps);
         }
         let mut sweeps = self.checker.sweeps();
         sweeps.retain(|sweep| sweep.number <= self.options.sweeps);
@@ -152,20 +149,15 @@ impl World {
             Output::StartServer(start) => {
                 self.checker.enter(host, &start.meeting);
                 self.hosts[host].processes.start_server(&start);
-                self.queue.plan(
-                    self.now + SERVER_START,
-                    Event::ServerListens(host, start.run),
-                );
-                self.queue
-                    .plan(start.deadline, Event::Dies(host, start.run));
+                self.queue.plan(self.now + SERVER_START, Event::ServerListens(host, start.run));
+                self.queue.plan(start.deadline, Event::Dies(host, start.run));
             }
             Output::StartClient(start) => {
                 self.checker.enter(host, &start.meeting);
                 self.checker.enter(number_of(&start.peer), &start.meeting);
                 let run = start.run;
                 self.hosts[host].processes.start_client(start);
-                self.queue
-                    .plan(self.now + CLIENT_START, Event::ClientConnects(host, run));
+                self.queue.plan(self.now + CLIENT_START, Event::ClientConnects(host, run));
             }
             Output::Kill(run) => self.kill(host, run, self.now + DEATH),
             Output::SweepBegan(number) => {
@@ -184,19 +176,14 @@ impl World {
         let to = number_of(&message.to);
         match self.network.fate() {
             Fate::Arrives(delay) => {
-                self.queue
-                    .plan(self.now + delay, Event::Input(to, Input::Message(message)));
+                self.queue.plan(self.now + delay, Event::Input(to, Input::Message(message)));
             }
             Fate::Lost => {
                 let Some(meeting) = message.meeting else {
                     return;
                 };
-                let input = Input::Undelivered {
-                    to: message.to,
-                    meeting,
-                };
-                self.queue
-                    .plan(self.now + DELIVERY_TIMEOUT, Event::Input(host, input));
+                let input = Input::Undelivered { to: message.to, meeting };
+                self.queue.plan(self.now + DELIVERY_TIMEOUT, Event::Input(host, input));
             }
         }
     }
@@ -216,10 +203,7 @@ impl World {
         let view = View::new(members.collect(), false);
         for host in 0..self.hosts.len() {
             let delay = Duration::from_secs_f64(0.2 + 1.8 * self.rng.random::<f64>());
-            self.queue.plan(
-                self.now + delay,
-                Event::Input(host, Input::View(view.clone())),
-            );
+            self.queue.plan(self.now + delay, Event::Input(host, Input::View(view.clone())));
         }
     }
 
@@ -231,14 +215,10 @@ impl World {
             return;
         };
         let (start, target) = (start.clone(), number_of(&start.peer));
-        let accepted = self.hosts[target]
-            .processes
-            .accept(start.remote.1, (host, run));
+        let accepted = self.hosts[target].processes.accept(start.remote.1, (host, run));
         let Some(server) = accepted else {
-            self.queue.plan(
-                self.now + self.options.latency * 2,
-                Event::ClientEnds(host, run, false),
-            );
+            self.queue
+                .plan(self.now + self.options.latency * 2, Event::ClientEnds(host, run, false));
             return;
         };
         if let Some(process) = self.hosts[host].processes.get_mut(run)
@@ -248,8 +228,7 @@ impl World {
         }
         let hangs = self.options.fail > 0.0 && self.rng.random_bool(self.options.fail);
         let (end, well) = iperf::course(&start, self.now, self.options.overhead, hangs);
-        self.checker
-            .tested(start.sweep, [host, target], self.now, end, !well);
+        self.checker.tested(start.sweep, [host, target], self.now, end, !well);
         self.queue.plan(end, Event::ClientEnds(host, run, well));
     }
 
@@ -257,12 +236,7 @@ impl World {
         let Some(process) = self.hosts[host].processes.reap(run) else {
             return;
         };
-        let Kind::Client {
-            start,
-            server,
-            killed,
-        } = process.kind
-        else {
+        let Kind::Client { start, server, killed } = process.kind else {
             return;
         };
         self.checker.leave(host, &process.meeting);
@@ -270,21 +244,10 @@ impl World {
         if let Some((target, server)) = server {
             self.kill(target, server, self.now + self.options.latency + DEATH);
         }
-        let outcome = if well {
-            Ok(Figures::default())
-        } else {
-            Err(Reason::Timeout)
-        };
+        let outcome = if well { Ok(Figures::default()) } else { Err(Reason::Timeout) };
         let reverse = (start.spec.bidir && !killed).then(|| outcome.clone());
         let forward = (!killed).then_some(outcome);
-        self.input(
-            host,
-            Input::ClientEnded {
-                run,
-                forward,
-                reverse,
-            },
-        );
+        self.input(host, Input::ClientEnded { run, forward, reverse });
     }
 
     fn kill(&mut self, host: usize, run: RunId, at: Time) {
@@ -304,16 +267,12 @@ impl World {
             return;
         };
         self.checker.leave(host, &process.meeting);
-        let Kind::Server {
-            listening, client, ..
-        } = process.kind
-        else {
+        let Kind::Server { listening, client, .. } = process.kind else {
             return;
         };
         if let Some((client_host, client)) = client {
             let notices = self.now + self.options.latency + DEATH;
-            self.queue
-                .plan(notices, Event::ClientEnds(client_host, client, false));
+            self.queue.plan(notices, Event::ClientEnds(client_host, client, false));
         }
         let input = if listening {
             Input::ServerEnded(run)
@@ -329,10 +288,7 @@ fn settings(options: &Options, number: usize, epoch: Epoch) -> Settings {
         name: name_of(number),
         epoch,
         address: address_of(number),
-        ports: PortRange {
-            first: 5201,
-            count: 8,
-        },
+        ports: PortRange { first: 5201, count: 8 },
         tests: options.tests.clone(),
         interval: options.interval,
         forget_after: None,

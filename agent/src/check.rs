@@ -1,0 +1,271 @@
+//! What would stop this node from taking part in the mesh, each with its mend.
+//!
+//! It looks and changes nothing: a port is opened and closed at once, a file is made and removed. It asks no other
+//! agent: whether a firewall lets the mesh through only a test can tell.
+
+mod finding;
+
+use std::fs::OpenOptions;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::cli::{Protocols, option_name};
+use crate::config::Config;
+use crate::iperf::{Iperf, LEAST, Version};
+use crate::net::{self, Listen, Resolved};
+
+pub use finding::{Finding, Findings, Level};
+
+/// How long names may take to resolve.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
+/// The kernel's own limit of a socket's buffers, in bytes. With less, datagrams that arrived are lost in the node.
+const BUFFER_MIN: u64 = 212_992;
+/// What two HTTP ports with all their connections, the log and an iperf3 need.
+const FILES_MIN: u64 = 1024;
+
+/// Looks at everything that `config` needs.
+pub async fn run(config: &Config) -> Findings {
+    let mut findings = iperf3(config).await;
+    let resolved = net::resolve(&config.join, config.ports.gossip, RESOLVE_WITHIN).await;
+    findings.extend(join(config, &resolved));
+    findings.extend(addresses(config, &resolved));
+    findings.push(temporary_directory(&std::env::temp_dir()));
+    if config.settings.protocol != Protocols::Tcp {
+        findings.extend(["rmem_max", "wmem_max"].map(buffer));
+    }
+    findings.push(open_files());
+    findings.push(clock());
+    Findings::new(findings)
+}
+
+/// Names that do not resolve do not stop an agent: it tries again. But a node that finds nobody is alone.
+fn join(config: &Config, resolved: &Resolved) -> Vec<Finding> {
+    if config.join.is_empty() {
+        let mend =
+            format!("Set {}, unless this is the first node of its mesh.", option_name("join"));
+        return vec![Finding::warning(
+            "join",
+            "nobody to join: this node waits for others to join it",
+            mend,
+        )];
+    }
+    let alone = resolved.addresses.is_empty();
+    let level = if alone { Level::Error } else { Level::Warning };
+    let mend = "Correct the name, or see to it that this node's resolver knows it.";
+    let failed = resolved
+        .failures
+        .iter()
+        .map(|failure| Finding::new("join", level, failure.to_string(), Some(mend.to_owned())));
+    let mut findings: Vec<Finding> = failed.collect();
+    if !alone {
+        findings
+            .push(Finding::ok("join", format!("addresses to join: {}", resolved.addresses.len())));
+    }
+    findings
+}
+
+/// The advertised address, and the ports on it.
+fn addresses(config: &Config, resolved: &Resolved) -> Vec<Finding> {
+    let advertised = match net::advertise_address(config.advertise_address, &resolved.addresses) {
+        Ok(advertised) => advertised,
+        Err(error) => {
+            let option = option_name("advertise_address");
+            let mend = format!("Set {option}; 127.0.0.1 will do for a mesh within this machine.");
+            return vec![Finding::error("address", error.to_string(), mend)];
+        }
+    };
+    let found = address(advertised.address, &advertised.source.to_string(), resolved);
+    // On an address that is not this node's, each port would only say so again.
+    let is_local = found.level < Level::Error;
+    let mut findings = vec![found];
+    if is_local {
+        findings.extend(ports(config, &Listen::new(advertised.address, &config.ports)));
+    }
+    findings
+}
+
+fn address(address: IpAddr, source: &str, resolved: &Resolved) -> Finding {
+    let option = option_name("advertise_address");
+    if let Err(error) = UdpSocket::bind((address, 0)) {
+        let detail = format!("{address} ({source}) is not an address of this node: {error}");
+        return Finding::error(
+            "address",
+            detail,
+            format!("Set {option} to one that `ip address` shows here."),
+        );
+    }
+    let mut seeds = resolved.addresses.iter();
+    if address.is_loopback() && seeds.any(|seed| !seed.ip().is_loopback()) {
+        let detail = format!("{address} ({source}) cannot be reached from other machines");
+        return Finding::warning(
+            "address",
+            detail,
+            format!("Set {option} to an address that the others can reach."),
+        );
+    }
+    Finding::ok("address", format!("{address} ({source})"))
+}
+
+/// Every port that the agent and its iperf3 open.
+fn ports(config: &Config, listen: &Listen) -> Vec<Finding> {
+    let iperf = &config.ports.iperf;
+    let tests: Vec<SocketAddr> =
+        iperf.clone().map(|port| SocketAddr::new(listen.address, port)).collect();
+    let subject = format!("ports {}-{} tcp+udp", iperf.start(), iperf.end());
+    vec![
+        port(format!("port {} tcp", listen.http.port()), "listen_port", &[(listen.http, tcp)]),
+        port(
+            format!("port {} tcp", listen.control.port()),
+            "control_port",
+            &[(listen.control, tcp)],
+        ),
+        port(format!("port {} udp", listen.gossip.port()), "gossip_port", &[(listen.gossip, udp)]),
+        port(
+            subject,
+            "iperf_port",
+            &tests.iter().flat_map(|at| [(*at, tcp as Bind), (*at, udp)]).collect::<Vec<_>>(),
+        ),
+    ]
+}
+
+type Bind = fn(SocketAddr) -> io::Result<()>;
+
+fn tcp(address: SocketAddr) -> io::Result<()> {
+    TcpListener::bind(address).map(drop)
+}
+
+fn udp(address: SocketAddr) -> io::Result<()> {
+    UdpSocket::bind(address).map(drop)
+}
+
+/// Opens each of `sockets`, which belong to `option`, and tells of the first that cannot be opened.
+fn port(subject: String, option: &str, sockets: &[(SocketAddr, Bind)]) -> Finding {
+    let failed = sockets.iter().find_map(|(at, bind)| bind(*at).err().map(|error| (at, error)));
+    let Some((at, error)) = failed else {
+        return Finding::ok(subject, "free");
+    };
+    let option = option_name(option);
+    let mend = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!(
+                "Stop what has it (`ss -lntup` tells; it may be another agent), or set {option} to another port."
+            )
+        }
+        io::ErrorKind::PermissionDenied => format!("Set {option} to a port from 1024 on."),
+        _ => format!("Set {option} to a port that can be opened."),
+    };
+    Finding::error(subject, format!("{at} cannot be opened: {error}"), mend)
+}
+
+/// iperf3 makes a file for each stream, and without it a test fails with a message that nobody understands.
+fn temporary_directory(directory: &Path) -> Finding {
+    let file = directory.join(format!("iperf3-mesh-check-{}", std::process::id()));
+    let made = OpenOptions::new().write(true).create_new(true).open(&file);
+    match made.and_then(|_| std::fs::remove_file(&file)) {
+        Ok(()) => {
+            Finding::ok("temporary directory", format!("{} is writable", directory.display()))
+        }
+        Err(error) => Finding::error(
+            "temporary directory",
+            format!("{} is not writable, and iperf3 needs it: {error}", directory.display()),
+            "Set TMPDIR to a writable directory, or mount an emptyDir on /tmp.",
+        ),
+    }
+}
+
+fn buffer(name: &str) -> Finding {
+    let path = format!("/proc/sys/net/core/{name}");
+    let size = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    match size {
+        Some(size) if size >= BUFFER_MIN => Finding::ok(name, format!("{size} bytes")),
+        Some(size) => Finding::warning(
+            name,
+            format!(
+                "{size} bytes: UDP tests may lose datagrams in this node rather than in the network"
+            ),
+            format!("On the node: `sysctl -w net.core.{name}={BUFFER_MIN}`."),
+        ),
+        // Some sandboxes hide it.
+        None => Finding::ok(name, "unknown"),
+    }
+}
+
+fn open_files() -> Finding {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let soft = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))
+        .and_then(|rest| rest.split_whitespace().next());
+    match soft.map(str::parse::<u64>) {
+        Some(Ok(limit)) if limit < FILES_MIN => Finding::warning(
+            "open files",
+            format!("at most {limit}: in a large mesh, connections may be refused"),
+            format!("Raise the limit to {FILES_MIN} (`ulimit -n`, LimitNOFILE)."),
+        ),
+        _ => Finding::ok("open files", format!("at most {}", soft.unwrap_or("unknown"))),
+    }
+}
+
+fn clock() -> Finding {
+    match clock_gettime(ClockId::CLOCK_BOOTTIME) {
+        Ok(_) => Finding::ok("clock", "CLOCK_BOOTTIME is there"),
+        Err(error) => Finding::error(
+            "clock",
+            format!("CLOCK_BOOTTIME cannot be read: {error}"),
+            "Run on Linux, in a sandbox that permits clock_gettime.",
+        ),
+    }
+}
+
+/// iperf3 as it is installed, and what its version lacks.
+async fn iperf3(config: &Config) -> Vec<Finding> {
+    match Iperf::probe(&config.iperf3).await {
+        Ok(iperf) => versions(config, iperf.program(), iperf.version()),
+        Err(error) => {
+            let mend =
+                format!("Install iperf3 {LEAST} or newer, or set {} to it.", option_name("iperf3"));
+            vec![Finding::error("iperf3", error.to_string(), mend)]
+        }
+    }
+}
+
+fn versions(config: &Config, program: &Path, version: Version) -> Vec<Finding> {
+    let mut findings =
+        vec![Finding::ok("iperf3", format!("{}, version {version}", program.display()))];
+    if config.settings.bidir && !version.names_bidir() {
+        let mend = format!("Install iperf3 3.11 or newer, or leave {} out.", option_name("bidir"));
+        findings.push(Finding::error(
+            "iperf3",
+            format!("{version} cannot tell the directions of --bidir apart"),
+            mend,
+        ));
+    }
+    let lost = version.lost_without().into_iter();
+    findings
+        .extend(lost.map(|loss| Finding::warning("iperf3", loss, "Install iperf3 3.12 or newer.")));
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_cannot_be_written_is_an_error_with_its_mend() {
+        let finding = temporary_directory(Path::new("/nowhere"));
+        assert_eq!(finding.level, Level::Error);
+        assert!(
+            finding.detail.starts_with("/nowhere is not writable, and iperf3 needs it: "),
+            "{}",
+            finding.detail
+        );
+        assert_eq!(
+            finding.mend.as_deref(),
+            Some("Set TMPDIR to a writable directory, or mount an emptyDir on /tmp.")
+        );
+    }
+}

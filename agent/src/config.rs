@@ -1,0 +1,275 @@
+//! The agent's configuration: from the texts of the command line and the environment to values that can be used.
+//!
+//! Everything that can be known without touching the network is checked here, and all problems are told at once.
+//! Whether the ports are free and the names resolve is for [`crate::check`] and for the start to find out.
+
+mod discovery;
+mod join;
+mod kubernetes;
+mod ports;
+mod problem;
+mod settings;
+pub mod units;
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use mesh::gossip::ZONE_LEN_MAX;
+use mesh::{NodeName, TestSpec};
+
+use crate::cli::AgentArgs;
+use crate::metrics::FailedCells;
+use problem::Problems;
+
+pub use discovery::Discovery;
+pub use join::JoinTarget;
+pub use ports::Ports;
+pub use problem::{ConfigErrors, Problem, Wrong};
+pub use settings::TestSettings;
+
+const FORGET_AFTER_MIN: Duration = Duration::from_secs(60);
+const FORGET_AFTER_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What an agent is told, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The name of this node in the matrix.
+    pub node_name: NodeName,
+    /// Its zone, empty if it has none.
+    pub zone: String,
+    /// The address at which the others reach it; `None` if it is to be found ([`crate::net::advertise_address`]).
+    pub advertise_address: Option<IpAddr>,
+    /// It certainly ran no agent during the last minute: no quiet time after the start.
+    pub no_past: bool,
+    /// Whom to join.
+    pub join: Vec<JoinTarget>,
+    /// How agents are found.
+    pub discovery: Discovery,
+    /// The namespace of the agents; `None` is the pod's own.
+    pub namespace: Option<String>,
+    /// What the agents' pods have in common.
+    pub label_selector: String,
+    /// After which silence a node counts as departed. `None` is the longer of 15 minutes and two periods, and
+    /// follows the size of the mesh.
+    pub forget_after: Option<Duration>,
+    /// Where it listens.
+    pub ports: Ports,
+    /// What is measured, and how often.
+    pub settings: TestSettings,
+    /// The iperf3 program; without a slash it is looked for on the `PATH`.
+    pub iperf3: PathBuf,
+    /// What is exported of a failed cell.
+    pub failed_cells: FailedCells,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// The tests of one direction of a meeting, in their order.
+    pub fn tests(&self) -> Vec<TestSpec> {
+        self.settings.specs()
+    }
+
+    /// Checks `args`; `around` gives the defaults that are not constants.
+    ///
+    /// # Errors
+    /// All problems at once.
+    pub fn new(args: &AgentArgs, around: &Surroundings) -> Result<Self, ConfigErrors> {
+        let AgentArgs { node, mesh, ports, tests, iperf3, output } = args;
+        let mut problems = Problems::default();
+        let name = node.node_name.as_deref().unwrap_or(&around.host_name);
+        let node_name = problems.read("node_name", name, node_name);
+        let zone = problems.read("zone", &node.zone, zone);
+        let advertise_address = problems.read_if_given(
+            "advertise_address",
+            node.advertise_address.as_deref(),
+            advertise_address,
+        );
+        let no_past = problems.read("no_past", &node.no_past, switch);
+        let join = join_targets(&mut problems, &mesh.join);
+        let how = mesh.discovery.as_deref().unwrap_or(around.discovery());
+        let discovery =
+            problems.read("discovery", how, |text| discovery::discovery(text, around, &mesh.join));
+        let namespace =
+            problems.read_if_given("namespace", mesh.namespace.as_deref(), kubernetes::namespace);
+        let label_selector =
+            problems.read("label_selector", &mesh.label_selector, kubernetes::label_selector);
+        let forget_after =
+            problems.read_if_given("forget_after", mesh.forget_after.as_deref(), forget_after);
+        let ports = problems.merge(Ports::try_from(ports));
+        let settings = problems.merge(TestSettings::try_from(tests));
+        let iperf3 = problems.read("iperf3", &iperf3.iperf3, program);
+        let failed_cells = problems.read("failed_cells", &output.failed_cells, choice);
+        let log_format = problems.read("log_format", &output.log_format, choice);
+        let config = || {
+            Some(Self {
+                node_name: node_name?,
+                zone: zone?,
+                advertise_address: advertise_address?,
+                no_past: no_past?,
+                join: join?,
+                discovery: discovery?,
+                namespace: namespace?,
+                label_selector: label_selector?,
+                forget_after: forget_after?,
+                ports: ports?,
+                settings: settings?,
+                iperf3: iperf3?,
+                failed_cells: failed_cells?,
+                log_format: log_format?,
+            })
+        };
+        problems.finish(config())
+    }
+}
+
+impl TryFrom<AgentArgs> for Config {
+    type Error = ConfigErrors;
+
+    fn try_from(args: AgentArgs) -> Result<Self, ConfigErrors> {
+        Self::new(&args, &Surroundings::look())
+    }
+}
+
+/// What the configuration takes from the machine rather than from the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The host name.
+    pub host_name: String,
+    /// This process runs in a pod.
+    pub in_pod: bool,
+}
+
+impl Surroundings {
+    /// Looks around.
+    pub fn look() -> Self {
+        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Self {
+            host_name: host_name.trim().to_owned(),
+            in_pod: std::env::var_os("KUBERNETES_SERVICE_HOST")
+                .is_some_and(|host| !host.is_empty()),
+        }
+    }
+
+    fn discovery(&self) -> &'static str {
+        if self.in_pod { "kubernetes" } else { "static" }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn node_name(text: &str) -> Result<NodeName, Wrong> {
+    NodeName::new(text).map_err(|error| {
+        Wrong::new(
+            format!("a name for this node; {error}"),
+            "Set it to a name that no other node has; not set, it is the host name.",
+        )
+    })
+}
+
+fn zone(text: &str) -> Result<String, Wrong> {
+    let sane = !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    if sane && text.len() <= ZONE_LEN_MAX {
+        return Ok(text.to_owned());
+    }
+    Err(Wrong::new(
+        format!("at most {ZONE_LEN_MAX} bytes without blanks or control characters"),
+        "Shorten it, or leave it empty.",
+    ))
+}
+
+fn advertise_address(text: &str) -> Result<IpAddr, Wrong> {
+    let mend = "Set it to an address of this node that the others can reach, or leave it out.";
+    let wrong = |expected: &str| Wrong::new(expected, mend);
+    let address: IpAddr =
+        text.trim().parse().map_err(|_| wrong("an IPv4 or IPv6 address without a port"))?;
+    let usable = match address {
+        IpAddr::V4(v4) => !v4.is_broadcast(),
+        // It would be of use only with the name of an interface, which differs from node to node.
+        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+    };
+    if address.is_unspecified() || address.is_multicast() || !usable {
+        return Err(wrong(
+            "an address of one node (not unspecified, multicast, broadcast or IPv6 link-local)",
+        ));
+    }
+    Ok(address)
+}
+
+fn join_targets(problems: &mut Problems, given: &[String]) -> Option<Vec<JoinTarget>> {
+    // A comma at the end of a list is a habit, not a mistake.
+    let given: Vec<&String> = given.iter().filter(|text| !text.trim().is_empty()).collect();
+    if given.len() > join::JOIN_MAX {
+        let wrong = Wrong::new(
+            format!("at most {}", join::JOIN_MAX),
+            "One that answers is enough; a DNS name may stand for all.",
+        );
+        problems.add("join", &format!("{} targets", given.len()), wrong);
+        return None;
+    }
+    let targets: Vec<_> =
+        given.into_iter().map(|text| problems.read("join", text, join::join_target)).collect();
+    targets.into_iter().collect()
+}
+
+fn forget_after(text: &str) -> Result<Duration, Wrong> {
+    let silence = units::duration(text)?;
+    if (FORGET_AFTER_MIN..=FORGET_AFTER_MAX).contains(&silence) {
+        return Ok(silence);
+    }
+    Err(Wrong::new(
+        format!("from {} to {}", units::show(FORGET_AFTER_MIN), units::show(FORGET_AFTER_MAX)),
+        "Take longer than a restart of a node lasts.",
+    ))
+}
+
+fn program(text: &str) -> Result<PathBuf, Wrong> {
+    if text.is_empty() {
+        return Err(Wrong::new(
+            "a path or the name of a program",
+            "Leave it out for iperf3 on the PATH.",
+        ));
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// Reads one of the words of `T`, in upper or lower case.
+fn choice<T: ValueEnum>(text: &str) -> Result<T, Wrong> {
+    T::from_str(text.trim(), true).map_err(|_| {
+        let values = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+        let words: Vec<String> = values.map(|value| value.get_name().to_owned()).collect();
+        Wrong::new(format!("one of {}", words.join(", ")), "Choose one of them.")
+    })
+}
+
+fn switch(text: &str) -> Result<bool, Wrong> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err(Wrong::new("true or false", "Leave it out for false.")),
+    }
+}
+
+fn number<T: FromStr + PartialOrd + Display>(
+    text: &str,
+    range: RangeInclusive<T>,
+) -> Result<T, Wrong> {
+    text.trim().parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
+        Wrong::new(
+            format!("a number from {} to {}", range.start(), range.end()),
+            "Set it within that range.",
+        )
+    })
+}

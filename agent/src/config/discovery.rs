@@ -1,0 +1,58 @@
+//! How agents are found. Finding them is done elsewhere.
+
+use clap::ValueEnum;
+
+use super::problem::Wrong;
+use super::{Surroundings, choice};
+use crate::cli::option_name;
+
+/// How agents are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// The names to join are resolved again and again, so that new addresses behind them are found.
+    Dns,
+    /// The names to join are resolved until one answers; gossip does the rest.
+    Static,
+}
+
+/// Reads the way to find agents, and checks that it can work with what there is to `join`.
+pub(super) fn discovery(
+    text: &str,
+    around: &Surroundings,
+    join: &[String],
+) -> Result<Discovery, Wrong> {
+    match choice(text)? {
+        Way::Static => Ok(Discovery::Static),
+        Way::Dns if join.iter().all(|name| name.trim().is_empty()) => Err(Wrong::new(
+            "a name to resolve",
+            format!(
+                "Set {} to a DNS name whose addresses are those of the agents.",
+                option_name("join")
+            ),
+        )),
+        Way::Dns => Ok(Discovery::Dns),
+        Way::Kubernetes => kubernetes_discovery(around),
+    }
+}
+
+/// The one place that knows that this version does not ask the Kubernetes API.
+fn kubernetes_discovery(around: &Surroundings) -> Result<Discovery, Wrong> {
+    if !around.in_pod {
+        return Err(Wrong::new(
+            "dns or static outside of a pod, where KUBERNETES_SERVICE_HOST is not set",
+            format!("Use static, and name the agents to join with {}.", option_name("join")),
+        ));
+    }
+    Err(Wrong::new(
+        "dns or static: it is the default inside a pod, but this version cannot ask the Kubernetes API yet",
+        format!("Use dns, and set {} to a headless Service of the agents.", option_name("join")),
+    ))
+}
+
+/// The words of `--discovery`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Way {
+    Kubernetes,
+    Dns,
+    Static,
+}

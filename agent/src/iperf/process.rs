@@ -1,0 +1,290 @@
+//! A child process in a group of its own that never outlives its deadline, its handle or this agent, and that
+//! is always reaped.
+//!
+//! It knows nothing of iperf3's arguments and words; what the kernel enforces on its own is in `limits`.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::pin::pin;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mesh::Time;
+use nix::sys::signal::killpg;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{ChildStderr, ChildStdout};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::limits::{self, Limits};
+use crate::clock::sleep_until;
+
+/// Bytes of standard output that are kept: the longest report is that of 255 streams in ten intervals, 1.5 MB.
+const STDOUT_MAX: usize = 4 << 20;
+
+/// Bytes of standard error that are kept.
+const STDERR_MAX: usize = 64 << 10;
+
+/// Bytes read at once.
+const PIECE: usize = 8 << 10;
+
+/// After the process has ended its pipes are empty within this time, unless somebody else holds them open.
+const PIPES_AFTER_EXIT: Duration = Duration::from_millis(500);
+
+/// For a killed process to be gone, where nobody is left who could wait for it without blocking.
+const LAST_REAP: Duration = Duration::from_millis(200);
+
+/// Gets every piece of standard output as it comes, and may end the process because of it.
+pub(super) type Watch = Box<dyn FnMut(&[u8], &Kill) + Send>;
+
+/// What becomes of a process's standard output.
+pub(super) enum Stdout {
+    /// It is in the [`Ending`].
+    Keep,
+    /// It is looked at and forgotten.
+    Watch(Watch),
+}
+
+/// How a process came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Without this agent's doing.
+    Itself(ExitStatus),
+    /// Killed at its deadline, by this agent or by the kernel's timer.
+    Deadline,
+    /// Killed through its [`Kill`], or its handle was dropped.
+    Killed,
+}
+
+/// All that a process left behind.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) cause: Cause,
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: Vec<u8>,
+}
+
+/// Ends a process and its whole group early. Cheap to clone; without effect once the process is reaped.
+#[derive(Clone, Debug)]
+pub struct Kill(Arc<Group>);
+
+impl Kill {
+    /// Sends SIGKILL to the group.
+    pub fn kill(&self) {
+        self.0.kill(Cause::Killed);
+    }
+}
+
+/// A running process. Dropping it kills the group; a task of its own reaps it.
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: u32,
+    kill: Kill,
+    ended: oneshot::Receiver<Ending>,
+    ending: Option<Ending>,
+}
+
+impl Process {
+    /// Starts `program` under `limits`. To be called on the thread that lives as long as the agent (see
+    /// [`limits::apply`]), within the runtime.
+    pub(super) fn spawn(
+        program: &OsStr,
+        args: &[String],
+        limits: Limits,
+        output: Stdout,
+    ) -> io::Result<Self> {
+        // Before the child exists, so that no end of it is missed.
+        let ends = signal(SignalKind::child())?;
+        let mut command = Command::new(program);
+        command.args(args).env_clear().env("LC_ALL", "C").process_group(0);
+        // iperf3 keeps a file there for each stream.
+        command.envs(std::env::var_os("TMPDIR").map(|dir| ("TMPDIR", dir)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        limits::apply(&mut command, limits);
+
+        let mut child = command.spawn()?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let pid = child.id();
+        let keeper =
+            Keeper(Kill(Arc::new(Group(Mutex::new(Leader { child, reaped: None, killed: None })))));
+        let kill = keeper.0.clone();
+        // From here on an early return kills the child: the keeper sees to it.
+        let stdout = stdout.map(ChildStdout::from_std).transpose()?;
+        let stderr = stderr.map(ChildStderr::from_std).transpose()?;
+        let (tell, ended) = oneshot::channel();
+        tokio::spawn(async move {
+            let ending = keeper.attend(ends, limits.deadline, (stdout, stderr), output).await;
+            // Nobody may be waiting any more.
+            let _ = tell.send(ending);
+        });
+        Ok(Self { pid, kill, ended, ending: None })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(super) fn killer(&self) -> Kill {
+        self.kill.clone()
+    }
+
+    /// Until the process has ended and is reaped. Nothing is lost if it is dropped and called again.
+    pub(super) async fn wait(&mut self) -> &Ending {
+        if self.ending.is_none() {
+            // Without an answer the runtime is shutting down, and the keeper has killed the process.
+            self.ending = (&mut self.ended).await.ok();
+        }
+        self.ending.get_or_insert_with(|| Ending {
+            cause: Cause::Killed,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+        })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill.kill();
+    }
+}
+
+/// Killing and reaping take the same lock: the group is signalled only while its leader is unreaped, alive or
+/// zombie, and so its number cannot belong to anybody else.
+#[derive(Debug)]
+struct Group(Mutex<Leader>);
+
+#[derive(Debug)]
+struct Leader {
+    child: Child,
+    reaped: Option<ExitStatus>,
+    /// The first one that killed it while it was alive.
+    killed: Option<Cause>,
+}
+
+impl Group {
+    fn lock(&self) -> MutexGuard<'_, Leader> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kill(&self, cause: Cause) {
+        let mut leader = self.lock();
+        if leader.reaped.is_none() {
+            if !leader.ended() {
+                leader.killed.get_or_insert(cause);
+            }
+            leader.kill_group();
+        }
+    }
+
+    /// Reaps the leader if it has ended, and kills what it left in its group before.
+    fn reap(&self) -> Option<Cause> {
+        let mut leader = self.lock();
+        if leader.reaped.is_none() && leader.ended() {
+            leader.kill_group();
+            // If somebody else has reaped it, its output alone must tell.
+            let status = leader.child.try_wait();
+            leader.reaped = status.unwrap_or(Some(ExitStatus::default()));
+        }
+        leader.reaped.map(|status| leader.cause(status))
+    }
+}
+
+impl Leader {
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// Whether it runs no more, without reaping it.
+    fn ended(&self) -> bool {
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        !matches!(waitid(Id::Pid(self.pid()), look), Ok(WaitStatus::StillAlive))
+    }
+
+    fn kill_group(&self) {
+        // Fails only if nobody is left in the group, which is what is wanted.
+        let _ = killpg(self.pid(), nix::sys::signal::Signal::SIGKILL);
+    }
+
+    fn cause(&self, status: ExitStatus) -> Cause {
+        match status.signal() {
+            Some(libc::SIGALRM) => Cause::Deadline,
+            Some(libc::SIGKILL) => self.killed.unwrap_or(Cause::Itself(status)),
+            _ => Cause::Itself(status),
+        }
+    }
+}
+
+/// Attends a process until it is reaped. Dropped before (an early return, the end of the runtime), it kills.
+struct Keeper(Kill);
+
+impl Keeper {
+    async fn attend(
+        self,
+        mut ends: Signal,
+        deadline: Time,
+        pipes: (Option<ChildStdout>, Option<ChildStderr>),
+        mut output: Stdout,
+    ) -> Ending {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let cause = {
+            let take = |piece: &[u8]| match &mut output {
+                Stdout::Keep => keep(&mut stdout, STDOUT_MAX, piece),
+                Stdout::Watch(watch) => watch(piece, &self.0),
+            };
+            let take_error = |piece: &[u8]| keep(&mut stderr, STDERR_MAX, piece);
+            let drained = async { tokio::join!(drain(pipes.0, take), drain(pipes.1, take_error)) };
+            let (mut drained, mut at_deadline) = (pin!(drained), pin!(sleep_until(deadline)));
+            let (mut draining, mut in_time) = (true, true);
+            let cause = loop {
+                if let Some(cause) = self.0.0.reap() {
+                    break cause;
+                }
+                tokio::select! {
+                    _ = ends.recv() => {}
+                    _ = &mut drained, if draining => draining = false,
+                    () = &mut at_deadline, if in_time => {
+                        in_time = false;
+                        self.0.0.kill(Cause::Deadline);
+                    }
+                }
+            };
+            if draining {
+                // What came until then counts, also if a pipe stays open.
+                let _ = tokio::time::timeout(PIPES_AFTER_EXIT, drained).await;
+            }
+            cause
+        };
+        Ending { cause, stdout, stderr }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let step = Duration::from_millis(1);
+        let mut left = LAST_REAP;
+        while self.0.0.reap().is_none() && !left.is_zero() {
+            self.0.kill();
+            std::thread::sleep(step);
+            left -= step;
+        }
+    }
+}
+
+/// Reads `pipe` to its end, so that the writer never blocks.
+async fn drain(pipe: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8])) {
+    let Some(mut pipe) = pipe else { return };
+    let mut buffer = vec![0; PIECE];
+    while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
+        take(&buffer[..count]);
+    }
+}
+
+/// Adds `piece` to `kept`, which grows to `max` bytes and no further.
+fn keep(kept: &mut Vec<u8>, max: usize, piece: &[u8]) {
+    let room = max - kept.len();
+    kept.extend_from_slice(&piece[..piece.len().min(room)]);
+}

@@ -1,0 +1,96 @@
+//! How `local` shows that it works: a bar with the present meetings on a terminal, else a line now and then.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::board::{Board, SweepStatus};
+use crate::cli::LocalArgs;
+use crate::config::{TestSettings, units};
+
+/// Between two lines when stderr is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) struct Progress {
+    bar: ProgressBar,
+    is_terminal: bool,
+    last_line: Option<Instant>,
+}
+
+impl Progress {
+    /// Says what is about to happen.
+    pub(super) fn new(args: &LocalArgs, settings: &TestSettings, first: SocketAddr) -> Self {
+        let mut text = format!(
+            "{} nodes on loopback, every pair in both directions, {} each.",
+            args.nodes,
+            units::show(settings.duration),
+        );
+        if let Some(bitrate) = settings.bitrate {
+            let _ = write!(
+                text,
+                "\nTCP is capped at {} Mbit/s, so that this machine carries it: --bitrate 0 takes the cap off.",
+                bitrate as f64 / 1e6
+            );
+        }
+        let _ = writeln!(io::stderr(), "{text}\nLook at http://{first}/ while it works.");
+        let is_terminal = io::stderr().is_terminal();
+        let target =
+            if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let style =
+            ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} pairs met  {wide_msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+        Self { bar, is_terminal, last_line: None }
+    }
+
+    /// Shows how far that sweep is.
+    pub(super) fn show(&mut self, number: u64, boards: &[Board], sweeps: &[SweepStatus]) {
+        let all = boards.len() * (boards.len() - 1) / 2;
+        let present = sweeps.iter().filter(|sweep| sweep.number == number);
+        let met = present.map(|sweep| sweep.met).sum::<usize>() / 2;
+        let message = if sweeps.iter().all(|sweep| sweep.number < number) {
+            if number == 1 {
+                "the nodes are finding each other".to_owned()
+            } else {
+                "pause".to_owned()
+            }
+        } else {
+            meetings(boards)
+        };
+        if self.is_terminal {
+            self.bar.set_length(all as u64);
+            self.bar.set_position(met as u64);
+            self.bar.set_prefix(format!("sweep {number}"));
+            self.bar.set_message(message);
+        } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
+            self.last_line = Some(Instant::now());
+            let _ = writeln!(io::stderr(), "sweep {number}: {met}/{all} pairs met  {message}");
+        }
+    }
+
+    /// Makes room for what is printed.
+    pub(super) fn pause(&mut self) {
+        self.bar.set_message("");
+        self.bar.suspend(|| ());
+        self.bar.reset();
+        self.last_line = None;
+    }
+}
+
+/// The present meetings, each named once.
+fn meetings(boards: &[Board]) -> String {
+    let mut pairs: Vec<_> = boards
+        .iter()
+        .filter_map(|board| {
+            let name = board.identity().name.clone();
+            let peer = board.schedule_report().meeting?.peer;
+            Some(if name < peer { (name, peer) } else { (peer, name) })
+        })
+        .collect();
+    pairs.sort();
+    pairs.dedup();
+    pairs.iter().map(|(a, b)| format!("{a} <-> {b}")).collect::<Vec<_>>().join("  ")
+}

@@ -1,0 +1,246 @@
+//! The whole matrix: asks the peers for their rows and puts them together.
+//!
+//! Nobody keeps the matrix. It is made when somebody asks, within bounds of time and memory, and one sick peer
+//! costs its own row only: the row is marked, and the view stands.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mesh::{NodeName, Protocol};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::timeout_at;
+
+use crate::api::{CellReport, CellResult, Matrix, NodeReport, NodeState, RowReport};
+use crate::board::{Board, MemberStatus, VERSION};
+use crate::client::{Client, ClientError, Limits};
+use crate::row::age;
+
+/// What one row may cost: the row of a thousand destinations with long names fits.
+const ROW: Limits = Limits { within: Duration::from_millis(1500), bytes: 2 << 20 };
+/// The longest that all rows together take.
+const ALL_ROWS_WITHIN: Duration = Duration::from_secs(3);
+/// How many peers are asked at once: bounds the memory that their answers take.
+const ASKED_AT_ONCE: usize = 32;
+/// A matrix serves everybody who asks within this time, so that many readers cost the peers no more than one.
+const FRESH: Duration = Duration::from_secs(1);
+/// The longest matrix that [`fetch`] takes: that of some 600 nodes.
+const MATRIX_BYTES: usize = 256 << 20;
+
+/// A row, and when it came.
+type Received = (RowReport, Instant);
+
+/// The latest matrix, and when it was made.
+type Latest = (Instant, Arc<Matrix>);
+
+/// Makes the matrix for everybody who asks this agent. Cheap to clone.
+#[derive(Clone)]
+pub struct Collector {
+    board: Board,
+    client: Client,
+    latest: Arc<Mutex<Option<Latest>>>,
+}
+
+impl Collector {
+    /// A collector for this agent's view of the mesh.
+    pub fn new(board: Board, client: Client) -> Self {
+        Self { board, client, latest: Arc::default() }
+    }
+
+    /// The matrix: the latest one if it is fresh, else a new one. Takes 3 s at most; whoever comes while it is
+    /// in the making gets the same one.
+    pub async fn matrix(&self) -> Arc<Matrix> {
+        let mut latest = self.latest.lock().await;
+        if let Some((at, matrix)) = latest.as_ref()
+            && at.elapsed() < FRESH
+        {
+            return matrix.clone();
+        }
+        let matrix = Arc::new(collect(&self.board, &self.client).await);
+        *latest = Some((Instant::now(), matrix.clone()));
+        matrix
+    }
+}
+
+/// Asks every peer that can be asked, at most 1.5 s each and 3 s in all, and puts the matrix together.
+async fn collect(board: &Board, client: &Client) -> Matrix {
+    let (members, name_taken) = board.members();
+    let mut rows = ask(&members, client).await;
+    let identity = board.identity();
+    rows.insert(identity.name.clone(), Ok((board.row(), Instant::now())));
+
+    let own_state = if name_taken { NodeState::Conflict } else { NodeState::Live };
+    let mut nodes = BTreeMap::from([(&identity.name, (&identity.zone, own_state))]);
+    nodes.extend(members.iter().map(|member| (&member.name, (&member.zone, member.state))));
+
+    let now = Instant::now();
+    let report = |(name, (zone, state)): (&&NodeName, &(&String, NodeState))| {
+        let row = rows.get(*name);
+        NodeReport {
+            name: (*name).clone(),
+            zone: (*zone).clone(),
+            state: state.as_str().to_owned(),
+            row_age_seconds: row.and_then(|row| row.as_ref().ok()).map(|(_, at)| age(*at, now)),
+            row_error: match row {
+                Some(Ok(_)) => None,
+                Some(Err(error)) => Some(error.clone()),
+                None => Some(format!("not asked within {ALL_ROWS_WITHIN:?}")),
+            },
+        }
+    };
+    let nodes: Vec<_> = nodes.iter().map(report).collect();
+    let rows = rows.into_values().flatten().map(|(row, _)| row);
+    Matrix {
+        version: VERSION.to_owned(),
+        cells: cells(&nodes, &identity.protocols, rows),
+        nodes,
+        sweep: None,
+    }
+}
+
+/// The rows of `members`, or why there is none. Whoever could not be asked in time is not in the answer.
+async fn ask(
+    members: &[MemberStatus],
+    client: &Client,
+) -> HashMap<NodeName, Result<Received, String>> {
+    let deadline = tokio::time::Instant::now() + ALL_ROWS_WITHIN;
+    let mut rows = HashMap::with_capacity(members.len() + 1);
+    let mut waiting = Vec::new();
+    for member in members.iter().rev() {
+        match askable(member) {
+            Ok(url) => waiting.push((member.name.clone(), url)),
+            Err(why) => drop(rows.insert(member.name.clone(), Err(why.to_owned()))),
+        }
+    }
+    let mut asked = JoinSet::new();
+    loop {
+        while asked.len() < ASKED_AT_ONCE
+            && let Some((name, url)) = waiting.pop()
+        {
+            rows.insert(name.clone(), Err(format!("no answer within {ALL_ROWS_WITHIN:?}")));
+            asked.spawn(ask_one(client.clone(), name, url));
+        }
+        match timeout_at(deadline, asked.join_next()).await {
+            Ok(Some(Ok((name, row)))) => drop(rows.insert(name, row)),
+            // A request that panicked has left its mark above.
+            Ok(Some(Err(_))) => {}
+            Ok(None) | Err(_) => return rows,
+        }
+    }
+}
+
+/// Where `member` can be asked for its row, or why it cannot.
+fn askable(member: &MemberStatus) -> Result<String, &'static str> {
+    match (member.state, member.http) {
+        (NodeState::Silent, _) => Err("silent"),
+        (NodeState::Incompatible, _) => Err("incompatible version"),
+        (_, None) => Err("address unknown"),
+        (_, Some(http)) => Ok(format!("http://{http}/api/v1/row")),
+    }
+}
+
+async fn ask_one(
+    client: Client,
+    name: NodeName,
+    url: String,
+) -> (NodeName, Result<Received, String>) {
+    let row = match client.get::<RowReport>(&url, ROW).await {
+        Ok(row) if row.node == name => Ok((row, Instant::now())),
+        Ok(row) => Err(format!("the node {} answered in its place", row.node)),
+        Err(error) => Err(error.to_string()),
+    };
+    (name, row)
+}
+
+/// Every ordered pair × protocol. What no row tells is a cell without a result; what a row tells of nodes that
+/// are not in the mesh is left out.
+fn cells(
+    nodes: &[NodeReport],
+    protocols: &[Protocol],
+    rows: impl Iterator<Item = RowReport>,
+) -> Vec<CellReport> {
+    let mut results: HashMap<(NodeName, NodeName, Protocol), CellResult> = HashMap::new();
+    for row in rows {
+        for cell in row.cells {
+            let key = (row.node.clone(), cell.destination_node, cell.protocol);
+            results.insert(key, cell.result);
+        }
+    }
+    let mut protocols = protocols.to_vec();
+    protocols.sort_unstable();
+    let mut cells = Vec::with_capacity(nodes.len() * nodes.len() * protocols.len());
+    for source in nodes {
+        for destination in nodes.iter().filter(|destination| destination.name != source.name) {
+            for protocol in &protocols {
+                let key = (source.name.clone(), destination.name.clone(), *protocol);
+                let result = results.remove(&key).unwrap_or_default();
+                let (source_node, destination_node, protocol) = key;
+                cells.push(CellReport { source_node, destination_node, protocol, result });
+            }
+        }
+    }
+    cells
+}
+
+/// Why an agent could not be asked for the matrix.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot get the matrix from {address}: {cause}; name an agent's host and the port of its read API, \
+     such as node-a:{default_port}"
+)]
+pub struct FetchError {
+    address: String,
+    default_port: u16,
+    #[source]
+    cause: ClientError,
+}
+
+/// Asks the agent at `address` (`HOST`, `HOST:PORT` or `http://HOST:PORT`) for the whole matrix.
+///
+/// # Errors
+/// If the address is none, or there is no good answer within the time; the text says how to mend it.
+pub async fn fetch(
+    address: &str,
+    default_port: u16,
+    within: Duration,
+) -> Result<Matrix, FetchError> {
+    let url = format!("http://{}/api/v1/matrix", with_port(address, default_port));
+    let limits = Limits { within, bytes: MATRIX_BYTES };
+    Client::default().get(&url, limits).await.map_err(|cause| FetchError {
+        address: address.to_owned(),
+        default_port,
+        cause,
+    })
+}
+
+/// `address` without a scheme and with a port.
+fn with_port(address: &str, default_port: u16) -> String {
+    let host = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+    if let Ok(bare) = host.parse::<std::net::Ipv6Addr>() {
+        return format!("[{bare}]:{default_port}");
+    }
+    // Within brackets the colons belong to the address.
+    let after_address = host.rfind(']').map_or(host, |bracket| &host[bracket..]);
+    if after_address.contains(':') { host.to_owned() } else { format!("{host}:{default_port}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_port;
+
+    #[test]
+    fn an_address_may_leave_out_its_port() {
+        for (given, asked) in [
+            ("node-a", "node-a:9876"),
+            ("node-a:80", "node-a:80"),
+            ("http://node-a:80/", "node-a:80"),
+            ("10.0.0.1", "10.0.0.1:9876"),
+            ("::1", "[::1]:9876"),
+            ("[::1]", "[::1]:9876"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(with_port(given, 9876), asked, "{given}");
+        }
+    }
+}

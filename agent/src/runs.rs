@@ -1,0 +1,230 @@
+//! The iperf3 processes that the coordinator asked for: starts them, tells how they end, kills them on request.
+//!
+//! It also watches what must not happen: a second meeting's iperf3 beside the first, a stranger on the server.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use mesh::wire::MeetingId;
+use mesh::{ClientStart, Epoch, Input, NodeName, Reason, RunId, ServerFailure, ServerStart};
+use tokio::sync::mpsc;
+
+use crate::board::SweepTests;
+use crate::events::Run;
+use crate::iperf::{ClientRun, Iperf, Kill, Limits, NotReady, Server, ServerRun};
+use crate::metrics::Metrics;
+
+/// The processes of one agent.
+pub struct Runs {
+    node: NodeName,
+    epoch: Epoch,
+    address: IpAddr,
+    iperf: Iperf,
+    metrics: Metrics,
+    inputs: mpsc::Sender<Input>,
+    alive: BTreeMap<RunId, (MeetingId, Option<Kill>)>,
+    tests: SweepTests,
+}
+
+impl Runs {
+    /// No process yet. `address` is that of this node's end of every test; `inputs` is told how each ends.
+    pub fn new(
+        (node, epoch): (NodeName, Epoch),
+        address: IpAddr,
+        iperf: Iperf,
+        metrics: Metrics,
+        inputs: mpsc::Sender<Input>,
+    ) -> Self {
+        Self {
+            node,
+            epoch,
+            address,
+            iperf,
+            metrics,
+            inputs,
+            alive: BTreeMap::new(),
+            tests: SweepTests::default(),
+        }
+    }
+
+    /// Whether no process is left.
+    pub fn is_empty(&self) -> bool {
+        self.alive.is_empty()
+    }
+
+    /// The tests of the latest sweep in which this node was a client.
+    pub fn tests(&self) -> SweepTests {
+        self.tests
+    }
+
+    /// Kills that process, if it is still alive; its end is reported as any other.
+    pub fn kill(&self, run: RunId) {
+        if let Some((_, Some(kill))) = self.alive.get(&run) {
+            kill.kill();
+        }
+    }
+
+    /// Forgets the process whose end `input` reports.
+    pub fn note(&mut self, input: &Input) {
+        if let Input::ServerFailed(run, _)
+        | Input::ServerEnded(run)
+        | Input::ClientEnded { run, .. } = input
+        {
+            self.alive.remove(run);
+        }
+        if let (Input::ClientEnded { forward: Some(outcome), .. }, Some((first, _))) =
+            (input, self.tests.span)
+        {
+            self.tests.span = Some((first, Instant::now()));
+            self.tests.ended += 1;
+            self.tests.failed += u64::from(outcome.is_err());
+        }
+    }
+
+    /// Starts a client.
+    pub fn start_client(&mut self, start: ClientStart) {
+        let limits = Limits { start_by: start.start_by, deadline: start.deadline };
+        let event =
+            self.event("client", &start.peer, &start.spec, &start.meeting, start.sweep, limits);
+        if self.tests.number != start.sweep {
+            let now = Instant::now();
+            self.tests =
+                SweepTests { number: start.sweep, span: Some((now, now)), ended: 0, failed: 0 };
+        }
+        let (remote, port) = start.remote;
+        let run = ClientRun { spec: start.spec, local: self.address, remote, port, limits };
+        let (protocol, is_two_way) = (run.spec.protocol, run.spec.bidir);
+        let client = self.iperf.client(run);
+        self.enter(
+            start.run,
+            start.meeting,
+            client.as_ref().ok().map(crate::iperf::Client::killer),
+        );
+        let (inputs, metrics) = (self.inputs.clone(), self.metrics.clone());
+        tokio::spawn(async move {
+            let (forward, reverse) = match client {
+                Ok(mut client) => {
+                    let pid = client.pid();
+                    event.started(pid);
+                    let end = client.wait().await;
+                    // The process is gone: dropping it first leaves nothing behind the report.
+                    drop(client);
+                    if end.cancelled {
+                        event.finished(pid, "cancelled", "", &end.report.detail);
+                        metrics.test_cancelled(protocol);
+                        (None, None)
+                    } else {
+                        let (outcome, reason) = words(&end.report.forward);
+                        event.finished(pid, outcome, reason, &end.report.detail);
+                        (Some(end.report.forward), end.report.reverse)
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(peer = %event.peer, %error, "a test was not started");
+                    (Some(Err(Reason::Spawn)), is_two_way.then_some(Err(Reason::Spawn)))
+                }
+            };
+            let _ = inputs.send(Input::ClientEnded { run: start.run, forward, reverse }).await;
+        });
+    }
+
+    /// Starts a server for `peer_address` only.
+    pub fn start_server(&mut self, start: ServerStart, peer_address: IpAddr) {
+        let limits = Limits { start_by: start.start_by, deadline: start.deadline };
+        let event =
+            self.event("server", &start.peer, &start.spec, &start.meeting, start.sweep, limits);
+        let run = ServerRun {
+            spec: start.spec,
+            local: self.address,
+            port: start.port,
+            peer: peer_address,
+            limits,
+        };
+        let server = self.iperf.server(&run);
+        self.enter(start.run, start.meeting, server.as_ref().ok().map(Server::killer));
+        let (inputs, metrics) = (self.inputs.clone(), self.metrics.clone());
+        tokio::spawn(async move {
+            let input = match server {
+                Ok(server) => serve(server, start.run, &event, &inputs, &metrics).await,
+                Err(error) => {
+                    tracing::warn!(peer = %event.peer, %error, "a server was not started");
+                    Input::ServerFailed(start.run, ServerFailure::Spawn)
+                }
+            };
+            let _ = inputs.send(input).await;
+        });
+    }
+
+    fn event(
+        &self,
+        role: &'static str,
+        peer: &NodeName,
+        spec: &mesh::TestSpec,
+        meeting: &MeetingId,
+        sweep: u64,
+        limits: Limits,
+    ) -> Run {
+        Run {
+            node: self.node.clone(),
+            epoch: self.epoch,
+            peer: peer.clone(),
+            role,
+            protocol: spec.protocol,
+            meeting: meeting.clone(),
+            sweep,
+            deadline: limits.deadline,
+        }
+    }
+
+    fn enter(&mut self, run: RunId, meeting: MeetingId, kill: Option<Kill>) {
+        if let Some((_, (other, _))) = self.alive.iter().find(|(_, (other, _))| *other != meeting) {
+            self.metrics.overlap();
+            tracing::error!(%meeting, %other, "two meetings at once: this must never happen");
+        }
+        self.alive.insert(run, (meeting, kill));
+    }
+}
+
+async fn serve(
+    mut server: Server,
+    run: RunId,
+    event: &Run,
+    inputs: &mpsc::Sender<Input>,
+    metrics: &Metrics,
+) -> Input {
+    let pid = server.pid();
+    event.started(pid);
+    if let Err(error) = server.ready().await {
+        drop(server);
+        event.finished(pid, "failure", Reason::Spawn.as_str(), &error.to_string());
+        let failure = match error {
+            NotReady::PortTaken => ServerFailure::PortTaken,
+            NotReady::Ended(_) | NotReady::Slow => ServerFailure::Spawn,
+        };
+        return Input::ServerFailed(run, failure);
+    }
+    let _ = inputs.send(Input::ServerReady(run)).await;
+    let end = server.wait().await;
+    drop(server);
+    let (outcome, reason) = match (&end.stranger, end.timed_out, end.cancelled) {
+        (Some(stranger), ..) => {
+            metrics.stranger();
+            tracing::warn!(%stranger, peer = %event.peer, "a stranger on the server was thrown out");
+            ("failure", "stranger")
+        }
+        (None, true, _) => ("failure", Reason::Timeout.as_str()),
+        // Killed after the peer had said that its client is dead, or to leave the meeting.
+        (None, false, true) if !end.accepted => ("cancelled", ""),
+        (None, false, _) => ("success", ""),
+    };
+    event.finished(pid, outcome, reason, &end.detail);
+    Input::ServerEnded(run)
+}
+
+fn words(outcome: &mesh::Outcome) -> (&'static str, &'static str) {
+    match outcome {
+        Ok(_) => ("success", ""),
+        Err(reason) => ("failure", reason.as_str()),
+    }
+}

@@ -1,0 +1,164 @@
+//! Serves warp routes on a listener, within bounds: whatever comes in, the port stays usable for others.
+//!
+//! warp's own server knows no limits: neither to connections, nor to the time that a head, an answer or a
+//! stop takes. This one has a limit to each. What is answered is the routes' business.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+/// Connections at once, and those of one address: a single visitor cannot keep the others out.
+const CONNECTIONS: usize = 256;
+const CONNECTIONS_PER_ADDRESS: usize = 32;
+/// The longest wait for a request's head, the idle time before it included.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+const HEADERS: usize = 64;
+const HEAD_BYTES: usize = 16 * 1024;
+/// How long a connection lives. Then it ends after the present answer, which gets [`LAST_ANSWER_WITHIN`].
+const LIFETIME: Duration = Duration::from_secs(60);
+const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// The pause when no connection can be accepted, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a visitor was turned away for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// Too many connections, in all or from this address.
+    TooMany,
+    /// Not HTTP, or a head beyond the limits.
+    BadHead,
+}
+
+impl TurnedAway {
+    /// The name as it stands in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooMany => "too_many_connections",
+            Self::BadHead => "bad_http",
+        }
+    }
+}
+
+/// Serves `routes` on `listener` until `stop`, and then for as long as the present answers need, but no longer
+/// than [`LAST_ANSWER_WITHIN`]. `turned_away` is told of every visitor that gets no answer from the routes.
+pub async fn serve(
+    listener: TcpListener,
+    routes: BoxedFilter<(Response,)>,
+    turned_away: impl Fn(TurnedAway) + Clone + Send + 'static,
+    stop: CancellationToken,
+) {
+    let guests = Guests::default();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // Takes away what has ended, so that the set does not grow.
+            Some(_) = connections.join_next() => continue,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, from)) => match guests.admit(from.ip()) {
+                Some(guest) => {
+                    let (routes, turned_away) = (routes.clone(), turned_away.clone());
+                    let stop = stop.clone();
+                    connections.spawn(async move {
+                        let _guest = guest;
+                        converse(stream, routes, turned_away, stop).await;
+                    });
+                }
+                None => turned_away(TurnedAway::TooMany),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    // What has not ended by then is cut off when the set is dropped.
+    let _ = timeout(LAST_ANSWER_WITHIN, ended).await;
+}
+
+async fn converse(
+    stream: TcpStream,
+    routes: BoxedFilter<(Response,)>,
+    turned_away: impl Fn(TurnedAway),
+    stop: CancellationToken,
+) {
+    // Answers are written whole; without this the last segment of each could wait for an acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let service = TowerToHyperService::new(warp::service(routes));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_headers(HEADERS)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = stop.cancelled() => None,
+        () = sleep(LIFETIME) => None,
+    };
+    let ended = match ended {
+        Some(ended) => Ok(ended),
+        None => {
+            connection.as_mut().graceful_shutdown();
+            timeout(LAST_ANSWER_WITHIN, connection).await
+        }
+    };
+    if let Ok(Err(error)) = ended
+        && error.is_parse()
+    {
+        turned_away(TurnedAway::BadHead);
+    }
+}
+
+/// Who is here, and how often.
+#[derive(Clone, Default)]
+struct Guests(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+impl Guests {
+    /// Lets a visitor in, unless there are too many.
+    fn admit(&self, address: IpAddr) -> Option<Guest> {
+        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = guests.values().sum();
+        let its = guests.get(&address).copied().unwrap_or_default();
+        if all >= CONNECTIONS || its >= CONNECTIONS_PER_ADDRESS {
+            return None;
+        }
+        guests.insert(address, its + 1);
+        Some(Guest { address, guests: self.clone() })
+    }
+}
+
+/// One connection's place; given back when dropped, also by a panic.
+struct Guest {
+    address: IpAddr,
+    guests: Guests,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut guests = self.guests.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(its) = guests.get_mut(&self.address) {
+            *its -= 1;
+            if *its == 0 {
+                guests.remove(&self.address);
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What `check` finds on a machine where one thing is wrong, and that it names the mend.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use agent::check::{self, Finding, Findings, Level};
+use agent::cli::{Cli, Task};
+use agent::config::{Config, Surroundings};
+
+/// Ports that were free a moment ago.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|socket| socket.local_addr().unwrap().port())
+}
+
+/// Checks an agent on the loopback, on free ports but for what `words` say.
+async fn check(words: &[&str]) -> Findings {
+    let [listen, control, gossip, iperf] = free_ports();
+    let ports = [("listen", listen), ("control", control), ("gossip", gossip), ("iperf", iperf)];
+    let mut all: Vec<String> = ["iperf3-mesh", "check"].map(str::to_owned).into();
+    for (name, port) in ports {
+        let flag = format!("--{name}-port=");
+        if !words.iter().any(|word| word.starts_with(&flag)) {
+            all.push(format!("{flag}{port}"));
+        }
+    }
+    for (flag, value) in
+        [("--advertise-address=", "127.0.0.1"), ("--iperf-ports=", "1"), ("--join=", "127.0.0.1:1")]
+    {
+        if !words.iter().any(|word| word.starts_with(flag)) {
+            all.push(format!("{flag}{value}"));
+        }
+    }
+    all.extend(words.iter().map(|word| (*word).to_owned()));
+    let Task::Check(args) = Cli::read(&all).unwrap().command else { panic!("not check") };
+    let around = Surroundings { host_name: "worker-1".to_owned(), in_pod: false };
+    check::run(&Config::new(&args.agent, &around).unwrap()).await
+}
+
+/// The findings of that level as `subject: detail -> mend`.
+fn lines(findings: &Findings, level: Level) -> Vec<String> {
+    let line = |f: &Finding| {
+        format!("{}: {} -> {}", f.subject, f.detail, f.mend.as_deref().unwrap_or("nothing"))
+    };
+    findings.all().iter().filter(|finding| finding.level == level).map(line).collect()
+}
+
+/// A program that answers like that version of iperf3. Another process writes it: a file that this one has open
+/// for writing could not be run while another test starts a child.
+fn iperf3_of(version: &str, directory: &Path) -> String {
+    let path = directory.join("iperf3");
+    let script = format!(
+        "printf '#!/bin/sh\\necho \"iperf {version} (fake)\"\\n' > \"$0\" && chmod +x \"$0\""
+    );
+    let status =
+        Command::new("sh").arg("-c").arg(script).arg(&path).stdin(Stdio::null()).status().unwrap();
+    assert!(status.success());
+    format!("--iperf3={}", path.display())
+}
+
+#[tokio::test]
+async fn a_node_in_order_has_no_errors() {
+    let directory = tempfile::tempdir().unwrap();
+    let findings = check(&[&iperf3_of("3.16", directory.path())]).await;
+    assert!(findings.is_ok(), "{findings}");
+    let table = findings.to_string();
+    assert!(table.contains("iperf3, version 3.16\n"), "{table}");
+    assert!(table.contains("127.0.0.1 (given)\n"), "{table}");
+    assert!(table.contains("\nThis node can take part"), "{table}");
+}
+
+#[tokio::test]
+async fn a_missing_iperf3_is_an_error() {
+    let findings = check(&["--iperf3=/nowhere/iperf3"]).await;
+    let [error] = lines(&findings, Level::Error).try_into().unwrap();
+    assert!(error.contains("/nowhere/iperf3"), "{error}");
+    assert!(
+        error.ends_with("-> Install iperf3 3.9 or newer, or set --iperf3 (IPERF3) to it."),
+        "{error}"
+    );
+    assert!(
+        findings.to_string().contains("\nThis node cannot take part; errors: 1, "),
+        "{findings}"
+    );
+}
+
+#[tokio::test]
+async fn an_old_iperf3_is_an_error_or_tells_what_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let findings = check(&[&iperf3_of("3.7", directory.path())]).await;
+    let [error] = lines(&findings, Level::Error).try_into().unwrap();
+    assert!(error.contains("3.7"), "{error}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let program = iperf3_of("3.9", directory.path());
+    let findings = check(&[&program]).await;
+    assert!(findings.is_ok(), "{findings}");
+    assert!(
+        lines(&findings, Level::Warning).iter().any(|line| line.contains("--rcv-timeout")),
+        "{findings}"
+    );
+
+    let findings = check(&[&program, "--bidir"]).await;
+    let [error] = lines(&findings, Level::Error).try_into().unwrap();
+    let expected = "iperf3: 3.9 cannot tell the directions of --bidir apart -> \
+        Install iperf3 3.11 or newer, or leave --bidir (IPERF_BIDIR) out.";
+    assert_eq!(error, expected);
+}
+
+#[tokio::test]
+async fn each_port_that_is_taken_is_an_error_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = iperf3_of("3.16", directory.path());
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (tcp_port, udp_port) = (tcp.local_addr().unwrap().port(), udp.local_addr().unwrap().port());
+    let stop = "Stop what has it (`ss -lntup` tells; it may be another agent), or set";
+    for (flag, variable, protocol, port) in [
+        ("--listen-port", "LISTEN_PORT", "tcp", tcp_port),
+        ("--control-port", "MESH_CONTROL_PORT", "tcp", tcp_port),
+        ("--gossip-port", "MESH_GOSSIP_PORT", "udp", udp_port),
+    ] {
+        let findings = check(&[&program, &format!("{flag}={port}")]).await;
+        let expected = format!(
+            "port {port} {protocol}: 127.0.0.1:{port} cannot be opened: Address already in use (os error 98) -> \
+             {stop} {flag} ({variable}) to another port."
+        );
+        assert_eq!(lines(&findings, Level::Error), [expected]);
+    }
+    for port in [tcp_port, udp_port] {
+        let findings = check(&[&program, &format!("--iperf-port={port}")]).await;
+        let [error] = lines(&findings, Level::Error).try_into().unwrap();
+        assert!(
+            error.starts_with(&format!("ports {port}-{port} tcp+udp: 127.0.0.1:{port} cannot be")),
+            "{error}"
+        );
+        assert!(
+            error.ends_with(&format!("{stop} --iperf-port (IPERF_SERVER_PORT) to another port.")),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_address_of_another_node_is_one_error_and_not_one_for_each_port() {
+    let directory = tempfile::tempdir().unwrap();
+    let findings =
+        check(&[&iperf3_of("3.16", directory.path()), "--advertise-address=192.0.2.7"]).await;
+    let [error] = lines(&findings, Level::Error).try_into().unwrap();
+    assert!(
+        error.starts_with("address: 192.0.2.7 (given) is not an address of this node: "),
+        "{error}"
+    );
+    assert!(
+        error.contains("-> Set --advertise-address (MESH_ADVERTISE_ADDRESS) to one that"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_an_error_only_if_nobody_else_is_there_to_join() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = iperf3_of("3.16", directory.path());
+    for (join, level) in
+        [("nobody.invalid", Level::Error), ("nobody.invalid,127.0.0.1:1", Level::Warning)]
+    {
+        let findings = check(&[&program, &format!("--join={join}")]).await;
+        let [line] = lines(&findings, level).try_into().unwrap();
+        assert!(
+            line.starts_with("join: nobody.invalid, an agent to join, has no address: "),
+            "{line}"
+        );
+        assert_eq!(findings.is_ok(), level == Level::Warning);
+    }
+}
+
+#[tokio::test]
+async fn programs_get_the_same_as_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let findings = check(&[&iperf3_of("3.16", directory.path()), "--join="]).await;
+    let json = serde_json::to_value(&findings).unwrap();
+    let list = json["findings"].as_array().unwrap();
+    assert_eq!(list[0]["subject"], "iperf3");
+    assert_eq!(list[0]["level"], "ok");
+    assert!(list[0].get("mend").is_none());
+    let join = list.iter().find(|finding| finding["subject"] == "join").unwrap();
+    assert_eq!(join["level"], "warning");
+    assert_eq!(join["mend"], "Set --join (MESH_JOIN), unless this is the first node of its mesh.");
+}

@@ -1,0 +1,264 @@
+//! The command line: its options, their variables and defaults, and what the documentation says of them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test ends at what it does not expect"
+)]
+
+use std::collections::BTreeSet;
+use std::process::Command as Process;
+use std::time::Duration;
+
+use agent::cli::{Cli, MatrixFormat, Protocols, Report, Task};
+use agent::config::{Config, TestSettings};
+use clap::{Arg, Command, CommandFactory};
+
+/// Flag, variable and default of every option that the design promises.
+const PROMISED: [(&str, &str, &str); 26] = [
+    ("node-name", "SOURCE_NODE_NAME", "the host name"),
+    ("zone", "MESH_ZONE", "empty"),
+    ("advertise-address", "MESH_ADVERTISE_ADDRESS", "found, and logged"),
+    ("no-past", "MESH_NO_PAST", "false"),
+    ("join", "MESH_JOIN", "none"),
+    ("discovery", "MESH_DISCOVERY", "kubernetes inside a pod, else static"),
+    ("namespace", "IPERF_SERVER_NAMESPACE", "the pod's own"),
+    ("label-selector", "IPERF_SERVER_LABEL_SELECTOR", "app.kubernetes.io/name=iperf3-mesh"),
+    ("forget-after", "MESH_FORGET_AFTER", "15m or two periods, the longer"),
+    ("listen-port", "LISTEN_PORT", "9876"),
+    ("control-port", "MESH_CONTROL_PORT", "9878"),
+    ("gossip-port", "MESH_GOSSIP_PORT", "9877"),
+    ("iperf-port", "IPERF_SERVER_PORT", "5201"),
+    ("iperf-ports", "IPERF_SERVER_PORTS", "8"),
+    ("protocol", "IPERF_TEST_PROTOCOL", "tcp"),
+    ("duration", "IPERF_TEST_DURATION", "5s"),
+    ("omit", "IPERF_TEST_OMIT", "0s"),
+    ("interval", "IPERF_TEST_INTERVAL", "300s"),
+    ("timeout", "IPERF_TEST_TIMEOUT", "10s"),
+    ("bitrate", "IPERF_BITRATE", "0"),
+    ("udp-bitrate", "IPERF_UDP_BITRATE", "2M"),
+    ("streams", "IPERF_STREAMS", "1"),
+    ("bidir", "IPERF_BIDIR", "false"),
+    ("iperf3", "IPERF3", "iperf3"),
+    ("failed-cells", "MESH_FAILED_CELLS", "zero"),
+    ("log-format", "LOG_FORMAT", "text"),
+];
+
+fn read(words: &[&str]) -> Task {
+    Cli::read(["iperf3-mesh"].iter().chain(words)).unwrap().command
+}
+
+fn help(command: &str) -> String {
+    let asked = Cli::read(["iperf3-mesh", command, "--help"]).unwrap_err();
+    assert_eq!(asked.exit_code(), 0);
+    asked.to_string()
+}
+
+#[test]
+fn the_definitions_hold_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_help_of_agent_and_check_has_every_promised_option_with_variable_and_default() {
+    for command in ["agent", "check"] {
+        let help: Vec<String> = help(command).split_whitespace().map(str::to_owned).collect();
+        let help = help.join(" ");
+        for (flag, variable, default) in PROMISED {
+            let start = help
+                .find(&format!("--{flag} "))
+                .or_else(|| help.find(&format!("--{flag}[=")))
+                .unwrap();
+            let entry = help[start..].split(" --").next().unwrap();
+            assert!(entry.contains(&format!("[env: {variable}=")), "{entry}");
+            assert!(entry.contains(&format!("[default: {default}]")), "{entry}");
+        }
+    }
+}
+
+#[test]
+fn nothing_but_what_is_promised_is_defined_for_an_agent() {
+    let promised: BTreeSet<_> = PROMISED.iter().map(|(flag, ..)| (*flag).to_owned()).collect();
+    let command = Cli::command();
+    let defined: BTreeSet<_> =
+        options(&command, "agent").iter().map(|option| option.flag.clone()).collect();
+    assert_eq!(defined, promised);
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let asked = Cli::read(["iperf3-mesh", "--version"]).unwrap_err();
+    assert_eq!(asked.to_string(), format!("iperf3-mesh {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_the_code_for_usage() {
+    for words in [
+        &["agent", "--colour"][..],
+        &["local", "--nodes=1"],
+        &["local", "--nodes=65"],
+        &["plan"],
+        &["map"],
+    ] {
+        let error = Cli::read(["iperf3-mesh"].iter().chain(words)).unwrap_err();
+        assert_eq!(error.exit_code(), i32::from(agent::cli::EXIT_USAGE), "{error}");
+    }
+}
+
+#[test]
+fn local_has_small_defaults_of_its_own() {
+    let Task::Local(args) = read(&["local"]) else { panic!("not local") };
+    assert_eq!((args.nodes, args.sweeps, args.output), (4, None, Report::Table));
+    let settings = TestSettings::try_from(&args.tests).unwrap();
+    assert_eq!(
+        (settings.duration, settings.interval),
+        (Duration::from_secs(1), Duration::from_secs(2))
+    );
+    assert_eq!(settings.bitrate, Some(100_000_000));
+}
+
+#[test]
+fn matrix_and_plan_have_the_documented_defaults() {
+    let Task::Matrix(args) = read(&["matrix"]) else { panic!("not matrix") };
+    assert_eq!((args.address.as_str(), args.timeout), ("127.0.0.1:9876", Duration::from_secs(5)));
+    assert_eq!((args.output, args.protocol), (MatrixFormat::Heatmap, Protocols::Both));
+    let Task::Plan(args) = read(&["plan", "--nodes=300", "-o", "json"]) else { panic!("not plan") };
+    assert_eq!((args.nodes, args.output, args.max_age), (300, Report::Json, None));
+    assert_eq!(args.latency, Duration::from_micros(500));
+    assert_eq!(TestSettings::try_from(&args.tests).unwrap().duration, Duration::from_secs(5));
+}
+
+/// Names the command line that the child reads, its words with blanks between.
+const WORDS: &str = "CLI_TEST_WORDS";
+
+/// Not a test of its own: the environment belongs to the process, so the tests below run this one again, each
+/// with variables of its own, and read what it prints.
+#[test]
+fn child_with_an_environment_of_its_own() {
+    let Ok(words) = std::env::var(WORDS) else {
+        return;
+    };
+    let Task::Agent(args) = read(&words.split(' ').collect::<Vec<_>>()) else {
+        panic!("not agent")
+    };
+    match Config::try_from(*args) {
+        Ok(config) => {
+            let tests = &config.settings;
+            println!(
+                "<{} {:?} {:?} {} {:?}>",
+                config.node_name, tests.duration, tests.bitrate, tests.bidir, config.join
+            );
+        }
+        Err(errors) => println!("<{errors}>"),
+    }
+}
+
+fn config_with(variables: &[(&str, &str)], words: &str) -> String {
+    let output = Process::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_with_an_environment_of_its_own", "--nocapture"])
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .env(WORDS, words)
+        .env("SOURCE_NODE_NAME", "n")
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (_, text) = text.split_once('<').unwrap();
+    text.rsplit_once('>').unwrap().0.to_owned()
+}
+
+#[test]
+fn a_variable_counts_and_a_flag_wins_over_it() {
+    let variables =
+        [("IPERF_TEST_DURATION", "7s"), ("IPERF_BITRATE", "1M"), ("IPERF_BIDIR", "true")];
+    assert_eq!(config_with(&variables, "agent"), "n 7s Some(1000000) true []");
+    let words = "agent --duration=2 --bitrate=0 --bidir=false";
+    assert_eq!(config_with(&variables, words), "n 2s None false []");
+}
+
+#[test]
+fn commas_part_the_agents_in_a_variable() {
+    let seen = config_with(&[("MESH_JOIN", "a,b:1")], "agent");
+    assert!(
+        seen.contains("host: \"a\", port: None") && seen.contains("host: \"b\", port: Some(1)"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn an_empty_variable_is_unset() {
+    let everything: Vec<_> = PROMISED
+        .iter()
+        .map(|(_, name, _)| (*name, ""))
+        .filter(|(name, _)| *name != "SOURCE_NODE_NAME")
+        .collect();
+    assert_eq!(config_with(&everything, "agent"), "n 5s None false []");
+}
+
+#[test]
+fn a_variable_that_cannot_be_used_is_named() {
+    let seen = config_with(&[("LISTEN_PORT", "http"), ("IPERF_TEST_PROTOCOL", "sctp")], "agent");
+    assert!(seen.contains("--listen-port (LISTEN_PORT) is \"http\": expected"), "{seen}");
+    assert!(seen.contains("--protocol (IPERF_TEST_PROTOCOL) is \"sctp\": expected"), "{seen}");
+}
+
+/// An option as it is defined or documented: a default that is no constant is a dash.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Described {
+    flag: String,
+    variable: String,
+    default: String,
+}
+
+fn options(cli: &Command, task: &str) -> BTreeSet<Described> {
+    let task = cli.find_subcommand(task).unwrap();
+    let flagged =
+        task.get_arguments().filter(|arg| arg.get_long().is_some_and(|flag| flag != "help"));
+    flagged.map(described).collect()
+}
+
+fn described(arg: &Arg) -> Described {
+    let default =
+        arg.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
+    Described {
+        flag: arg.get_long().unwrap().to_owned(),
+        variable: arg.get_env().map_or("-".to_owned(), |name| name.to_string_lossy().into_owned()),
+        default: default.filter(|text| !text.is_empty()).unwrap_or("-".to_owned()),
+    }
+}
+
+/// The rows of the tables below the heading of `task`: flag, variable and default in backticks, then the meaning.
+fn documented(page: &str, task: &str) -> BTreeSet<Described> {
+    let heading = format!("## `{task}`");
+    let section =
+        page.split("\n## ").find(|part| format!("## {part}").starts_with(&heading)).unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `-"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [flag, variable, default, meaning, change] = cells[..] else {
+            panic!("five cells: {row}")
+        };
+        assert!(!meaning.is_empty() && !change.is_empty(), "{row}");
+        // `-o, --output FORMAT` is called `output`.
+        let flag = flag.trim_matches('`').split("--").nth(1).unwrap();
+        let flag = flag.split([' ', '[']).next().unwrap().to_owned();
+        let quoted = |cell: &str| {
+            cell.strip_prefix('`').and_then(|c| c.strip_suffix('`')).unwrap_or("-").to_owned()
+        };
+        Described { flag, variable: quoted(variable), default: quoted(default) }
+    })
+    .collect()
+}
+
+#[test]
+fn the_documentation_has_every_option_and_no_other() {
+    let page = include_str!("../../docs/configuration.md");
+    let cli = Cli::command();
+    let agent = options(&cli, "agent");
+    assert_eq!(documented(page, "agent"), agent);
+    // The others take over some of the agent's options; what is the same is not documented again.
+    for task in ["local", "matrix", "plan", "check"] {
+        let own: BTreeSet<_> = options(&cli, task).difference(&agent).cloned().collect();
+        assert_eq!(documented(page, task), own, "{task}");
+    }
+}

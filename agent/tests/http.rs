@@ -1,0 +1,463 @@
+//! The read API as its readers see it, with sick peers and hostile visitors.
+#![allow(clippy::unwrap_used)] // A test that cannot go on shall fail.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use agent::api::{Matrix, NodeState};
+use agent::board::{Board, Identity, MeetingStatus, MemberStatus, ScheduleStatus, SweepStatus};
+use agent::client::{Client, ClientError, Limits};
+use agent::matrix::fetch;
+use agent::metrics::{FailedCells, Metrics, Settings};
+use mesh::{Epoch, Figures, NodeName, Protocol, Reason};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything here may take; not a measure of speed.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn name(text: &str) -> NodeName {
+    NodeName::new(text).unwrap()
+}
+
+fn board(node: &str) -> Board {
+    let metrics = Metrics::new(Settings {
+        source: name(node),
+        protocols: vec![Protocol::Tcp],
+        failed_cells: FailedCells::Zero,
+        pause: Duration::from_secs(300),
+        iperf3_version: "3.12".to_owned(),
+    });
+    let identity = Identity {
+        name: name(node),
+        zone: "z1".to_owned(),
+        epoch: Epoch(0x2a),
+        protocols: vec![Protocol::Tcp],
+    };
+    Board::new(identity, metrics.unwrap())
+}
+
+fn member(node: &str, http: SocketAddr) -> MemberStatus {
+    MemberStatus {
+        name: name(node),
+        zone: "z2".to_owned(),
+        state: NodeState::Live,
+        silent_since: None,
+        http: Some(http),
+        epoch: Epoch(7),
+        sweep: 3,
+    }
+}
+
+fn figures(mbps: f64) -> Figures {
+    Figures { bandwidth_mbps: mbps, retransmits: Some(1), rtt_ms: Some(0.5), ..Figures::default() }
+}
+
+/// Serves `board` on a port of the system's choice until the token is cancelled.
+async fn serve(board: &Board) -> (SocketAddr, CancellationToken) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(agent::http::serve(listener, board.clone(), Client::default(), stop.clone()));
+    (address, stop)
+}
+
+/// Sends `request` as it is and reads until the other end closes.
+async fn raw(address: SocketAddr, request: &[u8]) -> String {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // The other end may close before it has read everything.
+        let _ = stream.write_all(request).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    timeout(DEADLINE, exchange).await.expect("an end of the connection")
+}
+
+async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: node-a\r\nConnection: close\r\n\r\n");
+    raw(address, request.as_bytes()).await
+}
+
+/// The status and the body of an answer.
+async fn get(address: SocketAddr, path: &str) -> (String, String) {
+    let answer = ask(address, "GET", path).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn every_path_answers_in_its_own_form() {
+    let board = board("node-a");
+    board.set_listening(true);
+    let (address, _stop) = serve(&board).await;
+    for (path, content_type) in [
+        ("/", "text/plain; charset=utf-8"),
+        ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
+        ("/healthz", "text/plain; charset=utf-8"),
+        ("/readyz", "text/plain; charset=utf-8"),
+        ("/api/v1/row", "application/json"),
+        ("/api/v1/matrix", "application/json"),
+        ("/api/v1/members", "application/json"),
+        ("/api/v1/schedule", "application/json"),
+    ] {
+        let answer = ask(address, "GET", path).await;
+        let head = answer.split("\r\n\r\n").next().unwrap().to_lowercase();
+        assert!(head.starts_with("http/1.1 200 ok"), "{path}: {head}");
+        assert!(head.contains(&format!("content-type: {content_type}\r\n")), "{path}: {head}");
+        assert!(head.contains("cache-control: no-store"), "{path}: {head}");
+
+        let head = ask(address, "HEAD", path).await;
+        assert!(head.starts_with("HTTP/1.1 200 OK") && head.ends_with("\r\n\r\n"), "{head}");
+
+        let refused = ask(address, "POST", path).await;
+        assert!(refused.starts_with("HTTP/1.1 405"), "{path}: {refused}");
+        assert!(refused.to_lowercase().contains("allow: get, head"), "{refused}");
+        assert!(refused.ends_with(r#"{"error":"only GET and HEAD"}"#), "{refused}");
+    }
+    for method in ["GET", "POST"] {
+        let answer = ask(address, method, "/nowhere").await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+        assert!(answer.ends_with(r#"{"error":"no such path"}"#), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn the_probes_tell_what_is_wrong() {
+    let board = board("node-a");
+    let (address, _stop) = serve(&board).await;
+    let (status, body) = get(address, "/readyz").await;
+    assert!(status.contains("503") && body.contains("not all ports"), "{status} {body}");
+    board.set_listening(true);
+    assert!(get(address, "/readyz").await.0.contains("200"));
+    board.set_members(Vec::new(), true);
+    let (status, body) = get(address, "/readyz").await;
+    assert!(status.contains("503") && body.contains("--node-name"), "{status} {body}");
+
+    let now = Instant::now();
+    assert_eq!(board.health(now + Duration::from_secs(29)), Ok(()));
+    let stuck = board.health(now + Duration::from_secs(61)).unwrap_err();
+    assert!(stuck.contains("stuck for"), "{stuck}");
+}
+
+#[tokio::test]
+async fn members_and_schedule_are_shown() {
+    let board = board("node-a");
+    let (address, _stop) = serve(&board).await;
+    let mut silent = member("node-b", "10.0.0.2:9876".parse().unwrap());
+    silent.state = NodeState::Silent;
+    silent.silent_since = Some(Instant::now());
+    board.set_members(vec![silent], false);
+    let bound = Duration::from_secs(10);
+    board.set_sweep(SweepStatus { number: 3, met: 1, total: 4, bound, ..SweepStatus::default() });
+    board.set_schedule(ScheduleStatus {
+        meeting: Some(MeetingStatus { peer: name("node-b"), role: "asker", since: Instant::now() }),
+        next: vec![name("node-c")],
+        open_pairs: 3,
+    });
+
+    let members: Value = serde_json::from_str(&get(address, "/api/v1/members").await.1).unwrap();
+    assert_eq!(members["epoch"], "000000000000002a");
+    assert_eq!(members["members"][0]["state"], "silent");
+    assert_eq!(members["members"][0]["http"], "10.0.0.2:9876");
+    assert!(members["members"][0]["silent_seconds"].is_number());
+    let schedule: Value = serde_json::from_str(&get(address, "/api/v1/schedule").await.1).unwrap();
+    assert_eq!(schedule["meeting"]["peer"], "node-b");
+    assert_eq!(schedule["next"], serde_json::json!(["node-c"]));
+    assert_eq!(schedule["sweep"]["met"], 1);
+    assert_eq!(schedule["sweep"]["last_seconds"], Value::Null);
+    let metrics = get(address, "/metrics").await.1;
+    assert!(metrics.contains("iperf_mesh_members{state=\"silent\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("iperf_mesh_members{state=\"live\"} 1\n"), "itself: {metrics}");
+    assert!(metrics.contains("iperf_mesh_sweep_progress_ratio 0.25\n"), "{metrics}");
+}
+
+#[tokio::test]
+async fn who_departs_takes_cells_and_series_along() {
+    let board = board("node-a");
+    let (address, _stop) = serve(&board).await;
+    let http = "10.0.0.2:9876".parse().unwrap();
+    board.set_members(vec![member("node-b", http), member("node-c", http)], false);
+    board.record(&name("node-b"), Protocol::Tcp, &Ok(figures(94.0)));
+    board.record(&name("node-c"), Protocol::Tcp, &Ok(figures(95.0)));
+    board.set_members(vec![member("node-c", http)], false);
+    // A result that comes too late brings nothing back.
+    board.record(&name("node-b"), Protocol::Tcp, &Ok(figures(94.0)));
+    for path in ["/metrics", "/api/v1/row"] {
+        let body = get(address, path).await.1;
+        assert!(body.contains("node-c") && !body.contains("node-b"), "{path}: {body}");
+    }
+}
+
+/// The contract of the API: fields, their order, their nulls.
+#[tokio::test]
+async fn the_matrix_has_its_promised_form() {
+    let (a, b) = (board("node-a"), board("node-b"));
+    let (at_a, _stop_a) = serve(&a).await;
+    let (at_b, _stop_b) = serve(&b).await;
+    a.set_members(vec![member("node-b", at_b)], false);
+    b.set_members(vec![member("node-a", at_a)], false);
+    a.record(&name("node-b"), Protocol::Tcp, &Ok(figures(94.5)));
+    a.record(&name("node-b"), Protocol::Tcp, &Err(Reason::Timeout));
+    b.record(&name("node-a"), Protocol::Tcp, &Ok(figures(93.5)));
+
+    let (_, body) = get(at_a, "/api/v1/matrix").await;
+    let body = without_ages(&body).replace(env!("CARGO_PKG_VERSION"), "V");
+    let expected = concat!(
+        r#"{"version":"V","nodes":["#,
+        r#"{"name":"node-a","zone":"z1","state":"live","row_age_seconds":AGE,"row_error":null},"#,
+        r#"{"name":"node-b","zone":"z2","state":"live","row_age_seconds":AGE,"row_error":null}],"#,
+        r#""cells":[{"source_node":"node-a","destination_node":"node-b","protocol":"tcp","#,
+        r#""success":false,"reason":"timeout","bandwidth_mbps":null,"jitter_ms":null,"#,
+        r#""loss_ratio":null,"retransmits":null,"rtt_ms":null,"age_seconds":AGE,"#,
+        r#""success_age_seconds":AGE},"#,
+        r#"{"source_node":"node-b","destination_node":"node-a","protocol":"tcp","#,
+        r#""success":true,"reason":null,"bandwidth_mbps":93.5,"jitter_ms":null,"#,
+        r#""loss_ratio":null,"retransmits":1,"rtt_ms":0.5,"age_seconds":AGE,"#,
+        r#""success_age_seconds":AGE}]}"#,
+    );
+    assert_eq!(body, expected);
+
+    let fetched = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
+    assert_eq!(fetched.cells.len(), 2);
+}
+
+/// Ages differ from run to run.
+fn without_ages(body: &str) -> String {
+    let mut pieces = body.split("age_seconds\":");
+    let mut out = pieces.next().unwrap().to_owned();
+    for piece in pieces {
+        let rest = piece.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let age = if rest.len() < piece.len() { "AGE" } else { "" };
+        out += &format!("age_seconds\":{age}{rest}");
+    }
+    out
+}
+
+/// What a sick peer does with a connection.
+#[derive(Clone, Copy)]
+enum Sick {
+    Hangs,
+    Drips,
+    Garbage,
+    Endless,
+    Fails,
+    SomebodyElse,
+}
+
+async fn sick(how: Sick) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(misbehave(stream, how));
+        }
+    });
+    address
+}
+
+async fn misbehave(mut stream: TcpStream, how: Sick) -> std::io::Result<()> {
+    let mut request = [0; 1024];
+    let _ = stream.read(&mut request).await?;
+    match how {
+        Sick::Hangs => std::future::pending().await,
+        Sick::Drips => loop {
+            stream.write_all(b"H").await?;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        },
+        Sick::Garbage => stream.write_all(&[0xff, 0, b'\n', 7, 0x80].repeat(100)).await,
+        Sick::Endless => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10485760\r\n\r\n").await?;
+            stream.write_all(&vec![b'['; 10 << 20]).await
+        }
+        Sick::Fails => {
+            stream.write_all(b"HTTP/1.1 500 Oh\r\nContent-Length: 4\r\n\r\n\x1b[31").await
+        }
+        Sick::SomebodyElse => {
+            let row = r#"{"version":"1","node":"mallory","zone":"","cells":[]}"#;
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", row.len());
+            stream.write_all((head + row).as_bytes()).await
+        }
+    }
+}
+
+async fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn a_sick_peer_costs_its_own_row_only() {
+    let (a, well) = (board("node-a"), board("well"));
+    let (at_a, _stop_a) = serve(&a).await;
+    let (at_well, _stop_well) = serve(&well).await;
+    let mut silent = member("silent", at_well);
+    silent.state = NodeState::Silent;
+    let members = vec![
+        member("drips", sick(Sick::Drips).await),
+        member("endless", sick(Sick::Endless).await),
+        member("fails", sick(Sick::Fails).await),
+        member("garbage", sick(Sick::Garbage).await),
+        member("hangs", sick(Sick::Hangs).await),
+        member("other", sick(Sick::SomebodyElse).await),
+        member("refuses", nobody().await),
+        silent,
+        member("well", at_well),
+    ];
+    a.set_members(members, false);
+    well.set_members(vec![member("node-a", at_a)], false);
+    well.record(&name("node-a"), Protocol::Tcp, &Ok(figures(93.5)));
+    a.record(&name("well"), Protocol::Tcp, &Ok(figures(94.5)));
+
+    let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
+    let error = |node: &str| {
+        let node = matrix.nodes.iter().find(|other| other.name.as_str() == node).unwrap();
+        node.row_error.clone().unwrap_or_default()
+    };
+    assert_eq!(error("node-a"), "");
+    assert_eq!(error("well"), "");
+    assert_eq!(error("silent"), "silent");
+    for (node, expected) in [
+        ("drips", "no answer within 1.5s"),
+        ("endless", "answered with more than"),
+        ("fails", "answered 500"),
+        ("garbage", "the connection broke"),
+        ("hangs", "no answer within 1.5s"),
+        ("other", "the node mallory answered in its place"),
+        ("refuses", "no connection"),
+    ] {
+        assert!(error(node).contains(expected), "{node}: {}", error(node));
+        assert!(!error(node).contains('\x1b'), "an escape of the peer's reaches the terminal");
+    }
+    assert_eq!(matrix.nodes.len(), 10);
+    assert_eq!(matrix.cells.len(), 90);
+    let tested: Vec<_> =
+        matrix.cells.iter().filter(|cell| cell.result.success == Some(true)).collect();
+    assert_eq!(tested.len(), 2, "{tested:?}");
+
+    let page = get(at_a, "/").await.1;
+    assert!(page.contains("silent: silent, row not available"), "{page}");
+    assert!(!page.contains('\x1b'), "{page}");
+}
+
+/// So many hanging peers that not all can be asked in time, and still an answer.
+#[tokio::test]
+async fn many_hanging_peers_do_not_keep_the_reader_waiting() {
+    let a = board("node-a");
+    let (at_a, _stop) = serve(&a).await;
+    let hangs = sick(Sick::Hangs).await;
+    a.set_members((0..100).map(|n| member(&format!("peer-{n:03}"), hangs)).collect(), false);
+    let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
+    assert_eq!(matrix.nodes.iter().filter(|node| node.row_error.is_none()).count(), 1);
+    assert!(matrix.nodes.iter().any(|node| {
+        node.row_error.as_deref().is_some_and(|error| error.starts_with("not asked within"))
+    }));
+}
+
+#[tokio::test]
+async fn hostile_heads_are_refused_and_counted() {
+    let board = board("node-a");
+    let (address, _stop) = serve(&board).await;
+    let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(1000));
+    let hostile: [&[u8]; 6] = [
+        &[0; 64],
+        &[0xff; 100_000],
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        long.as_bytes(),
+        many.as_bytes(),
+    ];
+    for request in hostile {
+        let answer = raw(address, request).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    let metrics = get(address, "/metrics").await.1;
+    let counted = r#"iperf_mesh_rejected_messages_total{reason="bad_http"} 6"#;
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+/// A visitor that takes every connection it gets and never finishes its request.
+#[tokio::test]
+async fn a_slow_visitor_neither_starves_others_nor_stays() {
+    let board = board("node-a");
+    let (address, _stop) = serve(&board).await;
+    let mut slow = Vec::new();
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: ").await;
+        slow.push(stream);
+    }
+    // From another address: all of 127/8 is this machine.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = socket.connect(address).await.unwrap();
+    other
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    timeout(DEADLINE, other.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains(r#"reason="too_many_connections""#), "{answer}");
+
+    // All of the slow ones are shown out, also those that had been let in.
+    for mut stream in slow {
+        let mut rest = Vec::new();
+        let _ = timeout(DEADLINE, stream.read_to_end(&mut rest)).await.expect("shown out");
+    }
+}
+
+#[tokio::test]
+async fn it_stops_even_if_a_visitor_stays() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let server = agent::http::serve(listener, board("node-a"), Client::default(), stop.clone());
+    let server = tokio::spawn(server);
+    let mut visitor = TcpStream::connect(address).await.unwrap();
+    visitor.write_all(b"GET / HTT").await.unwrap();
+    stop.cancel();
+    timeout(DEADLINE, server).await.expect("stopped").unwrap();
+    assert!(TcpStream::connect(address).await.is_err(), "the port is closed");
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_be_asked_is_named_with_the_mend() {
+    let nobody = nobody().await.to_string();
+    let error = fetch(&nobody, 9876, DEADLINE).await.unwrap_err().to_string();
+    assert!(error.contains(&nobody) && error.contains("no connection"), "{error}");
+    assert!(error.contains("node-a:9876"), "{error}");
+    let error = fetch("not an address", 9876, DEADLINE).await.unwrap_err().to_string();
+    assert!(error.contains("not an address"), "{error}");
+    let garbage = sick(Sick::Garbage).await.to_string();
+    assert!(fetch(&garbage, 9876, DEADLINE).await.is_err());
+}
+
+#[tokio::test]
+async fn the_client_keeps_to_its_limits() {
+    let client = Client::default();
+    let within = Duration::from_millis(200);
+    let hangs = format!("http://{}/", sick(Sick::Hangs).await);
+    let answer = client.get::<Value>(&hangs, Limits { within, bytes: 100 }).await;
+    assert!(matches!(answer, Err(ClientError::Timeout(_))), "{answer:?}");
+    let endless = format!("http://{}/", sick(Sick::Endless).await);
+    let limits = Limits { within: DEADLINE, bytes: 100 };
+    let answer = client.post::<_, Value>(&endless, &"question", limits).await;
+    assert!(matches!(answer, Err(ClientError::TooLong(100))), "{answer:?}");
+}
+
+/// Agents of a version to come may know more reasons and fields than this one.
+#[test]
+fn a_newer_agents_matrix_can_be_read() {
+    let newer = r#"{"version":"9","nodes":[{"name":"a","zone":"","state":"dreaming",
+        "row_age_seconds":null,"row_error":null,"mood":1}],
+        "cells":[{"source_node":"a","destination_node":"b","protocol":"tcp","success":false,
+        "reason":"cosmic_rays","bandwidth_mbps":null,"jitter_ms":null,"loss_ratio":null,
+        "retransmits":null,"rtt_ms":null,"age_seconds":1,"success_age_seconds":null,"more":2}]}"#;
+    let matrix: Matrix = serde_json::from_str(newer).unwrap();
+    assert_eq!(matrix.cells[0].result.reason, Some(Reason::Iperf));
+}

@@ -1,0 +1,469 @@
+//! Real iperf3 on loopback: what its runs yield, and that no run outlives what bounds it.
+
+// A test that cannot set its stage is a failed test.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use agent::clock::boot_now;
+use agent::iperf::{
+    Client, ClientRun, Iperf, Limits, NotReady, ProbeError, Server, ServerRun, SpawnError, Version,
+};
+use mesh::{Protocol, Reason, TestSpec};
+use tempfile::TempDir;
+
+/// Longer than anything here takes that does not hang.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A deadline that a test waits for.
+const SHORT: Duration = Duration::from_millis(600);
+
+// ---- what a run yields ----
+
+#[tokio::test]
+async fn a_tcp_test_yields_what_arrived() {
+    let stage = Stage::new().await;
+    let spec = TestSpec { bitrate: Some(20_000_000), omit: Duration::from_secs(1), ..tcp() };
+    let (client, server) = stage.meet(spec).await;
+    let figures = client.report.forward.unwrap();
+    assert!((15.0..25.0).contains(&figures.bandwidth_mbps), "{figures:?}");
+    assert!(figures.rtt_ms.is_some() && figures.retransmits.is_some(), "{figures:?}");
+    assert_eq!((figures.jitter_ms, figures.packets, figures.lost_packets), (None, None, None));
+    assert_eq!((client.report.reverse, client.cancelled), (None, false));
+    assert!(server.accepted && !server.cancelled && !server.timed_out, "{server:?}");
+    assert_eq!((server.stranger, server.detail.as_str()), (None, ""));
+}
+
+#[tokio::test]
+async fn a_udp_test_yields_jitter_and_packets() {
+    let stage = Stage::new().await;
+    let (client, _) = stage.meet(TestSpec { bitrate: Some(2_000_000), ..udp() }).await;
+    let figures = client.report.forward.unwrap();
+    assert!((1.5..2.5).contains(&figures.bandwidth_mbps), "{figures:?}");
+    assert!((150..260).contains(&figures.packets.unwrap()), "{figures:?}");
+    assert!(figures.jitter_ms.is_some(), "{figures:?}");
+    assert_eq!(figures.lost_packets, Some(0));
+    assert_eq!((figures.retransmits, figures.rtt_ms), (None, None));
+}
+
+#[tokio::test]
+async fn a_test_of_both_directions_yields_both() {
+    for spec in [tcp(), udp()] {
+        let stage = Stage::new().await;
+        let spec = TestSpec { bitrate: Some(10_000_000), bidir: true, streams: 2, ..spec };
+        let (client, _) = stage.meet(spec).await;
+        for outcome in [client.report.forward, client.report.reverse.unwrap()] {
+            // Two streams at that rate each.
+            let figures = outcome.unwrap();
+            assert!((15.0..25.0).contains(&figures.bandwidth_mbps), "{figures:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_server_is_a_failed_connection() {
+    let stage = Stage::new().await;
+    let end = stage.client(tcp(), PATIENCE).wait().await;
+    assert_eq!(end.report.forward, Err(Reason::Connect));
+    assert!(end.report.detail.ends_with("Connection refused"), "{}", end.report.detail);
+}
+
+#[tokio::test]
+async fn a_crash_is_iperfs_failure() {
+    let stage = Stage::fake("crash").await;
+    let end = stage.client(tcp(), PATIENCE).wait().await;
+    assert_eq!(end.report.forward, Err(Reason::Iperf));
+    assert_eq!(end.report.detail, "ended by signal 11");
+}
+
+// ---- the deadline ----
+
+#[tokio::test]
+async fn a_client_that_hangs_is_dead_at_its_deadline() {
+    let stage = Stage::new().await;
+    let _silent = TcpListener::bind((stage.remote, stage.port)).unwrap();
+    let mut client = stage.client(TestSpec { bidir: true, ..tcp() }, SHORT);
+    let end = client.wait().await;
+    assert_eq!(end.report.forward, Err(Reason::Timeout));
+    assert_eq!(end.report.reverse, Some(Err(Reason::Timeout)));
+    assert!(!end.cancelled);
+    assert!(is_reaped(client.pid()));
+}
+
+#[tokio::test]
+async fn a_server_without_a_client_is_dead_at_its_deadline_and_its_port_is_free() {
+    let stage = Stage::new().await;
+    let mut server = stage.server(stage.local, SHORT);
+    server.ready().await.unwrap();
+    let end = server.wait().await;
+    assert!(end.timed_out && !end.accepted && !end.cancelled, "{end:?}");
+    assert!(is_reaped(server.pid()));
+    TcpListener::bind((stage.remote, stage.port)).unwrap();
+}
+
+#[tokio::test]
+async fn a_stranger_who_stays_silent_does_not_hold_the_server() {
+    let stage = Stage::new().await;
+    let mut server = stage.server(stage.local, SHORT);
+    server.ready().await.unwrap();
+    let _silent = TcpStream::connect((stage.remote, stage.port)).unwrap();
+    let end = server.wait().await;
+    assert!(end.timed_out && !end.accepted, "{end:?}");
+}
+
+#[tokio::test]
+async fn who_is_deaf_to_the_kernels_timer_is_killed() {
+    let stage = Stage::fake("deaf").await;
+    let mut client = stage.client(tcp(), SHORT);
+    assert_eq!(client.wait().await.report.forward, Err(Reason::Timeout));
+    assert!(is_reaped(client.pid()));
+}
+
+/// This thread is the agent: while it sleeps here, nothing of the agent runs.
+#[tokio::test]
+async fn a_frozen_agents_iperf3_is_ended_by_the_kernel_in_both_roles() {
+    let stage = Stage::new().await;
+    let mut server = stage.server(stage.local, SHORT);
+    assert_dies_at(server.pid(), boot_now() + SHORT);
+    assert!(server.wait().await.timed_out);
+
+    let _silent = TcpListener::bind((stage.remote, stage.port)).unwrap();
+    let mut client = stage.client(tcp(), SHORT);
+    assert_dies_at(client.pid(), boot_now() + SHORT);
+    assert_eq!(client.wait().await.report.forward, Err(Reason::Timeout));
+}
+
+#[tokio::test]
+async fn what_is_too_late_is_never_started() {
+    let stage = Stage::fake("mark").await;
+    let now = boot_now();
+    let past = now - Duration::from_millis(1);
+    for limits in [
+        Limits { start_by: past, deadline: now + PATIENCE },
+        Limits { start_by: now + PATIENCE, deadline: past },
+    ] {
+        let run = ClientRun { limits, ..stage.client_run(tcp(), PATIENCE) };
+        assert!(matches!(stage.iperf.client(run), Err(SpawnError::TooLate)));
+    }
+    assert!(!stage.dir.path().join("started").exists());
+    stage.client(tcp(), PATIENCE).wait().await;
+    assert!(stage.dir.path().join("started").exists(), "in time it is started");
+}
+
+// ---- the end of the agent, and an early end ----
+
+#[tokio::test]
+async fn a_killed_agents_iperf3_dies_with_it() {
+    let dir = TempDir::new().unwrap();
+    let mut agent = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "an_agent_to_be_killed"])
+        .env(STAGE_DIR, dir.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let file = dir.path().join("pid");
+    until("the agent's iperf3 listens", || file.exists());
+    let pid = fs::read_to_string(file).unwrap().parse().unwrap();
+    assert!(!is_dead(pid));
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    until("its iperf3 is dead", || is_dead(pid));
+}
+
+const STAGE_DIR: &str = "IPERF_TEST_STAGE_DIR";
+
+#[tokio::test]
+#[ignore = "is run by a_killed_agents_iperf3_dies_with_it, in a process of its own"]
+async fn an_agent_to_be_killed() {
+    let Some(dir) = std::env::var_os(STAGE_DIR) else {
+        return;
+    };
+    let stage = Stage::new().await;
+    let mut server = stage.server(stage.local, PATIENCE);
+    server.ready().await.unwrap();
+    let draft = Path::new(&dir).join("draft");
+    fs::write(&draft, server.pid().to_string()).unwrap();
+    fs::rename(draft, Path::new(&dir).join("pid")).unwrap();
+    server.wait().await;
+}
+
+#[tokio::test]
+async fn both_roles_can_be_ended_early() {
+    let stage = Stage::new().await;
+    let mut server = stage.server(stage.local, PATIENCE);
+    server.ready().await.unwrap();
+    let mut client = stage.client(TestSpec { duration: PATIENCE, ..tcp() }, PATIENCE);
+    let killer = client.killer();
+    killer.kill();
+    assert!(client.wait().await.cancelled);
+    assert!(is_reaped(client.pid()));
+    // Too late, and harmless.
+    killer.kill();
+
+    server.killer().kill();
+    let end = server.wait().await;
+    assert!(end.cancelled && !end.timed_out, "{end:?}");
+    assert!(is_reaped(server.pid()));
+}
+
+#[tokio::test]
+async fn what_is_dropped_is_killed_and_reaped() {
+    let stage = Stage::new().await;
+    let server = stage.server(stage.local, PATIENCE);
+    let pid = server.pid();
+    drop(server);
+    let reaped = async {
+        while !is_reaped(pid) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reaped).await.unwrap();
+}
+
+#[test]
+fn the_end_of_the_runtime_kills_and_reaps() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stage = runtime.block_on(Stage::new());
+    let mut server = runtime.block_on(async { stage.server(stage.local, PATIENCE) });
+    runtime.block_on(server.ready()).unwrap();
+    drop(runtime);
+    assert!(is_reaped(server.pid()));
+}
+
+#[tokio::test]
+async fn what_iperf3_leaves_in_its_group_goes_with_it() {
+    let stage = Stage::fake("litter").await;
+    stage.client(tcp(), PATIENCE).wait().await;
+    let pid = fs::read_to_string(stage.dir.path().join("pid")).unwrap();
+    let pid = pid.trim().parse().unwrap();
+    until("the one left behind is dead", || is_dead(pid));
+}
+
+#[tokio::test]
+async fn a_pipe_that_stays_open_holds_nobody() {
+    let stage = Stage::fake("detach").await;
+    let end = stage.client(tcp(), PATIENCE).wait().await;
+    assert_eq!(end.report.forward, Err(Reason::BadReport));
+}
+
+#[tokio::test]
+async fn endless_output_is_read_and_not_kept() {
+    let stage = Stage::fake("flood").await;
+    let end = stage.client(tcp(), PATIENCE).wait().await;
+    assert_eq!(end.report.forward, Err(Reason::Iperf));
+}
+
+#[tokio::test]
+async fn iperf3_gets_nothing_of_the_agents_environment() {
+    let stage = Stage::fake("environment").await;
+    let end = stage.client(tcp(), PATIENCE).wait().await;
+    assert_eq!(end.report.detail, "LC_ALL=C CARGO_MANIFEST_DIR=");
+}
+
+// ---- the server and who comes ----
+
+#[tokio::test]
+async fn a_stranger_is_thrown_out() {
+    let stage = Stage::new().await;
+    let peer = IpAddr::from([127, 255, 255, 1]);
+    let mut server = stage.server(peer, PATIENCE);
+    server.ready().await.unwrap();
+    let mut client = stage.client(TestSpec { duration: PATIENCE, ..tcp() }, PATIENCE);
+    let end = server.wait().await;
+    assert_eq!(end.stranger, Some(stage.local));
+    assert!(!end.accepted && !end.cancelled && !end.timed_out, "{end:?}");
+    assert!(is_reaped(server.pid()));
+    assert!(client.wait().await.report.forward.is_err());
+}
+
+#[tokio::test]
+async fn a_taken_port_is_told_from_other_failures() {
+    let stage = Stage::new().await;
+    let _taken = TcpListener::bind((stage.remote, stage.port)).unwrap();
+    let mut server = stage.server(stage.local, PATIENCE);
+    assert_eq!(server.ready().await, Err(NotReady::PortTaken));
+    assert!(is_reaped(server.pid()));
+
+    let stage = Stage::fake("environment").await;
+    let mut server = stage.server(stage.local, PATIENCE);
+    let expected = NotReady::Ended("LC_ALL=C CARGO_MANIFEST_DIR=".to_owned());
+    assert_eq!(server.ready().await, Err(expected));
+}
+
+#[tokio::test]
+async fn a_server_that_never_listens_is_given_up() {
+    let stage = Stage::fake("deaf").await;
+    let mut server = stage.server(stage.local, PATIENCE);
+    assert_eq!(server.ready().await, Err(NotReady::Slow));
+    assert!(server.wait().await.cancelled);
+}
+
+#[tokio::test]
+async fn one_port_serves_one_test_after_another() {
+    let stage = Stage::new().await;
+    for _ in 0..3 {
+        let (client, _) = stage.meet(TestSpec { bitrate: Some(10_000_000), ..tcp() }).await;
+        assert!(client.report.forward.is_ok(), "{client:?}");
+    }
+}
+
+// ---- finding iperf3 ----
+
+#[tokio::test]
+async fn what_is_not_a_fit_iperf3_is_refused_with_the_mend() {
+    let dir = TempDir::new().unwrap();
+    let missing = dir.path().join("missing");
+    let plain = dir.path().join("plain");
+    fs::write(&plain, "").unwrap();
+    let (other, old) = (link(&dir, "other"), link(&dir, "old"));
+
+    let error = Iperf::probe(&missing).await.unwrap_err();
+    assert!(matches!(error, ProbeError::NotFound { .. }), "{error:?}");
+    assert_mends(&error, &missing);
+    let error = Iperf::probe(Path::new("no-such-iperf3")).await.unwrap_err();
+    assert!(matches!(error, ProbeError::NotFound { .. }), "{error:?}");
+    let error = Iperf::probe(&plain).await.unwrap_err();
+    assert!(matches!(error, ProbeError::NotExecutable { .. }), "{error:?}");
+    assert_mends(&error, &plain);
+    let error = Iperf::probe(&other).await.unwrap_err();
+    assert!(matches!(error, ProbeError::NotIperf { .. }), "{error:?}");
+    assert_mends(&error, &other);
+    let error = Iperf::probe(&old).await.unwrap_err();
+    let found = Version { major: 3, minor: 7 };
+    assert!(matches!(error, ProbeError::TooOld { found: it, .. } if it == found), "{error:?}");
+    assert_mends(&error, &old);
+}
+
+fn assert_mends(error: &ProbeError, program: &Path) {
+    let text = error.to_string();
+    for part in [program.to_str().unwrap(), "expected", "apt-get install iperf3"] {
+        assert!(text.contains(part), "{text:?} should contain {part:?}");
+    }
+}
+
+// ---- the stage ----
+
+/// An iperf3, two addresses and a free port on the second one.
+struct Stage {
+    iperf: Iperf,
+    local: IpAddr,
+    remote: IpAddr,
+    port: u16,
+    dir: TempDir,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let iperf = Iperf::probe(Path::new("iperf3")).await;
+        Self::with(iperf.unwrap_or_else(|error| panic!("{error}; `make setup` installs it")))
+    }
+
+    /// With the program of tests/fake under `name`.
+    async fn fake(name: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        let iperf = Iperf::probe(&link(&dir, name)).await.unwrap();
+        Self { dir, ..Self::with(iperf) }
+    }
+
+    fn with(iperf: Iperf) -> Self {
+        let (local, remote) = (address(), address());
+        let port = TcpListener::bind((remote, 0)).unwrap().local_addr().unwrap().port();
+        Self { iperf, local, remote, port, dir: TempDir::new().unwrap() }
+    }
+
+    fn client_run(&self, spec: TestSpec, within: Duration) -> ClientRun {
+        let Self { local, remote, port, .. } = *self;
+        ClientRun { spec, local, remote, port, limits: limits(within) }
+    }
+
+    fn client(&self, spec: TestSpec, within: Duration) -> Client {
+        self.iperf.client(self.client_run(spec, within)).unwrap()
+    }
+
+    fn server(&self, peer: IpAddr, within: Duration) -> Server {
+        let (spec, local, port) = (tcp(), self.remote, self.port);
+        self.iperf.server(&ServerRun { spec, local, port, peer, limits: limits(within) }).unwrap()
+    }
+
+    async fn meet(&self, spec: TestSpec) -> (agent::iperf::ClientEnd, agent::iperf::ServerEnd) {
+        let mut server = self.server(self.local, PATIENCE);
+        server.ready().await.unwrap();
+        let mut client = self.client(spec, PATIENCE);
+        (client.wait().await, server.wait().await)
+    }
+}
+
+fn limits(within: Duration) -> Limits {
+    let now = boot_now();
+    Limits { start_by: now + within, deadline: now + within }
+}
+
+fn tcp() -> TestSpec {
+    TestSpec {
+        protocol: Protocol::Tcp,
+        duration: Duration::from_secs(1),
+        omit: Duration::ZERO,
+        timeout: PATIENCE,
+        bitrate: None,
+        streams: 1,
+        bidir: false,
+    }
+}
+
+fn udp() -> TestSpec {
+    TestSpec { protocol: Protocol::Udp, ..tcp() }
+}
+
+/// A loopback address that no other test uses, in this process or in another.
+fn address() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let pid = std::process::id().to_be_bytes();
+    let last = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ipv4Addr::new(127, 64 | pid[2] & 63, pid[3], last).into()
+}
+
+/// A link and not a copy: a file that was written a moment ago cannot be executed while a child that another
+/// test forks still has it open.
+fn link(dir: &TempDir, name: &str) -> std::path::PathBuf {
+    let path = dir.path().join(name);
+    symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake/iperf3"), &path).unwrap();
+    path
+}
+
+/// Whether the process runs no more; it may still be a zombie.
+fn is_dead(pid: u32) -> bool {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat.rsplit(") ").next().unwrap().starts_with(['Z', 'X']),
+        Err(error) => {
+            matches!(error.kind(), ErrorKind::NotFound) || error.raw_os_error() == Some(3)
+        }
+    }
+}
+
+fn is_reaped(pid: u32) -> bool {
+    !Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Blocks the thread, and with it all of this test's agent.
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// Alive until shortly before `deadline`, dead soon after.
+fn assert_dies_at(pid: u32, deadline: mesh::Time) {
+    assert!(!is_dead(pid), "it has just been started");
+    until("the kernel's timer has ended it", || is_dead(pid));
+    assert!(boot_now() >= deadline - Duration::from_millis(100), "it was ended too early");
+}

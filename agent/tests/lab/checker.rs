@@ -1,0 +1,345 @@
+//! What the agents' events prove: pure functions, written without a look at the agent's code.
+//!
+//! Everything that is wrong comes out as a sentence; no sentence, no violation. What really ran is the business of
+//! [`super::evidence`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::events::{Cell, Event, Kind, Role};
+
+/// One node's part in one test, from its start to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Interval {
+    /// The node that logged it.
+    pub(crate) node: String,
+    /// The other node.
+    pub(crate) peer: String,
+    /// The part of `node`.
+    pub(crate) role: Role,
+    /// What is measured.
+    pub(crate) cell: Cell,
+    /// The meeting, the same at both nodes.
+    pub(crate) meeting: String,
+    /// The sweep.
+    pub(crate) sweep: u64,
+    /// The process.
+    pub(crate) pid: Option<u32>,
+    /// When it began, nanoseconds of the events' clock.
+    pub(crate) start: u64,
+    /// When it was over; see [`intervals`].
+    pub(crate) end: u64,
+    /// When it had to be over.
+    pub(crate) deadline: u64,
+    /// The end event's outcome and reason; `None` if there is no such event.
+    pub(crate) outcome: Option<(String, Option<String>)>,
+}
+
+impl Interval {
+    fn new(started: &Event) -> Self {
+        Self {
+            node: started.node.clone(),
+            peer: started.peer.clone(),
+            role: started.role,
+            cell: started.cell(),
+            meeting: started.meeting.to_string(),
+            sweep: started.sweep,
+            pid: started.pid,
+            start: started.boot_ns,
+            end: started.boot_ns,
+            deadline: started.deadline_boot_ns,
+            outcome: None,
+        }
+    }
+
+    /// Whether its end event says so.
+    pub(crate) fn succeeded(&self) -> bool {
+        self.outcome.as_ref().is_some_and(|(outcome, _)| outcome == "success")
+    }
+
+    fn close(&mut self, finished: &Event) {
+        self.end = finished.boot_ns;
+        self.outcome =
+            Some((finished.outcome.clone().unwrap_or_default(), finished.reason.clone()));
+    }
+}
+
+/// Pairs starts with ends. An interval without an end lasts until its process's death in `deaths`, else until
+/// `end_of_time`. With it, what is wrong with the events themselves.
+pub(crate) fn intervals(
+    events: &[Event],
+    deaths: &BTreeMap<u32, u64>,
+    end_of_time: u64,
+) -> (Vec<Interval>, Vec<String>) {
+    let mut events: Vec<&Event> = events.iter().collect();
+    events.sort_by_key(|event| event.boot_ns);
+    let (mut done, mut faults) = (Vec::new(), Vec::new());
+    let mut open: BTreeMap<_, Interval> = BTreeMap::new();
+    for event in events {
+        let key = (&event.node, event.epoch.to_string(), event.meeting.to_string(), event.cell());
+        match event.event {
+            Kind::TestStarted => {
+                if open.insert(key, Interval::new(event)).is_some() {
+                    faults.push(format!("{}: {} started twice", event.node, event.cell()));
+                }
+            }
+            Kind::TestFinished => match open.remove(&key) {
+                Some(mut interval) => {
+                    interval.close(event);
+                    done.push(interval);
+                }
+                None => faults.push(format!("{}: {} ended unbegun", event.node, event.cell())),
+            },
+        }
+    }
+    for mut interval in open.into_values() {
+        let death = interval.pid.and_then(|pid| deaths.get(&pid));
+        interval.end = death.copied().unwrap_or(end_of_time).max(interval.start);
+        done.push(interval);
+    }
+    done.sort_by_key(|interval| interval.start);
+    (done, faults)
+}
+
+/// Rule 1: every instant at which a node takes part in two meetings. A client's interval counts at both ends, so
+/// that a node whose own log says nothing is judged by what is done to it.
+pub(crate) fn overlaps(intervals: &[Interval]) -> Vec<String> {
+    let mut at_node: BTreeMap<&str, Vec<&Interval>> = BTreeMap::new();
+    for interval in intervals {
+        at_node.entry(&interval.node).or_default().push(interval);
+        if interval.role == Role::Client {
+            at_node.entry(&interval.peer).or_default().push(interval);
+        }
+    }
+    at_node.into_iter().flat_map(|(node, parts)| overlaps_at(node, parts)).collect()
+}
+
+fn overlaps_at(node: &str, mut parts: Vec<&Interval>) -> Vec<String> {
+    parts.sort_by_key(|part| part.start);
+    let mut found = BTreeMap::new();
+    let mut active: Vec<&Interval> = Vec::new();
+    for part in parts {
+        active.retain(|other| other.end > part.start);
+        for other in active.iter().filter(|other| other.meeting != part.meeting) {
+            let ms = (other.end.min(part.end) - part.start) / 1_000_000;
+            found.entry((&other.meeting, &part.meeting)).or_insert_with(|| {
+                format!("{node}: {} and {} of two meetings, {ms} ms", other.cell, part.cell)
+            });
+        }
+        active.push(part);
+    }
+    found.into_values().collect()
+}
+
+/// Rule 4: whatever in `sweep` keeps each of `cells` from having been tested exactly once.
+pub(crate) fn not_once(intervals: &[Interval], cells: &BTreeSet<Cell>, sweep: u64) -> Vec<String> {
+    let mut tests: BTreeMap<&Cell, usize> = cells.iter().map(|cell| (cell, 0)).collect();
+    for interval in clients(intervals, sweep) {
+        *tests.entry(&interval.cell).or_default() += 1;
+    }
+    let wrong = tests.into_iter().filter(|(cell, times)| *times != 1 || !cells.contains(cell));
+    wrong.map(|(cell, times)| format!("sweep {sweep}: {cell} tested {times} times")).collect()
+}
+
+/// The tests of `sweep` that did not succeed, with their reasons.
+pub(crate) fn failures(intervals: &[Interval], sweep: u64) -> Vec<String> {
+    let failed = clients(intervals, sweep).filter(|interval| !interval.succeeded());
+    failed.map(|it| format!("sweep {sweep}: {} {:?}", it.cell, it.outcome)).collect()
+}
+
+/// Cells of `sweep` whose client's end has been logged.
+pub(crate) fn finished(intervals: &[Interval], sweep: u64) -> BTreeSet<Cell> {
+    let ended = clients(intervals, sweep).filter(|interval| interval.outcome.is_some());
+    ended.map(|interval| interval.cell.clone()).collect()
+}
+
+/// From the first start of a test of `sweep` to the last end of one.
+pub(crate) fn span(intervals: &[Interval], sweep: u64) -> Option<Duration> {
+    let of_sweep = || intervals.iter().filter(|interval| interval.sweep == sweep);
+    let start = of_sweep().map(|interval| interval.start).min()?;
+    let end = of_sweep().map(|interval| interval.end).max()?;
+    Some(Duration::from_nanos(end - start))
+}
+
+/// The least time of a sweep: each pair's tests, both directions, in as many rounds as a round-robin tournament
+/// needs. An odd number of nodes needs one more, for in each round one of them has nobody to meet.
+pub(crate) fn bound(nodes: u32, protocols: u32, test: Duration) -> Duration {
+    const DIRECTIONS: u32 = 2;
+    let rounds = if nodes.is_multiple_of(2) { nodes - 1 } else { nodes };
+    test * DIRECTIONS * protocols * rounds
+}
+
+fn clients(intervals: &[Interval], sweep: u64) -> impl Iterator<Item = &Interval> {
+    intervals
+        .iter()
+        .filter(move |interval| interval.sweep == sweep && interval.role == Role::Client)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A test of `meeting` in sweep 1, seen by its client `node`, with its end.
+    pub(crate) fn test(node: &str, peer: &str, meeting: &str, start: u64, end: u64) -> [Event; 2] {
+        let event = |kind, boot_ns, outcome: Option<&str>| Event {
+            event: kind,
+            node: node.into(),
+            epoch: "e".into(),
+            peer: peer.into(),
+            role: Role::Client,
+            source_node: node.into(),
+            destination_node: peer.into(),
+            protocol: "tcp".into(),
+            meeting: meeting.into(),
+            sweep: 1,
+            boot_ns,
+            deadline_boot_ns: start + 1000,
+            pid: Some(u32::try_from(start).unwrap()),
+            outcome: outcome.map(str::to_owned),
+            reason: None,
+        };
+        [event(Kind::TestStarted, start, None), event(Kind::TestFinished, end, Some("success"))]
+    }
+
+    /// The same test, seen by its server.
+    pub(crate) fn served(mut events: [Event; 2]) -> [Event; 2] {
+        for event in &mut events {
+            std::mem::swap(&mut event.node, &mut event.peer);
+            event.role = Role::Server;
+        }
+        events
+    }
+
+    pub(crate) fn closed(events: &[[Event; 2]]) -> Vec<Interval> {
+        let (found, faults) = intervals(events.as_flattened(), &BTreeMap::new(), u64::MAX);
+        assert!(faults.is_empty(), "{faults:?}");
+        found
+    }
+
+    fn cells(pairs: &[(&str, &str)]) -> BTreeSet<Cell> {
+        let cells = pairs.iter().map(|(source, destination)| Cell {
+            source: (*source).into(),
+            destination: (*destination).into(),
+            protocol: "tcp".into(),
+        });
+        cells.collect()
+    }
+
+    #[test]
+    fn one_meeting_after_the_other_is_no_overlap() {
+        let first = test("a", "b", "1", 0, 10);
+        let swapped = test("b", "a", "1", 8, 20);
+        let second = test("a", "c", "2", 20, 30);
+        let elsewhere = test("c", "d", "3", 0, 20);
+        assert!(
+            overlaps(&closed(&[first.clone(), served(first), swapped, second, elsewhere]))
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn two_meetings_of_one_client_overlap() {
+        let found = overlaps(&closed(&[test("a", "b", "1", 0, 10), test("a", "c", "2", 9, 20)]));
+        assert!(found.len() == 1 && found[0].starts_with("a:"), "{found:?}");
+    }
+
+    #[test]
+    fn two_clients_of_one_target_overlap_there_even_if_it_logs_nothing() {
+        let found = overlaps(&closed(&[test("a", "b", "1", 0, 10), test("c", "b", "2", 5, 20)]));
+        assert!(found.len() == 1 && found[0].starts_with("b:"), "{found:?}");
+    }
+
+    #[test]
+    fn a_server_that_outlives_its_client_overlaps_with_the_next_meeting() {
+        let mut server = served(test("a", "b", "1", 0, 10));
+        server[1].boot_ns = 15;
+        let found =
+            overlaps(&closed(&[test("a", "b", "1", 0, 10), server, test("b", "c", "2", 12, 20)]));
+        assert!(found.len() == 1 && found[0].starts_with("b:"), "{found:?}");
+    }
+
+    #[test]
+    fn an_overlap_is_found_behind_a_shorter_interval() {
+        let long = test("a", "b", "1", 0, 100);
+        let short = test("a", "b", "1", 1, 2);
+        let mut short = served(short);
+        short[0].protocol = "udp".into();
+        short[1].protocol = "udp".into();
+        let late = test("a", "c", "2", 50, 60);
+        assert_eq!(overlaps(&closed(&[long, short, late])).len(), 1);
+    }
+
+    #[test]
+    fn an_interval_without_an_end_lasts_until_its_process_dies() {
+        let [cut, _] = test("a", "b", "1", 5, 10);
+        let [start, end] = test("a", "c", "2", 50, 60);
+        let events = [cut, start, end];
+        let found = |deaths: &[(u32, u64)]| {
+            let (intervals, _) = intervals(&events, &deaths.iter().copied().collect(), 1000);
+            overlaps(&intervals).len()
+        };
+        assert_eq!(found(&[(5, 40)]), 0);
+        assert_eq!(found(&[(5, 55)]), 1);
+        assert_eq!(found(&[]), 1, "nobody saw it die: it lasts to the end of time");
+    }
+
+    #[test]
+    fn an_end_without_a_start_and_a_second_start_are_faults() {
+        let [start, end] = test("a", "b", "1", 0, 10);
+        let faults = |events: &[Event]| intervals(events, &BTreeMap::new(), 99).1;
+        assert!(faults(&[end])[0].contains("unbegun"));
+        assert!(faults(&[start.clone(), start])[0].contains("twice"));
+    }
+
+    #[test]
+    fn exactly_once_finds_missing_repeated_and_foreign_tests() {
+        let wanted = cells(&[("a", "b"), ("b", "a")]);
+        let both = [test("a", "b", "1", 0, 10), test("b", "a", "1", 10, 20)];
+        assert!(not_once(&closed(&both), &wanted, 1).is_empty());
+        assert_eq!(not_once(&closed(&both), &wanted, 2).len(), 2, "of another sweep");
+        assert_eq!(not_once(&closed(&both[..1]), &wanted, 1).len(), 1, "missing");
+        let again = test("a", "b", "2", 30, 40);
+        let foreign = test("a", "c", "3", 50, 60);
+        let [one, other] = both;
+        let twice = not_once(&closed(&[one.clone(), other.clone(), again]), &wanted, 1);
+        assert!(twice.len() == 1 && twice[0].contains("2 times"), "{twice:?}");
+        assert_eq!(not_once(&closed(&[one, other, foreign]), &wanted, 1).len(), 1, "foreign");
+    }
+
+    #[test]
+    fn a_server_does_not_count_as_a_test() {
+        let only_served = served(test("a", "b", "1", 0, 10));
+        assert_eq!(not_once(&closed(&[only_served]), &cells(&[("a", "b")]), 1).len(), 1);
+    }
+
+    #[test]
+    fn failed_and_unfinished_tests_are_failures() {
+        let mut failed = test("a", "b", "1", 0, 10);
+        failed[1].outcome = Some("failed".into());
+        failed[1].reason = Some("timeout".into());
+        let [unfinished, _] = test("a", "c", "2", 20, 30);
+        let mut events = failed.to_vec();
+        events.push(unfinished);
+        let (intervals, _) = intervals(&events, &BTreeMap::new(), 99);
+        let failures = failures(&intervals, 1);
+        assert!(failures.len() == 2 && failures[0].contains("timeout"), "{failures:?}");
+        assert_eq!(finished(&intervals, 1).len(), 1);
+    }
+
+    #[test]
+    fn a_sweep_lasts_from_its_first_start_to_its_last_end() {
+        let found = closed(&[test("a", "b", "1", 5, 30), test("c", "d", "2", 10, 25)]);
+        assert_eq!(span(&found, 1), Some(Duration::from_nanos(25)));
+        assert_eq!(span(&found, 2), None);
+    }
+
+    #[test]
+    fn the_bound_is_a_tournament() {
+        let two = Duration::from_secs(2);
+        for (nodes, protocols, seconds) in
+            [(8, 1, 28), (7, 1, 28), (9, 1, 36), (4, 2, 24), (5, 2, 40)]
+        {
+            assert_eq!(bound(nodes, protocols, two), Duration::from_secs(seconds));
+        }
+    }
+}

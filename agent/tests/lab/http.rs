@@ -1,0 +1,80 @@
+//! One GET, from inside a host, and the two formats that agents answer in that are not JSON events.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::netns::Namespace;
+
+/// The body that `http://address:port/path` answers with, asked for from inside `namespace`.
+///
+/// # Errors
+/// If nobody answers within some seconds, or with another status than 200.
+pub(crate) fn get(namespace: &Namespace, to: (Ipv4Addr, u16), path: &str) -> io::Result<String> {
+    namespace.inside(|| request(to.into(), path))
+}
+
+fn request(to: SocketAddr, path: &str) -> io::Result<String> {
+    const LIMIT: Duration = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&to, LIMIT)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    // HTTP/1.0: no chunks, and the end of the answer is the end of the connection.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {to}\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let bad = || io::Error::other(format!("{path} answered {:?}", answer.lines().next()));
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(bad)?;
+    let status = head.split(' ').nth(1).ok_or_else(bad)?;
+    if status == "200" { Ok(body.to_owned()) } else { Err(bad()) }
+}
+
+/// One line of `/metrics`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Series {
+    /// The name of the metric.
+    pub(crate) name: String,
+    /// Its labels.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Its value.
+    pub(crate) value: f64,
+}
+
+impl Series {
+    /// Whether it carries that label.
+    pub(crate) fn has(&self, label: &str, value: &str) -> bool {
+        self.labels.get(label).is_some_and(|found| found == value)
+    }
+}
+
+/// The series in an answer of `/metrics`. Label values with commas or quotes are not understood: the laboratory's
+/// nodes have plain names.
+pub(crate) fn series(metrics: &str) -> Vec<Series> {
+    let lines = metrics.lines().filter(|line| !line.starts_with('#'));
+    lines.filter_map(one_series).collect()
+}
+
+fn one_series(line: &str) -> Option<Series> {
+    let (head, value) = line.rsplit_once(' ')?;
+    let (name, labels) = head.split_once('{').unwrap_or((head, "}"));
+    let pairs = labels.trim_end_matches('}').split(',').filter_map(|pair| {
+        let (label, value) = pair.split_once('=')?;
+        Some((label.to_owned(), value.trim_matches('"').to_owned()))
+    });
+    Some(Series { name: name.to_owned(), labels: pairs.collect(), value: value.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_are_read() {
+        let text =
+            "# HELP a b\n# TYPE a gauge\na{source_node=\"n1\",protocol=\"tcp\"} 95.6\nup 1\n";
+        let found = series(text);
+        assert_eq!(found.len(), 2);
+        assert!(found[0].has("source_node", "n1") && found[0].has("protocol", "tcp"));
+        assert_eq!((found[0].value, found[1].name.as_str(), found[1].value), (95.6, "up", 1.0));
+    }
+}

@@ -1,0 +1,71 @@
+//! The right to make network namespaces: as this user, else through `sudo -n`, else in a user namespace.
+//!
+//! A process with several threads cannot move into a user namespace, and nobody becomes root in place. So a body
+//! that may not run here is run by this same program once more, in a child that may.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
+
+/// Set in the child, so that a child without the right does not start another.
+const MARK: &str = "IPERF3_MESH_LAB_CHILD";
+
+/// What the laboratory runs.
+const PROGRAMS: [&str; 4] = ["ip", "tc", "nft", "iperf3"];
+
+/// Runs `body` here if this process may make network namespaces; else runs this program again with `rerun` as its
+/// arguments, as somebody who may.
+///
+/// # Panics
+/// If neither is possible (the message names what is missing), or if the child failed.
+pub(crate) fn privileged(rerun: &[&str], body: impl FnOnce()) {
+    require_programs();
+    if may_unshare() {
+        return body();
+    }
+    assert!(env::var_os(MARK).is_none(), "even as this child, no network namespace can be made");
+    let mut child = wrapper();
+    child.arg("env").arg(format!("{MARK}=1")).arg(env::current_exe().unwrap()).args(rerun);
+    let status = child.status().unwrap();
+    assert!(status.success(), "the child that may make network namespaces failed: {status}");
+}
+
+/// Where programs are looked for: distributions keep ip, tc and nft where a plain user's PATH does not look.
+pub(crate) fn search_path() -> String {
+    format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default())
+}
+
+fn wrapper() -> Command {
+    for (program, args) in [("sudo", ["-n", "--"]), ("unshare", ["-Urn", "--"])] {
+        let mut probe = Command::new(program);
+        probe.args(args).arg("true").stdout(Stdio::null()).stderr(Stdio::null());
+        if probe.status().is_ok_and(|status| status.success()) {
+            let mut command = Command::new(program);
+            command.args(args);
+            return command;
+        }
+    }
+    panic!(
+        "this test makes network namespaces and may not: run it as root, or let `sudo -n true` succeed, or let \
+         `unshare -Urn true` succeed (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, \
+         kernel.apparmor_restrict_unprivileged_userns)"
+    );
+}
+
+fn may_unshare() -> bool {
+    thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET).is_ok()).join().unwrap()
+}
+
+fn require_programs() {
+    let path = search_path();
+    let found = |name: &str| path.split(':').any(|dir| Path::new(dir).join(name).exists());
+    let missing: Vec<&str> = PROGRAMS.into_iter().filter(|name| !found(name)).collect();
+    assert!(
+        missing.is_empty(),
+        "not installed: {} (packages iproute2, nftables and iperf3)",
+        missing.join(", ")
+    );
+}

@@ -1,0 +1,175 @@
+//! What really runs: the iperf3 processes and the listening sockets of every host, looked at many times a second.
+//!
+//! It asks the kernel only, never an agent, and judges nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::IPERF_PORTS;
+use super::boot_ns;
+use super::events::Role;
+use super::hosts::Lab;
+use super::sockdiag::SockDiag;
+
+/// From the end of one look to the beginning of the next.
+const PAUSE: Duration = Duration::from_millis(30);
+
+/// A running iperf3 that serves or connects (not one that only says its version).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Process {
+    /// The host whose namespace it is in.
+    pub(crate) host: String,
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// Whether it serves or connects.
+    pub(crate) role: Role,
+    /// Where it connects to.
+    pub(crate) target: Option<Ipv4Addr>,
+}
+
+/// A socket that listens on one of iperf3's ports.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Listener {
+    /// The host whose namespace it is in.
+    pub(crate) host: String,
+    /// The port.
+    pub(crate) port: u16,
+    /// Which socket.
+    pub(crate) inode: u32,
+}
+
+/// One look at everything. It takes a moment: what it shows need not have been there all at once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sample {
+    /// When the look began, on the clock of the events.
+    pub(crate) begin_ns: u64,
+    /// When it was done.
+    pub(crate) end_ns: u64,
+    /// What ran.
+    pub(crate) processes: BTreeSet<Process>,
+    /// What listened.
+    pub(crate) listeners: BTreeSet<Listener>,
+}
+
+/// Looks at the hosts of one laboratory.
+#[derive(Debug)]
+pub(crate) struct Eye {
+    /// By the inode of the host's namespace.
+    names: BTreeMap<u64, String>,
+    sockets: Vec<(String, SockDiag)>,
+}
+
+impl Eye {
+    /// An eye on all hosts of `lab`.
+    pub(crate) fn new(lab: &Lab) -> Self {
+        let hosts = lab.hosts().iter();
+        Self {
+            names: hosts.clone().map(|host| (host.namespace.inode(), host.name.clone())).collect(),
+            sockets: hosts
+                .map(|host| (host.name.clone(), SockDiag::open(&host.namespace)))
+                .collect(),
+        }
+    }
+
+    /// One look.
+    pub(crate) fn look(&mut self) -> Sample {
+        let begin_ns = boot_ns();
+        let processes = self.processes();
+        let listeners = self.listeners();
+        Sample { begin_ns, end_ns: boot_ns(), processes, listeners }
+    }
+
+    fn processes(&self) -> BTreeSet<Process> {
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        // Processes come and go while they are looked at; one that went is not there.
+        pids.filter_map(|pid| self.process(pid)).collect()
+    }
+
+    fn process(&self, pid: u32) -> Option<Process> {
+        if fs::read_to_string(format!("/proc/{pid}/comm")).ok()? != "iperf3\n" {
+            return None;
+        }
+        // A zombie has no namespace and no command line: it is dead, and only waits to be reaped.
+        let namespace = fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino();
+        let host = self.names.get(&namespace)?.clone();
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        let (role, target) = part(&line)?;
+        Some(Process { host, pid, role, target })
+    }
+
+    fn listeners(&mut self) -> BTreeSet<Listener> {
+        let mut found = BTreeSet::new();
+        for (host, sockets) in &mut self.sockets {
+            for (inode, port) in sockets.listeners().unwrap() {
+                if IPERF_PORTS.contains(&port) {
+                    found.insert(Listener { host: host.clone(), port, inode });
+                }
+            }
+        }
+        found
+    }
+}
+
+/// What a command line (words parted by NUL) makes of an iperf3.
+fn part(line: &str) -> Option<(Role, Option<Ipv4Addr>)> {
+    let words: Vec<&str> = line.split('\0').collect();
+    if words.iter().any(|word| ["-s", "--server"].contains(word)) {
+        return Some((Role::Server, None));
+    }
+    let at = words.iter().position(|word| ["-c", "--client"].contains(word))?;
+    let target = words.get(at + 1)?.parse().ok();
+    Some((Role::Client, target))
+}
+
+/// Keeps looking, on a thread of its own, until it is told to stop.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<Sample>>,
+}
+
+impl Sampler {
+    /// Begins to look at all hosts of `lab`.
+    pub(crate) fn start(lab: &Lab) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let mut eye = Eye::new(lab);
+        let thread = thread::spawn(move || {
+            let mut samples = Vec::new();
+            while !told.load(Ordering::Relaxed) {
+                samples.push(eye.look());
+                thread::sleep(PAUSE);
+            }
+            samples
+        });
+        Self { stop, thread }
+    }
+
+    /// Ends it; everything that was seen, in the order of time.
+    pub(crate) fn stop(self) -> Vec<Sample> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_tells_the_part() {
+        let part = |line: &str| super::part(&line.replace(' ', "\0"));
+        let target = Some(Ipv4Addr::new(198, 18, 0, 2));
+        assert_eq!(part("iperf3 -c 198.18.0.2 -p 5201"), Some((Role::Client, target)));
+        assert_eq!(part("iperf3 -s -1 -B 198.18.0.2"), Some((Role::Server, None)));
+        assert_eq!(part("iperf3 --version"), None);
+        assert_eq!(part(""), None);
+    }
+}

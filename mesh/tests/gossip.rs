@@ -1,0 +1,401 @@
+//! The gossip layer as its user sees it: views, conflicts, goodbyes. In virtual time over channels where
+//! possible, over real UDP on loopback where the sockets are the point.
+
+#![cfg(feature = "gossip")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chitchat::transport::{ChannelTransport, Transport, TransportExt};
+use mesh::gossip::{Gossip, GossipConfig, GossipError};
+use mesh::{Epoch, Member, NodeName, Presence, View, WIRE_VERSION};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn every_node_comes_to_see_every_other_as_it_describes_itself() {
+    let mesh = Mesh::start(8).await;
+    mesh.all_see_all_live(10 * SECOND).await;
+    let view = mesh.nodes[0].views().borrow().clone();
+    assert_eq!(view.members().len(), 7, "the node itself is no member");
+    let expected = Member {
+        name: name(3),
+        epoch: Epoch(3),
+        wire: WIRE_VERSION,
+        zone: "zone-1".to_owned(),
+        control: SocketAddr::from(([10, 0, 0, 3], 9878)),
+        http_port: 9876,
+        sweep: 0,
+        presence: Presence::Live,
+    };
+    assert_eq!(view.get(&name(3)), Some(&expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn views_arrive_in_spite_of_loss() {
+    let transport: Arc<dyn Transport> = Arc::from(ChannelTransport::default().drop_message(0.3));
+    let mesh = Mesh::start_over(&transport, 8).await;
+    mesh.all_see_all_live(60 * SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sweep_number_spreads() {
+    let mesh = Mesh::start(8).await;
+    mesh.all_see_all_live(10 * SECOND).await;
+    mesh.nodes[5].publish_sweep(41);
+    mesh.nodes[5].publish_sweep(42);
+    for node in mesh.but(5) {
+        sees(node, 10 * SECOND, |view| member(view, 5).sweep == 42).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unchanged_mesh_sends_no_view() {
+    let mesh = Mesh::start(4).await;
+    mesh.all_see_all_live(10 * SECOND).await;
+    let mut views = mesh.nodes[0].views();
+    views.mark_unchanged();
+    let changed = timeout(60 * SECOND, views.changed()).await;
+    assert!(changed.is_err(), "{:?}", views.borrow());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_is_known_to_all_at_once() {
+    let mut mesh = Mesh::start(8).await;
+    mesh.all_see_all_live(10 * SECOND).await;
+    let start = tokio::time::Instant::now();
+    mesh.nodes.remove(2).goodbye().await;
+    assert!(start.elapsed() <= mesh::gossip::GOODBYE_MAX);
+    for node in &mesh.nodes {
+        sees_presence(node, 2, Presence::Left, 2 * SECOND).await;
+    }
+    // It stays so: the silence that follows is no news.
+    tokio::time::sleep(30 * SECOND).await;
+    for node in &mesh.nodes {
+        sees_presence(node, 2, Presence::Left, Duration::ZERO).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_survives_loss() {
+    let transport: Arc<dyn Transport> = Arc::from(ChannelTransport::default().drop_message(0.3));
+    let mut mesh = Mesh::start_over(&transport, 8).await;
+    mesh.all_see_all_live(60 * SECOND).await;
+    mesh.nodes.remove(2).goodbye().await;
+    for node in &mesh.nodes {
+        sees_presence(node, 2, Presence::Left, 10 * SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_life_follows_a_goodbye() {
+    let mut mesh = Mesh::start(4).await;
+    mesh.all_see_all_live(10 * SECOND).await;
+    mesh.nodes.remove(2).goodbye().await;
+    for node in &mesh.nodes {
+        sees_presence(node, 2, Presence::Left, 2 * SECOND).await;
+    }
+    let _again = mesh.add(GossipConfig { epoch: Epoch(77), generation: 2000, ..config(2) }).await;
+    for node in &mesh.nodes {
+        sees(node, 10 * SECOND, |view| is_live_as(view, 2, 77)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_killed_node_falls_silent_and_its_next_life_replaces_it_without_a_conflict() {
+    let mut mesh = Mesh::start(6).await;
+    mesh.all_see_all_live(10 * SECOND).await;
+    drop(mesh.nodes.remove(2));
+    // Long enough for its port to be free.
+    tokio::time::sleep(SECOND / 10).await;
+    // Restarted before anybody noticed: both lives are believed live for a while.
+    let again = mesh.add(GossipConfig { epoch: Epoch(77), generation: 1002, ..config(2) }).await;
+    let mut watched: Vec<_> = mesh.nodes.iter().map(Gossip::views).collect();
+    for views in &mut watched {
+        until(views, 20 * SECOND, |view| {
+            assert_ne!(member(view, 2).presence, Presence::Conflict);
+            is_live_as(view, 2, 77)
+        })
+        .await;
+    }
+    tokio::time::sleep(120 * SECOND).await;
+    for node in &mesh.nodes {
+        sees(node, Duration::ZERO, |view| is_live_as(view, 2, 77)).await;
+    }
+    assert!(!again.views().borrow().name_taken);
+    drop(again);
+    for node in &mesh.nodes {
+        sees_presence(node, 2, Presence::Silent, 40 * SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_cut_off_is_silent_and_live_again_when_the_link_heals() {
+    let channels = ChannelTransport::default();
+    let transport: Arc<dyn Transport> = Arc::new(channels.clone());
+    let mesh = Mesh::start_over(&transport, 5).await;
+    mesh.all_see_all_live(10 * SECOND).await;
+    cut(&channels, &[4], &[0, 1, 2, 3]).await;
+    for node in mesh.but(4) {
+        sees_presence(node, 4, Presence::Silent, 40 * SECOND).await;
+    }
+    sees(&mesh.nodes[4], 40 * SECOND, |view| {
+        view.members().iter().all(|other| other.presence == Presence::Silent)
+    })
+    .await;
+    heal(&channels, &[4], &[0, 1, 2, 3]).await;
+    mesh.all_see_all_live(60 * SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn halves_that_forgot_each_other_find_together_without_discovery() {
+    let channels = ChannelTransport::default();
+    let transport: Arc<dyn Transport> = Arc::new(channels.clone());
+    let mesh = Mesh::start_over(&transport, 6).await;
+    mesh.all_see_all_live(10 * SECOND).await;
+    cut(&channels, &[0, 1, 2], &[3, 4, 5]).await;
+    // Past the time for which chitchat keeps the dead.
+    for node in &mesh.nodes {
+        sees(node, 900 * SECOND, |view| view.members().len() == 2).await;
+    }
+    heal(&channels, &[0, 1, 2], &[3, 4, 5]).await;
+    mesh.all_see_all_live(60 * SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_live_agents_with_one_name_are_a_conflict_to_all_and_to_themselves() {
+    let mut mesh = Mesh::start(5).await;
+    mesh.all_see_all_live(10 * SECOND).await;
+    let twin = GossipConfig {
+        advertise: address(100),
+        listen: address(100),
+        epoch: Epoch(77),
+        generation: 1050,
+        ..config(2)
+    };
+    let twin = mesh.add(twin).await;
+    for node in mesh.but(2) {
+        sees_presence(node, 2, Presence::Conflict, 60 * SECOND).await;
+    }
+    sees(&mesh.nodes[2], 60 * SECOND, |view| view.name_taken).await;
+    sees(&twin, 60 * SECOND, |view| view.name_taken).await;
+    // It ends when one of the two does.
+    drop(mesh.nodes.remove(2));
+    for node in &mesh.nodes {
+        sees(node, 60 * SECOND, |view| is_live_as(view, 2, 77)).await;
+    }
+    sees(&twin, 60 * SECOND, |view| !view.name_taken).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_makes_no_sense_is_refused_with_the_option_to_mend() {
+    let zone = GossipConfig { zone: "z".repeat(64), ..config(0) };
+    assert!(refusal(zone).await.contains("--zone"));
+    let advertise = GossipConfig { advertise: SocketAddr::from(([0, 0, 0, 0], 9877)), ..config(0) };
+    assert!(refusal(advertise).await.contains("--advertise-address"));
+    let interval = GossipConfig { interval: Duration::ZERO, ..config(0) };
+    assert!(refusal(interval).await.contains("interval"));
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named_with_the_option_to_mend() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap();
+    let error = Gossip::over_udp(GossipConfig { listen, ..config(0) }).await.unwrap_err();
+    assert!(matches!(error, GossipError::Listen { .. }));
+    let text = error.to_string();
+    assert!(text.contains(&listen.to_string()) && text.contains("--gossip-port"), "{text}");
+}
+
+#[tokio::test]
+async fn garbage_on_the_gossip_port_is_counted_and_harms_nobody() {
+    let (left, right) = (over_udp(0).await, over_udp(1).await);
+    let target = left.1;
+    let attacker = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut noise = Noise(1);
+    for datagram in 0..10_000 {
+        let mut bytes = noise.bytes(1400);
+        if datagram % 2 == 0 {
+            // As far as a magic number, a version and a kind of message lead.
+            let kind = bytes.first().map_or(0, |byte| byte % 4);
+            bytes.splice(0..bytes.len().min(4), [0x53, 0xb0, 1, kind]);
+        }
+        // The port's buffer may be full; the kernel drops what does not fit.
+        let _ = attacker.send_to(&bytes, target);
+        if datagram % 50 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    left.0.join(&[right.1]);
+    sees(&left.0, 30 * SECOND, |view| view.members().len() == 1).await;
+    sees(&right.0, 30 * SECOND, |view| is_live_as(view, 0, 0)).await;
+    let status = left.0.status();
+    assert!(status.rejected > 1000, "{status:?}");
+    assert_eq!(status.restarts, 0, "{status:?}");
+    left.0.goodbye().await;
+    sees_presence(&right.0, 0, Presence::Left, 10 * SECOND).await;
+}
+
+// Helpers.
+
+/// Agents that all know node 0.
+struct Mesh {
+    nodes: Vec<Gossip>,
+    transport: Arc<dyn Transport>,
+}
+
+impl Mesh {
+    async fn start(count: u8) -> Self {
+        let transport: Arc<dyn Transport> = Arc::new(ChannelTransport::default());
+        Self::start_over(&transport, count).await
+    }
+
+    async fn start_over(transport: &Arc<dyn Transport>, count: u8) -> Self {
+        let mut mesh = Self { nodes: Vec::new(), transport: Arc::clone(transport) };
+        for index in 0..count {
+            let node = mesh.add(config(index)).await;
+            mesh.nodes.push(node);
+        }
+        mesh
+    }
+
+    async fn add(&self, config: GossipConfig) -> Gossip {
+        let transport = Arc::clone(&self.transport);
+        let node = Gossip::start(config, transport, Arc::default()).await.unwrap();
+        // Discovery repeats itself: over a lossy transport the first tries may get lost.
+        for _ in 0..15 {
+            node.join(&[address(0)]);
+            tokio::time::sleep(SECOND / 10).await;
+        }
+        node
+    }
+
+    /// All nodes but the one at `index`.
+    fn but(&self, index: usize) -> impl Iterator<Item = &Gossip> {
+        self.nodes.iter().enumerate().filter(move |(at, _)| *at != index).map(|(_, node)| node)
+    }
+
+    async fn all_see_all_live(&self, within: Duration) {
+        for node in &self.nodes {
+            sees(node, within, |view| {
+                let live = |member: &&Member| member.presence == Presence::Live;
+                view.members().iter().filter(live).count() == self.nodes.len() - 1
+            })
+            .await;
+        }
+    }
+}
+
+async fn sees(node: &Gossip, within: Duration, condition: impl Fn(&View) -> bool) {
+    until(&mut node.views(), within, condition).await;
+}
+
+async fn until(
+    views: &mut watch::Receiver<View>,
+    within: Duration,
+    condition: impl Fn(&View) -> bool,
+) {
+    let seen = timeout(within, views.wait_for(condition)).await.map(|view| view.map(|_| ()));
+    let view = views.borrow();
+    assert!(matches!(seen, Ok(Ok(()))), "not seen within {within:?}: {view:#?}");
+}
+
+async fn sees_presence(node: &Gossip, index: u8, presence: Presence, within: Duration) {
+    sees(node, within, |view| {
+        view.get(&name(index)).is_some_and(|member| member.presence == presence)
+    })
+    .await;
+}
+
+fn member(view: &View, index: u8) -> &Member {
+    view.get(&name(index)).unwrap()
+}
+
+fn is_live_as(view: &View, index: u8, epoch: u64) -> bool {
+    view.get(&name(index))
+        .is_some_and(|member| member.presence == Presence::Live && member.epoch == Epoch(epoch))
+}
+
+async fn cut(channels: &ChannelTransport, one: &[u8], other: &[u8]) {
+    for (one, other) in pairs(one, other) {
+        channels.remove_link(one, other).await;
+    }
+}
+
+async fn heal(channels: &ChannelTransport, one: &[u8], other: &[u8]) {
+    for (one, other) in pairs(one, other) {
+        channels.add_link(one, other).await;
+    }
+}
+
+fn pairs(one: &[u8], other: &[u8]) -> Vec<(SocketAddr, SocketAddr)> {
+    let with =
+        |one: &u8| other.iter().map(|other| (address(*one), address(*other))).collect::<Vec<_>>();
+    one.iter().flat_map(with).collect()
+}
+
+async fn refusal(config: GossipConfig) -> String {
+    let transport = Arc::new(ChannelTransport::default());
+    Gossip::start(config, transport, Arc::default()).await.unwrap_err().to_string()
+}
+
+/// A node on a free UDP port of loopback, and its address.
+async fn over_udp(index: u8) -> (Gossip, SocketAddr) {
+    for _ in 0..20 {
+        // Free now, and taken by nobody else in the moment between, or else once more.
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let config = GossipConfig {
+            advertise: free,
+            listen: free,
+            interval: Duration::from_millis(100),
+            ..config(index)
+        };
+        if let Ok(gossip) = Gossip::over_udp(config).await {
+            return (gossip, free);
+        }
+    }
+    panic!("no free UDP port in 20 tries");
+}
+
+fn config(index: u8) -> GossipConfig {
+    GossipConfig {
+        name: name(index),
+        epoch: Epoch(index.into()),
+        generation: 1000 + u64::from(index % 2),
+        zone: format!("zone-{}", index % 2),
+        advertise: address(index),
+        listen: address(index),
+        control: SocketAddr::from(([10, 0, 0, index], 9878)),
+        http_port: 9876,
+        interval: SECOND,
+    }
+}
+
+fn name(index: u8) -> NodeName {
+    NodeName::new(&format!("node-{index}")).unwrap()
+}
+
+fn address(index: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, index], 9877))
+}
+
+/// Pseudo-random bytes (xorshift): the same garbage in every run.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn bytes(&mut self, longest: usize) -> Vec<u8> {
+        let length = self.next() as usize % (longest + 1);
+        (0..length).map(|_| self.next().to_le_bytes()[3]).collect()
+    }
+}
