@@ -69,8 +69,8 @@ pub struct SweepStatus {
     pub last: Option<Duration>,
     /// The least time that any schedule needs for a sweep.
     pub bound: Duration,
-    /// The tests that this node has run as the client.
-    pub tests: SweepTests,
+    /// The tests that this node has run as the client, in this sweep and in the one before.
+    pub tests: [SweepTests; 2],
 }
 
 /// The tests of one sweep that a node has run as the client.

@@ -147,7 +147,7 @@ async fn watch(
             () = stop.cancelled() => break,
             swept = sweep_end(boards, number, &mut progress) => swept,
         };
-        progress.pause();
+        progress.clear();
         // A new collector each time: it would answer twice within a second with one matrix.
         let collector = Collector::new(boards[0].clone(), Client::default());
         let mut matrix = Matrix::clone(&*collector.matrix().await);
@@ -176,7 +176,7 @@ async fn sweep_end(boards: &[Board], number: u64, progress: &mut Progress) -> Sw
             sweep.number > number || (sweep.number == number && is_done)
         };
         if sweeps.iter().all(is_over) {
-            let tests = sweeps.iter().map(|sweep| sweep.tests);
+            let tests = sweeps.iter().flat_map(|sweep| sweep.tests);
             let tests = tests.filter(|tests| tests.number == number);
             let span = tests.clone().filter_map(|tests| tests.span);
             let first: Option<Instant> = span.clone().map(|(first, _)| first).min();

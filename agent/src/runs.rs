@@ -24,7 +24,7 @@ pub struct Runs {
     metrics: Metrics,
     inputs: mpsc::Sender<Input>,
     alive: BTreeMap<RunId, (MeetingId, Option<Kill>)>,
-    tests: SweepTests,
+    tests: [SweepTests; 2],
 }
 
 impl Runs {
@@ -44,7 +44,7 @@ impl Runs {
             metrics,
             inputs,
             alive: BTreeMap::new(),
-            tests: SweepTests::default(),
+            tests: Default::default(),
         }
     }
 
@@ -53,8 +53,8 @@ impl Runs {
         self.alive.is_empty()
     }
 
-    /// The tests of the latest sweep in which this node was a client.
-    pub fn tests(&self) -> SweepTests {
+    /// The tests of the latest two sweeps in which this node was a client, the latest first.
+    pub fn tests(&self) -> [SweepTests; 2] {
         self.tests
     }
 
@@ -73,12 +73,13 @@ impl Runs {
         {
             self.alive.remove(run);
         }
-        if let (Input::ClientEnded { forward: Some(outcome), .. }, Some((first, _))) =
-            (input, self.tests.span)
+        let [tests, _] = &mut self.tests;
+        if let (Input::ClientEnded { forward: Some(outcome), .. }, Some((_, last))) =
+            (input, &mut tests.span)
         {
-            self.tests.span = Some((first, Instant::now()));
-            self.tests.ended += 1;
-            self.tests.failed += u64::from(outcome.is_err());
+            *last = Instant::now();
+            tests.ended += 1;
+            tests.failed += u64::from(outcome.is_err());
         }
     }
 
@@ -87,10 +88,11 @@ impl Runs {
         let limits = Limits { start_by: start.start_by, deadline: start.deadline };
         let event =
             self.event("client", &start.peer, &start.spec, &start.meeting, start.sweep, limits);
-        if self.tests.number != start.sweep {
+        if self.tests[0].number != start.sweep {
             let now = Instant::now();
-            self.tests =
+            let tests =
                 SweepTests { number: start.sweep, span: Some((now, now)), ended: 0, failed: 0 };
+            self.tests = [tests, self.tests[0]];
         }
         let (remote, port) = start.remote;
         let run = ClientRun { spec: start.spec, local: self.address, remote, port, limits };

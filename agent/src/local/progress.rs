@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mesh::schedule::Tournament;
 
 use crate::board::{Board, SweepStatus};
 use crate::cli::LocalArgs;
@@ -13,6 +14,9 @@ use crate::config::{TestSettings, units};
 
 /// Between two lines when stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the bar is redrawn at most, in a second.
+const REDRAWN_HZ: u8 = 5;
 
 pub(super) struct Progress {
     bar: ProgressBar,
@@ -37,11 +41,14 @@ impl Progress {
         }
         let _ = writeln!(io::stderr(), "{text}\nLook at http://{first}/ while it works.");
         let is_terminal = io::stderr().is_terminal();
-        let target =
-            if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if is_terminal {
+            ProgressDrawTarget::stderr_with_hz(REDRAWN_HZ)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(None, target);
         let style =
-            ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} pairs met  {wide_msg}");
+            ProgressStyle::with_template("{prefix} [{bar:20}] {pos}/{len} pairs  {wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
         Self { bar, is_terminal, last_line: None }
     }
@@ -51,6 +58,8 @@ impl Progress {
         let all = boards.len() * (boards.len() - 1) / 2;
         let present = sweeps.iter().filter(|sweep| sweep.number == number);
         let met = present.map(|sweep| sweep.met).sum::<usize>() / 2;
+        let rounds = Tournament::new(boards.len()).rounds();
+        let round = sweeps.iter().map(|sweep| sweep.met + 1).max().unwrap_or(1).min(rounds);
         let message = if sweeps.iter().all(|sweep| sweep.number < number) {
             if number == 1 {
                 "the nodes are finding each other".to_owned()
@@ -58,7 +67,7 @@ impl Progress {
                 "pause".to_owned()
             }
         } else {
-            meetings(boards)
+            format!("round {round}/{rounds}  {}", meetings(boards))
         };
         if self.is_terminal {
             self.bar.set_length(all as u64);
@@ -67,14 +76,13 @@ impl Progress {
             self.bar.set_message(message);
         } else if self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
             self.last_line = Some(Instant::now());
-            let _ = writeln!(io::stderr(), "sweep {number}: {met}/{all} pairs met  {message}");
+            let _ = writeln!(io::stderr(), "sweep {number}: {met}/{all} pairs  {message}");
         }
     }
 
     /// Makes room for what is printed.
-    pub(super) fn pause(&mut self) {
-        self.bar.set_message("");
-        self.bar.suspend(|| ());
+    pub(super) fn clear(&mut self) {
+        self.bar.finish_and_clear();
         self.bar.reset();
         self.last_line = None;
     }

@@ -103,11 +103,12 @@ impl Node {
         [self.agenda.closing, stall, self.raise_at()].into_iter().flatten().min()
     }
 
-    /// When this node raises the sweep number: once it has paused after everybody was met or given up.
+    /// When this node raises the sweep number: once it has paused after everybody was met or given up. Who has
+    /// its bye in the last round is done before the others, so that the pause begins with the bound at the earliest.
     pub(super) fn raise_at(&self) -> Option<Time> {
         let finished = self.agenda.finished.filter(|_| self.agenda.number > 0)?;
         self.roster.iter().next()?;
-        Some(finished + self.settings.interval)
+        Some(finished.max(self.agenda.began + self.bound()) + self.settings.interval)
     }
 
     /// How long a node goes on with its open pairs when others are already in the next sweep: time for two
