@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{Board, Identity};
+use crate::check::{self, Level};
 use crate::clock::{boot_now, unix_now_ns};
 use crate::config::Config;
 use crate::control::{self, Postman};
@@ -220,7 +221,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 /// Finds iperf3 and checks that it can run the tests.
 ///
 /// # Errors
-/// If it is missing, too old, or lacks what a test needs; the message names the mend.
+/// If it is missing or too old, or lacks what a test or its own working needs; the message names the mend.
 pub async fn probe(program: &Path, tests: &[TestSpec]) -> anyhow::Result<Iperf> {
     let iperf = Iperf::probe(program).await?;
     let version = iperf.version();
@@ -230,6 +231,10 @@ pub async fn probe(program: &Path, tests: &[TestSpec]) -> anyhow::Result<Iperf> 
              install a newer one, or leave the option out",
             iperf.program().display()
         );
+    }
+    let directory = check::temporary_directory(&std::env::temp_dir());
+    if let (Level::Error, Some(mend)) = (directory.level, directory.mend) {
+        bail!("{}. {mend}", directory.detail);
     }
     for loss in version.lost_without() {
         tracing::warn!(%version, "this iperf3 is old: {loss}");

@@ -162,7 +162,7 @@ fn port(subject: String, option: &str, sockets: &[(SocketAddr, Bind)]) -> Findin
 }
 
 /// iperf3 makes a file for each stream, and without it a test fails with a message that nobody understands.
-fn temporary_directory(directory: &Path) -> Finding {
+pub(crate) fn temporary_directory(directory: &Path) -> Finding {
     let file = directory.join(format!("iperf3-mesh-check-{}", std::process::id()));
     let made = OpenOptions::new().write(true).create_new(true).open(&file);
     match made.and_then(|_| std::fs::remove_file(&file)) {

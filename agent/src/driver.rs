@@ -119,7 +119,8 @@ impl Driver {
                     "everybody was met or given up"
                 );
             }
-            Output::Reservation { peer, role, outcome, reason } => {
+            Output::Reservation { peer, role, outcome, reason, lasted } => {
+                self.board.metrics().meeting_ended(lasted);
                 self.board.metrics().reservation(role.as_str(), outcome, reason);
                 if matches!(outcome, "no_answer" | "expired") {
                     tracing::warn!(%peer, role = role.as_str(), outcome, "a meeting did not come to its end");

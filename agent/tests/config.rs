@@ -5,9 +5,8 @@
 use std::time::Duration;
 
 use agent::cli::{AgentArgs, Cli, Task};
-use agent::config::{
-    Config, Discovery, FailedCells, JoinTarget, LogFormat, Ports, Surroundings, units,
-};
+use agent::config::{Config, Discovery, JoinTarget, LogFormat, Ports, Surroundings, units};
+use agent::metrics::FailedCells;
 use mesh::Protocol;
 use proptest::prelude::*;
 

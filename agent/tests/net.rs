@@ -35,10 +35,10 @@ fn without_a_seed_an_address_is_never_one_that_nobody_can_reach() {
     // A machine without any network has none, and must say so.
     match advertise_address(None, &[]) {
         Ok(found) => {
-            assert!(!found.address.is_loopback() && !found.address.is_unspecified(), "{found:?}")
+            assert!(!found.address.is_loopback() && !found.address.is_unspecified(), "{found:?}");
         }
         Err(none) => {
-            assert!(none.to_string().contains("--advertise-address (MESH_ADVERTISE_ADDRESS)"))
+            assert!(none.to_string().contains("--advertise-address (MESH_ADVERTISE_ADDRESS)"));
         }
     }
 }

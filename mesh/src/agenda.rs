@@ -45,7 +45,7 @@ pub(crate) struct Agenda {
     /// The number of the sweep; 0 before the first.
     pub(crate) number: u64,
     pub(crate) began: Time,
-    /// When the last open pair was met or given up.
+    /// When the last meeting was over and no pair was open any more.
     pub(crate) finished: Option<Time>,
     /// When the open pairs are given up since others are already in the next sweep.
     pub(crate) closing: Option<Time>,
@@ -54,8 +54,6 @@ pub(crate) struct Agenda {
     pub(crate) failed_cells: usize,
     /// The place in the order before which this node has its bye.
     bye: Option<usize>,
-    /// Whether its end was reported.
-    pub(crate) reported: bool,
     cells: u8,
     pairs: Vec<Pair>,
     index: BTreeMap<NodeName, usize>,
@@ -74,7 +72,6 @@ impl Agenda {
             players: 1,
             failed_cells: 0,
             bye: None,
-            reported: false,
             cells: 0,
             pairs: Vec::new(),
             index: BTreeMap::new(),
@@ -179,30 +176,24 @@ impl Agenda {
     }
 
     /// A cell of that peer has its result; whether it is the first one in this sweep.
-    pub(crate) fn tick_off(
-        &mut self,
-        now: Time,
-        peer: &NodeName,
-        protocol: Protocol,
-        failed: bool,
-    ) {
+    pub(crate) fn tick_off(&mut self, peer: &NodeName, protocol: Protocol, failed: bool) {
         self.failed_cells += usize::from(failed);
         let Some(&at) = self.index.get(peer) else {
             return;
         };
         let was_open = self.pairs[at].is_open();
         self.pairs[at].wanted &= !bit(protocol);
-        self.after_change(now, at, was_open);
+        self.after_change(at, was_open);
     }
 
     /// Stops asking that peer in this sweep; returns the protocols whose cells have no result.
-    pub(crate) fn give_up(&mut self, now: Time, peer: &NodeName) -> Vec<Protocol> {
+    pub(crate) fn give_up(&mut self, peer: &NodeName) -> Vec<Protocol> {
         let Some(&at) = self.index.get(peer) else {
             return Vec::new();
         };
         let was_open = self.pairs[at].is_open();
         self.pairs[at].given_up = true;
-        self.after_change(now, at, was_open);
+        self.after_change(at, was_open);
         let missing = [Protocol::Tcp, Protocol::Udp].into_iter();
         let missing: Vec<_> = missing.filter(|&protocol| self.pairs[at].wants(protocol)).collect();
         self.failed_cells += if was_open { missing.len() } else { 0 };
@@ -210,24 +201,21 @@ impl Agenda {
     }
 
     /// Takes a departed peer out.
-    pub(crate) fn remove(&mut self, now: Time, peer: &NodeName) {
+    pub(crate) fn remove(&mut self, peer: &NodeName) {
         let Some(at) = self.index.remove(peer) else {
             return;
         };
         let was_open = self.pairs[at].is_open();
         self.pairs[at].wanted = 0;
-        self.after_change(now, at, was_open);
+        self.after_change(at, was_open);
     }
 
-    fn after_change(&mut self, now: Time, at: usize, was_open: bool) {
+    fn after_change(&mut self, at: usize, was_open: bool) {
         if was_open && !self.pairs[at].is_open() {
             self.open -= 1;
         }
         while self.pairs.get(self.first_open).is_some_and(|pair| !pair.is_open()) {
             self.first_open += 1;
-        }
-        if self.open == 0 && self.finished.is_none() {
-            self.finished = Some(now);
         }
     }
 }

@@ -139,7 +139,7 @@ impl Node {
         pair.last_reason = Some(reason);
         pair.not_before = now + PAUSE_AFTER_STRIKE * u32::from(pair.strikes);
         if absent.is_some() || pair.strikes >= STRIKES_MAX {
-            self.give_up(now, peer, reason);
+            self.give_up(peer, reason);
         }
     }
 }

@@ -118,6 +118,8 @@ pub enum Output {
         outcome: &'static str,
         /// The refusal, or empty.
         reason: &'static str,
+        /// For how long it took this node's slot.
+        lasted: Duration,
     },
 }
 
@@ -295,7 +297,7 @@ impl Node {
         self.name_taken = view.name_taken;
         let changes = self.roster.update(now, view);
         for departed in changes.departed {
-            self.depart(now, departed);
+            self.depart(departed);
         }
         for arrived in &changes.arrived {
             self.agenda_welcome(now, arrived);
@@ -307,15 +309,15 @@ impl Node {
         }
     }
 
-    fn depart(&mut self, now: Time, name: NodeName) {
-        self.agenda.remove(now, &name);
+    fn depart(&mut self, name: NodeName) {
+        self.agenda.remove(&name);
         self.outputs.push_back(Output::Departed(name));
     }
 
     /// Everything that becomes due by the mere passing of time.
     fn advance(&mut self, now: Time) {
         for forgotten in self.roster.forget(now, self.forget_after()) {
-            self.depart(now, forgotten);
+            self.depart(forgotten);
         }
         if self.stopping || self.name_taken {
             return;
@@ -336,9 +338,11 @@ impl Node {
                 Effect::StartServer(start) => self.outputs.push_back(Output::StartServer(start)),
                 Effect::Kill(run) => self.outputs.push_back(Output::Kill(run)),
                 Effect::Cell { peer, protocol, outcome } => {
-                    self.on_cell(now, peer, protocol, outcome);
+                    self.on_cell(peer, protocol, outcome);
                 }
-                Effect::Freed { peer, role, ending } => self.on_freed(now, peer, role, ending),
+                Effect::Freed { peer, role, began, ending } => {
+                    self.on_freed(now, peer, role, began, ending);
+                }
             }
         }
     }
@@ -367,14 +371,14 @@ impl Node {
         self.outputs.push_back(Output::Send(peer.member.control, message));
     }
 
-    fn on_cell(&mut self, now: Time, peer: NodeName, protocol: Protocol, outcome: Outcome) {
-        self.agenda.tick_off(now, &peer, protocol, outcome.is_err());
+    fn on_cell(&mut self, peer: NodeName, protocol: Protocol, outcome: Outcome) {
+        self.agenda.tick_off(&peer, protocol, outcome.is_err());
         if self.roster.get(&peer).is_some() {
             self.outputs.push_back(Output::Cell { destination: peer, protocol, outcome });
         }
     }
 
-    fn on_freed(&mut self, now: Time, peer: NodeName, role: Role, ending: Ending) {
+    fn on_freed(&mut self, now: Time, peer: NodeName, role: Role, began: Time, ending: Ending) {
         let took_place = !matches!(
             ending,
             Ending::Refused(..) | Ending::NoAnswer | Ending::Withdrawn | Ending::SpawnFailed
@@ -398,12 +402,13 @@ impl Node {
             Ending::SpawnFailed => ("refused", Refusal::Spawn.as_str()),
             Ending::Cancelled => ("cancelled", ""),
         };
-        self.outputs.push_back(Output::Reservation { peer, role, outcome, reason });
+        let lasted = now.since(began);
+        self.outputs.push_back(Output::Reservation { peer, role, outcome, reason, lasted });
     }
 
     /// Closes the pair for this sweep; its cells without a result fail.
-    fn give_up(&mut self, now: Time, peer: &NodeName, reason: Reason) {
-        for protocol in self.agenda.give_up(now, peer) {
+    fn give_up(&mut self, peer: &NodeName, reason: Reason) {
+        for protocol in self.agenda.give_up(peer) {
             let (destination, outcome) = (peer.clone(), Err(reason));
             self.outputs.push_back(Output::Cell { destination, protocol, outcome });
         }

@@ -120,6 +120,7 @@ impl Node {
             role: Role::Granter,
             outcome: "refused",
             reason: refusal.as_str(),
+            lasted: Duration::ZERO,
         });
         self.send(message.from, message.from_epoch, self.agenda.number, message.meeting, body);
     }

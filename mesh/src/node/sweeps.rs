@@ -76,13 +76,13 @@ impl Node {
             let closing = now + self.close_after();
             let closing = *self.agenda.closing.get_or_insert(closing);
             if now >= closing {
-                self.close_sweep(now);
+                self.close_sweep();
             }
         }
         if self.agenda.open() > 0 && now >= self.idle_since.max(self.agenda.began) + STALL {
-            self.close_sweep(now);
+            self.close_sweep();
         }
-        self.report_sweep();
+        self.finish_sweep(now);
         self.follow_if_done(now);
         if self.raise_at().is_some_and(|at| now >= at) {
             self.begin_sweep(now, (self.agenda.number + 1).min(SWEEP_MAX));
@@ -118,25 +118,27 @@ impl Node {
         4 * timeouts
     }
 
-    fn close_sweep(&mut self, now: Time) {
+    fn close_sweep(&mut self) {
         let open: Vec<_> =
             self.agenda.open_pairs().map(|pair| (pair.peer.clone(), pair.last_reason)).collect();
         for (peer, last_reason) in open {
             let absent = reason_of_presence(self.roster.get(&peer));
-            self.give_up(now, &peer, absent.or(last_reason).unwrap_or(Reason::NotMet));
+            self.give_up(&peer, absent.or(last_reason).unwrap_or(Reason::NotMet));
         }
     }
 
-    fn report_sweep(&mut self) {
-        if let Some(finished) = self.agenda.finished.filter(|_| !self.agenda.reported) {
-            self.agenda.reported = true;
-            self.outputs.push_back(Output::SweepEnded(SweepReport {
-                number: self.agenda.number,
-                duration: finished.since(self.agenda.began),
-                bound: self.bound(),
-                failed: self.agenda.failed_cells,
-            }));
+    /// Notes that nobody is left to be met. A pair that is opened later makes the sweep unfinished again.
+    fn finish_sweep(&mut self, now: Time) {
+        if self.agenda.open() > 0 || self.agenda.finished.is_some() {
+            return;
         }
+        self.agenda.finished = Some(now);
+        self.outputs.push_back(Output::SweepEnded(SweepReport {
+            number: self.agenda.number,
+            duration: now.since(self.agenda.began),
+            bound: self.bound(),
+            failed: self.agenda.failed_cells,
+        }));
     }
 
     fn begin_sweep(&mut self, now: Time, number: u64) {

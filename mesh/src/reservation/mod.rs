@@ -116,6 +116,7 @@ pub(crate) enum Effect {
     Freed {
         peer: NodeName,
         role: Role,
+        began: Time,
         ending: Ending,
     },
 }
@@ -616,7 +617,12 @@ impl Slot {
                 self.effects.push_back(Effect::Cell { peer, protocol, outcome });
             }
         }
-        self.effects.push_back(Effect::Freed { peer: meeting.peer, role: meeting.role, ending });
+        self.effects.push_back(Effect::Freed {
+            peer: meeting.peer,
+            role: meeting.role,
+            began: meeting.began,
+            ending,
+        });
     }
 }
 

@@ -1,0 +1,45 @@
+# Everything here is a few commands that can be typed by hand. `make` alone tells what there is.
+
+CARGO ?= cargo
+# Cargo.lock is what was tested.
+LOCKED := --locked
+# Appended to the command that a target runs: make demo ARGS="--nodes 8"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-demo demo test lint deny bench bench-net clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup-demo: ## Install what the demo needs, if it is missing: a linker and iperf3
+	@scripts/setup.sh cc iperf3
+
+setup: ## Install what the tests need, if it is missing
+	@scripts/setup.sh cc iperf3 promtool nft ip tc unshare
+
+demo: setup-demo ## Measure a mesh of four nodes on this machine; ARGS="..." is appended
+	@$(CARGO) run $(LOCKED) -p iperf3-mesh -- local --nodes 4 --duration 1s --sweeps 1 $(ARGS)
+
+test: setup ## Run all tests; those in network namespaces get the right to make them, or say what is missing
+	@$(CARGO) test $(LOCKED) --workspace --all-features $(ARGS)
+
+lint: ## Check format, lints and documentation, and that the core stays free of IO
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy $(LOCKED) --workspace --all-targets --all-features -- -D warnings
+	@$(CARGO) clippy $(LOCKED) -p mesh --no-default-features --all-targets -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc -q $(LOCKED) --workspace --all-features --no-deps
+	@if $(CARGO) tree -q $(LOCKED) -p mesh --no-default-features -e normal --prefix none | grep -E '^(tokio|chitchat) '; then \
+	  echo 'lint: the core of mesh must not depend on these' >&2; exit 1; fi
+
+deny: ## Check licences, advisories and sources of all dependencies (needs the network)
+	@command -v cargo-deny >/dev/null || $(CARGO) install -q --locked cargo-deny
+	@$(CARGO) deny $(LOCKED) --all-features check $(ARGS)
+
+bench-net: setup ## Measure meshes of 8, 7 and 9 agents in network namespaces against the bound, for minutes
+	@$(CARGO) bench $(LOCKED) -p iperf3-mesh --bench net -- $(ARGS)
+
+bench: bench-net ## Run all benches
+
+clean: ## Remove everything that was built
+	@$(CARGO) clean -q

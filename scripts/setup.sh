@@ -1,0 +1,109 @@
+#!/bin/sh
+# Installs the programs that are named as arguments and are not there yet; without anything to do it is silent
+# and quick. It changes nothing else: no service is started, nothing is upgraded.
+#
+#   scripts/setup.sh cc iperf3
+set -eu
+
+say() { echo "setup: $*" >&2; }
+
+# Distributions keep some of the programs where a plain user's PATH does not look.
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+# The package of program $1 for package manager $2.
+package() {
+    case "$2:$1" in
+        apt-get:cc) echo gcc libc6-dev ;;
+        dnf:cc) echo gcc glibc-devel ;;
+        apk:cc) echo gcc musl-dev ;;
+        apt-get:promtool | apk:promtool) echo prometheus ;;
+        dnf:promtool) echo /usr/bin/promtool ;;
+        *:nft) echo nftables ;;
+        apt-get:ip | apt-get:tc) echo iproute2 ;;
+        dnf:ip) echo iproute ;;
+        dnf:tc) echo iproute-tc ;;
+        apk:ip | apk:tc) echo iproute2 ;;
+        *:unshare) echo util-linux ;;
+        *) echo "$1" ;;
+    esac
+}
+
+# Runs "$@" and shows what it said only if it fails.
+quietly() {
+    "$@" >"$scratch/log" 2>&1 && return
+    cat "$scratch/log" >&2
+    return 1
+}
+
+install_with() {
+    case "$1" in
+        apt-get)
+            quietly $as_root apt-get -q update &&
+                quietly $as_root env DEBIAN_FRONTEND=noninteractive \
+                    apt-get -q install -y --no-install-recommends $packages
+            ;;
+        dnf) quietly $as_root dnf -q install -y $packages ;;
+        apk) quietly $as_root apk add -q $packages ;;
+    esac
+}
+
+# Debian's package of promtool starts a Prometheus server: take the one program out of it.
+promtool_from_deb() {
+    quietly $as_root apt-get -q update &&
+        (cd "$scratch" && quietly apt-get -q -o APT::Sandbox::User=root download prometheus) &&
+        dpkg-deb -x "$scratch"/prometheus_*.deb "$scratch/prometheus" &&
+        $as_root install -D "$scratch/prometheus/usr/bin/promtool" /usr/local/bin/promtool
+}
+
+missing=
+for program in "$@"; do
+    command -v "$program" >/dev/null || missing="$missing $program"
+done
+[ -n "$missing" ] || exit 0
+
+manager=
+for candidate in apt-get dnf apk; do
+    if command -v "$candidate" >/dev/null; then
+        manager=$candidate
+        break
+    fi
+done
+if [ -z "$manager" ]; then
+    say "missing:$missing"
+    say "this machine has neither apt-get, dnf nor apk: install them by hand, then try again"
+    exit 1
+fi
+
+packages=
+for program in $missing; do
+    [ "$manager:$program" = apt-get:promtool ] || packages="$packages $(package "$program" "$manager")"
+done
+
+if [ "$(id -u)" = 0 ]; then
+    as_root=
+elif sudo -n true 2>/dev/null; then
+    as_root="sudo -n"
+elif [ -t 0 ] && command -v sudo >/dev/null; then
+    as_root=sudo
+else
+    by_hand=
+    for program in $missing; do by_hand="$by_hand $(package "$program" "$manager")"; done
+    say "missing:$missing"
+    say "not root, and sudo wants a password. As root: $manager $([ "$manager" = apk ] && echo add || echo install)$by_hand"
+    exit 1
+fi
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+say "installing$missing with $manager"
+if [ -n "$packages" ]; then
+    install_with "$manager" || { say "$manager could not install$packages: its words are above"; exit 1; }
+fi
+case "$manager:$missing " in
+    apt-get:*" promtool "*)
+        promtool_from_deb || { say "promtool could not be taken from the package prometheus"; exit 1; }
+        ;;
+esac
+for program in $missing; do
+    command -v "$program" >/dev/null || { say "$manager has done its work, and $program is still missing"; exit 1; }
+done
