@@ -17,8 +17,14 @@ pub(super) const PAUSE_AFTER_BREAK: Duration = Duration::from_secs(1);
 /// How many asks may come to nothing through the peer's fault before the pair is given up in this sweep.
 const STRIKES_MAX: u8 = 3;
 
-/// How long to leave a peer alone after such an ask: this, times the number of strikes.
+/// The same where the peer is only behind: it has not yet heard of this node, or of the sweep. Gossip takes up to
+/// 20 s.
+const STRIKES_BEHIND_MAX: u8 = 10;
+
+/// How long to leave a peer alone after such an ask: this, times the number of strikes, but no longer than the
+/// other.
 const PAUSE_AFTER_STRIKE: Duration = Duration::from_secs(2);
+const PAUSE_AFTER_STRIKE_MAX: Duration = Duration::from_secs(6);
 
 /// The least and the longest wait after a refusal, whatever the peer says of its future.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -137,8 +143,11 @@ impl Node {
         let Some(reason) = strike else { return };
         pair.strikes += 1;
         pair.last_reason = Some(reason);
-        pair.not_before = now + PAUSE_AFTER_STRIKE * u32::from(pair.strikes);
-        if absent.is_some() || pair.strikes >= STRIKES_MAX {
+        let pause = PAUSE_AFTER_STRIKE * u32::from(pair.strikes);
+        pair.not_before = now + pause.min(PAUSE_AFTER_STRIKE_MAX);
+        let is_behind = reason == Reason::NotMet;
+        let strikes_max = if is_behind { STRIKES_BEHIND_MAX } else { STRIKES_MAX };
+        if absent.is_some() || pair.strikes >= strikes_max {
             self.give_up(peer, reason);
         }
     }

@@ -67,7 +67,9 @@ impl Node {
             return;
         }
         if self.agenda.number == 0 {
-            if now >= self.settle.at && self.roster.meetable().next().is_some() {
+            // Who hears of a sweep comes late to a mesh that has settled.
+            let is_time = now >= self.settle.at || self.highest_sweep > 0;
+            if is_time && self.roster.meetable().next().is_some() {
                 self.begin_sweep(now, self.highest_sweep.max(1));
             }
             return;
