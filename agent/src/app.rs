@@ -157,7 +157,6 @@ impl Agent {
         let messages = control::serve(control, inputs, board.metrics().clone(), close.clone());
         let messages = tokio::spawn(messages);
         board.set_listening(true);
-        board.metrics().set_gossip_up(true);
 
         let postman = driver.postman.clone();
         let failed = tokio::select! {
@@ -167,7 +166,6 @@ impl Agent {
         };
         board.set_listening(false);
         if let Some(reason) = failed {
-            board.metrics().set_gossip_up(false);
             bail!("gossip has failed: {reason}");
         }
         postman.flush(LAST_MESSAGES_WITHIN).await;

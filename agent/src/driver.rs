@@ -54,6 +54,7 @@ impl Driver {
                 () = until(self.node.deadline()) => Input::Tick,
                 _ = heartbeat.tick() => {
                     self.board.beat();
+                    self.board.metrics().set_gossip(&gossip.status());
                     self.show_members();
                     Input::Tick
                 }

@@ -4,10 +4,12 @@
 //! peer sent. What each metric means is in `docs/metrics.md`.
 
 mod cells;
+mod gossip;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use mesh::gossip::GossipStatus;
 use mesh::{NodeName, Outcome, Protocol, Reason};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
@@ -67,7 +69,7 @@ pub struct Metrics {
     sweep_bound: Gauge,
     quiet: IntGauge,
     name_conflict: IntGauge,
-    gossip_up: IntGauge,
+    gossip: gossip::Gossip,
 }
 
 impl Metrics {
@@ -181,11 +183,7 @@ impl Metrics {
                 "iperf_mesh_name_conflict",
                 "1 while another live agent goes by this node's name, else 0",
             )?,
-            gossip_up: int_gauge(
-                r,
-                "iperf_mesh_gossip_up",
-                "1 while the gossip of this node runs, else 0",
-            )?,
+            gossip: gossip::Gossip::register(r)?,
             registry,
         })
     }
@@ -287,9 +285,9 @@ impl Metrics {
         self.name_conflict.set(i64::from(conflict));
     }
 
-    /// Shows whether the gossip runs.
-    pub fn set_gossip_up(&self, up: bool) {
-        self.gossip_up.set(i64::from(up));
+    /// Shows how gossip does.
+    pub fn set_gossip(&self, status: &GossipStatus) {
+        self.gossip.show(status);
     }
 
     /// Everything in Prometheus' text format.

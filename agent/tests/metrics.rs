@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent::api::NodeState;
 use agent::metrics::{FailedCells, Metrics, Settings};
+use mesh::gossip::GossipStatus;
 use mesh::{Figures, NodeName, Protocol, Reason};
 
 fn name(text: &str) -> NodeName {
@@ -90,7 +91,13 @@ fn example() -> Metrics {
     ]));
     let (last, bound) = (Duration::from_millis(40_400), Duration::from_secs(40));
     metrics.set_sweep(7, 0.75, Some(last), bound);
-    metrics.set_gossip_up(true);
+    metrics.set_gossip(&GossipStatus {
+        digest_bytes: 190,
+        digest_bytes_max: 57_000,
+        restarts: 1,
+        rejected: 2,
+        ..GossipStatus::default()
+    });
     metrics
 }
 
