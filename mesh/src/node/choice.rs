@@ -33,9 +33,14 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 /// How long the one who is not to ask waits for the other until it asks all the same.
 const COURTESY: Duration = Duration::from_millis(100);
 
-/// How long a busy partner is worth waiting for, in lengths of a meeting. Measured: below 1 the order breaks at
-/// the first late partner, and a small mesh then loses more by disorder than by waiting.
+/// How long a busy partner is worth waiting for, in lengths of a meeting. Measured (`docs/schedule.md`): a small
+/// mesh that breaks the order at a late partner loses more by disorder than by waiting; in a large one somebody
+/// else is free at any moment.
 const WORTH_WAITING: f64 = 1.1;
+const WORTH_WAITING_LARGE: f64 = 0.1;
+
+/// From so many nodes on, a mesh is large.
+const LARGE: usize = 64;
 
 /// How long after the end that a busy peer has named it may still be busy.
 const SLACK: Duration = Duration::from_millis(100);
@@ -121,7 +126,8 @@ impl Node {
         let is_expected = self.agenda.open_pairs().find(|pair| pair.not_before <= now);
         let is_expected = is_expected.is_some_and(|expected| expected.peer == *peer);
         let at_bye = self.agenda.is_at_bye();
-        let worth_waiting = self.meeting_length().mul_f64(WORTH_WAITING);
+        let lengths = if self.agenda.players < LARGE { WORTH_WAITING } else { WORTH_WAITING_LARGE };
+        let worth_waiting = self.meeting_length().mul_f64(lengths);
         let Some(pair) = self.agenda.pair_mut(peer) else {
             return;
         };

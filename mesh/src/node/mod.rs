@@ -320,6 +320,7 @@ impl Node {
             self.depart(forgotten);
         }
         if self.stopping || self.name_taken {
+            self.ask_at = None;
             return;
         }
         self.advance_sweep(now);
