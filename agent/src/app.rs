@@ -169,9 +169,8 @@ impl Agent {
             bail!("gossip has failed: {reason}");
         }
         postman.flush(LAST_MESSAGES_WITHIN).await;
-        gossip.goodbye().await;
         close.cancel();
-        let _ = tokio::join!(pages, messages);
+        let _ = tokio::join!(gossip.goodbye(), pages, messages);
         Ok(())
     }
 }

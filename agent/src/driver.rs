@@ -90,9 +90,8 @@ impl Driver {
             Output::Send(to, message) => self.postman.send(to, message),
             Output::StartClient(start) => self.runs.start_client(start),
             Output::StartServer(start) => {
-                let peer = self.node.peers().find(|peer| peer.member.name == start.peer);
-                let Some(address) = peer.map(|peer| peer.member.control.ip()) else { return };
-                self.runs.start_server(start, address);
+                let peer = self.node.peer(&start.peer).map(|peer| peer.member.control.ip());
+                self.runs.start_server(start, peer);
             }
             Output::Kill(run) => self.runs.kill(run),
             Output::Cell { destination, protocol, outcome } => {

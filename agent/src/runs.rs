@@ -131,28 +131,26 @@ impl Runs {
         });
     }
 
-    /// Starts a server for `peer_address` only.
-    pub fn start_server(&mut self, start: ServerStart, peer_address: IpAddr) {
+    /// Starts a server that serves `peer_address` only; without one, since the peer has just departed, it fails.
+    pub fn start_server(&mut self, start: ServerStart, peer_address: Option<IpAddr>) {
         let limits = Limits { start_by: start.start_by, deadline: start.deadline };
         let event =
             self.event("server", &start.peer, &start.spec, &start.meeting, start.sweep, limits);
-        let run = ServerRun {
-            spec: start.spec,
-            local: self.address,
-            port: start.port,
-            peer: peer_address,
-            limits,
-        };
-        let server = self.iperf.server(&run);
-        self.enter(start.run, start.meeting, server.as_ref().ok().map(Server::killer));
+        let server = peer_address.map(|peer| {
+            let (spec, local, port) = (start.spec, self.address, start.port);
+            self.iperf.server(&ServerRun { spec, local, port, peer, limits })
+        });
+        let kill = server.as_ref().and_then(|server| Some(server.as_ref().ok()?.killer()));
+        self.enter(start.run, start.meeting, kill);
         let (inputs, metrics) = (self.inputs.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let input = match server {
-                Ok(server) => serve(server, start.run, &event, &inputs, &metrics).await,
-                Err(error) => {
+                Some(Ok(server)) => serve(server, start.run, &event, &inputs, &metrics).await,
+                Some(Err(error)) => {
                     tracing::warn!(peer = %event.peer, %error, "a server was not started");
                     Input::ServerFailed(start.run, ServerFailure::Spawn)
                 }
+                None => Input::ServerFailed(start.run, ServerFailure::Spawn),
             };
             let _ = inputs.send(input).await;
         });

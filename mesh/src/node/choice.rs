@@ -135,9 +135,13 @@ impl Node {
         let strike = match ending {
             Ending::NoAnswer => Some(absent.unwrap_or(Reason::Unreachable)),
             Ending::Refused(refusal, free_in) => {
-                let wait = free_in.unwrap_or(RETRY_MIN).clamp(RETRY_MIN, RETRY_MAX);
+                let free_in = free_in.unwrap_or(RETRY_MIN);
+                let wait = free_in.clamp(RETRY_MIN, RETRY_MAX);
                 pair.busy_until = now + wait;
-                if is_expected && wait <= worth_waiting {
+                if refusal == Refusal::Quiet {
+                    // It may restart again and again: nobody keeps the order for its sake.
+                    pair.not_before = pair.busy_until;
+                } else if is_expected && free_in <= worth_waiting {
                     self.patient_until = self.patient_until.max(now + wait + SLACK);
                 } else if is_expected && !at_bye {
                     self.patient_until = now;

@@ -250,6 +250,11 @@ impl Node {
         self.roster.iter()
     }
 
+    /// The peer of that name, if it has not departed.
+    pub fn peer(&self, name: &NodeName) -> Option<&Peer> {
+        self.roster.get(name)
+    }
+
     /// The present life.
     pub fn epoch(&self) -> Epoch {
         self.settings.epoch

@@ -20,9 +20,9 @@ const SETTLE_MAX: Duration = Duration::from_secs(15);
 /// How long a node keeps to the order at least in the first round, when some begin later than others.
 const START_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a node without any meeting waits for its open pairs until it closes the sweep: longer than a peer
-/// that has just started stays quiet.
-const STALL: Duration = Duration::from_secs(2 * QUIET.as_secs());
+/// How long a node without any meeting waits for its open pairs, at least, until it closes the sweep: longer than
+/// a peer that has just started stays quiet.
+const STALL_MIN: Duration = Duration::from_secs(2 * QUIET.as_secs());
 
 /// Whether the membership has settled after a start.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Node {
     /// Follows the others into the next sweep if nothing is left to do in this one.
     pub(super) fn follow_if_done(&mut self, now: Time) {
         let is_ahead = self.highest_sweep > self.agenda.number;
-        if is_ahead && self.agenda.open() == 0 && self.slot.peer().is_none() {
+        if is_ahead && self.agenda.is_over() && self.slot.peer().is_none() {
             self.begin_sweep(now, self.highest_sweep);
         }
     }
@@ -74,14 +74,14 @@ impl Node {
             }
             return;
         }
-        if self.highest_sweep > self.agenda.number && self.agenda.open() > 0 {
+        if self.highest_sweep > self.agenda.number && !self.agenda.is_over() {
             let closing = now + self.close_after();
             let closing = *self.agenda.closing.get_or_insert(closing);
             if now >= closing {
                 self.close_sweep();
             }
         }
-        if self.agenda.open() > 0 && now >= self.idle_since.max(self.agenda.began) + STALL {
+        if self.stalls_at().is_some_and(|at| now >= at) {
             self.close_sweep();
         }
         self.finish_sweep(now);
@@ -100,17 +100,25 @@ impl Node {
             let has_peers = self.roster.meetable().next().is_some();
             return has_peers.then_some(self.settle.at.max(self.quiet_until));
         }
-        let stall =
-            (self.agenda.open() > 0).then(|| self.idle_since.max(self.agenda.began) + STALL);
-        [self.agenda.closing, stall, self.raise_at()].into_iter().flatten().min()
+        [self.agenda.closing, self.stalls_at(), self.raise_at()].into_iter().flatten().min()
+    }
+
+    /// When this node has waited too long for the pairs that are still open. A bye is a wait too, and the partner
+    /// after it may be late, so that long meetings take a longer wait.
+    fn stalls_at(&self) -> Option<Time> {
+        let wait = STALL_MIN.max(self.close_after());
+        (self.agenda.open() > 0).then(|| self.idle_since.max(self.agenda.began) + wait)
     }
 
     /// When this node raises the sweep number: once it has paused after everybody was met or given up. Who has
-    /// its bye in the last round is done before the others, so that the pause begins with the bound at the earliest.
+    /// its bye in the last round is done before the others, so that the pause begins with the bound at the earliest,
+    /// and with the length of a meeting where there is nobody to be met: without a pause, probes of the silent would
+    /// follow each other without end.
     pub(super) fn raise_at(&self) -> Option<Time> {
-        let finished = self.agenda.finished.filter(|_| self.agenda.number > 0)?;
+        let finished = self.agenda.pause_began?;
         self.roster.iter().next()?;
-        Some(finished.max(self.agenda.began + self.bound()) + self.settings.interval)
+        let least = self.bound().max(self.meeting_length());
+        Some(finished.max(self.agenda.began + least) + self.settings.interval)
     }
 
     /// How long a node goes on with its open pairs when others are already in the next sweep: time for two
@@ -129,12 +137,14 @@ impl Node {
         }
     }
 
-    /// Notes that nobody is left to be met. A pair that is opened later makes the sweep unfinished again.
+    /// Notes that nobody is left to be met. A pair that is opened later makes the sweep unfinished again; the pause
+    /// goes on.
     fn finish_sweep(&mut self, now: Time) {
         if self.agenda.open() > 0 || self.agenda.finished.is_some() {
             return;
         }
         self.agenda.finished = Some(now);
+        self.agenda.pause_began.get_or_insert(now);
         self.outputs.push_back(Output::SweepEnded(SweepReport {
             number: self.agenda.number,
             duration: now.since(self.agenda.began),
