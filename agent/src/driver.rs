@@ -172,6 +172,8 @@ async fn next_view(views: &mut watch::Receiver<View>) -> View {
 }
 
 async fn until(deadline: Option<Time>) {
+    // Should a deadline that has passed ever stay, the loop goes on sharing its thread with everything else.
+    tokio::task::coop::consume_budget().await;
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,

@@ -1,15 +1,53 @@
-//! Tries the schedule under failures: `cargo run --release -p mesh --features sim --example simulate`.
-#![allow(clippy::print_stdout)]
+//! Measures the schedule under loss and under tests that hang, over many seeds: what its constants were chosen by.
+//!
+//! `cargo run --release -p mesh --features sim --example simulate -- --nodes 8,9,100 --fail 0,0.05 --seeds 20`
+//!
+//! For one mesh and its settings there is `iperf3-mesh plan`.
 
+#![allow(clippy::print_stdout, reason = "a program that prints")]
+
+use std::str::FromStr;
 use std::time::Duration;
 
-use mesh::sim::{Options, run};
+use mesh::sim::{Options, Report, run};
 use mesh::{Protocol, TestSpec, schedule};
 
-fn main() {
-    let args: Vec<f64> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
-    let seeds = args.first().copied().unwrap_or(5.0) as u64;
-    let tests = vec![TestSpec {
+const USAGE: &str = "simulate [--nodes 8,9,…] [--fail 0,0.05,…] [--loss 0,0.01,…] [--seeds 5]";
+
+fn main() -> Result<(), String> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if !args.len().is_multiple_of(2) {
+        return Err(USAGE.to_owned());
+    }
+    let (mut nodes, mut fail, mut loss, mut seeds) =
+        (vec![8, 9, 20, 21, 100, 101], vec![0.0, 0.01, 0.05], vec![0.0], vec![5]);
+    for flag in args.chunks(2) {
+        match flag[0].as_str() {
+            "--nodes" => nodes = list(&flag[1])?,
+            "--fail" => fail = list(&flag[1])?,
+            "--loss" => loss = list(&flag[1])?,
+            "--seeds" => seeds = list(&flag[1])?,
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    for &nodes in &nodes {
+        for &fail in &fail {
+            for &loss in &loss {
+                measure(&Options { nodes, fail, loss, ..options() }, seeds[0]);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn list<T: FromStr>(text: &str) -> Result<Vec<T>, String> {
+    let numbers: Result<Vec<T>, _> = text.split(',').map(str::parse).collect();
+    numbers.map_err(|_| format!("{text:?} is no list of numbers: {USAGE}"))
+}
+
+/// One sweep in a data centre.
+fn options() -> Options {
+    let test = TestSpec {
         protocol: Protocol::Tcp,
         duration: Duration::from_secs(5),
         omit: Duration::ZERO,
@@ -17,44 +55,47 @@ fn main() {
         bitrate: None,
         streams: 1,
         bidir: false,
-    }];
-    for nodes in [8, 9, 20, 21, 100, 101] {
-        for fail in [0.0, 0.01, 0.05] {
-            let mut all: Vec<f64> = Vec::new();
-            let (mut overlaps, mut stuck, mut messages, mut failed) = (0, 0, 0, 0);
-            for seed in 1..=seeds {
-                let options = Options {
-                    nodes,
-                    tests: tests.clone(),
-                    interval: Duration::from_secs(60),
-                    sweeps: 1,
-                    latency: Duration::from_micros(500),
-                    loss: 0.0,
-                    overhead: Duration::from_millis(12),
-                    fail,
-                    seed,
-                };
-                let report = run(&options);
-                overlaps += report.overlaps;
-                stuck += u64::from(report.stuck);
-                messages += report.messages;
-                let bound = schedule::sweep_bound(nodes, &tests);
-                for sweep in &report.sweeps {
-                    failed += sweep.failed;
-                    all.push(bound.max(sweep.busiest).as_secs_f64() / sweep.duration.as_secs_f64());
-                    let want = (nodes * (nodes - 1)) as u64;
-                    if sweep.tests != want {
-                        println!("  seed {seed}: {} tests, not {want}", sweep.tests);
-                    }
-                }
-            }
-            all.sort_by(f64::total_cmp);
-            println!(
-                "N={nodes:4} fail={fail:.2} efficiency min {:.3} median {:.3}  overlaps {overlaps} stuck {stuck} messages/meeting {:.1} failed {failed}",
-                all[0],
-                all[all.len() / 2],
-                messages as f64 / seeds as f64 / (nodes * (nodes - 1) / 2) as f64,
-            );
-        }
+    };
+    Options {
+        nodes: 0,
+        tests: vec![test],
+        interval: Duration::from_secs(60),
+        sweeps: 1,
+        latency: Duration::from_micros(500),
+        loss: 0.0,
+        overhead: Duration::from_millis(12),
+        fail: 0.0,
+        seed: 0,
     }
+}
+
+fn measure(options: &Options, seeds: u64) {
+    let reports: Vec<Report> =
+        (0..seeds).map(|seed| run(&Options { seed, ..options.clone() })).collect();
+    let mut efficiencies: Vec<f64> =
+        reports.iter().filter_map(|report| efficiency(options, report)).collect();
+    efficiencies.sort_by(f64::total_cmp);
+    let worst = efficiencies.first().copied().unwrap_or_default();
+    let median = efficiencies.get(efficiencies.len() / 2).copied().unwrap_or_default();
+    let sum = |figure: fn(&Report) -> u64| reports.iter().map(figure).sum::<u64>();
+    let cells = (options.nodes * (options.nodes - 1)) as u64 * seeds;
+    let tested = sum(|report| report.sweeps.iter().map(|sweep| sweep.cells).sum());
+    println!(
+        "nodes {:4}  fail {:.2}  loss {:.2}  efficiency {worst:.3} worst, {median:.3} median  \
+         untested {}  overlaps {}  stuck {}  messages per meeting {:.1}",
+        options.nodes,
+        options.fail,
+        options.loss,
+        cells.saturating_sub(tested),
+        sum(|report| report.overlaps),
+        sum(|report| u64::from(report.stuck)),
+        2.0 * sum(|report| report.messages) as f64 / cells as f64,
+    );
+}
+
+/// The least time of the sweep, its hanging tests included, over the time that it took.
+fn efficiency(options: &Options, report: &Report) -> Option<f64> {
+    let bound = schedule::sweep_bound(options.nodes, &options.tests);
+    let sweep = report.sweeps.first()?;
+    Some(bound.max(sweep.busiest).as_secs_f64() / sweep.duration.as_secs_f64())
 }

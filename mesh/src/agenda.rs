@@ -11,13 +11,13 @@ pub(crate) struct Pair {
     pub(crate) peer: NodeName,
     /// The cells of this node that have no result in this sweep, one bit for each protocol.
     wanted: u8,
-    /// Left out until then, since the last ask came to nothing through the peer's fault.
+    /// Left out until then, since the last ask came to nothing through the peer's fault, or in its quiet time.
     pub(crate) not_before: Time,
     /// In another meeting until then, as far as it knew when it was asked.
     pub(crate) busy_until: Time,
     /// It has asked in vain: it waits for this node.
     pub(crate) knocked: bool,
-    /// How many asks came to nothing through the peer's fault.
+    /// How many asks in a row came to nothing through the peer's fault, for the same reason.
     pub(crate) strikes: u8,
     /// The failure that stands for the pair if it is never met.
     pub(crate) last_reason: Option<Reason>,
@@ -47,6 +47,9 @@ pub(crate) struct Agenda {
     pub(crate) began: Time,
     /// When the last meeting was over and no pair was open any more.
     pub(crate) finished: Option<Time>,
+    /// The same for the first time in this sweep. The pause counts from then: who comes later, perhaps again and
+    /// again, is met if there is time, but holds up no sweep.
+    pub(crate) pause_began: Option<Time>,
     /// When the open pairs are given up since others are already in the next sweep.
     pub(crate) closing: Option<Time>,
     /// How many nodes the tournament has, this one included.
@@ -68,6 +71,7 @@ impl Agenda {
             number: 0,
             began: now,
             finished: Some(now),
+            pause_began: None,
             closing: None,
             players: 1,
             failed_cells: 0,
@@ -165,6 +169,11 @@ impl Agenda {
     /// Whether this node's bye comes before its next meeting, if all is in order.
     pub(crate) fn is_at_bye(&self) -> bool {
         self.bye == Some(self.first_open)
+    }
+
+    /// Whether the next sweep may begin.
+    pub(crate) fn is_over(&self) -> bool {
+        self.open == 0 || self.pause_began.is_some()
     }
 
     pub(crate) fn open(&self) -> usize {

@@ -47,11 +47,13 @@ pub(crate) struct Changes {
 pub(crate) struct Roster {
     me: NodeName,
     peers: BTreeMap<NodeName, Peer>,
+    /// Peers that were silent for too long, as long as gossip still speaks of that life of theirs.
+    forgotten: BTreeMap<NodeName, Epoch>,
 }
 
 impl Roster {
     pub(crate) fn new(me: NodeName) -> Self {
-        Self { me, peers: BTreeMap::new() }
+        Self { me, peers: BTreeMap::new(), forgotten: BTreeMap::new() }
     }
 
     pub(crate) fn get(&self, name: &NodeName) -> Option<&Peer> {
@@ -72,6 +74,10 @@ impl Roster {
 
     pub(crate) fn update(&mut self, now: Time, view: &View) -> Changes {
         let mut changes = Changes::default();
+        self.forgotten.retain(|name, epoch| {
+            let member = view.get(name).filter(|member| member.presence == Presence::Silent);
+            member.is_some_and(|member| member.epoch == *epoch)
+        });
         for member in view.members() {
             self.update_member(now, member, &mut changes);
         }
@@ -86,7 +92,8 @@ impl Roster {
 
     fn update_member(&mut self, now: Time, member: &Member, changes: &mut Changes) {
         let is_known = self.peers.get(&member.name).is_some_and(|peer| peer.member == *member);
-        if is_known || member.name == self.me {
+        let is_forgotten = self.forgotten.contains_key(&member.name);
+        if is_known || is_forgotten || member.name == self.me {
             return;
         }
         if member.presence == Presence::Left {
@@ -116,7 +123,8 @@ impl Roster {
         let over: Vec<_> =
             self.iter().filter(|peer| is_over(peer)).map(|peer| peer.member.name.clone()).collect();
         for name in &over {
-            self.peers.remove(name);
+            let peer = self.peers.remove(name);
+            self.forgotten.extend(peer.map(|peer| (name.clone(), peer.member.epoch)));
         }
         over
     }

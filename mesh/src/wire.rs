@@ -283,10 +283,8 @@ impl Message {
         }
         match &self.body {
             Body::Request { plan } => check_plan(plan),
-            Body::Go { handover } | Body::End { handover } if handover.len() > TESTS_MAX => {
-                Err(WireError::Limit("results handed over"))
-            }
-            _ => Ok(()),
+            Body::Go { handover } | Body::End { handover } => check_handover(handover),
+            Body::Sweep | Body::Next { .. } | Body::Grant { .. } | Body::Refuse { .. } => Ok(()),
         }
     }
 }
@@ -306,6 +304,23 @@ fn check_plan(plan: &[PlannedTest]) -> Result<(), WireError> {
         }
         if spec.streams == 0 || spec.streams > 128 {
             return Err(WireError::Limit("1 <= streams <= 128"));
+        }
+    }
+    Ok(())
+}
+
+fn check_handover(handover: &[Handover]) -> Result<(), WireError> {
+    if handover.len() > TESTS_MAX {
+        return Err(WireError::Limit("number of results handed over"));
+    }
+    let is_measure = |value: f64| value.is_finite() && value >= 0.0;
+    for figures in handover.iter().filter_map(|result| result.outcome.as_ref().ok()) {
+        let all = [Some(figures.bandwidth_mbps), figures.jitter_ms, figures.rtt_ms];
+        if !all.into_iter().flatten().all(is_measure) {
+            return Err(WireError::Limit("figures are finite and not negative"));
+        }
+        if figures.lost_packets > figures.packets {
+            return Err(WireError::Limit("no more packets are lost than are sent"));
         }
     }
     Ok(())

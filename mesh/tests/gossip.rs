@@ -3,6 +3,7 @@
 
 #![cfg(feature = "gossip")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "the clock is that of the paused runtime")]
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;

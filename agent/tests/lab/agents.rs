@@ -67,7 +67,8 @@ impl<'lab> Agent<'lab> {
     /// # Errors
     /// If it does not answer with 200 in time.
     pub(crate) fn get(&self, path: &str) -> io::Result<String> {
-        http::get(&self.host.namespace, (self.host.address, METRICS_PORT), path)
+        let to = (self.host.address, METRICS_PORT).into();
+        self.host.namespace.inside(|| http::get(to, path))
     }
 
     /// Its matrix.

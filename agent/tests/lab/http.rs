@@ -1,21 +1,26 @@
-//! One GET, from inside a host, and the two formats that agents answer in that are not JSON events.
+//! One GET, and the lines of `/metrics`. In which namespace it is sent is the caller's business.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::netns::Namespace;
-
-/// The body that `http://address:port/path` answers with, asked for from inside `namespace`.
+/// The body that `http://to/path` answers with.
 ///
 /// # Errors
 /// If nobody answers within some seconds, or with another status than 200.
-pub(crate) fn get(namespace: &Namespace, to: (Ipv4Addr, u16), path: &str) -> io::Result<String> {
-    namespace.inside(|| request(to.into(), path))
+pub(crate) fn get(to: SocketAddr, path: &str) -> io::Result<String> {
+    match ask(to, path)? {
+        (200, body) => Ok(body),
+        (status, body) => Err(io::Error::other(format!("{path} answered {status}: {body:.300}"))),
+    }
 }
 
-fn request(to: SocketAddr, path: &str) -> io::Result<String> {
+/// The status and the body that `http://to/path` answers with.
+///
+/// # Errors
+/// If nobody answers within some seconds, or not in HTTP.
+pub(crate) fn ask(to: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     const LIMIT: Duration = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&to, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
@@ -25,8 +30,8 @@ fn request(to: SocketAddr, path: &str) -> io::Result<String> {
     stream.read_to_string(&mut answer)?;
     let bad = || io::Error::other(format!("{path} answered {:?}", answer.lines().next()));
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(bad)?;
-    let status = head.split(' ').nth(1).ok_or_else(bad)?;
-    if status == "200" { Ok(body.to_owned()) } else { Err(bad()) }
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(bad)?;
+    Ok((status, body.to_owned()))
 }
 
 /// One line of `/metrics`.

@@ -13,6 +13,7 @@
 )]
 
 pub(crate) mod agents;
+pub(crate) mod answers;
 pub(crate) mod baseline;
 pub(crate) mod checker;
 pub(crate) mod events;
@@ -28,11 +29,13 @@ pub(crate) mod samples;
 pub(crate) mod sockdiag;
 pub(crate) mod trial;
 pub(crate) mod udp;
+pub(crate) mod waiting;
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+
+pub(crate) use waiting::wait_until;
 
 /// The ports that an agent's iperf3 may use when nothing else is said: `--iperf-port` and `--iperf-ports`.
 pub(crate) const IPERF_PORTS: std::ops::RangeInclusive<u16> = 5201..=5208;
@@ -41,19 +44,4 @@ pub(crate) const IPERF_PORTS: std::ops::RangeInclusive<u16> = 5201..=5208;
 pub(crate) fn boot_ns() -> u64 {
     let now = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap());
     u64::try_from(now.as_nanos()).unwrap()
-}
-
-/// Asks until `condition` holds, at most for `limit`; whether it held.
-pub(crate) fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    const PAUSE: Duration = Duration::from_millis(50);
-    let give_up = Instant::now() + limit;
-    loop {
-        if condition() {
-            return true;
-        }
-        if Instant::now() >= give_up {
-            return false;
-        }
-        thread::sleep(PAUSE);
-    }
 }

@@ -46,7 +46,7 @@ impl Transport for UdpTransport {
     async fn open(&self, listen: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
         let net = tokio::net::UdpSocket::bind(listen)
             .await
-            .with_context(|| format!("the UDP port {listen} is not to be had: free it or choose another with --gossip-port"))?;
+            .with_context(|| format!("the UDP port {listen} is not to be had: free it or choose another with --gossip-port (MESH_GOSSIP_PORT)"))?;
         // What the kernel grants is enough for small meshes; gossip repeats what gets lost.
         if let Err(error) = socket2::SockRef::from(&net).set_recv_buffer_size(RECEIVE_BUFFER) {
             debug!(%error, "gossip keeps the default receive buffer");

@@ -135,13 +135,14 @@ impl Node {
         let strike = match ending {
             Ending::NoAnswer => Some(absent.unwrap_or(Reason::Unreachable)),
             Ending::Refused(refusal, free_in) => {
-                let free_in = free_in.unwrap_or(RETRY_MIN);
-                let wait = free_in.clamp(RETRY_MIN, RETRY_MAX);
+                let wait = free_in.unwrap_or(RETRY_MIN).clamp(RETRY_MIN, RETRY_MAX);
                 pair.busy_until = now + wait;
                 if refusal == Refusal::Quiet {
                     // It may restart again and again: nobody keeps the order for its sake.
                     pair.not_before = pair.busy_until;
-                } else if is_expected && free_in <= worth_waiting {
+                } else if refusal == Refusal::Expecting {
+                    // It waits itself. Waiting for who waits closes to a ring in which nobody moves any more.
+                } else if is_expected && wait <= worth_waiting {
                     self.patient_until = self.patient_until.max(now + wait + SLACK);
                 } else if is_expected && !at_bye {
                     self.patient_until = now;
@@ -150,6 +151,10 @@ impl Node {
             }
             _ => None,
         };
+        // Only asks in a row and in vain for the same reason count: any other answer shows that it is there.
+        if strike.is_none() || strike != pair.last_reason {
+            pair.strikes = 0;
+        }
         let Some(reason) = strike else { return };
         pair.strikes += 1;
         pair.last_reason = Some(reason);

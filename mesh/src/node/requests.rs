@@ -9,7 +9,11 @@ use crate::{Protocol, schedule};
 
 impl Node {
     pub(super) fn on_message(&mut self, now: Time, message: Message) {
-        if message.to != self.settings.name || message.to_epoch != self.settings.epoch {
+        if message.to != self.settings.name {
+            // An address has changed hands. The sender would not take this node's word for the other's.
+            return;
+        }
+        if message.to_epoch != self.settings.epoch {
             self.refuse_if_request(message, Refusal::StaleEpoch, None);
             return;
         }

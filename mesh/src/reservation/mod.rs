@@ -551,6 +551,11 @@ impl Slot {
     }
 
     fn start_server(&mut self, now: Time, test: u8, tries: u16, lease: ServerLease) {
+        if now >= lease.use_until {
+            // The agent stood still. Nothing was granted under this lease, so nobody lives by it.
+            self.leave(Ending::Expired, true);
+            return;
+        }
         let Some(meeting) = &mut self.meeting else {
             return;
         };
@@ -565,7 +570,7 @@ impl Slot {
             peer: meeting.peer.clone(),
             spec: meeting.plan[usize::from(test)].spec.clone(),
             port,
-            start_by: now + START_WINDOW,
+            start_by: lease.use_until.min(now + START_WINDOW),
             deadline: lease.use_until,
         };
         self.effects.push_back(Effect::StartServer(start));

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::Time;
 use crate::wire::MeetingId;
+use crate::{Protocol, Time};
 
 /// One sweep, as it really was.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct SweepStats {
     pub tests: u64,
     /// Tests that failed.
     pub failed: u64,
+    /// Cells that were tested: ordered pairs of nodes, times protocols.
+    pub cells: u64,
     /// The longest total test time of any one node: no schedule whatever could have been shorter.
     pub busiest: Duration,
 }
@@ -27,7 +29,27 @@ struct Sweep {
     last_end: Time,
     tests: u64,
     failed: u64,
+    /// For each source, destination and protocol whether it was tested.
+    cells: Vec<bool>,
     busy: Vec<Duration>,
+}
+
+impl Sweep {
+    fn cell(&mut self, source: usize, destination: usize, protocol: Protocol) {
+        let nodes = self.busy.len();
+        self.cells[(source * nodes + destination) * 2 + protocol as usize] = true;
+    }
+}
+
+/// A test, as it really was.
+#[derive(Debug)]
+pub(super) struct Test {
+    pub(super) sweep: u64,
+    pub(super) protocol: Protocol,
+    pub(super) bidir: bool,
+    pub(super) start: Time,
+    pub(super) end: Time,
+    pub(super) well: bool,
 }
 
 #[derive(Debug)]
@@ -66,29 +88,28 @@ impl Checker {
         }
     }
 
-    /// A test was run between those two nodes.
-    pub(super) fn tested(
-        &mut self,
-        sweep: u64,
-        nodes: [usize; 2],
-        from: Time,
-        to: Time,
-        failed: bool,
-    ) {
+    /// A test was run, from that node to that one.
+    pub(super) fn tested(&mut self, nodes: [usize; 2], test: &Test) {
         let count = self.present.len();
-        let sweep = self.sweeps.entry(sweep).or_insert_with(|| Sweep {
-            first_start: from,
-            last_end: to,
+        let sweep = self.sweeps.entry(test.sweep).or_insert_with(|| Sweep {
+            first_start: test.start,
+            last_end: test.end,
             tests: 0,
             failed: 0,
+            cells: vec![false; count * count * 2],
             busy: vec![Duration::ZERO; count],
         });
-        sweep.first_start = sweep.first_start.min(from);
-        sweep.last_end = sweep.last_end.max(to);
+        sweep.first_start = sweep.first_start.min(test.start);
+        sweep.last_end = sweep.last_end.max(test.end);
         sweep.tests += 1;
-        sweep.failed += u64::from(failed);
+        sweep.failed += u64::from(!test.well);
+        let [source, destination] = nodes;
+        sweep.cell(source, destination, test.protocol);
+        if test.bidir {
+            sweep.cell(destination, source, test.protocol);
+        }
         for node in nodes {
-            sweep.busy[node] += to.since(from);
+            sweep.busy[node] += test.end.since(test.start);
         }
     }
 
@@ -102,6 +123,7 @@ impl Checker {
             duration: sweep.last_end.since(sweep.first_start),
             tests: sweep.tests,
             failed: sweep.failed,
+            cells: sweep.cells.iter().filter(|&&tested| tested).count() as u64,
             busiest: sweep.busy.iter().copied().max().unwrap_or_default(),
         };
         self.sweeps.iter().map(stats).collect()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::checker::Checker;
+use super::checker::{Checker, Test};
 use super::iperf::{self, CLIENT_START, DEATH, Kind, Processes, SERVER_START};
 use super::network::{Fate, Network};
 use super::queue::Queue;
@@ -228,7 +228,15 @@ impl World {
         }
         let hangs = self.options.fail > 0.0 && self.rng.random_bool(self.options.fail);
         let (end, well) = iperf::course(&start, self.now, self.options.overhead, hangs);
-        self.checker.tested(start.sweep, [host, target], self.now, end, !well);
+        let test = Test {
+            sweep: start.sweep,
+            protocol: start.spec.protocol,
+            bidir: start.spec.bidir,
+            start: self.now,
+            end,
+            well,
+        };
+        self.checker.tested([host, target], &test);
         self.queue.plan(end, Event::ClientEnds(host, run, well));
     }
 

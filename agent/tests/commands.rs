@@ -1,0 +1,231 @@
+//! The commands `matrix`, `plan` and `check` as people and scripts run them: what they print, where, and how they end.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::process::Stdio;
+
+use serde_json::Value;
+use support::agents::Agent;
+use support::{Ended, Network, Program, SOON, SWEEP, await_that};
+
+/// What `plan -o json` promises to whoever reads it.
+const PLAN: [&str; 11] = [
+    "nodes",
+    "bound_seconds",
+    "bound_with_failures_seconds",
+    "sweep_seconds",
+    "period_seconds",
+    "efficiency",
+    "tests",
+    "failed",
+    "overlaps",
+    "bytes",
+    "series",
+];
+
+/// Runs the program, which takes moments, and which must not panic whatever it is told.
+#[track_caller]
+fn run(args: &[&str]) -> Ended {
+    let ended = Program::run(args, SOON);
+    assert!(!ended.stderr.contains("panicked"), "{ended:?}");
+    ended
+}
+
+/// What it prints, when all is well.
+#[track_caller]
+fn printed(args: &[&str]) -> String {
+    let ended = run(args);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{ended:?}");
+    ended.stdout
+}
+
+#[track_caller]
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text:?}"))
+}
+
+#[test]
+fn any_agent_is_asked_for_the_matrix_in_four_formats() {
+    let network = Network::draw();
+    let n1 = Agent::start(network, 1, "n1", &[]);
+    let n2 = Agent::start(network, 2, "n2", &[]);
+    let whole = || n1.good_cells().len() == 2;
+    await_that("two good cells", SWEEP, whole, || n1.program.stderr());
+
+    let (first, second) = (n1.http().to_string(), n2.address.to_string());
+    let heatmap = printed(&["matrix", &first]);
+    assert!(heatmap.contains("\nn1 ") && heatmap.contains("\nn2 "), "{heatmap}");
+    assert!(heatmap.contains("2 succeeded, 0 failed"), "{heatmap}");
+    assert!(!heatmap.contains('\x1b'), "{heatmap:?}");
+
+    // Another agent, without the port, says the same.
+    let table = printed(&["matrix", &second, "-o", "table"]);
+    for line in [["n1", "n2", "tcp"], ["n2", "n1", "tcp"]] {
+        let has = |row: &str| row.split_whitespace().take(3).eq(line);
+        assert!(table.lines().any(has), "{table}");
+    }
+    let document = json(&printed(&["matrix", &format!("http://{first}/"), "-o", "json"]));
+    assert_eq!(document["cells"].as_array().unwrap().len(), 2);
+    assert_eq!(document["nodes"][1]["name"], "n2");
+
+    let csv = printed(&["matrix", &first, "-o", "csv"]);
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].starts_with("source_node,destination_node,protocol,"), "{csv}");
+    assert!(lines[1].starts_with("n1,n2,tcp,true,"), "{csv}");
+    let columns = |line: &str| line.split(',').count();
+    assert!(
+        lines.len() == 3 && lines.iter().all(|line| columns(line) == columns(lines[0])),
+        "{csv}"
+    );
+
+    let udp = json(&printed(&["matrix", &first, "-o", "json", "--protocol", "udp"]));
+    assert_eq!(udp["cells"], json("[]"));
+}
+
+#[test]
+fn who_cannot_be_asked_is_named_with_the_mend() {
+    let nobody = Network::draw().address(1).to_string();
+    for address in [nobody.as_str(), "nobody.invalid", "not an address"] {
+        let ended = run(&["matrix", address]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+        assert!(ended.stderr.contains(&format!("cannot get the matrix from {address}: ")));
+        assert!(ended.stderr.contains("name an agent's host and the port of its read API"));
+    }
+    // Somebody is there and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let ended = run(&["matrix", &address, "--timeout", "200ms"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("no answer within 200ms"), "{ended:?}");
+}
+
+#[test]
+fn a_plan_says_what_a_mesh_costs() {
+    let args = ["plan", "--nodes", "8", "--duration", "5s"];
+    let plan = json(&printed(&[&args[..], &["-o", "json"]].concat()));
+    for key in PLAN {
+        assert!(plan[key].is_number(), "no {key} in {plan}");
+    }
+    assert_eq!(plan["nodes"], 8);
+    assert_eq!(plan["bound_seconds"], 70.0);
+    assert_eq!(
+        (&plan["tests"], &plan["failed"], &plan["overlaps"]),
+        (&56.into(), &0.into(), &0.into())
+    );
+    let efficiency = plan["efficiency"].as_f64().unwrap();
+    assert!((0.95..=1.0).contains(&efficiency), "{plan}");
+
+    let table = printed(&args);
+    for part in ["least possible", "70.0 s", "tests in a sweep", "56", "series"] {
+        assert!(table.contains(part), "no {part} in {table}");
+    }
+    assert!(table.contains("assumes links of 1 Gbit/s"), "{table}");
+    assert_eq!(printed(&args), table, "the same seed gives the same plan");
+}
+
+#[test]
+fn a_plan_whose_cells_get_too_old_fails() {
+    let args = ["plan", "--nodes", "8", "--duration", "5s", "--interval", "1m", "--max-age"];
+    printed(&[&args[..], &["5m"]].concat());
+    let ended = run(&[&args[..], &["2m"]].concat());
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stdout.contains("WARNING: cells get older than --max-age 2m"), "{ended:?}");
+    // Programs get their document all the same.
+    let ended = run(&[&args[..], &["2m", "-o", "json"]].concat());
+    assert_eq!(ended.code, Some(1));
+    assert!(json(&ended.stdout)["max_age_seconds"].as_f64().unwrap() > 120.0);
+}
+
+#[test]
+fn check_finds_what_would_stop_an_agent() {
+    let network = Network::draw();
+    let address = network.address(1).to_string();
+    let join = network.address(2).to_string();
+    let args = ["check", "--advertise-address", &address, "--join", &join];
+    let all_well = printed(&args);
+    assert!(all_well.contains("This node can take part"), "{all_well}");
+
+    let _taken = TcpListener::bind((network.address(1), 9878)).unwrap();
+    let ended = run(&args);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    for part in [
+        &format!("{address}:9878 cannot be opened"),
+        "set --control-port (MESH_CONTROL_PORT) to another port",
+        "This node cannot take part; errors: 1",
+    ] {
+        assert!(ended.stdout.contains(part), "no {part:?} in {}", ended.stdout);
+    }
+    let ended = run(&[&args[..], &["-o", "json"]].concat());
+    assert_eq!(ended.code, Some(1));
+    let findings = json(&ended.stdout)["findings"].as_array().unwrap().clone();
+    let errors: Vec<_> = findings.iter().filter(|finding| finding["level"] == "error").collect();
+    assert!(errors.len() == 1 && errors[0]["mend"].is_string(), "{errors:?}");
+}
+
+#[test]
+fn every_command_helps() {
+    for (command, word) in [
+        ("agent", "--advertise-address"),
+        ("local", "--nodes"),
+        ("matrix", "--output"),
+        ("plan", "--max-age"),
+        ("check", "--control-port"),
+    ] {
+        let help = printed(&[command, "--help"]);
+        assert!(help.contains(word) && help.contains("Usage: iperf3-mesh"), "{help}");
+    }
+    assert!(printed(&["--version"]).starts_with("iperf3-mesh "));
+}
+
+#[test]
+fn what_makes_no_sense_is_a_usage_error() {
+    let wrong: [(&[&str], &str); 9] = [
+        (&[], "Usage"),
+        (&["fly"], "fly"),
+        (&["agent", "--nonsense"], "--nonsense"),
+        (&["agent", "--duration", "soon"], "--duration (IPERF_TEST_DURATION) is \"soon\""),
+        (&["local", "--nodes", "1"], "--nodes"),
+        (&["local", "--duration", "0s"], "--duration (IPERF_TEST_DURATION) is \"0s\""),
+        (&["matrix", "-o", "xml"], "heatmap"),
+        (&["plan"], "--nodes"),
+        (&["check", "--iperf-port", "99999"], "--iperf-port (IPERF_SERVER_PORT) is \"99999\""),
+    ];
+    for (args, word) in wrong {
+        let ended = run(args);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{args:?}: {ended:?}");
+        assert!(ended.stderr.contains(word), "{args:?}: {ended:?}");
+    }
+    // All at once, so that nobody restarts once for each.
+    let ended = run(&["agent", "--duration", "0s", "--timeout", "1h", "--streams", "0"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.contains("the configuration has 3 problems"), "{ended:?}");
+}
+
+/// As in `iperf3-mesh plan … | head -1`.
+#[test]
+fn a_reader_who_has_read_enough_is_no_error() {
+    for args in [
+        &["plan", "--nodes", "300", "-o", "json"][..],
+        &["check", "--advertise-address", "127.0.0.1", "--listen-port", "1"],
+        &["plan", "--help"],
+    ] {
+        let mut command = Program::command(args, &[]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut reader = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        // Gone before the first byte, and after the first line.
+        if args[0] == "check" {
+            reader.read_line(&mut line).unwrap();
+        }
+        drop(reader);
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        let status = child.wait().unwrap();
+        assert!(!said.contains("panicked") && !said.contains("stdout"), "{args:?}: {said}");
+        assert!(status.code().is_some(), "{args:?}: {status}");
+    }
+}

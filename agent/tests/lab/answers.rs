@@ -1,0 +1,88 @@
+//! What an agent answers at `/api/v1/matrix`. Judges nothing.
+
+use serde::Deserialize;
+
+use super::events::Cell;
+
+/// The answer, as far as the laboratory looks at it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Matrix {
+    /// The nodes, silent ones too.
+    pub(crate) nodes: Vec<NodeEntry>,
+    /// Every ordered pair and protocol.
+    pub(crate) cells: Vec<CellEntry>,
+}
+
+/// A node of the matrix.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct NodeEntry {
+    /// Its name.
+    pub(crate) name: String,
+    /// How it is believed to be.
+    pub(crate) state: String,
+    /// Why its row could not be had.
+    pub(crate) row_error: Option<String>,
+}
+
+/// A cell of the matrix.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct CellEntry {
+    /// Who sends.
+    pub(crate) source_node: String,
+    /// Who receives.
+    pub(crate) destination_node: String,
+    /// `tcp` or `udp`.
+    pub(crate) protocol: String,
+    /// `None`: never tested.
+    pub(crate) success: Option<bool>,
+    /// Why it failed.
+    pub(crate) reason: Option<String>,
+    /// What arrived.
+    pub(crate) bandwidth_mbps: Option<f64>,
+    /// UDP.
+    pub(crate) jitter_ms: Option<f64>,
+    /// UDP.
+    pub(crate) loss_ratio: Option<f64>,
+    /// How long ago the last test ended.
+    pub(crate) age_seconds: Option<f64>,
+}
+
+impl CellEntry {
+    /// Which cell it is.
+    pub(crate) fn cell(&self) -> Cell {
+        Cell {
+            source: self.source_node.clone(),
+            destination: self.destination_node.clone(),
+            protocol: self.protocol.clone(),
+        }
+    }
+}
+
+impl Matrix {
+    /// Reads the answer.
+    ///
+    /// # Errors
+    /// If it is not a matrix.
+    pub(crate) fn parse(answer: &str) -> Result<Self, String> {
+        serde_json::from_str(answer).map_err(|error| format!("{error} in {answer:.300}"))
+    }
+
+    /// The state of a node, if the matrix has it.
+    pub(crate) fn state(&self, node: &str) -> Option<&str> {
+        self.nodes.iter().find(|entry| entry.name == node).map(|entry| entry.state.as_str())
+    }
+
+    /// A cell, if the matrix has it.
+    pub(crate) fn get(
+        &self,
+        source: &str,
+        destination: &str,
+        protocol: &str,
+    ) -> Option<&CellEntry> {
+        self.cells.iter().find(|entry| {
+            entry.source_node == source
+                && entry.destination_node == destination
+                && entry.protocol == protocol
+        })
+    }
+}

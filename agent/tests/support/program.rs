@@ -1,0 +1,129 @@
+//! The program as a child process, with everything it says kept in files.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::wait_until;
+
+/// A running program. Killed and reaped when dropped.
+#[derive(Debug)]
+pub(crate) struct Program {
+    child: Child,
+    files: tempfile::TempDir,
+}
+
+/// A program that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Its exit code; `None` if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// What it printed.
+    pub(crate) stdout: String,
+    /// What else it said.
+    pub(crate) stderr: String,
+}
+
+impl Program {
+    /// Starts it with `args`.
+    pub(crate) fn start<S: AsRef<str>>(args: &[S]) -> Self {
+        Self::start_with(args, &[])
+    }
+
+    /// Starts it with `args` and these variables. Of the test's own environment it gets the PATH alone.
+    pub(crate) fn start_with<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Self {
+        let files = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let file = |name: &str| File::create(files.path().join(name)).unwrap();
+        let child = Self::command(args, variables)
+            .stdin(Stdio::null())
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .spawn()
+            .unwrap();
+        Self { child, files }
+    }
+
+    /// How it is started, for who wants its output elsewhere.
+    pub(crate) fn command<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_iperf3-mesh"));
+        command.args(args.iter().map(AsRef::as_ref));
+        command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        command.envs(variables.iter().copied());
+        command
+    }
+
+    /// Runs it to its end.
+    #[track_caller]
+    pub(crate) fn run<S: AsRef<str>>(args: &[S], limit: Duration) -> Ended {
+        Self::start(args).ended(limit)
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn stdout(&self) -> String {
+        read(&self.files.path().join("stdout"))
+    }
+
+    /// What else it has said so far.
+    pub(crate) fn stderr(&self) -> String {
+        read(&self.files.path().join("stderr"))
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn lives(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        // The child is not reaped before this value is gone or has seen its end, so the number is still its own.
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Kills it without warning.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub(crate) fn ended(&mut self, limit: Duration) -> Ended {
+        let began = Instant::now();
+        let mut status: Option<ExitStatus> = None;
+        wait_until(limit, || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        let Some(status) = status else {
+            panic!("it still runs after {:?}; {}", began.elapsed(), self.stderr());
+        };
+        Ended { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self.lives() {
+            self.kill();
+        }
+        if std::thread::panicking() {
+            let log = self.stderr();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(20)..].join("\n");
+            eprintln!("--- last words of {}:\n{last}", self.child.id());
+        }
+    }
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()
+}

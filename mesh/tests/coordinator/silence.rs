@@ -1,0 +1,121 @@
+//! Peers that fall silent, say goodbye, and come back.
+
+use super::*;
+
+#[test]
+fn a_silent_peer_costs_one_short_probe_a_sweep_and_fails_as_unreachable() {
+    let mut stage = Stage::with(3, |_, settings| settings.interval = 20 * SECOND);
+    stage.pass(SECOND);
+    stage.vanish(2);
+    gossip(&mut stage, 3, |number, member| {
+        member.presence = if number == 2 { Presence::Silent } else { Presence::Live };
+    });
+    assert!(stage.until(300 * SECOND, |stage| ended(stage, 0, 4).is_some()), "{stage}");
+    for node in [0, 1] {
+        let sweeps = began(&stage, node).len();
+        let probes = stage.sent(node, "request");
+        let probes = probes.iter().filter(|(_, message)| message.to == name(2)).count();
+        assert_eq!(failures(&stage, node).len(), ended_sweeps(&stage, node), "{stage}");
+        assert!(failures(&stage, node).iter().all(|&reason| reason == Reason::Unreachable));
+        assert!(probes <= sweeps, "{probes} probes in {sweeps} sweeps");
+        let asked = stage.endings(node).iter().filter(|ending| ending.1 == "no_answer").count();
+        assert_eq!(asked, ended_sweeps(&stage, node));
+    }
+}
+
+fn ended_sweeps(stage: &Stage, node: usize) -> usize {
+    stage.outputs(node).filter(|(_, output)| matches!(output, Output::SweepEnded(_))).count()
+}
+
+#[test]
+fn who_was_silent_and_speaks_again_is_met_in_the_same_sweep() {
+    let mut stage = Stage::with(3, |_, settings| settings.interval = 1000 * SECOND);
+    stage.post = Box::new(|message| {
+        if [&message.from, &message.to].contains(&&name(2)) {
+            Post::Lost { told: true }
+        } else {
+            Post::prompt()
+        }
+    });
+    gossip(&mut stage, 3, |number, member| {
+        member.presence = if number == 2 { Presence::Silent } else { Presence::Live };
+    });
+    let is_over = |stage: &Stage| [0, 1].iter().all(|&node| ended(stage, node, 1).is_some());
+    assert!(stage.until(100 * SECOND, is_over), "{stage}");
+    stage.post = Box::new(|_| Post::prompt());
+    gossip(&mut stage, 3, |_, _| {});
+    stage.pass(200 * SECOND);
+    for node in [0, 1] {
+        assert_eq!(
+            (successes(&stage, node), failures(&stage, node)),
+            (2, vec![Reason::Unreachable])
+        );
+        assert_eq!(began(&stage, node).len(), 1);
+    }
+}
+
+/// When the other one has departed after it fell silent at 10 s; what it was `shown` again afterwards.
+fn forgotten(change: impl Fn(&mut mesh::Settings), again: bool) -> Stage {
+    let mut stage = Stage::with(2, |_, settings| change(settings));
+    stage.pass(10 * SECOND);
+    stage.vanish(1);
+    let silent = Member { presence: Presence::Silent, ..stage.member(1) };
+    stage.show(0, vec![silent.clone()]);
+    for minute in 0..60 {
+        stage.pass(60 * SECOND);
+        if again {
+            // Gossip does not forget as soon, and what it tells of others changes.
+            stage.show(0, vec![Member { sweep: minute, ..silent.clone() }]);
+        }
+    }
+    stage
+}
+
+#[test]
+fn a_silent_peer_is_forgotten_after_a_quarter_of_an_hour() {
+    let stage = forgotten(|_| {}, false);
+    let silent_for = departed(&stage, 0).unwrap().since(Time::default()) - 10 * SECOND;
+    assert!(silent_for >= 15 * 60 * SECOND && silent_for <= 15 * 60 * SECOND + SECOND);
+    assert_eq!(stage.node(0).peers().count(), 0);
+}
+
+#[test]
+fn or_after_two_periods_if_these_are_longer() {
+    let stage = forgotten(|settings| settings.interval = 600 * SECOND, false);
+    let silent_for = departed(&stage, 0).unwrap().since(Time::default()) - 10 * SECOND;
+    // Two sweeps of one meeting of 10 s, or of a node alone, and two pauses.
+    let periods = 1200 * SECOND..=1221 * SECOND;
+    assert!(periods.contains(&silent_for), "{silent_for:?}");
+}
+
+#[test]
+fn or_after_the_time_that_was_set_and_then_for_good() {
+    let stage = forgotten(|settings| settings.forget_after = Some(90 * SECOND), true);
+    let departures = stage.outputs(0).filter(|(_, output)| matches!(output, Output::Departed(_)));
+    assert_eq!(departures.count(), 1, "{stage}");
+    let silent_for = departed(&stage, 0).unwrap().since(Time::default()) - 10 * SECOND;
+    assert!(silent_for >= 90 * SECOND && silent_for <= 91 * SECOND, "{silent_for:?}");
+    assert_eq!(stage.node(0).peers().count(), 0);
+}
+
+#[test]
+fn a_forgotten_peer_that_speaks_again_is_back() {
+    let mut stage = forgotten(|settings| settings.forget_after = Some(90 * SECOND), true);
+    let live = stage.member(1);
+    stage.show(0, vec![live]);
+    assert_eq!(stage.node(0).peers().count(), 1);
+}
+
+#[test]
+fn who_says_goodbye_has_departed_at_once() {
+    let mut stage = Stage::new(3);
+    stage.pass(5 * SECOND);
+    gossip(&mut stage, 3, |number, member| {
+        member.presence = if number == 2 { Presence::Left } else { Presence::Live };
+    });
+    assert_eq!(departed(&stage, 0), Some(stage.now));
+    stage.vanish(2);
+    stage.pass(60 * SECOND);
+    assert!(stage.node(0).peers().all(|peer| peer.member.name != name(2)));
+    assert!(stage.cells(0).iter().all(|(to, _, outcome)| *to != 2 || outcome.is_ok()), "{stage}");
+}

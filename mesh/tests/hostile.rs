@@ -1,0 +1,396 @@
+//! The coordinator under a hail of whatever the wire, gossip and the processes can come up with: it never falls, is
+//! never in two meetings at once, and never asks to be woken for nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod stage;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mesh::wire::{Body, Handover, MeetingId, Message, PlannedTest, Refusal, Role};
+use mesh::{
+    Epoch, Figures, Input, Member, Node, Output, Presence, Protocol, Reason, RunId, ServerFailure,
+    TestSpec, Time, View,
+};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use stage::{cases, name, settings, spec};
+
+/// Node 0 is under test; of the others one or two speak for themselves, and the rest is forged.
+const OTHERS: usize = 4;
+
+/// What happens next.
+#[derive(Clone, Debug)]
+enum Step {
+    Pass(Duration),
+    /// To the next deadline.
+    Wake,
+    View(Vec<Member>, bool),
+    Message(Message),
+    /// Something becomes of the process that lives, if one does.
+    Process(u8),
+    /// The last message that was sent could not be handed over.
+    Undelivered,
+    /// The last message that was sent is answered by the other node, as it should be.
+    Answer(u8),
+    Stop,
+}
+
+fn epoch() -> impl Strategy<Value = Epoch> {
+    prop_oneof![6 => (100u64..105).prop_map(Epoch), 1 => any::<u64>().prop_map(Epoch)]
+}
+
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => 0u64..6, 4 => 0u64..1000, 1 => any::<u64>()]
+}
+
+fn test_spec() -> impl Strategy<Value = TestSpec> {
+    let seconds =
+        || prop_oneof![8 => 0u64..20, 1 => any::<u64>().prop_map(|seconds| seconds / 1000)];
+    (any::<bool>(), seconds(), seconds(), seconds(), any::<u8>(), any::<bool>()).prop_map(
+        |(udp, duration, omit, timeout, streams, bidir)| TestSpec {
+            protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
+            duration: Duration::from_secs(duration),
+            omit: Duration::from_secs(omit),
+            timeout: Duration::from_secs(timeout),
+            bitrate: None,
+            streams,
+            bidir,
+        },
+    )
+}
+
+fn plan() -> impl Strategy<Value = Vec<PlannedTest>> {
+    let likely = |tests: &[Role]| {
+        let tests = tests.iter().map(|&client| PlannedTest { client, spec: spec(Protocol::Tcp) });
+        Just(tests.collect::<Vec<_>>())
+    };
+    let role = any::<bool>().prop_map(|asker| if asker { Role::Asker } else { Role::Granter });
+    let test = (role, test_spec()).prop_map(|(client, spec)| PlannedTest { client, spec });
+    prop_oneof![
+        3 => likely(&[Role::Asker, Role::Granter]),
+        1 => likely(&[Role::Asker, Role::Asker, Role::Granter, Role::Granter]),
+        1 => prop::collection::vec(test, 0..10),
+    ]
+}
+
+fn handover() -> impl Strategy<Value = Vec<Handover>> {
+    let outcome = prop_oneof![
+        any::<f64>()
+            .prop_map(|bandwidth_mbps| Ok(Figures { bandwidth_mbps, ..Figures::default() })),
+        Just(Err(Reason::Connect)),
+    ];
+    let result = outcome.prop_map(|outcome| Handover { protocol: Protocol::Tcp, outcome });
+    prop::collection::vec(result, 0..3)
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    let address = any::<[u8; 4]>().prop_map(std::net::IpAddr::from);
+    let test = || prop_oneof![4 => 0u8..4, 1 => any::<u8>()];
+    let refusals = prop::sample::select(vec![
+        Refusal::Busy,
+        Refusal::Expecting,
+        Refusal::Crossed,
+        Refusal::Quiet,
+        Refusal::Sweep,
+        Refusal::Unknown,
+        Refusal::Spawn,
+        Refusal::Tests,
+    ]);
+    prop_oneof![
+        1 => Just(Body::Sweep),
+        8 => plan().prop_map(|plan| Body::Request { plan }),
+        1 => test().prop_map(|test| Body::Next { test }),
+        1 => (test(), address, any::<u16>()).prop_map(|(test, address, port)| Body::Grant {
+            test,
+            address,
+            port
+        }),
+        1 => (refusals, prop::option::of(any::<u64>()))
+            .prop_map(|(refusal, free_in_ms)| Body::Refuse { refusal, free_in_ms }),
+        1 => handover().prop_map(|handover| Body::Go { handover }),
+        1 => handover().prop_map(|handover| Body::End { handover }),
+    ]
+}
+
+prop_compose! {
+    fn message()(
+        from in 0usize..=OTHERS + 1,
+        to in prop_oneof![9 => Just(0usize), 1 => 0usize..3],
+        own in any::<bool>(),
+        from_epoch in epoch(),
+        to_epoch in prop_oneof![9 => Just(Epoch(100)), 1 => epoch()],
+        asker_epoch in epoch(),
+        number in number(),
+        sweep in prop_oneof![8 => 0u64..3, 1 => any::<u64>()],
+        honest in any::<bool>(),
+        body in body(),
+    ) -> Message {
+        let from_epoch = if honest { Epoch(100 + from as u64) } else { from_epoch };
+        let asker = if own { to } else { from };
+        let epoch = match (honest, own) {
+            (true, true) => Epoch(100),
+            (true, false) => from_epoch,
+            _ => asker_epoch,
+        };
+        let meeting = MeetingId { asker: name(asker), epoch, number };
+        let meeting = (body != Body::Sweep).then_some(meeting);
+        let (from, to) = (name(from), name(to));
+        Message { wire: 1, from, from_epoch, to, to_epoch, sweep, meeting, body }
+    }
+}
+
+fn member() -> impl Strategy<Value = Member> {
+    let presence = prop_oneof![
+        6 => Just(Presence::Live),
+        1 => Just(Presence::Silent),
+        1 => Just(Presence::Left),
+        1 => Just(Presence::Conflict),
+    ];
+    let wire = prop_oneof![9 => Just(1u16), 1 => any::<u16>()];
+    let sweep = 0u64..3;
+    (0usize..=OTHERS, prop::option::weighted(0.1, epoch()), wire, sweep, presence).prop_map(
+        |(number, epoch, wire, sweep, presence)| Member {
+            name: name(number),
+            epoch: epoch.unwrap_or(Epoch(100 + number as u64)),
+            wire,
+            zone: String::new(),
+            control: ([10, 0, 0, 1], 9878).into(),
+            http_port: 9876,
+            sweep,
+            presence,
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (0u64..3000).prop_map(|ms| Step::Pass(Duration::from_millis(ms))),
+        1 => (0u64..300_000).prop_map(|ms| Step::Pass(Duration::from_millis(ms))),
+        4 => Just(Step::Wake),
+        1 => (prop::collection::vec(member(), 0..8), prop::bool::weighted(0.1))
+            .prop_map(|(members, taken)| Step::View(members, taken)),
+        6 => message().prop_map(Step::Message),
+        6 => any::<u8>().prop_map(Step::Process),
+        1 => Just(Step::Undelivered),
+        6 => any::<u8>().prop_map(Step::Answer),
+    ]
+}
+
+/// The node under test, and what it has been told to do.
+struct Trial {
+    node: Node,
+    now: Time,
+    alive: BTreeMap<RunId, (MeetingId, Kind)>,
+    sent: Vec<Message>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Opening,
+    Listening,
+    Client,
+}
+
+impl Trial {
+    fn new(no_past: bool) -> Self {
+        let settings = mesh::Settings { no_past, ..settings(0) };
+        let now = Time::from_nanos(1 << 40);
+        Self { node: Node::new(settings, now), now, alive: BTreeMap::new(), sent: Vec::new() }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Pass(time) => {
+                self.now = self.now + time;
+                self.input(Input::Tick);
+            }
+            Step::Wake => self.wake(),
+            Step::View(members, taken) => self.input(Input::View(View::new(members, taken))),
+            Step::Message(message) => self.deliver(&message),
+            Step::Process(fate) => self.process(fate),
+            Step::Undelivered => {
+                let last = self.sent.last().cloned();
+                if let Some((to, meeting)) = last.and_then(|last| Some((last.to, last.meeting?))) {
+                    self.input(Input::Undelivered { to, meeting });
+                }
+            }
+            Step::Answer(how) => self.answer(how),
+            Step::Stop => self.input(Input::Stop),
+        }
+    }
+
+    /// As it comes over the wire: what cannot be read is never seen.
+    fn deliver(&mut self, message: &Message) {
+        if let Ok(message) = Message::decode(&message.encode()) {
+            self.input(Input::Message(message));
+        }
+    }
+
+    fn wake(&mut self) {
+        if let Some(deadline) = self.node.deadline() {
+            self.now = self.now.max(deadline);
+            self.input(Input::Tick);
+        }
+    }
+
+    fn process(&mut self, fate: u8) {
+        let Some((&run, &(_, kind))) = self.alive.iter().next() else {
+            return;
+        };
+        if kind == Kind::Opening && fate.is_multiple_of(3) {
+            self.alive.entry(run).and_modify(|(_, kind)| *kind = Kind::Listening);
+            return self.input(Input::ServerReady(run));
+        }
+        self.alive.remove(&run);
+        self.input(match (kind, fate % 3) {
+            (Kind::Opening, 1) => Input::ServerFailed(run, ServerFailure::PortTaken),
+            (Kind::Opening, _) => Input::ServerFailed(run, ServerFailure::Spawn),
+            (Kind::Listening, _) => Input::ServerEnded(run),
+            (Kind::Client, 0) => Input::ClientEnded { run, forward: None, reverse: None },
+            (Kind::Client, _) => {
+                let forward = Some(Ok(Figures::default()));
+                Input::ClientEnded { run, forward, reverse: None }
+            }
+        });
+    }
+
+    fn answer(&mut self, how: u8) {
+        let Some(last) = self.sent.last().cloned() else {
+            return;
+        };
+        let grant = |test| Body::Grant { test, address: [10, 0, 0, 9].into(), port: 5201 };
+        let body = match (last.body, how % 4) {
+            (_, 3) => Body::End { handover: Vec::new() },
+            (Body::Request { .. }, 0) => {
+                Body::Refuse { refusal: Refusal::Busy, free_in_ms: Some(50) }
+            }
+            (Body::Request { .. }, _) => grant(0),
+            (Body::Next { test }, _) => grant(test),
+            (Body::Grant { test, .. }, 0) => Body::Next { test: test.saturating_add(1) },
+            (Body::Grant { .. }, _) => Body::Go { handover: Vec::new() },
+            (Body::Go { .. }, how) => Body::Next { test: how },
+            _ => return,
+        };
+        let (from, to) = (last.to, last.from);
+        let (from_epoch, to_epoch) = (last.to_epoch, last.from_epoch);
+        self.deliver(&Message { from, to, from_epoch, to_epoch, body, ..last });
+    }
+
+    fn input(&mut self, input: Input) {
+        self.node.handle(self.now, input);
+        self.drain();
+        // Whoever sleeps until the deadline and then says so must get on.
+        for _ in 0..100 {
+            if self.node.deadline().is_none_or(|deadline| deadline > self.now) {
+                return;
+            }
+            let before = self.node.deadline();
+            self.node.handle(self.now, Input::Tick);
+            let is_idle = self.drain() == 0;
+            assert!(
+                !(is_idle && self.node.deadline() == before),
+                "woken for nothing: {:?}",
+                self.node
+            );
+        }
+        panic!("woken again and again: {:?}", self.node);
+    }
+
+    fn drain(&mut self) -> usize {
+        let mut outputs = 0;
+        while let Some(output) = self.node.poll() {
+            outputs += 1;
+            match output {
+                Output::StartServer(start) => {
+                    assert!(self.now <= start.start_by && start.start_by <= start.deadline);
+                    self.enter(start.run, start.meeting, Kind::Opening);
+                }
+                Output::StartClient(start) => {
+                    assert!(self.now <= start.start_by && start.start_by <= start.deadline);
+                    self.enter(start.run, start.meeting, Kind::Client);
+                }
+                Output::Send(_, message) => {
+                    assert!(Message::decode(&message.encode()).is_ok(), "{message:?}");
+                    self.sent.push(message);
+                }
+                _ => {}
+            }
+        }
+        assert!(!self.node.is_free() || self.alive.is_empty(), "free with {:?}", self.alive);
+        outputs
+    }
+
+    /// One process at a time: a server is reaped before its node runs a client, and the other way round.
+    fn enter(&mut self, run: RunId, meeting: MeetingId, kind: Kind) {
+        assert!(self.alive.is_empty(), "{meeting} beside {:?}", self.alive);
+        self.alive.insert(run, (meeting, kind));
+    }
+
+    /// Lets all processes end, and time pass, until the node is free.
+    fn comes_to_rest(&mut self) {
+        self.take(Step::Stop);
+        for _ in 0..10 {
+            while !self.alive.is_empty() {
+                self.process(2);
+            }
+            self.wake();
+        }
+        assert!(self.node.is_free(), "stuck: {:?}", self.node);
+    }
+}
+
+/// All others, live.
+fn everybody() -> Step {
+    let members = (1..=OTHERS).map(|number| Member {
+        name: name(number),
+        epoch: Epoch(100 + number as u64),
+        wire: 1,
+        zone: String::new(),
+        control: ([10, 0, 0, 1], 9878).into(),
+        http_port: 9876,
+        sweep: 1,
+        presence: Presence::Live,
+    });
+    Step::View(members.collect(), false)
+}
+
+proptest! {
+    #![proptest_config(cases(1000))]
+
+    #[test]
+    fn whatever_comes_one_meeting_at_a_time_and_no_sleepless_nights(
+        no_past in prop::bool::weighted(0.8),
+        steps in prop::collection::vec(step(), 1..150),
+    ) {
+        let mut trial = Trial::new(no_past);
+        trial.take(everybody());
+        for step in steps {
+            trial.take(step);
+        }
+        trial.comes_to_rest();
+    }
+}
+
+#[test]
+fn the_hail_is_no_harmless_one() {
+    let mut runner = TestRunner::deterministic();
+    let (mut clients, mut servers) = (0, 0);
+    for _ in 0..100 {
+        let mut trial = Trial::new(true);
+        trial.take(everybody());
+        for _ in 0..150 {
+            let before = trial.alive.clone();
+            trial.take(step().new_tree(&mut runner).unwrap().current());
+            let begun = trial.alive.iter().filter(|(run, now)| before.get(run) != Some(now));
+            for (_, (_, kind)) in begun {
+                clients += u32::from(*kind == Kind::Client);
+                servers += u32::from(*kind == Kind::Listening);
+            }
+        }
+    }
+    // Meetings do take place in it, in both roles.
+    assert!(clients > 100 && servers > 10, "{clients} clients, {servers} servers");
+}
