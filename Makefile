@@ -26,7 +26,7 @@ demo: setup-demo ## Measure a mesh of four nodes on this machine; ARGS="..." is 
 	@$(CARGO) run $(LOCKED) $(QUICK_BUILD) -p iperf3-mesh -- local --nodes 4 --duration 1s --sweeps 1 $(ARGS)
 
 test: setup ## Run all tests; those in network namespaces get the right to make them, or say what is missing
-	@$(CARGO) test $(LOCKED) --workspace --all-features $(ARGS)
+	@$(CARGO) test $(LOCKED) --workspace --all-features --no-fail-fast $(ARGS)
 
 lint: ## Check format, lints and documentation
 	@$(CARGO) fmt --all --check

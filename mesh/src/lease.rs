@@ -60,6 +60,6 @@ impl ServerLease {
     /// The lease of a request received at `received`.
     pub(crate) fn from_request(received: Time, test: &TestSpec) -> Self {
         let use_until = received + test.timeout;
-        Self { use_until, hold_until: use_until }
+        Self { use_until, hold_until: use_until + MARGIN }
     }
 }

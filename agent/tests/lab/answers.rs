@@ -43,8 +43,10 @@ pub(crate) struct CellEntry {
     pub(crate) jitter_ms: Option<f64>,
     /// UDP.
     pub(crate) loss_ratio: Option<f64>,
-    /// How long ago the last test ended.
-    pub(crate) age_seconds: Option<f64>,
+    /// TCP: tells a crowded link from a slow machine when the bandwidth is wrong.
+    pub(crate) retransmits: Option<u64>,
+    /// TCP.
+    pub(crate) rtt_ms: Option<f64>,
 }
 
 impl CellEntry {

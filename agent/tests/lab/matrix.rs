@@ -47,7 +47,10 @@ pub(crate) fn faults(
         let cell = entry.cell();
         let fault = match (entry.success, entry.bandwidth_mbps, expected.get(&cell)) {
             (Some(true), Some(mbps), Some(&right)) if off(mbps, right) > tolerance => {
-                Some(format!("{mbps:.2} Mbit/s instead of {right:.2}"))
+                let (retransmits, rtt) = (entry.retransmits, entry.rtt_ms);
+                Some(format!(
+                    "{mbps:.2} Mbit/s instead of {right:.2}, retransmits {retransmits:?}, RTT {rtt:?} ms"
+                ))
             }
             (Some(true), Some(_), _) => None,
             _ => Some(format!("success {:?}, reason {:?}", entry.success, entry.reason)),
@@ -74,7 +77,7 @@ mod tests {
     fn entry(destination: &str, success: &str, mbps: &str) -> String {
         format!(
             r#"{{"source_node":"a","destination_node":"{destination}","protocol":"tcp","success":{success},
-            "reason":null,"bandwidth_mbps":{mbps},"jitter_ms":null,"loss_ratio":null,"age_seconds":1.5}}"#
+            "reason":null,"bandwidth_mbps":{mbps},"jitter_ms":null,"loss_ratio":null}}"#
         )
     }
 

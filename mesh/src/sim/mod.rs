@@ -1,8 +1,8 @@
 //! The simulator: the shipped coordinator of every node, in virtual time.
 //!
 //! A run is decided by its [`Options`] alone, the seed among them, so that it can be repeated to the nanosecond.
-//! What is simulated is what is around the coordinator: the control network ([`network`]), the iperf3 processes
-//! ([`iperf`]) and the gossip. The [`checker`] watches which iperf3 really run, not what the nodes believe.
+//! What is simulated is what is around the coordinator: the control network (`network`), the iperf3 processes
+//! (`iperf`) and the gossip. The `checker` watches which iperf3 really run, not what the nodes believe.
 
 mod checker;
 mod iperf;

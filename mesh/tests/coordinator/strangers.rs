@@ -71,3 +71,23 @@ fn a_node_that_does_not_answer_is_asked_three_times_in_a_sweep() {
         assert!(asked.windows(2).all(|two| two[1].since(two[0]) > DELIVERY_TIMEOUT + MILLI));
     }
 }
+
+#[test]
+fn who_answers_now_and_then_is_not_given_up() {
+    // Every other request is lost; the others are refused, since the peer is still quiet.
+    let mut stage = Stage::with(2, |number, settings| settings.no_past = number == 0);
+    let mut requests = 0;
+    stage.post = Box::new(move |message| {
+        requests += u32::from(matches!(message.body, Body::Request { .. }));
+        let is_lost = matches!(message.body, Body::Request { .. }) && requests % 2 == 1;
+        if is_lost { Post::Lost { told: false } } else { Post::prompt() }
+    });
+    stage.pass(150 * SECOND);
+    assert!(
+        stage.endings(0).iter().filter(|ending| ending.1 == "no_answer").count() >= 3,
+        "{stage}"
+    );
+    for node in [0, 1] {
+        assert_eq!((successes(&stage, node), failures(&stage, node)), (1, vec![]), "{stage}");
+    }
+}

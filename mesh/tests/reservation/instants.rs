@@ -56,6 +56,7 @@ proptest! {
             match kind {
                 0 | 1 => Post::Lost { told },
                 2 => Post::Arrives(vec![MILLI, MILLI * delay]),
+                4 => Post::Doubted,
                 3 => Post::Arrives(vec![MILLI * delay]),
                 _ => Post::Arrives(vec![MILLI * delay / 100]),
             }

@@ -59,6 +59,26 @@ fn an_unanswered_go_ends_the_meeting_soon() {
     assert_eq!(successes(&stage, GRANTER), 2, "{stage}");
 }
 
+#[test]
+fn a_message_that_arrived_though_its_sender_doubts_it_changes_nothing() {
+    for kind in ["request", "grant", "next", "go", "end"] {
+        let mut stage = both_protocols();
+        stage.post =
+            Box::new(
+                move |message| {
+                    if message.body.kind() == kind { Post::Doubted } else { Post::prompt() }
+                },
+            );
+        assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)), "{kind}: {stage}");
+        assert_eq!(stage.sent(ASKER, "request").len(), 1, "{kind}: {stage}");
+        assert_eq!(
+            (successes(&stage, ASKER), successes(&stage, GRANTER)),
+            (2, 2),
+            "{kind}: {stage}"
+        );
+    }
+}
+
 /// After that many messages of the first meeting nothing arrives any more, or one of the two is gone.
 fn broken_off(delivered: usize, told: bool, gone: Option<usize>) -> Stage {
     let mut stage = both_protocols();

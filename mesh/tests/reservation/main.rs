@@ -6,6 +6,7 @@
 
 mod delays;
 mod doubles;
+mod freezes;
 mod instants;
 mod losses;
 mod refusals;

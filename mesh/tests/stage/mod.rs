@@ -36,6 +36,8 @@ pub(crate) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) enum Post {
     /// Each copy of it arrives after a delay of its own.
     Arrives(Vec<Duration>),
+    /// It arrives, but its sender is told that it could not be handed over: the answer alone was lost.
+    Doubted,
     /// Lost; whether its sender comes to know it.
     Lost { told: bool },
 }
@@ -59,6 +61,8 @@ struct Actor {
     clock: Clock,
     settings: Settings,
     vanished: bool,
+    /// What waits for an agent that stands still.
+    frozen: Option<Vec<Input>>,
     /// It has said that it takes part in no meeting any more, or has no memory of its earlier life: that it is
     /// free does not mean that nothing of an earlier meeting is left.
     excused: bool,
@@ -103,7 +107,7 @@ impl Stage {
             change(number, &mut settings);
             let clock = Clock::of(number);
             let node = Node::new(settings.clone(), clock.local(now));
-            Actor { node, clock, settings, vanished: false, excused: false }
+            Actor { node, clock, settings, vanished: false, frozen: None, excused: false }
         });
         Self {
             now,
@@ -162,6 +166,18 @@ impl Stage {
     pub(crate) fn vanish(&mut self, number: usize) {
         self.actors[number].vanished = true;
         self.processes.vanish(number);
+    }
+
+    /// The agent stands still: it is told nothing and does nothing. Its processes go on until their own deadlines.
+    pub(crate) fn freeze(&mut self, number: usize) {
+        self.actors[number].frozen = Some(Vec::new());
+    }
+
+    /// The agent goes on, and hears all at once what it has missed.
+    pub(crate) fn thaw(&mut self, number: usize) {
+        for input in self.actors[number].frozen.take().into_iter().flatten() {
+            self.input(number, input);
+        }
     }
 
     /// Begins another life on that machine, whose memory is empty.
@@ -227,7 +243,8 @@ impl Stage {
     /// When the node wants to be woken, in true time.
     fn wake(&self, number: usize) -> Option<Time> {
         let actor = &self.actors[number];
-        let deadline = actor.node.deadline().filter(|_| !actor.vanished)?;
+        let is_awake = !actor.vanished && actor.frozen.is_none();
+        let deadline = actor.node.deadline().filter(|_| is_awake)?;
         Some(actor.clock.true_time(deadline).max(self.now))
     }
 
@@ -276,6 +293,10 @@ impl Stage {
         let now = self.local(number);
         let actor = &mut self.actors[number];
         if actor.vanished {
+            return;
+        }
+        if let Some(missed) = &mut actor.frozen {
+            missed.push(input);
             return;
         }
         actor.node.handle(now, input);
@@ -327,12 +348,19 @@ impl Stage {
                     self.plan(delay, Event::Input(to, Input::Message(message.clone())));
                 }
             }
-            Post::Lost { told } => {
-                if let Some(meeting) = message.meeting.filter(|_| told) {
-                    let input = Input::Undelivered { to: message.to, meeting };
-                    self.plan(DELIVERY_TIMEOUT, Event::Input(from, input));
-                }
+            Post::Doubted => {
+                self.plan(MILLI, Event::Input(to, Input::Message(message.clone())));
+                self.tell_undelivered(from, message);
             }
+            Post::Lost { told: true } => self.tell_undelivered(from, message),
+            Post::Lost { told: false } => {}
+        }
+    }
+
+    fn tell_undelivered(&mut self, from: usize, message: Message) {
+        if let Some(meeting) = message.meeting {
+            let input = Input::Undelivered { to: message.to, meeting };
+            self.plan(DELIVERY_TIMEOUT, Event::Input(from, input));
         }
     }
 
