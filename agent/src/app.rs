@@ -180,8 +180,19 @@ impl Agent {
 /// # Errors
 /// If iperf3 cannot be used, if there is no address to advertise, if a port cannot be opened, or if gossip fails.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let iperf = probe(&config.iperf3, &config.tests()).await?;
-    let seeds = net::resolve(&config.join, config.ports.gossip, discovery::RESOLVED_WITHIN).await;
+    // First of all: who is process 1 of a container gets no signal that it does not handle.
+    let stop = stop_on_signals()?;
+    let tests = config.tests();
+    let look = async {
+        let iperf = probe(&config.iperf3, &tests).await?;
+        let within = discovery::RESOLVED_WITHIN;
+        let seeds = net::resolve(&config.join, config.ports.gossip, within).await;
+        anyhow::Ok((iperf, seeds))
+    };
+    let (iperf, seeds) = tokio::select! {
+        looked = look => looked?,
+        () = stop.cancelled() => return Ok(()),
+    };
     let advertised = net::advertise_address(config.advertise_address, &seeds.addresses)?;
     let setup = Setup {
         name: config.node_name.clone(),
@@ -191,7 +202,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             first: *config.ports.iperf.start(),
             count: u16::try_from(config.ports.iperf.len()).unwrap_or(u16::MAX),
         },
-        tests: config.tests(),
+        tests,
         interval: config.settings.interval,
         forget_after: config.forget_after,
         no_past: config.no_past,
@@ -208,7 +219,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         version = crate::board::VERSION,
         "the agent starts"
     );
-    let stop = stop_on_signals()?;
     let agent = Agent::start(setup).await?;
     agent.run(stop, async |gossip| discovery::find_peers(gossip, &config).await).await?;
     tracing::info!("the agent has left the mesh");

@@ -178,11 +178,11 @@ pub struct MatrixArgs {
 /// The options of `plan`.
 #[derive(Clone, Debug, Args)]
 pub struct PlanArgs {
-    /// How many nodes the mesh has, 2 to 5000
-    #[arg(long, value_name = "COUNT", value_parser = RangedU64ValueParser::<usize>::new().range(2..=5000))]
+    /// How many nodes the mesh has, 2 to 1000
+    #[arg(long, value_name = "COUNT", value_parser = RangedU64ValueParser::<usize>::new().range(2..=1000))]
     pub nodes: usize,
     /// Time that a message takes from agent to agent
-    #[arg(long, value_name = "DURATION", default_value = "0.5ms", value_parser = units::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0.5ms", value_parser = latency)]
     pub latency: Duration,
     /// Greatest age of a cell that is good enough; exit 1 if the plan exceeds it [default: any]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
@@ -219,6 +219,17 @@ pub struct CheckArgs {
     /// The command line under check.
     #[command(flatten)]
     pub agent: AgentArgs,
+}
+
+/// The longest latency that still makes a mesh.
+const LATENCY_MAX: Duration = Duration::from_secs(1);
+
+fn latency(text: &str) -> Result<Duration, String> {
+    let latency = units::duration(text).map_err(|wrong| wrong.to_string())?;
+    if latency > LATENCY_MAX {
+        return Err(format!("expected at most {}", units::show(LATENCY_MAX)));
+    }
+    Ok(latency)
 }
 
 /// For people or for programs.

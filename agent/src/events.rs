@@ -22,6 +22,10 @@ pub struct Run {
     pub meeting: MeetingId,
     /// The sweep that the meeting belongs to.
     pub sweep: u64,
+    /// When the process was about to be started.
+    pub began: Time,
+    /// The same as Unix time, in nanoseconds.
+    pub began_unix_ns: u64,
     /// When the process is dead at the latest.
     pub deadline: Time,
 }
@@ -31,7 +35,8 @@ impl Run {
         if self.role == "client" { (&self.node, &self.peer) } else { (&self.peer, &self.node) }
     }
 
-    /// iperf3 runs, as process `pid`.
+    /// iperf3 runs, as process `pid`. The event's time is that before the start, so that no part of the process's
+    /// life is outside.
     pub fn started(&self, pid: u32) {
         let (source, destination) = self.cell();
         tracing::info!(
@@ -45,8 +50,8 @@ impl Run {
             protocol = %self.protocol,
             meeting = %self.meeting,
             sweep = self.sweep,
-            unix_ns = unix_now_ns(),
-            boot_ns = boot_now().as_nanos(),
+            unix_ns = self.began_unix_ns,
+            boot_ns = self.began.as_nanos(),
             deadline_boot_ns = self.deadline.as_nanos(),
             pid,
         );

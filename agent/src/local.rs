@@ -74,7 +74,11 @@ async fn sweep(
                 .await
         });
     }
-    let code = watch(&args, &settings, &boards, first, &stop).await;
+    let code = tokio::select! {
+        code = watch(&args, &settings, &boards, first, &stop) => code,
+        // No agent ends before it is told to.
+        Some(ended) = tasks.join_next() => ended?.map(|()| ExitCode::FAILURE),
+    };
     stop.cancel();
     while let Some(ended) = tasks.join_next().await {
         ended??;

@@ -218,7 +218,7 @@ impl Metrics {
         self.tests.with_label_values(&[protocol.as_str(), outcome, reason]).inc();
     }
 
-    /// Counts a test that this node's own shutdown cut off. The cell keeps what it says.
+    /// Counts a test that was cut off since this node or its peer left the meeting. The cell keeps what it says.
     pub fn test_cancelled(&self, protocol: Protocol) {
         self.tests.with_label_values(&[protocol.as_str(), "cancelled", ""]).inc();
     }

@@ -11,6 +11,7 @@ use mesh::{ClientStart, Epoch, Input, NodeName, Reason, RunId, ServerFailure, Se
 use tokio::sync::mpsc;
 
 use crate::board::SweepTests;
+use crate::clock::{boot_now, unix_now_ns};
 use crate::events::Run;
 use crate::iperf::{ClientRun, Iperf, Kill, Limits, NotReady, Server, ServerRun};
 use crate::metrics::Metrics;
@@ -68,7 +69,7 @@ impl Runs {
     /// Forgets the process whose end `input` reports.
     pub fn note(&mut self, input: &Input) {
         if let Input::ServerFailed(run, _)
-        | Input::ServerEnded(run)
+        | Input::ServerEnded { run, .. }
         | Input::ClientEnded { run, .. } = input
         {
             self.alive.remove(run);
@@ -173,6 +174,8 @@ impl Runs {
             protocol: spec.protocol,
             meeting: meeting.clone(),
             sweep,
+            began: boot_now(),
+            began_unix_ns: unix_now_ns(),
             deadline: limits.deadline,
         }
     }
@@ -214,12 +217,13 @@ async fn serve(
             ("failure", "stranger")
         }
         (None, true, _) => ("failure", Reason::Timeout.as_str()),
-        // Killed after the peer had said that its client is dead, or to leave the meeting.
-        (None, false, true) if !end.accepted => ("cancelled", ""),
-        (None, false, _) => ("success", ""),
+        // Who was served may end it by a word that arrives before the server has ended by itself.
+        (None, false, _) if end.accepted => ("success", ""),
+        (None, false, true) => ("cancelled", ""),
+        (None, false, false) => ("failure", "no_client"),
     };
     event.finished(pid, outcome, reason, &end.detail);
-    Input::ServerEnded(run)
+    Input::ServerEnded { run, accepted: end.accepted }
 }
 
 fn words(outcome: &mesh::Outcome) -> (&'static str, &'static str) {

@@ -1,7 +1,7 @@
 //! Serves warp routes on a listener, within bounds: whatever comes in, the port stays usable for others.
 //!
 //! warp's own server knows no limits: neither to connections, nor to the time that a head, an answer or a
-//! stop takes. This one has a limit to each. What is answered is the routes' business.
+//! stop takes, nor to what a body is kept in. This one has a limit to each. What is answered is the routes' business.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,14 +9,21 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use warp::Reply;
 use warp::filters::BoxedFilter;
+use warp::http::StatusCode;
 use warp::reply::Response;
 
 /// Connections at once, and those of one address: a single visitor cannot keep the others out.
@@ -26,6 +33,9 @@ const CONNECTIONS_PER_ADDRESS: usize = 32;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const HEADERS: usize = 64;
 const HEAD_BYTES: usize = 16 * 1024;
+/// The longest body that is read, and the longest wait for it.
+const BODY_BYTES: usize = 16 * 1024;
+const BODY_WITHIN: Duration = Duration::from_secs(5);
 /// How long a connection lives. Then it ends after the present answer, which gets [`LAST_ANSWER_WITHIN`].
 const LIFETIME: Duration = Duration::from_secs(60);
 const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -39,6 +49,8 @@ pub enum TurnedAway {
     TooMany,
     /// Not HTTP, or a head beyond the limits.
     BadHead,
+    /// A body that is too long, too slow, or broken off.
+    BadBody,
 }
 
 impl TurnedAway {
@@ -47,6 +59,7 @@ impl TurnedAway {
         match self {
             Self::TooMany => "too_many_connections",
             Self::BadHead => "bad_http",
+            Self::BadBody => "bad_body",
         }
     }
 }
@@ -56,7 +69,7 @@ impl TurnedAway {
 pub async fn serve(
     listener: TcpListener,
     routes: BoxedFilter<(Response,)>,
-    turned_away: impl Fn(TurnedAway) + Clone + Send + 'static,
+    turned_away: impl Fn(TurnedAway) + Clone + Send + Sync + 'static,
     stop: CancellationToken,
 ) {
     let guests = Guests::default();
@@ -100,7 +113,15 @@ async fn converse(
 ) {
     // Answers are written whole; without this the last segment of each could wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
-    let service = TowerToHyperService::new(warp::service(routes));
+    let routes = TowerToHyperService::new(warp::service(routes));
+    let service = service_fn(|request: Request<Incoming>| async {
+        let (head, body) = request.into_parts();
+        let Ok(Some(body)) = timeout(BODY_WITHIN, whole(body)).await else {
+            turned_away(TurnedAway::BadBody);
+            return Ok(StatusCode::REQUEST_TIMEOUT.into_response());
+        };
+        routes.call(Request::from_parts(head, Full::new(body))).await
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
@@ -125,6 +146,25 @@ async fn converse(
     {
         turned_away(TurnedAway::BadHead);
     }
+}
+
+/// The body in one piece, `None` if it cannot be had. Each piece as it comes keeps a buffer of kilobytes alive, be it
+/// but a byte long: whoever sends byte by byte must not fill the memory.
+async fn whole(mut body: Incoming) -> Option<Bytes> {
+    let mut whole = Vec::new();
+    // What calls itself too long is for the routes to refuse, by its head.
+    if body.size_hint().lower() > BODY_BYTES as u64 {
+        return Some(Bytes::new());
+    }
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame.ok()?.into_data() {
+            if whole.len() + piece.len() > BODY_BYTES {
+                return None;
+            }
+            whole.extend_from_slice(&piece);
+        }
+    }
+    Some(whole.into())
 }
 
 /// Who is here, and how often.

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
+#[allow(dead_code, reason = "the laboratory looks at more")]
 #[path = "lab/checker.rs"]
 mod checker;
 mod support;

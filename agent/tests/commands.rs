@@ -209,7 +209,7 @@ fn what_makes_no_sense_is_a_usage_error() {
 #[test]
 fn a_reader_who_has_read_enough_is_no_error() {
     for args in [
-        &["plan", "--nodes", "300", "-o", "json"][..],
+        &["plan", "--nodes", "8", "-o", "json"][..],
         &["check", "--advertise-address", "127.0.0.1", "--listen-port", "1"],
         &["plan", "--help"],
     ] {

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
+#[allow(dead_code, reason = "the laboratory looks at more")]
 #[path = "lab/checker.rs"]
 mod checker;
 mod support;
@@ -20,13 +21,13 @@ use serde_json::{Value, json};
 use support::agents::Agent;
 use support::events::{self, Role};
 use support::http::ask;
-use support::processes::{iperf3_of, resident_bytes};
+use support::processes::{iperf3_of, peak_memory};
 use support::{Network, SOON, SWEEP, await_that};
 
 /// How much of each kind comes.
 const MANY: usize = 10_000;
 
-/// More than an agent may ever hold in memory here.
+/// More memory than an agent may ever have taken here, in bytes.
 const MEMORY_MAX: u64 = 100 << 20;
 
 /// How long a stranger waits for an answer or for being thrown out.
@@ -91,7 +92,7 @@ impl Victims {
             assert_eq!(agent.metric("iperf_mesh_gossip_restarts_total"), Some(0.0));
             assert_eq!(ask(agent.http(), "/healthz").unwrap().0, 200);
             let pid = agent.program.pid();
-            let memory = resident_bytes(pid);
+            let memory = peak_memory(pid);
             assert!(memory < MEMORY_MAX, "{memory} bytes");
             // Still its first life.
             assert!(agent.program.lives());
@@ -142,7 +143,7 @@ fn post(path: &str, body: &[u8]) -> Vec<u8> {
 fn absurd_message(random: &mut StdRng) -> Value {
     let (from, to) = if random.random() { ("n1", "n2") } else { ("nobody", "n1") };
     let meeting = json!({"asker": from, "epoch": 1, "number": 1});
-    let spec = json!({"protocol": "tcp", "duration": 1000, "omit": 0, "timeout": 5000, "streams": 1, "bidir": false});
+    let spec = json!({"protocol": "tcp", "duration": 1000, "omit": 0, "timeout": 5000, "bitrate": null, "streams": 1, "bidir": false});
     let planned = json!({"client": "asker", "spec": spec});
     let mut message = json!({
         "wire": 1, "from": from, "from_epoch": 1, "to": to, "to_epoch": 1, "sweep": 1,
@@ -186,7 +187,16 @@ fn garbage(random: &mut StdRng, path: &str) -> Vec<u8> {
         4 => post(path, "[".repeat(8000).as_bytes()),
         5 => request("POST", path, "Content-Length: 99999999999999\r\n", b"{\"wire\":1"),
         6 => request("POST", path, "Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n"),
-        _ => noise(random, 300).into_iter().chain(*b"\r\n\r\n").collect(),
+        _ => [b"\0", &noise(random, 300)[..], b"\r\n\r\n"].concat(),
+    }
+}
+
+/// Tells the other strangers to stop, also if this one fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -194,6 +204,7 @@ fn garbage(random: &mut StdRng, path: &str) -> Vec<u8> {
 fn dribble(to: SocketAddr, path: &str, stop: &AtomicBool) {
     let open = || {
         let mut stream = TcpStream::connect_timeout(&to, PATIENCE).unwrap();
+        stream.set_nodelay(true).unwrap();
         stream.write_all(&request("POST", path, "Content-Length: 8000\r\n", b"")).unwrap();
         stream
     };
@@ -204,7 +215,7 @@ fn dribble(to: SocketAddr, path: &str, stop: &AtomicBool) {
                 *stream = open();
             }
         }
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(4));
     }
 }
 
@@ -216,6 +227,7 @@ fn garbage_on_the_control_and_http_ports_is_refused_and_counted() {
     let before = (victims.sweep(), victims.sum("iperf_mesh_rejected_messages_total"));
     let stop = AtomicBool::new(false);
     let refused = thread::scope(|scope| {
+        let _stop = Stop(&stop);
         for (to, path) in [(control, MESSAGE), (http, "/api/v1/matrix")] {
             let stop = &stop;
             scope.spawn(move || dribble(to, path, stop));
@@ -228,9 +240,7 @@ fn garbage_on_the_control_and_http_ports_is_refused_and_counted() {
             })
         };
         let attacks = [attack(control, MESSAGE, 1), attack(http, "/api/v1/row", 2)];
-        let refused = attacks.map(|attack| attack.join().unwrap());
-        stop.store(true, Ordering::Relaxed);
-        refused
+        attacks.map(|attack| attack.join().unwrap())
     });
     // Most are no messages at all; some are, but from nobody whom the agent knows.
     assert!(refused[0] > MANY * 9 / 10, "{refused:?}");
@@ -273,12 +283,13 @@ fn strangers_at_the_iperf3_servers_cost_tests_and_no_more() {
     let began = victims.sweep();
     let stop = AtomicBool::new(false);
     let came = thread::scope(|scope| {
+        let stopping = Stop(&stop);
         let attacks = victims.agents.each_ref().map(|agent| {
             let (address, stop) = (agent.address, &stop);
             scope.spawn(move || pester(address, stop))
         });
         await_that("two sweeps of it", 2 * SWEEP, || victims.sweep() >= began + 2, String::new);
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         attacks.map(|attack| attack.join().unwrap())
     });
     assert!(came.iter().all(|&came| came > 0), "no server was met: {came:?}");

@@ -45,10 +45,8 @@ pub(crate) struct Agenda {
     /// The number of the sweep; 0 before the first.
     pub(crate) number: u64,
     pub(crate) began: Time,
-    /// When the last meeting was over and no pair was open any more.
-    pub(crate) finished: Option<Time>,
-    /// The same for the first time in this sweep. The pause counts from then: who comes later, perhaps again and
-    /// again, is met if there is time, but holds up no sweep.
+    /// When the last meeting was over and no pair was open, for the first time in this sweep. The pause counts from
+    /// then: who comes later, perhaps again and again, is met if there is time, but holds up no sweep.
     pub(crate) pause_began: Option<Time>,
     /// When the open pairs are given up since others are already in the next sweep.
     pub(crate) closing: Option<Time>,
@@ -70,7 +68,6 @@ impl Agenda {
         Self {
             number: 0,
             began: now,
-            finished: Some(now),
             pause_began: None,
             closing: None,
             players: 1,
@@ -100,7 +97,6 @@ impl Agenda {
         let partners = (0..tournament.rounds()).map(|round| tournament.partner(mine, round));
         let mut agenda = Self {
             number,
-            finished: None,
             players: names.len(),
             bye: partners.clone().position(|partner| partner.is_none()),
             cells: protocols.map(bit).fold(0, |cells, bit| cells | bit),
@@ -128,7 +124,6 @@ impl Agenda {
             given_up: false,
         });
         self.open += 1;
-        self.finished = None;
     }
 
     /// Adds a peer that arrived, or gives a peer that was given up another chance.
@@ -141,7 +136,6 @@ impl Agenda {
         if pair.given_up && pair.wanted != 0 {
             self.open += 1;
             self.first_open = self.first_open.min(at);
-            self.finished = None;
         }
         pair.given_up = false;
         pair.strikes = 0;
@@ -184,7 +178,7 @@ impl Agenda {
         self.pairs.len()
     }
 
-    /// A cell of that peer has its result; whether it is the first one in this sweep.
+    /// A cell of that peer has its result.
     pub(crate) fn tick_off(&mut self, peer: &NodeName, protocol: Protocol, failed: bool) {
         self.failed_cells += usize::from(failed);
         let Some(&at) = self.index.get(peer) else {

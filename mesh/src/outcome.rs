@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a successful test measured. The bandwidth is what arrived at the receiver.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Figures {
     /// Megabits (10^6 bits) per second that arrived at the receiver.
     pub bandwidth_mbps: f64,
@@ -47,7 +48,7 @@ pub enum Reason {
     Unreachable,
     /// The sweep was closed before the pair had met.
     NotMet,
-    /// The peer speaks another wire version, or refuses these settings.
+    /// The peer speaks another wire version.
     Incompatible,
     /// Two live agents go by this name.
     NameConflict,

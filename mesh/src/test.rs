@@ -33,6 +33,7 @@ impl fmt::Display for Protocol {
 
 /// The settings of one test, as iperf3 takes them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TestSpec {
     /// TCP or UDP.
     pub protocol: Protocol,

@@ -19,18 +19,6 @@ pub enum Presence {
     Conflict,
 }
 
-impl Presence {
-    /// The name as it stands in labels and in the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Silent => "silent",
-            Self::Left => "left",
-            Self::Conflict => "conflict",
-        }
-    }
-}
-
 /// Another node, as it describes itself in gossip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {

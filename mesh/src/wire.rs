@@ -15,7 +15,8 @@ pub const MESSAGE_LEN_MAX: usize = 8 * 1024;
 /// The most tests of one meeting.
 pub const TESTS_MAX: usize = 8;
 
-/// The highest sweep number that is believed: what JSON can carry without loss.
+/// The highest sweep number that is believed: what JSON can carry without loss. The sweep is a gossiped maximum, so
+/// that garbage beyond it, believed once, would stay.
 pub const SWEEP_MAX: u64 = 1 << 53;
 
 /// One meeting, named by who asked for it.
@@ -88,8 +89,6 @@ pub enum Refusal {
     StaleEpoch,
     /// Another live agent goes by the name of one of the two.
     NameConflict,
-    /// The tests are beyond what this node permits.
-    Tests,
     /// The wire versions do not fit.
     Incompatible,
     /// iperf3 could not be started as a server.
@@ -109,7 +108,6 @@ impl Refusal {
             Self::Unknown => "unknown",
             Self::StaleEpoch => "stale_epoch",
             Self::NameConflict => "name_conflict",
-            Self::Tests => "tests",
             Self::Incompatible => "incompatible",
             Self::Spawn => "spawn",
         }

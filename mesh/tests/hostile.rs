@@ -97,7 +97,6 @@ fn body() -> impl Strategy<Value = Body> {
         Refusal::Sweep,
         Refusal::Unknown,
         Refusal::Spawn,
-        Refusal::Tests,
     ]);
     prop_oneof![
         1 => Just(Body::Sweep),
@@ -248,7 +247,7 @@ impl Trial {
         self.input(match (kind, fate % 3) {
             (Kind::Opening, 1) => Input::ServerFailed(run, ServerFailure::PortTaken),
             (Kind::Opening, _) => Input::ServerFailed(run, ServerFailure::Spawn),
-            (Kind::Listening, _) => Input::ServerEnded(run),
+            (Kind::Listening, _) => Input::ServerEnded { run, accepted: fate % 2 == 0 },
             (Kind::Client, 0) => Input::ClientEnded { run, forward: None, reverse: None },
             (Kind::Client, _) => {
                 let forward = Some(Ok(Figures::default()));
@@ -261,7 +260,7 @@ impl Trial {
         let Some(last) = self.sent.last().cloned() else {
             return;
         };
-        let grant = |test| Body::Grant { test, address: [10, 0, 0, 9].into(), port: 5201 };
+        let grant = |test| Body::Grant { test, address: [10, 0, 0, 1].into(), port: 5201 };
         let body = match (last.body, how % 4) {
             (_, 3) => Body::End { handover: Vec::new() },
             (Body::Request { .. }, 0) => {

@@ -83,7 +83,6 @@ fn all() -> Vec<Message> {
         Refusal::Unknown,
         Refusal::StaleEpoch,
         Refusal::NameConflict,
-        Refusal::Tests,
         Refusal::Incompatible,
         Refusal::Spawn,
     ];

@@ -9,9 +9,9 @@ use crate::cli::option_name;
 /// How agents are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discovery {
-    /// The names to join are resolved again and again, so that new addresses behind them are found.
+    /// The names to join are resolved often, since their addresses change.
     Dns,
-    /// The names to join are resolved until one answers; gossip does the rest.
+    /// The names to join are resolved often until one answers, and then seldom; gossip does the rest.
     Static,
 }
 

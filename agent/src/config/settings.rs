@@ -55,7 +55,11 @@ impl TestSettings {
         TestSpec {
             protocol,
             duration: self.duration,
-            omit: self.omit,
+            // UDP has no slow start that it could leave out.
+            omit: match protocol {
+                Protocol::Tcp => self.omit,
+                Protocol::Udp => Duration::ZERO,
+            },
             timeout: self.timeout,
             bitrate: match protocol {
                 Protocol::Tcp => self.bitrate,

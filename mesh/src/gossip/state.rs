@@ -5,14 +5,11 @@
 
 use std::net::SocketAddr;
 
+use crate::wire::SWEEP_MAX;
 use crate::{Epoch, NodeName};
 
 /// The longest zone, in bytes: that of a Kubernetes label value.
 pub const ZONE_LEN_MAX: usize = 63;
-
-/// No mesh ever gets here, and JSON readers keep such a number exact. A greater one is garbage, and the sweep
-/// is a gossiped maximum: believed once, it would stay.
-const SWEEP_MAX: u64 = 1 << 53;
 
 /// Keys are one letter: they travel with every state.
 mod key {

@@ -2,7 +2,7 @@
 //!
 //! The order of the tournament comes first: in a healthy mesh everybody then finds its partner free, and nobody
 //! loses any time. A partner that is late, ill or refusing must not cost more than its own meetings, so a node
-//! that has waited for [`Node::patience`] takes whom it can get. `docs/schedule.md` has the measurements.
+//! that has waited long enough takes whom it can get. `docs/schedule.md` has the measurements.
 
 use std::time::Duration;
 
@@ -16,10 +16,6 @@ pub(super) const PAUSE_AFTER_BREAK: Duration = Duration::from_secs(1);
 
 /// How many asks may come to nothing through the peer's fault before the pair is given up in this sweep.
 const STRIKES_MAX: u8 = 3;
-
-/// The same where the peer is only behind: it has not yet heard of this node, or of the sweep. Gossip takes up to
-/// 20 s.
-const STRIKES_BEHIND_MAX: u8 = 10;
 
 /// How long to leave a peer alone after such an ask: this, times the number of strikes, but no longer than the
 /// other.
@@ -156,13 +152,13 @@ impl Node {
             pair.strikes = 0;
         }
         let Some(reason) = strike else { return };
-        pair.strikes += 1;
+        pair.strikes = pair.strikes.saturating_add(1);
         pair.last_reason = Some(reason);
         let pause = PAUSE_AFTER_STRIKE * u32::from(pair.strikes);
         pair.not_before = now + pause.min(PAUSE_AFTER_STRIKE_MAX);
+        // Who is only behind catches up: that alone never gives it up, the end of the sweep does.
         let is_behind = reason == Reason::NotMet;
-        let strikes_max = if is_behind { STRIKES_BEHIND_MAX } else { STRIKES_MAX };
-        if absent.is_some() || pair.strikes >= strikes_max {
+        if absent.is_some() || (pair.strikes >= STRIKES_MAX && !is_behind) {
             self.give_up(peer, reason);
         }
     }
@@ -178,7 +174,7 @@ fn reason_of_refusal(refusal: Refusal) -> Option<Reason> {
         | Refusal::Stopping => None,
         Refusal::Sweep | Refusal::Unknown | Refusal::StaleEpoch => Some(Reason::NotMet),
         Refusal::NameConflict => Some(Reason::NameConflict),
-        Refusal::Tests | Refusal::Incompatible => Some(Reason::Incompatible),
+        Refusal::Incompatible => Some(Reason::Incompatible),
         Refusal::Spawn => Some(Reason::Spawn),
     }
 }

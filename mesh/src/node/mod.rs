@@ -66,7 +66,12 @@ pub enum Input {
     /// The server of that run did not come to listen, and is dead.
     ServerFailed(RunId, ServerFailure),
     /// The server of that run had come to listen, and is dead.
-    ServerEnded(RunId),
+    ServerEnded {
+        /// The run.
+        run: RunId,
+        /// Whether the peer's client came.
+        accepted: bool,
+    },
     /// The client of that run is dead.
     ClientEnded {
         /// The run.
@@ -153,8 +158,6 @@ pub struct Status {
     pub meeting: Option<(NodeName, Role, Time)>,
     /// For how long it still stays out of all meetings after its start.
     pub quiet_for: Duration,
-    /// In which time the next sweep begins, if nothing is left to do in this one.
-    pub pause_for: Duration,
 }
 
 /// The coordinator of one node.
@@ -218,7 +221,7 @@ impl Node {
             }
             Input::ServerReady(run) => self.slot.on_server_ready(now, run),
             Input::ServerFailed(run, failure) => self.slot.on_server_failed(now, run, failure),
-            Input::ServerEnded(run) => self.slot.on_server_ended(now, run),
+            Input::ServerEnded { run, accepted } => self.slot.on_server_ended(now, run, accepted),
             Input::ClientEnded { run, forward, reverse } => {
                 self.slot.on_client_ended(now, run, forward, reverse);
             }
@@ -280,7 +283,6 @@ impl Node {
             bound: self.bound(),
             meeting: self.slot.meeting(),
             quiet_for: self.quiet_until.since(now),
-            pause_for: self.raise_at().map_or(Duration::ZERO, |at| at.since(now)),
         }
     }
 
@@ -299,7 +301,6 @@ impl Node {
     }
 
     fn on_view(&mut self, now: Time, view: &View) {
-        self.name_taken = view.name_taken;
         let changes = self.roster.update(now, view);
         for departed in changes.departed {
             self.depart(departed);
@@ -312,6 +313,13 @@ impl Node {
         if let Some(highest) = sweeps.max() {
             self.hear_of_sweep(highest);
         }
+        if view.name_taken && !self.name_taken {
+            let peers: Vec<_> = self.roster.iter().map(|peer| peer.member.name.clone()).collect();
+            for peer in &peers {
+                self.fail_cells(peer, Reason::NameConflict);
+            }
+        }
+        self.name_taken = view.name_taken;
     }
 
     fn depart(&mut self, name: NodeName) {
@@ -410,6 +418,14 @@ impl Node {
         };
         let lasted = now.since(began);
         self.outputs.push_back(Output::Reservation { peer, role, outcome, reason, lasted });
+    }
+
+    /// Fails all cells of that peer, whether they have a result in this sweep or not.
+    fn fail_cells(&mut self, peer: &NodeName, reason: Reason) {
+        for test in &self.settings.tests {
+            let (destination, outcome) = (peer.clone(), Err(reason));
+            self.outputs.push_back(Output::Cell { destination, protocol: test.protocol, outcome });
+        }
     }
 
     /// Closes the pair for this sweep; its cells without a result fail.

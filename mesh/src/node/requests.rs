@@ -1,11 +1,11 @@
 //! What a node answers to the messages of others.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Node, Output};
-use crate::Time;
 use crate::wire::{Body, Message, PlannedTest, Refusal, Role};
-use crate::{Protocol, schedule};
+use crate::{NodeName, Protocol, Time, schedule};
 
 impl Node {
     pub(super) fn on_message(&mut self, now: Time, message: Message) {
@@ -21,9 +21,13 @@ impl Node {
         if is_known {
             self.hear_of_sweep(message.sweep);
         }
-        let Some(meeting) = &message.meeting else {
+        let Some(meeting) = &message.meeting else { return };
+        if let Body::Grant { address, .. } = &message.body
+            && !self.is_address_of(&message.from, *address)
+        {
+            // Nobody is to aim this node's client at a third one.
             return;
-        };
+        }
         match message.body {
             Body::Request { .. } => self.on_request(now, message),
             body if self.slot.is_in(meeting, &message.from, message.from_epoch) => {
@@ -42,6 +46,10 @@ impl Node {
             }
             Body::Sweep | Body::Refuse { .. } | Body::End { .. } => {}
         }
+    }
+
+    fn is_address_of(&self, peer: &NodeName, address: IpAddr) -> bool {
+        self.roster.get(peer).is_some_and(|peer| peer.member.control.ip() == address)
     }
 
     fn on_request(&mut self, now: Time, message: Message) {

@@ -9,7 +9,7 @@ use super::{Node, Output, SweepReport, reason_of_presence};
 use crate::agenda::Agenda;
 use crate::lease::{MARGIN, QUIET};
 use crate::wire::{Body, SWEEP_MAX};
-use crate::{NodeName, Reason, Time};
+use crate::{NodeName, Presence, Reason, Time};
 
 /// How long the membership must have stood still before the first sweep of a life.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -115,10 +115,10 @@ impl Node {
     /// and with the length of a meeting where there is nobody to be met: without a pause, probes of the silent would
     /// follow each other without end.
     pub(super) fn raise_at(&self) -> Option<Time> {
-        let finished = self.agenda.pause_began?;
+        let pause_began = self.agenda.pause_began?;
         self.roster.iter().next()?;
         let least = self.bound().max(self.meeting_length());
-        Some(finished.max(self.agenda.began + least) + self.settings.interval)
+        Some(pause_began.max(self.agenda.began + least) + self.settings.interval)
     }
 
     /// How long a node goes on with its open pairs when others are already in the next sweep: time for two
@@ -137,14 +137,12 @@ impl Node {
         }
     }
 
-    /// Notes that nobody is left to be met. A pair that is opened later makes the sweep unfinished again; the pause
-    /// goes on.
+    /// Notes that nobody is left to be met. A pair that is opened later is met in the pause, if there is time.
     fn finish_sweep(&mut self, now: Time) {
-        if self.agenda.open() > 0 || self.agenda.finished.is_some() {
+        if self.agenda.open() > 0 || self.agenda.pause_began.is_some() {
             return;
         }
-        self.agenda.finished = Some(now);
-        self.agenda.pause_began.get_or_insert(now);
+        self.agenda.pause_began = Some(now);
         self.outputs.push_back(Output::SweepEnded(SweepReport {
             number: self.agenda.number,
             duration: now.since(self.agenda.began),
@@ -155,20 +153,31 @@ impl Node {
 
     fn begin_sweep(&mut self, now: Time, number: u64) {
         let protocols = self.settings.tests.iter().map(|test| test.protocol);
-        let (there, absent): (Vec<_>, Vec<_>) =
-            self.roster.iter().partition(|peer| peer.is_meetable());
+        let silent = self.roster.iter().filter(|peer| peer.member.presence == Presence::Silent);
         self.agenda = Agenda::new(
             now,
             number,
             &self.settings.name,
             protocols,
-            there.iter().map(|peer| &peer.member.name),
-            absent.iter().map(|peer| &peer.member.name),
+            self.roster.meetable(),
+            silent.map(|peer| &peer.member.name),
         );
         self.highest_sweep = self.highest_sweep.max(number);
         self.be_idle(now, START_PATIENCE);
         self.outputs.push_back(Output::SweepBegan(number));
+        self.fail_unaskable();
         self.announce();
+    }
+
+    /// Fails the cells of the peers that are there and cannot be met: a foreign version, a name that two have.
+    fn fail_unaskable(&mut self) {
+        let reasons = self.roster.iter().filter(|peer| peer.member.presence != Presence::Silent);
+        let reasons: Vec<_> = reasons
+            .filter_map(|peer| Some((peer.member.name.clone(), reason_of_presence(Some(peer))?)))
+            .collect();
+        for (peer, reason) in reasons {
+            self.fail_cells(&peer, reason);
+        }
     }
 
     /// Tells the partners of rounds 0, 1, 3, 7, … that the sweep has begun, as they will theirs: everybody knows

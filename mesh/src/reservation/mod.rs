@@ -475,12 +475,16 @@ impl Slot {
         }
     }
 
-    /// This node's server is dead.
-    pub(crate) fn on_server_ended(&mut self, now: Time, run: RunId) {
+    /// This node's server is dead; `accepted` tells whether the peer's client had come.
+    pub(crate) fn on_server_ended(&mut self, now: Time, run: RunId, accepted: bool) {
         let Some(meeting) = self.meeting.as_mut().filter(|meeting| meeting.run == Some(run)) else {
             return;
         };
         meeting.run = None;
+        if let (Step::Serving { test, .. }, false) = (meeting.step, accepted) {
+            let protocol = meeting.plan[usize::from(test)].spec.protocol;
+            meeting.owed.retain(|owed| *owed != protocol);
+        }
         if meeting.leaving.is_some() {
             self.finish();
         } else {

@@ -49,6 +49,8 @@ pub(super) struct World {
     checker: Checker,
     rng: StdRng,
     messages: u64,
+    /// The highest sweep that gossip has spread.
+    gossiped_sweep: u64,
 }
 
 impl World {
@@ -75,6 +77,7 @@ impl World {
             network,
             rng,
             messages: 0,
+            gossiped_sweep: 0,
         };
         world.gossip();
         world
@@ -162,7 +165,8 @@ impl World {
             Output::Kill(run) => self.kill(host, run, self.now + DEATH),
             Output::SweepBegan(number) => {
                 self.hosts[host].sweep = number;
-                if self.hosts.iter().all(|other| other.sweep <= number) {
+                if number > self.gossiped_sweep {
+                    self.gossiped_sweep = number;
                     self.gossip();
                 }
             }
@@ -283,7 +287,7 @@ impl World {
             self.queue.plan(notices, Event::ClientEnds(client_host, client, false));
         }
         let input = if listening {
-            Input::ServerEnded(run)
+            Input::ServerEnded { run, accepted: client.is_some() }
         } else {
             Input::ServerFailed(run, crate::ServerFailure::Spawn)
         };

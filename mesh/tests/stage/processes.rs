@@ -134,10 +134,11 @@ impl Processes {
             Death::Done => Death::Done,
             _ => Death::Broken(Reason::Interrupted),
         };
+        let was_met = other.is_some();
         let other = other.filter(|other| self.alive.contains_key(other));
         let consequences = other.map(|(node, run)| (MILLI, Event::Dies(node, run, end)));
         let input = match kind {
-            Kind::Server { listening: true, .. } => Input::ServerEnded(run),
+            Kind::Server { listening: true, .. } => Input::ServerEnded { run, accepted: was_met },
             Kind::Server { .. } => {
                 let failure = match death {
                     Death::Failed(failure) => failure,
