@@ -6,120 +6,23 @@
 //!
 //! The slot does not know whom to meet, nor whether a request is welcome: that is the coordinator's part.
 
+mod effect;
+mod meeting;
 mod ports;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use effect::{ClientStart, RunId, ServerFailure, ServerStart};
+pub(crate) use effect::{Effect, Ending};
+use meeting::{Meeting, Pending, Step};
 pub use ports::PortRange;
 use ports::PortRotation;
 
-use crate::lease::{ClientLease, START_WINDOW, ServerLease};
+use crate::lease::{START_WINDOW, ServerLease};
 use crate::wire::{Body, Handover, MeetingId, PlannedTest, Refusal, Role};
-use crate::{Epoch, NodeName, Outcome, Protocol, Reason, TestSpec, Time};
-
-/// One iperf3 process of this node; numbers are never used twice in one life.
-pub type RunId = u64;
-
-/// An iperf3 client to be started.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClientStart {
-    /// Names the process in the answers to the core.
-    pub run: RunId,
-    /// The meeting that it belongs to.
-    pub meeting: MeetingId,
-    /// The sweep that the meeting belongs to.
-    pub sweep: u64,
-    /// The other node: the destination of the cell.
-    pub peer: NodeName,
-    /// The test.
-    pub spec: TestSpec,
-    /// Where the peer's server listens.
-    pub remote: (IpAddr, u16),
-    /// Later than this it must not be started any more.
-    pub start_by: Time,
-    /// It is dead by then.
-    pub deadline: Time,
-}
-
-/// An iperf3 server to be started.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServerStart {
-    /// Names the process in the answers to the core.
-    pub run: RunId,
-    /// The meeting that it belongs to.
-    pub meeting: MeetingId,
-    /// The sweep that the meeting belongs to.
-    pub sweep: u64,
-    /// The other node, the only one that may connect: the source of the cell.
-    pub peer: NodeName,
-    /// The test.
-    pub spec: TestSpec,
-    /// The port to listen on.
-    pub port: u16,
-    /// Later than this it must not be started any more.
-    pub start_by: Time,
-    /// It is dead by then.
-    pub deadline: Time,
-}
-
-/// Why an iperf3 server did not come to listen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerFailure {
-    /// The port is taken: another one may do.
-    PortTaken,
-    /// Anything else: another try would fail as well.
-    Spawn,
-}
-
-/// How a meeting ended for this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// All of this node's part is done, or the other side said that its part is.
-    Done,
-    /// The peer refused; it expects to be free after that time, if it said so.
-    Refused(Refusal, Option<Duration>),
-    /// The peer did not answer in time, or could not be reached.
-    NoAnswer,
-    /// The peer fell silent in the middle, and its lease is over.
-    Expired,
-    /// Both asked at once, and the other side is the rightful asker.
-    Withdrawn,
-    /// This node could not start its server.
-    SpawnFailed,
-    /// This node is stopping.
-    Cancelled,
-}
-
-/// What the slot wants done.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Effect {
-    /// Send `body` about the meeting to its other node.
-    Send {
-        to: NodeName,
-        to_epoch: Epoch,
-        sweep: u64,
-        meeting: MeetingId,
-        body: Body,
-    },
-    StartClient(ClientStart),
-    StartServer(ServerStart),
-    Kill(RunId),
-    /// A result of this node's own row.
-    Cell {
-        peer: NodeName,
-        protocol: Protocol,
-        outcome: Outcome,
-    },
-    /// The meeting is over and the slot is free.
-    Freed {
-        peer: NodeName,
-        role: Role,
-        began: Time,
-        ending: Ending,
-    },
-}
+use crate::{Epoch, NodeName, Outcome, Protocol, Reason, Time};
 
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -131,55 +34,6 @@ pub(crate) struct Slot {
     runs: RunId,
     meeting: Option<Meeting>,
     effects: VecDeque<Effect>,
-}
-
-#[derive(Debug)]
-struct Meeting {
-    id: MeetingId,
-    peer: NodeName,
-    peer_epoch: Epoch,
-    role: Role,
-    sweep: u64,
-    began: Time,
-    plan: Vec<PlannedTest>,
-    /// The tests that this node is still to run as the client.
-    todo: VecDeque<u8>,
-    step: Step,
-    step_began: Time,
-    /// This node's iperf3 that is not yet known to be dead.
-    run: Option<RunId>,
-    /// No client of the peer lives after this.
-    hold_until: Time,
-    /// The first test that the peer may still ask to be the client of.
-    next_served: u8,
-    /// What the peer said while this node's server was still being reaped.
-    pending: Option<Pending>,
-    /// Results for the peer.
-    handover: Vec<Handover>,
-    /// Cells of this node whose two-way test ran and whose result has not come back.
-    owed: Vec<Protocol>,
-    /// How the meeting ends, once `run` is dead, and whether the peer is to be told.
-    leaving: Option<(Ending, bool)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// Asked to be the client of a test.
-    Asked { test: u8, lease: ClientLease },
-    /// Runs the client of a test.
-    Client { test: u8, lease: ClientLease },
-    /// Starts the server of a test.
-    Opening { test: u8, port: u16, tries: u16, lease: ServerLease },
-    /// Runs the server of a test.
-    Serving { test: u8, lease: ServerLease },
-    /// It is the peer's turn.
-    Listening,
-}
-
-#[derive(Debug)]
-enum Pending {
-    Next { test: u8, received: Time },
-    Go,
 }
 
 impl Slot {
@@ -637,70 +491,3 @@ impl Slot {
 
 /// How much later than its length a test is before it counts as overdue.
 const OVERDUE: Duration = Duration::from_millis(500);
-
-impl Meeting {
-    fn new(
-        id: MeetingId,
-        peer: NodeName,
-        peer_epoch: Epoch,
-        role: Role,
-        sweep: u64,
-        plan: Vec<PlannedTest>,
-        now: Time,
-    ) -> Self {
-        let todo =
-            (0u8..).zip(&plan).filter(|(_, test)| test.client == role).map(|(at, _)| at).collect();
-        Self {
-            id,
-            peer,
-            peer_epoch,
-            role,
-            sweep,
-            began: now,
-            plan,
-            todo,
-            step: Step::Listening,
-            step_began: now,
-            run: None,
-            hold_until: now,
-            next_served: 0,
-            pending: None,
-            handover: Vec::new(),
-            owed: Vec::new(),
-            leaving: None,
-        }
-    }
-
-    fn turn_to(&mut self, step: Step, now: Time) {
-        self.step = step;
-        self.step_began = now;
-    }
-
-    fn ask_for(&mut self, test: u8, now: Time) {
-        let lease = ClientLease::from_request(now, &self.plan[usize::from(test)].spec);
-        self.turn_to(Step::Asked { test, lease }, now);
-    }
-
-    /// Whether the peer may speak next: this node serves, or listens.
-    fn is_peers_turn(&self) -> bool {
-        self.leaving.is_none()
-            && self.pending.is_none()
-            && !matches!(self.step, Step::Asked { .. } | Step::Client { .. })
-    }
-
-    /// The place of the granter's first test in the plan; the plan's length if it has none.
-    fn first_of_granter(&self) -> u8 {
-        let first = self.plan.iter().position(|test| test.client == Role::Granter);
-        u8::try_from(first.unwrap_or(self.plan.len())).unwrap_or(u8::MAX)
-    }
-
-    fn send(&self, body: Body) -> Effect {
-        Effect::Send {
-            to: self.peer.clone(),
-            to_epoch: self.peer_epoch,
-            sweep: self.sweep,
-            meeting: self.id.clone(),
-            body,
-        }
-    }
-}

@@ -1,0 +1,124 @@
+//! One meeting as one of its two nodes sees it: who, what, how far, and until when. It has no rules of its own.
+
+use std::collections::VecDeque;
+
+use super::effect::{Effect, Ending, RunId};
+use crate::lease::{ClientLease, ServerLease};
+use crate::wire::{Body, Handover, MeetingId, PlannedTest, Role};
+use crate::{Epoch, NodeName, Protocol, Time};
+
+#[derive(Debug)]
+pub(super) struct Meeting {
+    pub(super) id: MeetingId,
+    pub(super) peer: NodeName,
+    pub(super) peer_epoch: Epoch,
+    pub(super) role: Role,
+    pub(super) sweep: u64,
+    pub(super) began: Time,
+    pub(super) plan: Vec<PlannedTest>,
+    /// The tests that this node is still to run as the client.
+    pub(super) todo: VecDeque<u8>,
+    pub(super) step: Step,
+    pub(super) step_began: Time,
+    /// This node's iperf3 that is not yet known to be dead.
+    pub(super) run: Option<RunId>,
+    /// No client of the peer lives after this.
+    pub(super) hold_until: Time,
+    /// The first test that the peer may still ask to be the client of.
+    pub(super) next_served: u8,
+    /// What the peer said while this node's server was still being reaped.
+    pub(super) pending: Option<Pending>,
+    /// Results for the peer.
+    pub(super) handover: Vec<Handover>,
+    /// Cells of this node whose two-way test ran and whose result has not come back.
+    pub(super) owed: Vec<Protocol>,
+    /// How the meeting ends, once `run` is dead, and whether the peer is to be told.
+    pub(super) leaving: Option<(Ending, bool)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// Asked to be the client of a test.
+    Asked { test: u8, lease: ClientLease },
+    /// Runs the client of a test.
+    Client { test: u8, lease: ClientLease },
+    /// Starts the server of a test.
+    Opening { test: u8, port: u16, tries: u16, lease: ServerLease },
+    /// Runs the server of a test.
+    Serving { test: u8, lease: ServerLease },
+    /// It is the peer's turn.
+    Listening,
+}
+
+#[derive(Debug)]
+pub(super) enum Pending {
+    Next { test: u8, received: Time },
+    Go,
+}
+
+impl Meeting {
+    pub(super) fn new(
+        id: MeetingId,
+        peer: NodeName,
+        peer_epoch: Epoch,
+        role: Role,
+        sweep: u64,
+        plan: Vec<PlannedTest>,
+        now: Time,
+    ) -> Self {
+        let todo =
+            (0u8..).zip(&plan).filter(|(_, test)| test.client == role).map(|(at, _)| at).collect();
+        Self {
+            id,
+            peer,
+            peer_epoch,
+            role,
+            sweep,
+            began: now,
+            plan,
+            todo,
+            step: Step::Listening,
+            step_began: now,
+            run: None,
+            hold_until: now,
+            next_served: 0,
+            pending: None,
+            handover: Vec::new(),
+            owed: Vec::new(),
+            leaving: None,
+        }
+    }
+
+    pub(super) fn turn_to(&mut self, step: Step, now: Time) {
+        self.step = step;
+        self.step_began = now;
+    }
+
+    pub(super) fn ask_for(&mut self, test: u8, now: Time) {
+        let lease = ClientLease::from_request(now, &self.plan[usize::from(test)].spec);
+        self.turn_to(Step::Asked { test, lease }, now);
+    }
+
+    /// Whether the peer may speak next: this node serves, or listens.
+    pub(super) fn is_peers_turn(&self) -> bool {
+        self.leaving.is_none()
+            && self.pending.is_none()
+            && !matches!(self.step, Step::Asked { .. } | Step::Client { .. })
+    }
+
+    /// The place of the granter's first test in the plan; the plan's length if it has none.
+    pub(super) fn first_of_granter(&self) -> u8 {
+        let first = self.plan.iter().position(|test| test.client == Role::Granter);
+        u8::try_from(first.unwrap_or(self.plan.len())).unwrap_or(u8::MAX)
+    }
+
+    pub(super) fn send(&self, body: Body) -> Effect {
+        Effect::Send {
+            to: self.peer.clone(),
+            to_epoch: self.peer_epoch,
+            sweep: self.sweep,
+            meeting: self.id.clone(),
+            body,
+        }
+    }
+}
