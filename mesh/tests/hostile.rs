@@ -247,7 +247,7 @@ impl Trial {
         self.input(match (kind, fate % 3) {
             (Kind::Opening, 1) => Input::ServerFailed(run, ServerFailure::PortTaken),
             (Kind::Opening, _) => Input::ServerFailed(run, ServerFailure::Spawn),
-            (Kind::Listening, _) => Input::ServerEnded { run, accepted: fate % 2 == 0 },
+            (Kind::Listening, _) => Input::ServerEnded { run, accepted: fate.is_multiple_of(2) },
             (Kind::Client, 0) => Input::ClientEnded { run, forward: None, reverse: None },
             (Kind::Client, _) => {
                 let forward = Some(Ok(Figures::default()));

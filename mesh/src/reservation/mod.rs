@@ -24,6 +24,9 @@ use crate::lease::{START_WINDOW, ServerLease};
 use crate::wire::{Body, Handover, MeetingId, PlannedTest, Refusal, Role};
 use crate::{Epoch, NodeName, Outcome, Protocol, Reason, Time};
 
+/// How much later than its length a test is before it counts as overdue.
+const OVERDUE: Duration = Duration::from_millis(500);
+
 #[derive(Debug)]
 pub(crate) struct Slot {
     me: NodeName,
@@ -488,6 +491,3 @@ impl Slot {
         });
     }
 }
-
-/// How much later than its length a test is before it counts as overdue.
-const OVERDUE: Duration = Duration::from_millis(500);
