@@ -5,8 +5,6 @@ CARGO ?= cargo
 LOCKED := --locked
 # Appended to the command that a target runs: make demo ARGS="--nodes 8"
 ARGS ?=
-# Dependencies as they are, not optimised: built in a third of the time, and fast enough for a first look.
-QUICK_BUILD := --config 'profile.dev.package."*".opt-level=0'
 # What `make deny` installs where there is none.
 CARGO_DENY := 0.20.2
 
@@ -23,7 +21,7 @@ setup: ## Install what the tests need, if it is missing
 	@scripts/setup.sh cc iperf3 promtool nft ip tc unshare
 
 demo: setup-demo ## Measure a mesh of four nodes on this machine; ARGS="..." is appended
-	@$(CARGO) run $(LOCKED) $(QUICK_BUILD) -p iperf3-mesh -- local --nodes 4 --duration 1s --sweeps 1 $(ARGS)
+	@$(CARGO) run $(LOCKED) -p iperf3-mesh -- local --nodes 4 --duration 1s --sweeps 1 $(ARGS)
 
 test: setup ## Run all tests; those in network namespaces get the right to make them, or say what is missing
 	@$(CARGO) test $(LOCKED) --workspace --all-features --no-fail-fast $(ARGS)

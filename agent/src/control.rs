@@ -27,7 +27,7 @@ use crate::serve;
 /// Where messages are taken; the number is that of the API, messages have a wire version of their own.
 const PATH: &str = "/control/v1/message";
 
-/// From sending a message until it is known to have been read. Less than the time in which a request is void.
+/// From sending a message until it is known to have been read, or counts as perhaps lost.
 const HANDED_OVER_WITHIN: Duration = Duration::from_secs(2);
 
 /// The longest answer to a message, in bytes.

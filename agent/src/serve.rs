@@ -65,7 +65,7 @@ impl TurnedAway {
 }
 
 /// Serves `routes` on `listener` until `stop`, and then for as long as the present answers need, but no longer
-/// than [`LAST_ANSWER_WITHIN`]. `turned_away` is told of every visitor that gets no answer from the routes.
+/// than 2 s. `turned_away` is told of every visitor that gets no answer from the routes.
 pub async fn serve(
     listener: TcpListener,
     routes: BoxedFilter<(Response,)>,

@@ -1,7 +1,7 @@
 //! Who meets whom in which round: the round-robin tournament by the circle method.
 //!
-//! Sources: E. Lucas, *Récréations mathématiques* (1883), vol. 2; the bound is the chromatic index of the
-//! complete graph (Kőnig 1916; n−1 colours for even n, n for odd). `docs/schedule.md` has the sketch of the proof.
+//! Sources: T. P. Kirkman (1847); E. Lucas, *Récréations mathématiques* (1883), vol. 2. The bound is the chromatic
+//! index of the complete graph: n−1 colours for even n, n for odd. `docs/schedule.md` has the sketch of the proof.
 
 use std::time::Duration;
 
