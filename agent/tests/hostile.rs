@@ -200,22 +200,37 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Keeps some connections busy with a body that comes byte by byte, until told to stop.
+/// A POST of which the head is sent, and nothing of its body.
+fn begun(to: SocketAddr, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect_timeout(&to, PATIENCE).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.write_all(&request("POST", path, "Content-Length: 8000\r\n", b"")).unwrap();
+    stream
+}
+
+/// Keeps some connections busy with bodies that hardly come, until told to stop.
 fn dribble(to: SocketAddr, path: &str, stop: &AtomicBool) {
-    let open = || {
-        let mut stream = TcpStream::connect_timeout(&to, PATIENCE).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.write_all(&request("POST", path, "Content-Length: 8000\r\n", b"")).unwrap();
-        stream
-    };
-    let mut streams: Vec<_> = (0..8).map(|_| open()).collect();
+    let mut streams: Vec<_> = (0..8).map(|_| begun(to, path)).collect();
     while !stop.load(Ordering::Relaxed) {
         for stream in &mut streams {
             if stream.write_all(b" ").is_err() {
-                *stream = open();
+                *stream = begun(to, path);
             }
         }
-        thread::sleep(Duration::from_millis(4));
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Sends bodies in pieces of one byte, just slowly enough that each is read on its own: whoever keeps the pieces keeps
+/// a buffer of kilobytes for each.
+fn crumble(to: SocketAddr, path: &str) {
+    let mut streams: Vec<_> = (0..16).map(|_| begun(to, path)).collect();
+    for _ in 0..2000 {
+        for stream in &mut streams {
+            // It may be cut off at any time.
+            let _ = stream.write_all(b" ");
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -242,6 +257,7 @@ fn garbage_on_the_control_and_http_ports_is_refused_and_counted() {
         let attacks = [attack(control, MESSAGE, 1), attack(http, "/api/v1/row", 2)];
         attacks.map(|attack| attack.join().unwrap())
     });
+    crumble(control, MESSAGE);
     // Most are no messages at all; some are, but from nobody whom the agent knows.
     assert!(refused[0] > MANY * 9 / 10, "{refused:?}");
     assert_eq!(refused[1], MANY, "nothing but GET is answered there");
