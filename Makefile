@@ -9,7 +9,7 @@ ARGS ?=
 CARGO_DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-demo demo test lint deny audit bench bench-net clean
+.PHONY: help setup setup-demo demo test lint deny audit bench bench-idle bench-net clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,7 +43,10 @@ audit: deny ## Check them for known vulnerabilities, too; needs github.com
 bench-net: setup ## Measure meshes of 8, 7 and 9 agents in network namespaces against the bound, for minutes
 	@$(CARGO) bench $(LOCKED) -p iperf3-mesh --bench net -- $(ARGS)
 
-bench: bench-net ## Run all benches
+bench-idle: setup ## Measure what an agent costs between two sweeps
+	@$(CARGO) bench $(LOCKED) -p iperf3-mesh --bench idle
+
+bench: bench-idle bench-net ## Run all benches
 
 clean: ## Remove everything that was built
 	@$(CARGO) clean -q

@@ -54,7 +54,7 @@ const PARTS: [Part; 4] = [
     },
     Part {
         name: "both",
-        mbps: &[100, 100, 100, 20, 8],
+        mbps: &[100, 100, 100, 100, 20],
         protocols: &["tcp", "udp"],
         with_baselines: false,
     },
@@ -63,8 +63,8 @@ const PARTS: [Part; 4] = [
 const PLAN: Plan = Plan {
     protocols: &["tcp"],
     seconds: 2,
-    // Fits 20 Mbit/s and is too much for 8.
-    udp_bitrate: 12_000_000,
+    // Fits 100 Mbit/s and is too much for 20.
+    udp_bitrate: 24_000_000,
     sweeps: 3,
     tolerance: 0.03,
 };

@@ -17,6 +17,8 @@ pub(crate) struct Pair {
     pub(crate) busy_until: Time,
     /// It has asked in vain: it waits for this node.
     pub(crate) knocked: bool,
+    /// Its last word was that it is still in its quiet time.
+    pub(crate) quiet: bool,
     /// How many asks in a row came to nothing through the peer's fault, for the same reason.
     pub(crate) strikes: u8,
     /// The failure that stands for the pair if it is never met.
@@ -119,6 +121,7 @@ impl Agenda {
             not_before: Time::default(),
             busy_until: Time::default(),
             knocked: false,
+            quiet: false,
             strikes: 0,
             last_reason: None,
             given_up: false,

@@ -50,6 +50,11 @@ impl<'lab> Agent<'lab> {
         &self.host.name
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The events of all lives that logged to its file.
     ///
     /// # Errors

@@ -128,12 +128,13 @@ impl Node {
             return;
         };
         pair.knocked = false;
+        pair.quiet = matches!(ending, Ending::Refused(Refusal::Quiet, _));
         let strike = match ending {
             Ending::NoAnswer => Some(absent.unwrap_or(Reason::Unreachable)),
             Ending::Refused(refusal, free_in) => {
                 let wait = free_in.unwrap_or(RETRY_MIN).clamp(RETRY_MIN, RETRY_MAX);
                 pair.busy_until = now + wait;
-                if refusal == Refusal::Quiet {
+                if pair.quiet {
                     // It may restart again and again: nobody keeps the order for its sake.
                     pair.not_before = pair.busy_until;
                 } else if refusal == Refusal::Expecting {

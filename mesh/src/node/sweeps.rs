@@ -137,9 +137,11 @@ impl Node {
         }
     }
 
-    /// Notes that nobody is left to be met. A pair that is opened later is met in the pause, if there is time.
+    /// Notes that nobody is left to be met now. Who comes later, or is quiet after its start, is met in the pause, if
+    /// there is time, and else in the next sweep: nobody waits for it.
     fn finish_sweep(&mut self, now: Time) {
-        if self.agenda.open() > 0 || self.agenda.pause_began.is_some() {
+        let is_waiting = self.agenda.open_pairs().any(|pair| !pair.quiet);
+        if is_waiting || self.agenda.pause_began.is_some() {
             return;
         }
         self.agenda.pause_began = Some(now);

@@ -1,0 +1,96 @@
+//! What an agent costs between two sweeps: processor time, memory, the time of a scrape, the size of the program.
+//! Ends with 1 if it is more than it may be.
+//!
+//! `cargo bench -p iperf3-mesh --bench idle`
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "the report is what it is for")]
+
+// Cargo compiles a bench with cfg(test), but without the harness its test modules have no tests.
+#[allow(unused_imports, reason = "of test modules without tests")]
+#[path = "../tests/lab/mod.rs"]
+mod lab;
+
+use std::fs;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lab::agents::Agent;
+use lab::hosts::Lab;
+use lab::mesh::Mesh;
+use lab::privilege::privileged;
+use lab::wait_until;
+
+/// How long the idle agents are looked at.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What an agent may take of a core, and of memory.
+const CORE_SHARE_MAX: f64 = 0.005;
+const MEMORY_MAX_MB: f64 = 20.0;
+
+/// Ticks of `/proc/PID/stat` in a second, on every Linux of today.
+const TICKS: f64 = 100.0;
+
+fn main() -> ExitCode {
+    let mut is_cheap = false;
+    privileged(&[], || is_cheap = measure());
+    if is_cheap { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn measure() -> bool {
+    let lab = Lab::with_mbps(&[100; 8]);
+    let mesh = Mesh::start(&lab, &["--duration", "1s", "--interval", "300s"]);
+    assert!(wait_until(Duration::from_secs(90), || mesh.agents().all(is_between_sweeps)));
+
+    let before: Vec<f64> = mesh.agents().map(cpu_seconds).collect();
+    thread::sleep(LOOK);
+    let shares: Vec<f64> = mesh
+        .agents()
+        .zip(before)
+        .map(|(agent, before)| (cpu_seconds(agent) - before) / LOOK.as_secs_f64())
+        .collect();
+    let memory: Vec<f64> = mesh.agents().map(memory_mb).collect();
+    let agent = mesh.agents().next().unwrap();
+    let scrapes: Vec<f64> = (0..20).map(|_| scrape_ms(agent)).collect();
+
+    let most = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
+    println!("8 agents between two sweeps, for {LOOK:?}");
+    println!("share of a core  {:.2} % at most", most(&shares) * 100.0);
+    println!("memory (RSS)     {:.1} MB at most", most(&memory));
+    println!("a scrape         {:.1} ms at most of {}", most(&scrapes), scrapes.len());
+    let program = fs::metadata(env!("CARGO_BIN_EXE_iperf3-mesh")).unwrap();
+    println!("the program      {:.1} MB", program.len() as f64 / 1e6);
+    let faults = mesh.finish().faults;
+    assert!(faults.is_empty(), "{faults:?}");
+    most(&shares) <= CORE_SHARE_MAX && most(&memory) <= MEMORY_MAX_MB
+}
+
+fn is_between_sweeps(agent: &Agent<'_>) -> bool {
+    let value = |name: &str| {
+        let metrics = agent.metrics().ok()?;
+        metrics.iter().find(|series| series.name == name).map(|series| series.value)
+    };
+    value("iperf_mesh_sweep") >= Some(1.0)
+        && value("iperf_mesh_sweep_progress_ratio") == Some(1.0)
+        && value("iperf_mesh_sweep_duration_seconds").is_some()
+}
+
+/// User and system time so far: fields 14 and 15, counted from behind the name, which may have blanks.
+fn cpu_seconds(agent: &Agent<'_>) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks = fields.split_whitespace().skip(11).take(2).map(|it| it.parse::<f64>().unwrap());
+    ticks.sum::<f64>() / TICKS
+}
+
+fn memory_mb(agent: &Agent<'_>) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1e3
+}
+
+fn scrape_ms(agent: &Agent<'_>) -> f64 {
+    let from = Instant::now();
+    agent.get("/metrics").unwrap();
+    from.elapsed().as_secs_f64() * 1e3
+}
