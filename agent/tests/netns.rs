@@ -163,6 +163,22 @@ fn a_frozen_agent_holds_nobody_and_comes_back() {
 }
 
 #[test]
+fn of_a_frozen_pair_one_is_killed_and_the_other_comes_back() {
+    in_lab(of_a_frozen_pair_one_is_killed_and_the_other_comes_back, &[50; 4], |lab| {
+        let mut mesh = assembled(lab, &HURRIED);
+        let peer = await_test(&mesh, "n2");
+        mesh.agent("n2").freeze();
+        mesh.agent(&peer).freeze();
+        mesh.kill("n2");
+        // Time must pass here: the reservation has to end while nobody who made it can see that.
+        std::thread::sleep(LONGEST_HOLD + Duration::from_secs(2));
+        mesh.agent(&peer).thaw();
+        assert_measured_again(&mesh, &without(lab, "n2"), boot_ns(), SOON);
+        assert_clean(mesh);
+    });
+}
+
+#[test]
 fn an_unplugged_host_holds_nobody_and_comes_back() {
     in_lab(an_unplugged_host_holds_nobody_and_comes_back, &[50; 4], |lab| {
         let mesh = assembled(lab, &HURRIED);
@@ -258,14 +274,17 @@ fn assert_measured_again(mesh: &Mesh<'_>, cells: &BTreeSet<Cell>, since: u64, li
 }
 
 /// Waits until `node` is some way into a test.
-fn await_test(mesh: &Mesh<'_>, node: &str) {
+/// Waits until `node` is in mid-test; with whom.
+fn await_test(mesh: &Mesh<'_>, node: &str) -> String {
     let into = Duration::from_millis(500).as_nanos() as u64;
-    let busy = wait_until(SOON, || {
-        mesh.tests()
-            .iter()
-            .any(|test| test.node == node && test.outcome.is_none() && test.end - test.start > into)
+    let mut peer = None;
+    wait_until(SOON, || {
+        let mut tests = mesh.tests();
+        tests.retain(|test| test.node == node && test.outcome.is_none());
+        peer = tests.into_iter().find(|test| test.end - test.start > into).map(|test| test.peer);
+        peer.is_some()
     });
-    assert!(busy, "{node} is in no test");
+    peer.unwrap_or_else(|| panic!("{node} is in no test"))
 }
 
 fn kill_in_mid_test(mesh: &mut Mesh<'_>, node: &str) {
