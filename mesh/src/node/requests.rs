@@ -17,7 +17,10 @@ impl Node {
             self.refuse_if_request(message, Refusal::StaleEpoch, None);
             return;
         }
-        let is_known = self.roster.get(&message.from).is_some_and(|peer| peer.is_meetable());
+        let is_known = self
+            .roster
+            .get(&message.from)
+            .is_some_and(|peer| peer.is_meetable() && peer.member.epoch == message.from_epoch);
         if is_known {
             self.hear_of_sweep(message.sweep);
         }
