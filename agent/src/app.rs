@@ -198,10 +198,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         name: config.node_name.clone(),
         zone: config.zone.clone(),
         listen: Listen::new(advertised.address, &config.ports),
-        iperf_ports: PortRange {
-            first: *config.ports.iperf.start(),
-            count: u16::try_from(config.ports.iperf.len()).unwrap_or(u16::MAX),
-        },
+        iperf_ports: config.ports.iperf_range(),
         tests,
         interval: config.settings.interval,
         forget_after: config.forget_after,

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use mesh::{NodeName, PortRange};
+use mesh::NodeName;
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
@@ -120,10 +120,7 @@ async fn start_in(
             name: NodeName::new(&format!("node{number:0digits$}"))?,
             zone: String::new(),
             listen: Listen::new(address, ports),
-            iperf_ports: PortRange {
-                first: *ports.iperf.start(),
-                count: u16::try_from(ports.iperf.len())?,
-            },
+            iperf_ports: ports.iperf_range(),
             tests: settings.specs(),
             interval: settings.interval,
             forget_after: None,

@@ -47,11 +47,6 @@ impl Row {
         self.cells.retain(|(destination, _), _| wanted(destination));
     }
 
-    /// The cell of `destination` and `protocol`, if it was ever tested.
-    pub fn get(&self, destination: &NodeName, protocol: Protocol) -> Option<&Cell> {
-        self.cells.get(&(destination.clone(), protocol))
-    }
-
     /// The row as it stands in the API, with the ages of this moment.
     pub fn report(&self, now: Instant) -> Vec<RowCell> {
         let cells = self.cells.iter().map(|((destination, protocol), cell)| RowCell {

@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use mesh::PortRange;
+
 use super::number;
 use super::problem::{ConfigErrors, Problems, Wrong};
 use crate::cli::{PortArgs, option_name};
@@ -19,6 +21,14 @@ pub struct Ports {
     pub gossip: u16,
     /// TCP and UDP: iperf3, one of them at a time.
     pub iperf: RangeInclusive<u16>,
+}
+
+impl Ports {
+    /// The ports of the iperf3 servers, as the coordinator takes them.
+    pub fn iperf_range(&self) -> PortRange {
+        let count = self.iperf.end() - self.iperf.start() + 1;
+        PortRange { first: *self.iperf.start(), count }
+    }
 }
 
 impl TryFrom<&PortArgs> for Ports {
