@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::flaw::{self, Flaw};
 use crate::{TestSpec, Time};
 
 /// The longest timeout of one test, and so the longest promise that a node can forget by a restart.
@@ -43,7 +44,9 @@ impl ClientLease {
     /// set-up inside iperf3.
     pub(crate) fn from_request(sent: Time, test: &TestSpec) -> Self {
         let slack = test.timeout.saturating_sub(test.length());
-        Self { start_by: sent + START_WINDOW.min(slack / 2), use_until: sent + test.timeout }
+        let timeout =
+            if flaw::is(Flaw::NoClientDeadline) { 60 * test.timeout } else { test.timeout };
+        Self { start_by: sent + START_WINDOW.min(slack / 2), use_until: sent + timeout }
     }
 }
 
@@ -60,6 +63,7 @@ impl ServerLease {
     /// The lease of a request received at `received`.
     pub(crate) fn from_request(received: Time, test: &TestSpec) -> Self {
         let use_until = received + test.timeout;
-        Self { use_until, hold_until: use_until + MARGIN }
+        let margin = if flaw::is(Flaw::OneSharedDeadline) { Duration::ZERO } else { MARGIN };
+        Self { use_until, hold_until: use_until + margin }
     }
 }

@@ -8,9 +8,11 @@
 //! round), the agenda (one sweep as one node sees it), the roster (the peers that have not departed) and the
 //! reservation (the one slot of a node, which makes certain what the schedule only makes likely).
 //!
-//! The feature `gossip` adds the thin layer over chitchat, the only part that does IO; `sim` adds the simulator.
+//! The feature `gossip` adds the thin layer over chitchat, the only part that does IO; `sim` adds the simulator,
+//! `flaws` a switch that breaks one rule at a time, so that tests can see whether the checkers notice.
 
 mod agenda;
+pub mod flaw;
 #[cfg(feature = "gossip")]
 #[allow(clippy::disallowed_methods, reason = "an edge of the core: it does IO and keeps time")]
 pub mod gossip;

@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::agenda::Agenda;
+use crate::flaw::{self, Flaw};
 use crate::lease::QUIET;
 use crate::reservation::{
     ClientStart, Effect, Ending, PortRange, RunId, ServerFailure, ServerStart, Slot,
@@ -186,7 +187,8 @@ pub struct Node {
 impl Node {
     /// A node that begins its life at `now`.
     pub fn new(settings: Settings, now: Time) -> Self {
-        let quiet_until = if settings.no_past { now } else { now + QUIET };
+        let has_past = !settings.no_past && !flaw::is(Flaw::NoQuiet);
+        let quiet_until = if has_past { now + QUIET } else { now };
         Self {
             slot: Slot::new(
                 settings.name.clone(),
@@ -216,7 +218,7 @@ impl Node {
             Input::Message(message) => self.on_message(now, message),
             Input::Undelivered { to, meeting } => {
                 if self.slot.peer() == Some(&to) {
-                    self.slot.on_undelivered(&meeting);
+                    self.slot.on_undelivered(now, &meeting);
                 }
             }
             Input::ServerReady(run) => self.slot.on_server_ready(now, run),
@@ -228,7 +230,7 @@ impl Node {
             Input::Tick => {}
             Input::Stop => {
                 self.stopping = true;
-                self.slot.cancel();
+                self.slot.cancel(now);
             }
         }
         self.slot.on_timeout(now);

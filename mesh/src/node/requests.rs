@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Node, Output};
+use crate::flaw::{self, Flaw};
 use crate::wire::{Body, Message, PlannedTest, Refusal, Role};
 use crate::{NodeName, Protocol, Time, schedule};
 
@@ -13,7 +14,7 @@ impl Node {
             // An address has changed hands. The sender would not take this node's word for the other's.
             return;
         }
-        if message.to_epoch != self.settings.epoch {
+        if message.to_epoch != self.settings.epoch && !flaw::is(Flaw::StaleEpoch) {
             self.refuse_if_request(message, Refusal::StaleEpoch, None);
             return;
         }
@@ -67,13 +68,16 @@ impl Node {
             return;
         }
         if let Err((refusal, free_in)) = self.judge(now, &message) {
+            if is_left_unanswered(refusal) {
+                return;
+            }
             if let Some(pair) = self.agenda.pair_mut(&message.from) {
                 pair.knocked |= matches!(refusal, Refusal::Busy | Refusal::Expecting);
             }
             return self.refuse(message, refusal, free_in);
         }
         if self.slot.is_asking(&message.from) {
-            self.slot.withdraw();
+            self.slot.withdraw(now);
             self.take_effects(now);
         }
         let pair = self.agenda.pair(&message.from);
@@ -108,10 +112,10 @@ impl Node {
             return Err((Refusal::Quiet, Some(self.quiet_until.since(now))));
         }
         if self.slot.is_asking(&message.from) {
-            if self.is_rightful(&message.from) {
+            if self.is_rightful(&message.from) || flaw::is(Flaw::NeitherWithdraws) {
                 return Err((Refusal::Crossed, None));
             }
-        } else if self.slot.peer().is_some() {
+        } else if self.slot.peer().is_some() && !flaw::is(Flaw::GrantsWhileBusy) {
             return Err((Refusal::Busy, Some(self.slot.free_in(now))));
         }
         self.follow_if_done(now);
@@ -153,5 +157,13 @@ impl Node {
     /// How long one meeting of this node's own settings lasts.
     pub(super) fn meeting_length(&self) -> Duration {
         schedule::meeting_length(&self.settings.tests)
+    }
+}
+
+fn is_left_unanswered(refusal: Refusal) -> bool {
+    match refusal {
+        Refusal::Busy => flaw::is(Flaw::WaitsWhileHolding),
+        Refusal::Crossed => flaw::is(Flaw::NeitherWithdraws),
+        _ => false,
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Meeting {
     pub(super) run: Option<RunId>,
     /// No client of the peer lives after this.
     pub(super) hold_until: Time,
+    /// No server of the peer sends to this node after this: the far end of a two-way test.
+    pub(super) exposed_until: Time,
     /// The first test that the peer may still ask to be the client of.
     pub(super) next_served: u8,
     /// What the peer said while this node's server was still being reaped.
@@ -48,6 +50,8 @@ pub(super) enum Step {
     Serving { test: u8, lease: ServerLease },
     /// It is the peer's turn.
     Listening,
+    /// Has left, but for the peer's server of a two-way test that may still be sending.
+    Parting,
 }
 
 #[derive(Debug)]
@@ -81,6 +85,7 @@ impl Meeting {
             step_began: now,
             run: None,
             hold_until: now,
+            exposed_until: now,
             next_served: 0,
             pending: None,
             handover: Vec::new(),
@@ -104,6 +109,11 @@ impl Meeting {
         self.leaving.is_none()
             && self.pending.is_none()
             && !matches!(self.step, Step::Asked { .. } | Step::Client { .. })
+    }
+
+    /// Whether a server of this meeting sends as well, so that its node is asked for a word at the end.
+    pub(super) fn is_two_way(&self) -> bool {
+        self.plan.iter().any(|test| test.spec.bidir)
     }
 
     /// The place of the granter's first test in the plan; the plan's length if it has none.

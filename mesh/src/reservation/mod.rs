@@ -1,7 +1,7 @@
 //! The one slot of a node: both sides of a reservation, from the request to the end of the meeting.
 //!
 //! Asking takes the slot first, and who has no free slot refuses at once: nobody waits while holding. The slot
-//! is free again when this node's own iperf3 is dead *and* the peer's client is known to be dead, because the
+//! is free again when this node's own iperf3 is dead *and* the peer's is known to send nothing more, because the
 //! peer said so or because its lease is over. `docs/protocol.md` has the reasons, [`crate::lease`] the instants.
 //!
 //! The slot does not know whom to meet, nor whether a request is welcome: that is the coordinator's part.
@@ -20,7 +20,8 @@ use meeting::{Meeting, Pending, Step};
 pub use ports::PortRange;
 use ports::PortRotation;
 
-use crate::lease::{START_WINDOW, ServerLease};
+use crate::flaw::{self, Flaw};
+use crate::lease::{ClientLease, START_WINDOW, ServerLease};
 use crate::wire::{Body, Handover, MeetingId, PlannedTest, Refusal, Role};
 use crate::{Epoch, NodeName, Outcome, Protocol, Reason, Time};
 
@@ -70,7 +71,11 @@ impl Slot {
     /// Whether this is the present meeting, and the message is from the other node's right life.
     pub(crate) fn is_in(&self, id: &MeetingId, from: &NodeName, from_epoch: Epoch) -> bool {
         self.meeting.as_ref().is_some_and(|meeting| {
-            meeting.id == *id && meeting.peer == *from && meeting.peer_epoch == from_epoch
+            let is_this = meeting.id == *id
+                || flaw::is(Flaw::AnyMeeting)
+                || (flaw::is(Flaw::StaleEpoch) && meeting.id.number == id.number);
+            let is_this_life = meeting.peer_epoch == from_epoch || flaw::is(Flaw::StaleEpoch);
+            is_this && meeting.peer == *from && is_this_life
         })
     }
 
@@ -94,6 +99,7 @@ impl Slot {
                 (test, lease.use_until)
             }
             Step::Listening => (meeting.next_served.saturating_sub(1), now),
+            Step::Parting => return meeting.exposed_until.since(now),
         };
         let current = usize::from(current);
         let length = meeting.plan.get(current).map_or(Duration::ZERO, |test| test.spec.length());
@@ -108,8 +114,10 @@ impl Slot {
     pub(crate) fn deadline(&self) -> Option<Time> {
         let meeting = self.meeting.as_ref()?;
         match meeting.step {
+            Step::Asked { .. } if waits_for_ever() => None,
             Step::Asked { lease, .. } => Some(lease.start_by),
             Step::Listening => Some(meeting.hold_until),
+            Step::Parting => Some(meeting.exposed_until),
             // These end with the death of this node's iperf3, which has a deadline of its own.
             Step::Client { .. } | Step::Opening { .. } | Step::Serving { .. } => None,
         }
@@ -146,7 +154,7 @@ impl Slot {
         plan: Vec<PlannedTest>,
         wanted: &[Protocol],
     ) {
-        debug_assert!(self.meeting.is_none());
+        debug_assert!(self.meeting.is_none() || flaw::is(Flaw::GrantsWhileBusy));
         let (peer, peer_epoch) = (id.asker.clone(), id.epoch);
         let mut meeting = Meeting::new(id, peer, peer_epoch, Role::Granter, sweep, plan, now);
         let plan = &meeting.plan;
@@ -156,13 +164,20 @@ impl Slot {
     }
 
     /// Gives the slot back before anything was granted: the other side asked at the same time and is rightful.
-    pub(crate) fn withdraw(&mut self) {
-        self.leave(Ending::Withdrawn, false);
+    pub(crate) fn withdraw(&mut self, now: Time) {
+        self.leave(now, Ending::Withdrawn, false);
     }
 
     /// Leaves the present meeting since this node is stopping.
-    pub(crate) fn cancel(&mut self) {
-        self.leave(Ending::Cancelled, true);
+    pub(crate) fn cancel(&mut self, now: Time) {
+        match &mut self.meeting {
+            // What may still be sent to this node disturbs nobody: it meets nobody else.
+            Some(meeting) if matches!(meeting.step, Step::Parting) => {
+                meeting.exposed_until = now;
+                self.finish(now);
+            }
+            _ => self.leave(now, Ending::Cancelled, true),
+        }
     }
 
     /// Handles a message of the present meeting. The caller has checked [`Self::is_in`].
@@ -171,12 +186,23 @@ impl Slot {
             Body::Sweep | Body::Request { .. } => {}
             Body::Next { test } => self.on_next(now, test),
             Body::Grant { test, address, port } => self.on_grant(now, test, address, port),
-            Body::Refuse { refusal, free_in_ms } => self.on_refuse(refusal, free_in_ms),
+            Body::Refuse { refusal, free_in_ms } => self.on_refuse(now, refusal, free_in_ms),
             Body::Go { handover } => self.on_go(now, handover),
-            Body::End { handover } => {
-                self.take_results(handover);
-                self.leave(Ending::Done, false);
-            }
+            Body::End { handover } => self.on_end(now, handover),
+        }
+    }
+
+    fn on_end(&mut self, now: Time, handover: Vec<Handover>) {
+        self.take_results(handover);
+        let Some(meeting) = &mut self.meeting else { return };
+        // None of the peer's iperf3 lives.
+        meeting.exposed_until = now;
+        if matches!(meeting.step, Step::Parting) {
+            self.finish(now);
+        } else {
+            // The peer waits for the word that nothing is sent to it any more.
+            let tell = meeting.is_two_way();
+            self.leave(now, Ending::Done, tell);
         }
     }
 
@@ -186,6 +212,9 @@ impl Slot {
         };
         let is_peers =
             meeting.plan.get(usize::from(test)).is_some_and(|t| t.client != meeting.role);
+        if flaw::is(Flaw::NoGo) && is_peers && meeting.role == Role::Asker {
+            return self.open(now, now, test);
+        }
         if !is_peers || test < meeting.next_served || !meeting.is_peers_turn() {
             return;
         }
@@ -237,6 +266,15 @@ impl Slot {
         if asked != test || now > lease.start_by {
             return;
         }
+        let lease = if flaw::is(Flaw::CountsFromGrant) {
+            ClientLease::from_request(now, &meeting.plan[usize::from(test)].spec)
+        } else {
+            lease
+        };
+        let spec = meeting.plan[usize::from(test)].spec.clone();
+        // Any server before this one is dead. The request was received before it was granted.
+        let far_end = ServerLease::from_request(now, &spec).hold_until;
+        meeting.exposed_until = if spec.bidir { far_end } else { now };
         self.runs += 1;
         meeting.run = Some(self.runs);
         meeting.turn_to(Step::Client { test, lease }, now);
@@ -245,7 +283,7 @@ impl Slot {
             meeting: meeting.id.clone(),
             sweep: meeting.sweep,
             peer: meeting.peer.clone(),
-            spec: meeting.plan[usize::from(test)].spec.clone(),
+            spec,
             remote: (address, port),
             start_by: lease.start_by,
             deadline: lease.use_until,
@@ -253,11 +291,13 @@ impl Slot {
         self.effects.push_back(Effect::StartClient(start));
     }
 
-    fn on_refuse(&mut self, refusal: Refusal, free_in_ms: Option<u64>) {
-        let asked = self.meeting.as_ref().is_some_and(|m| matches!(m.step, Step::Asked { .. }));
-        if asked {
+    fn on_refuse(&mut self, now: Time, refusal: Refusal, free_in_ms: Option<u64>) {
+        let Some(meeting) = &mut self.meeting else { return };
+        if matches!(meeting.step, Step::Asked { .. }) {
             let free_in = free_in_ms.map(Duration::from_millis);
-            self.leave(Ending::Refused(refusal, free_in), false);
+            // Who refuses has no server that lives.
+            meeting.exposed_until = now;
+            self.leave(now, Ending::Refused(refusal, free_in), false);
         }
     }
 
@@ -278,6 +318,10 @@ impl Slot {
             return;
         };
         let protocol = meeting.plan[usize::from(test)].spec.protocol;
+        if let (Some(Ok(_)), Some(Ok(_))) = (&forward, &reverse) {
+            // The ends have agreed that it is over: the server has stopped sending.
+            meeting.exposed_until = now;
+        }
         if let Some(outcome) = forward {
             let peer = meeting.peer.clone();
             self.effects.push_back(Effect::Cell { peer, protocol, outcome });
@@ -286,7 +330,7 @@ impl Slot {
             meeting.handover.push(Handover { protocol, outcome });
         }
         if meeting.leaving.is_some() {
-            self.finish();
+            self.finish(now);
         } else {
             self.take_turn(now);
         }
@@ -320,7 +364,7 @@ impl Slot {
             return;
         };
         if meeting.leaving.is_some() {
-            self.finish();
+            self.finish(now);
         } else if meeting.pending.is_some() {
             self.on_pending(now);
         } else if failure == ServerFailure::PortTaken && tries < self.ports.count() {
@@ -328,7 +372,7 @@ impl Slot {
         } else {
             let refuse = Body::Refuse { refusal: Refusal::Spawn, free_in_ms: None };
             self.effects.push_back(meeting.send(refuse));
-            self.leave(Ending::SpawnFailed, false);
+            self.leave(now, Ending::SpawnFailed, false);
         }
     }
 
@@ -343,14 +387,16 @@ impl Slot {
             meeting.owed.retain(|owed| *owed != protocol);
         }
         if meeting.leaving.is_some() {
-            self.finish();
+            self.finish(now);
+        } else if flaw::is(Flaw::NoGo) && meeting.role == Role::Granter {
+            self.take_turn(now);
         } else {
             self.on_pending(now);
         }
     }
 
     /// A message of that meeting could not be handed over.
-    pub(crate) fn on_undelivered(&mut self, id: &MeetingId) {
+    pub(crate) fn on_undelivered(&mut self, now: Time, id: &MeetingId) {
         let Some(meeting) = self.meeting.as_ref().filter(|meeting| meeting.id == *id) else {
             return;
         };
@@ -359,20 +405,23 @@ impl Slot {
             Step::Listening => {
                 meeting.role == Role::Asker && meeting.next_served == meeting.first_of_granter()
             }
-            Step::Client { .. } | Step::Opening { .. } | Step::Serving { .. } => false,
+            Step::Client { .. } | Step::Opening { .. } | Step::Serving { .. } | Step::Parting => {
+                false
+            }
         };
         if granted_nothing {
-            self.leave(Ending::NoAnswer, true);
+            self.leave(now, Ending::NoAnswer, true);
         }
     }
 
     pub(crate) fn on_timeout(&mut self, now: Time) {
         let Some(meeting) = &self.meeting else { return };
         match meeting.step {
-            Step::Asked { lease, .. } if now >= lease.start_by => {
-                self.leave(Ending::NoAnswer, true);
+            Step::Asked { lease, .. } if now >= lease.start_by && !waits_for_ever() => {
+                self.leave(now, Ending::NoAnswer, true);
             }
-            Step::Listening if now >= meeting.hold_until => self.leave(Ending::Expired, true),
+            Step::Listening if now >= meeting.hold_until => self.leave(now, Ending::Expired, true),
+            Step::Parting if now >= meeting.exposed_until => self.finish(now),
             _ => {}
         }
     }
@@ -395,7 +444,7 @@ impl Slot {
             let handover = std::mem::take(&mut meeting.handover);
             self.effects.push_back(meeting.send(Body::Go { handover }));
         } else {
-            self.leave(Ending::Done, true);
+            self.leave(now, Ending::Done, true);
         }
     }
 
@@ -414,7 +463,7 @@ impl Slot {
     fn start_server(&mut self, now: Time, test: u8, tries: u16, lease: ServerLease) {
         if now >= lease.use_until {
             // The agent stood still. Nothing was granted under this lease, so nobody lives by it.
-            self.leave(Ending::Expired, true);
+            self.leave(now, Ending::Expired, true);
             return;
         }
         let Some(meeting) = &mut self.meeting else {
@@ -452,7 +501,7 @@ impl Slot {
     }
 
     /// Ends the meeting as soon as this node's iperf3 is dead.
-    fn leave(&mut self, ending: Ending, tell: bool) {
+    fn leave(&mut self, now: Time, ending: Ending, tell: bool) {
         let Some(meeting) = &mut self.meeting else {
             return;
         };
@@ -461,13 +510,18 @@ impl Slot {
         }
         meeting.leaving = Some((ending, tell));
         match meeting.run {
+            Some(run) if flaw::is(Flaw::FreeBeforeReaped) => {
+                self.effects.push_back(Effect::Kill(run));
+                self.finish(now);
+            }
             Some(run) => self.effects.push_back(Effect::Kill(run)),
-            None => self.finish(),
+            None => self.finish(now),
         }
     }
 
-    fn finish(&mut self) {
-        let Some(mut meeting) = self.meeting.take() else {
+    /// None of this node's iperf3 lives: says so, and frees the slot unless the peer may still be sending to it.
+    fn finish(&mut self, now: Time) {
+        let Some(meeting) = &mut self.meeting else {
             return;
         };
         let Some((ending, tell)) = meeting.leaving else {
@@ -476,9 +530,18 @@ impl Slot {
         if tell {
             let handover = std::mem::take(&mut meeting.handover);
             self.effects.push_back(meeting.send(Body::End { handover }));
+            meeting.leaving = Some((ending, false));
         }
+        let is_exposed = now < meeting.exposed_until && !flaw::is(Flaw::ForgetsFarEnd);
+        if is_exposed && ending != Ending::Cancelled {
+            meeting.turn_to(Step::Parting, now);
+            return;
+        }
+        let Some(meeting) = self.meeting.take() else {
+            return;
+        };
         if ending != Ending::Cancelled {
-            for protocol in std::mem::take(&mut meeting.owed) {
+            for protocol in meeting.owed {
                 let (peer, outcome) = (meeting.peer.clone(), Err(Reason::ResultLost));
                 self.effects.push_back(Effect::Cell { peer, protocol, outcome });
             }
@@ -490,4 +553,8 @@ impl Slot {
             ending,
         });
     }
+}
+
+fn waits_for_ever() -> bool {
+    flaw::is(Flaw::WaitsWhileHolding) || flaw::is(Flaw::NeitherWithdraws)
 }

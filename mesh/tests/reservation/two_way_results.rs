@@ -40,3 +40,41 @@ fn a_result_that_nobody_owes_is_not_taken() {
     stage.pass(100 * SECOND);
     assert_eq!((successes(&stage, GRANTER), failures(&stage, GRANTER)), (1, vec![]));
 }
+
+/// How long the asker kept its slot after its client had hung until its deadline.
+fn held_after_a_hung_client(stage: &mut Stage) -> std::time::Duration {
+    stage.hangs = Box::new(|_| true);
+    assert!(stage.until(60 * SECOND, |stage| !stage.cells(ASKER).is_empty()), "{stage}");
+    let ended = stage.now;
+    assert!(stage.until(60 * SECOND, |stage| stage.is_free(ASKER)), "{stage}");
+    stage.now.since(ended)
+}
+
+#[test]
+fn whose_two_way_test_failed_keeps_its_slot_until_the_far_end_says_that_it_is_dead() {
+    let held = held_after_a_hung_client(&mut two_way());
+    assert!(held <= 10 * MILLI, "{held:?}");
+}
+
+#[test]
+fn without_that_word_it_keeps_it_for_as_long_as_the_far_end_can_live() {
+    let mut stage = two_way();
+    // Nothing gets through any more once the client runs.
+    stage.post = Box::new(|message| match message.body {
+        Body::End { .. } => Post::Lost { told: true },
+        _ => Post::prompt(),
+    });
+    let held = held_after_a_hung_client(&mut stage);
+    assert!((MARGIN..MARGIN + 10 * MILLI).contains(&held), "{held:?}");
+}
+
+#[test]
+fn a_two_way_test_that_went_well_holds_nobody() {
+    let mut stage = two_way();
+    stage.post = Box::new(|message| match message.body {
+        Body::End { .. } => Post::Lost { told: true },
+        _ => Post::prompt(),
+    });
+    assert!(stage.until(60 * SECOND, |stage| !stage.cells(ASKER).is_empty()), "{stage}");
+    assert!(stage.is_free(ASKER));
+}

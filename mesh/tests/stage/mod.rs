@@ -320,7 +320,12 @@ impl Stage {
                     Err(failure) => Event::Dies(number, start.run, Death::Failed(failure)),
                 };
                 self.plan(3 * MILLI, event);
-                self.processes.start(number, start.run, start.meeting, Kind::server(start.port));
+                self.processes.start(
+                    number,
+                    start.run,
+                    start.meeting,
+                    Kind::server(start.port, start.spec.bidir),
+                );
             }
             Output::StartClient(start) => {
                 assert!(now <= start.start_by, "{start:?}");

@@ -35,13 +35,13 @@ struct Process {
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    Server { port: u16, listening: bool },
+    Server { port: u16, listening: bool, sends: bool },
     Client { to: usize, port: u16, spec: TestSpec },
 }
 
 impl Kind {
-    pub(super) fn server(port: u16) -> Self {
-        Self::Server { port, listening: false }
+    pub(super) fn server(port: u16, sends: bool) -> Self {
+        Self::Server { port, listening: false, sends }
     }
 
     pub(super) fn client(to: usize, port: u16, spec: TestSpec) -> Self {
@@ -63,10 +63,15 @@ impl Processes {
         assert!(before.is_none(), "run {run} of n{node} is started twice");
     }
 
-    /// The meetings of the processes on that node, and of the clients on their way to it.
+    /// The meetings of the processes on that node, of the clients on their way to it, and of the two-way servers
+    /// that send to it.
     pub(super) fn touching(&self, node: usize) -> impl Iterator<Item = &MeetingId> {
         let touches = move |(on, process): (usize, &Process)| {
-            on == node || matches!(process.kind, Kind::Client { to, .. } if to == node)
+            let sends_to = match process.kind {
+                Kind::Client { to, .. } => Some(to),
+                Kind::Server { sends, .. } => process.other.filter(|_| sends).map(|(to, _)| to),
+            };
+            on == node || sends_to == Some(node)
         };
         self.alive
             .iter()
@@ -96,7 +101,7 @@ impl Processes {
         };
         let length = spec.length() + OVERHEAD;
         let server = self.alive.iter().find(|((on, _), process)| {
-            let is_open = matches!(&process.kind, Kind::Server { port: open, listening: true } if open == port);
+            let is_open = matches!(&process.kind, Kind::Server { port: open, listening: true, .. } if open == port);
             on == to && is_open && process.other.is_none()
         });
         let Some((&server, _)) = server else {
@@ -113,6 +118,14 @@ impl Processes {
     fn join(&mut self, one: (usize, u64), other: (usize, u64)) {
         if let Some(process) = self.alive.get_mut(&one) {
             process.other = Some(other);
+        }
+    }
+
+    /// The ends have agreed that the test is over: a two-way server has stopped sending.
+    fn hush(&mut self, server: Option<(usize, u64)>) {
+        let process = server.and_then(|server| self.alive.get_mut(&server));
+        if let Some(Process { kind: Kind::Server { sends, .. }, .. }) = process {
+            *sends = false;
         }
     }
 
@@ -135,6 +148,9 @@ impl Processes {
             _ => Death::Broken(Reason::Interrupted),
         };
         let was_met = other.is_some();
+        if death == Death::Done {
+            self.hush(other);
+        }
         let other = other.filter(|other| self.alive.contains_key(other));
         let consequences = other.map(|(node, run)| (MILLI, Event::Dies(node, run, end)));
         let input = match kind {
