@@ -86,6 +86,9 @@ fn plan(args: &PlanArgs, settings: &TestSettings) -> anyhow::Result<Plan> {
         loss: 0.0,
         overhead: IPERF_COST + args.latency * 2 * round_trips,
         fail: 0.0,
+        fail_time: Duration::MAX,
+        skew: Duration::ZERO,
+        churn: 0.0,
         seed: args.seed,
     });
     let Some(sweep) = report.sweeps.first().filter(|_| !report.stuck) else {
@@ -113,7 +116,7 @@ fn plan(args: &PlanArgs, settings: &TestSettings) -> anyhow::Result<Plan> {
         busy_ratio: sweep.busiest.as_secs_f64() / period.as_secs_f64(),
         tests: sweep.tests,
         failed: sweep.failed,
-        overlaps: report.overlaps,
+        overlaps: report.overlaps as u64,
         bytes: bytes as u64,
         bytes_per_node_and_day: (bytes / args.nodes as f64 * sweeps_per_day) as u64,
         assumed_bitrate: is_unlimited.then_some(ASSUMED_BITRATE),

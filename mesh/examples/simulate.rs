@@ -65,6 +65,9 @@ fn options() -> Options {
         loss: 0.0,
         overhead: Duration::from_millis(12),
         fail: 0.0,
+        fail_time: Duration::MAX,
+        skew: Duration::ZERO,
+        churn: 0.0,
         seed: 0,
     }
 }
@@ -87,7 +90,7 @@ fn measure(options: &Options, seeds: u64) {
         options.fail,
         options.loss,
         cells.saturating_sub(tested),
-        sum(|report| report.overlaps),
+        sum(|report| report.overlaps as u64),
         sum(|report| u64::from(report.stuck)),
         2.0 * sum(|report| report.messages) as f64 / cells as f64,
     );

@@ -38,6 +38,9 @@ fn options(nodes: usize) -> Options {
         loss: 0.0,
         overhead: Duration::from_millis(12),
         fail: 0.0,
+        fail_time: Duration::MAX,
+        skew: Duration::ZERO,
+        churn: 0.0,
         seed: 0,
     }
 }

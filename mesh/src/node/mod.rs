@@ -310,10 +310,12 @@ impl Node {
         for arrived in &changes.arrived {
             self.agenda_welcome(now, arrived);
         }
-        let sweeps =
-            self.roster.iter().filter(|peer| peer.is_meetable()).map(|peer| peer.member.sweep);
-        if let Some(highest) = sweeps.max() {
-            self.hear_of_sweep(highest);
+        let sweeps = self.roster.iter().filter(|peer| peer.is_meetable());
+        let sweeps = sweeps.map(|peer| (peer.member.name.clone(), peer.member.sweep));
+        for (peer, sweep) in
+            sweeps.filter(|(_, sweep)| *sweep > self.agenda.number).collect::<Vec<_>>()
+        {
+            self.hear_of_sweep(&peer, sweep);
         }
         if view.name_taken && !self.name_taken {
             let peers: Vec<_> = self.roster.iter().map(|peer| peer.member.name.clone()).collect();

@@ -23,7 +23,7 @@ impl Node {
             .get(&message.from)
             .is_some_and(|peer| peer.is_meetable() && peer.member.epoch == message.from_epoch);
         if is_known {
-            self.hear_of_sweep(message.sweep);
+            self.hear_of_sweep(&message.from, message.sweep);
         }
         let Some(meeting) = &message.meeting else { return };
         if let Body::Grant { address, .. } = &message.body

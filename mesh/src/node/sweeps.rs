@@ -50,8 +50,15 @@ impl Node {
         }
     }
 
-    pub(super) fn hear_of_sweep(&mut self, number: u64) {
+    /// A peer works on that sweep. If it is a later one than this node's, the two will not meet in this one any more.
+    pub(super) fn hear_of_sweep(&mut self, peer: &NodeName, number: u64) {
         self.highest_sweep = self.highest_sweep.max(number.min(SWEEP_MAX));
+        if number > self.agenda.number
+            && let Some(pair) = self.agenda.pair(peer)
+        {
+            let reason = pair.last_reason.unwrap_or(Reason::NotMet);
+            self.give_up(peer, reason);
+        }
     }
 
     /// Follows the others into the next sweep if nothing is left to do in this one.

@@ -1,9 +1,11 @@
-//! The iperf3 processes of one node, as far as the schedule can tell: how long they take, and how they end.
+//! The iperf3 processes of all nodes: which of them live, and how they find each other. What becomes of a test is
+//! decided elsewhere.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::wire::MeetingId;
+use super::exclusion::{Pid, TestKey};
+use super::host::Life;
 use crate::{ClientStart, RunId, ServerStart, Time};
 
 /// From the spawn of a server until it listens (p50 measured: 2.6 ms).
@@ -15,69 +17,121 @@ pub(super) const CLIENT_START: Duration = Duration::from_millis(2);
 /// From a kill, or from the other end's death, until the process is reaped.
 pub(super) const DEATH: Duration = Duration::from_millis(1);
 
-/// A process that is alive.
+/// How a process comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Death {
+    /// The test is over, and both ends agree.
+    Done,
+    /// By the agent, before its time.
+    Killed,
+    /// By its own timer, or by the agent when its time was over.
+    Deadline,
+    /// The test failed, or the other end is gone.
+    Broken,
+    /// With its agent or its machine.
+    Swept,
+}
+
+/// A process that lives.
 #[derive(Debug)]
 pub(super) struct Process {
-    pub(super) meeting: MeetingId,
+    pub(super) host: usize,
+    pub(super) life: Life,
+    pub(super) run: RunId,
+    pub(super) test: TestKey,
+    /// On the clock of its machine.
+    pub(super) deadline: Time,
     pub(super) kind: Kind,
+    /// The process at the other end.
+    pub(super) other: Option<Pid>,
 }
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// A server, and the client that it serves.
-    Server { port: u16, listening: bool, client: Option<(usize, RunId)> },
-    /// A client, and the server that it is connected to.
-    Client { start: ClientStart, server: Option<(usize, RunId)>, killed: bool },
+    Client {
+        start: ClientStart,
+        /// Since when it is connected.
+        since: Option<Time>,
+    },
+    Server {
+        start: ServerStart,
+        listens: bool,
+    },
 }
 
-/// The processes of one node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Processes {
-    alive: BTreeMap<RunId, Process>,
+    alive: BTreeMap<Pid, Process>,
+    /// Those on each node.
+    on: Vec<Vec<Pid>>,
+    last: Pid,
 }
 
 impl Processes {
-    pub(super) fn start_server(&mut self, start: &ServerStart) {
-        let kind = Kind::Server { port: start.port, listening: false, client: None };
-        self.alive.insert(start.run, Process { meeting: start.meeting.clone(), kind });
+    pub(super) fn new(nodes: usize) -> Self {
+        Self { alive: BTreeMap::new(), on: vec![Vec::new(); nodes], last: 0 }
     }
 
-    pub(super) fn start_client(&mut self, start: ClientStart) {
-        let (run, meeting) = (start.run, start.meeting.clone());
-        let kind = Kind::Client { start, server: None, killed: false };
-        self.alive.insert(run, Process { meeting, kind });
+    pub(super) fn start(&mut self, process: Process) -> Pid {
+        self.last += 1;
+        self.on[process.host].push(self.last);
+        self.alive.insert(self.last, process);
+        self.last
     }
 
-    pub(super) fn get_mut(&mut self, run: RunId) -> Option<&mut Process> {
-        self.alive.get_mut(&run)
+    pub(super) fn get(&self, pid: Pid) -> Option<&Process> {
+        self.alive.get(&pid)
     }
 
-    pub(super) fn reap(&mut self, run: RunId) -> Option<Process> {
-        self.alive.remove(&run)
+    pub(super) fn get_mut(&mut self, pid: Pid) -> Option<&mut Process> {
+        self.alive.get_mut(&pid)
     }
 
-    /// Lets `client` connect to the server that listens on `port`, if there is one and it is free.
-    pub(super) fn accept(&mut self, port: u16, client: (usize, RunId)) -> Option<RunId> {
-        for (&run, process) in &mut self.alive {
-            if let Kind::Server { port: open, listening: true, client: slot @ None } =
-                &mut process.kind
-                && *open == port
-            {
-                *slot = Some(client);
-                return Some(run);
+    pub(super) fn reap(&mut self, pid: Pid) -> Option<Process> {
+        let process = self.alive.remove(&pid)?;
+        self.on[process.host].retain(|present| *present != pid);
+        Some(process)
+    }
+
+    /// The processes on that node.
+    pub(super) fn on(&self, host: usize) -> Vec<Pid> {
+        self.on[host].clone()
+    }
+
+    /// The process that a life of an agent knows by that number.
+    pub(super) fn find(&self, host: usize, life: Life, run: RunId) -> Option<Pid> {
+        let is_that = |pid: &&Pid| {
+            self.alive.get(pid).is_some_and(|process| process.life == life && process.run == run)
+        };
+        self.on[host].iter().find(is_that).copied()
+    }
+
+    /// The server on that node that listens on that port and has no client yet.
+    pub(super) fn listener(&self, host: usize, port: u16) -> Option<Pid> {
+        let is_that = |pid: &&Pid| {
+            self.alive.get(pid).is_some_and(|process| {
+                let Kind::Server { start, listens: true } = &process.kind else {
+                    return false;
+                };
+                start.port == port && process.other.is_none()
+            })
+        };
+        self.on[host].iter().find(is_that).copied()
+    }
+
+    pub(super) fn join(&mut self, client: Pid, server: Pid, now: Time) {
+        if let Some(process) = self.alive.get_mut(&server) {
+            process.other = Some(client);
+        }
+        if let Some(process) = self.alive.get_mut(&client) {
+            process.other = Some(server);
+            if let Kind::Client { since, .. } = &mut process.kind {
+                *since = Some(now);
             }
         }
-        None
     }
-}
 
-/// How long a client takes that is connected at `now`, and whether its test comes to an end of its own.
-pub(super) fn course(
-    start: &ClientStart,
-    now: Time,
-    overhead: Duration,
-    hangs: bool,
-) -> (Time, bool) {
-    let end = now + start.spec.length() + overhead;
-    if hangs || end > start.deadline { (start.deadline, false) } else { (end, true) }
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.alive.values()
+    }
 }

@@ -1,9 +1,8 @@
-//! The god's-eye view: which iperf3 of which meeting really run where, and how long each sweep really took.
+//! What was measured: how long each sweep really took, and which cells have a good result since when.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::wire::MeetingId;
 use crate::{Protocol, Time};
 
 /// One sweep, as it really was.
@@ -21,6 +20,19 @@ pub struct SweepStats {
     pub cells: u64,
     /// The longest total test time of any one node: no schedule whatever could have been shorter.
     pub busiest: Duration,
+}
+
+/// A test, as it really was.
+#[derive(Debug)]
+pub(super) struct Test {
+    pub(super) sweep: u64,
+    pub(super) client: usize,
+    pub(super) server: usize,
+    pub(super) protocol: Protocol,
+    pub(super) bidir: bool,
+    pub(super) start: Time,
+    pub(super) end: Time,
+    pub(super) well: bool,
 }
 
 #[derive(Debug)]
@@ -41,80 +53,55 @@ impl Sweep {
     }
 }
 
-/// A test, as it really was.
 #[derive(Debug)]
-pub(super) struct Test {
-    pub(super) sweep: u64,
-    pub(super) protocol: Protocol,
-    pub(super) bidir: bool,
-    pub(super) start: Time,
-    pub(super) end: Time,
-    pub(super) well: bool,
-}
-
-#[derive(Debug)]
-pub(super) struct Checker {
-    /// For each node the meetings that have iperf3 there, and how many.
-    present: Vec<Vec<(MeetingId, u32)>>,
-    overlaps: u64,
+pub(super) struct Ledger {
+    nodes: usize,
     sweeps: BTreeMap<u64, Sweep>,
+    /// When each cell had its last good result: source, destination, protocol.
+    good: BTreeMap<(usize, usize, Protocol), Time>,
 }
 
-impl Checker {
+impl Ledger {
     pub(super) fn new(nodes: usize) -> Self {
-        Self { present: vec![Vec::new(); nodes], overlaps: 0, sweeps: BTreeMap::new() }
+        Self { nodes, sweeps: BTreeMap::new(), good: BTreeMap::new() }
     }
 
-    /// An iperf3 of that meeting now touches that node.
-    pub(super) fn enter(&mut self, node: usize, meeting: &MeetingId) {
-        let present = &mut self.present[node];
-        match present.iter_mut().find(|(id, _)| id == meeting) {
-            Some((_, count)) => *count += 1,
-            None => {
-                self.overlaps += u64::from(!present.is_empty());
-                present.push((meeting.clone(), 1));
-            }
-        }
-    }
-
-    /// One of them is dead.
-    pub(super) fn leave(&mut self, node: usize, meeting: &MeetingId) {
-        let present = &mut self.present[node];
-        if let Some(at) = present.iter().position(|(id, _)| id == meeting) {
-            present[at].1 -= 1;
-            if present[at].1 == 0 {
-                present.swap_remove(at);
-            }
-        }
-    }
-
-    /// A test was run, from that node to that one.
-    pub(super) fn tested(&mut self, nodes: [usize; 2], test: &Test) {
-        let count = self.present.len();
+    pub(super) fn tested(&mut self, test: &Test) {
+        let nodes = self.nodes;
         let sweep = self.sweeps.entry(test.sweep).or_insert_with(|| Sweep {
             first_start: test.start,
             last_end: test.end,
             tests: 0,
             failed: 0,
-            cells: vec![false; count * count * 2],
-            busy: vec![Duration::ZERO; count],
+            cells: vec![false; nodes * nodes * 2],
+            busy: vec![Duration::ZERO; nodes],
         });
         sweep.first_start = sweep.first_start.min(test.start);
         sweep.last_end = sweep.last_end.max(test.end);
         sweep.tests += 1;
         sweep.failed += u64::from(!test.well);
-        let [source, destination] = nodes;
-        sweep.cell(source, destination, test.protocol);
+        sweep.cell(test.client, test.server, test.protocol);
         if test.bidir {
-            sweep.cell(destination, source, test.protocol);
+            sweep.cell(test.server, test.client, test.protocol);
         }
-        for node in nodes {
+        for node in [test.client, test.server] {
             sweep.busy[node] += test.end.since(test.start);
         }
     }
 
-    pub(super) fn overlaps(&self) -> u64 {
-        self.overlaps
+    /// That node has a good result of its own row.
+    pub(super) fn good(&mut self, at: Time, source: usize, destination: usize, of: Protocol) {
+        self.good.insert((source, destination, of), at);
+    }
+
+    /// When that cell had its last good result.
+    pub(super) fn last_good(
+        &self,
+        source: usize,
+        destination: usize,
+        of: Protocol,
+    ) -> Option<Time> {
+        self.good.get(&(source, destination, of)).copied()
     }
 
     pub(super) fn sweeps(&self) -> Vec<SweepStats> {

@@ -1,0 +1,286 @@
+//! The iperf3 processes: from the decision to start one until its death, and what the agent hears of it.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::{Event, World, number_of};
+use crate::sim::exclusion::{Pid, TestKey};
+use crate::sim::host::Start;
+use crate::sim::iperf::{CLIENT_START, DEATH, Death, Kind, Process, SERVER_START};
+use crate::sim::ledger::Test;
+use crate::{Figures, Input, Outcome, Reason, ServerFailure, Time};
+
+/// How often a process on a machine that stands still looks whether it goes on.
+const STANDSTILL: Duration = Duration::from_millis(100);
+
+impl World {
+    /// Starts an iperf3, unless it is too late for it.
+    pub(super) fn spawn(&mut self, number: usize, start: Start) {
+        let host = &self.hosts[number];
+        let local = host.clock.local(self.now);
+        let (life, guarded) = (host.life, self.course.start_guard);
+        let (start_by, deadline) = match &start {
+            Start::Client(start) => (start.start_by, start.deadline),
+            Start::Server(start) => (start.start_by, start.deadline),
+        };
+        if guarded && local > start_by {
+            return self.tell(number, life, not_started(&start));
+        }
+        let pid = match start {
+            Start::Client(start) => {
+                let target = number_of(&start.peer);
+                let test = TestKey {
+                    meeting: start.meeting.clone(),
+                    client: number,
+                    protocol: start.spec.protocol,
+                };
+                let run = start.run;
+                let kind = Kind::Client { start, since: None };
+                let pid = self.start(Process {
+                    host: number,
+                    life,
+                    run,
+                    test: test.clone(),
+                    deadline,
+                    kind,
+                    other: None,
+                });
+                self.exclusion.touch(self.now, pid, target, &test);
+                self.queue.plan(self.now + CLIENT_START, Event::Connects(pid));
+                pid
+            }
+            Start::Server(start) => {
+                let test = TestKey {
+                    meeting: start.meeting.clone(),
+                    client: number_of(&start.peer),
+                    protocol: start.spec.protocol,
+                };
+                let run = start.run;
+                let kind = Kind::Server { start, listens: false };
+                let pid = self.start(Process {
+                    host: number,
+                    life,
+                    run,
+                    test,
+                    deadline,
+                    kind,
+                    other: None,
+                });
+                self.queue.plan(self.now + SERVER_START, Event::Listens(pid));
+                pid
+            }
+        };
+        let at = self.hosts[number].clock.instant(deadline).max(self.now);
+        self.plan_death(pid, at, Death::Deadline);
+    }
+
+    fn start(&mut self, process: Process) -> Pid {
+        let (host, test) = (process.host, process.test.clone());
+        let pid = self.processes.start(process);
+        self.trace.note(self.now, || format!("n{host} process {pid} starts: {test}"));
+        self.exclusion.touch(self.now, pid, host, &test);
+        pid
+    }
+
+    /// The process is dead some time after `at`.
+    pub(super) fn plan_death(&mut self, pid: Pid, at: Time, death: Death) {
+        let slow = self.course.slow_deaths.mul_f64(self.rng.random::<f64>());
+        self.queue.plan(at + DEATH.max(slow), Event::Dies(pid, death));
+    }
+
+    pub(super) fn listen(&mut self, pid: Pid) {
+        if self.waits_for_its_machine(pid, Event::Listens(pid)) {
+            return;
+        }
+        let Some(process) = self.processes.get_mut(pid) else { return };
+        if let Kind::Server { listens, .. } = &mut process.kind {
+            *listens = true;
+        }
+        let (host, life, run) = (process.host, process.life, process.run);
+        self.tell(host, life, Input::ServerReady(run));
+    }
+
+    /// Puts off what a process on a machine that stands still would do.
+    fn waits_for_its_machine(&mut self, pid: Pid, event: Event) -> bool {
+        let host = self.processes.get(pid).map(|process| process.host);
+        let waits = host.is_some_and(|host| self.hosts[host].suspended > 0);
+        if waits {
+            self.queue.plan(self.now + STANDSTILL, event);
+        }
+        waits
+    }
+
+    pub(super) fn connect(&mut self, pid: Pid) {
+        if self.waits_for_its_machine(pid, Event::Connects(pid)) {
+            return;
+        }
+        let Some(process) = self.processes.get(pid) else { return };
+        let Kind::Client { start, .. } = &process.kind else {
+            return;
+        };
+        let (host, target, port) = (process.host, number_of(&start.peer), start.remote.1);
+        let length = start.spec.length() + self.course.overhead;
+        if !self.network.is_connected(host, target) || self.hosts[target].suspended > 0 {
+            // It goes on trying until its deadline.
+            return;
+        }
+        let Some(server) = self.processes.listener(target, port) else {
+            let refused = self.now + 2 * self.network.latency();
+            return self.queue.plan(refused, Event::Dies(pid, Death::Broken));
+        };
+        let test = process.test.clone();
+        self.processes.join(pid, server, self.now);
+        let is_own = self.processes.get(server).is_some_and(|server| server.test == test);
+        self.intruders += u64::from(!is_own);
+        self.expose(server);
+        let (end, death) = self.draw_end(length);
+        if let Some(end) = end {
+            self.queue.plan(self.now + end, Event::Dies(pid, death));
+        }
+    }
+
+    /// A process on a machine that had stood still touches again whom it touched.
+    pub(super) fn touch_again(&mut self, pid: Pid) {
+        let Some(process) = self.processes.get(pid) else { return };
+        self.exclusion.touch(self.now, pid, process.host, &process.test);
+        if let Kind::Client { start, .. } = &process.kind {
+            self.exclusion.touch(self.now, pid, number_of(&start.peer), &process.test);
+        }
+        self.expose(pid);
+    }
+
+    /// A two-way server touches its client's node, too.
+    fn expose(&mut self, pid: Pid) {
+        let Some(server) = self.processes.get(pid) else { return };
+        let is_two_way = matches!(&server.kind, Kind::Server { start, .. } if start.spec.bidir);
+        if is_two_way && server.other.is_some() {
+            self.exclusion.touch(self.now, pid, server.test.client, &server.test);
+        }
+    }
+
+    /// After how long the test ends, and how; never, if it hangs.
+    fn draw_end(&mut self, length: Duration) -> (Option<Duration>, Death) {
+        let mut happens = |share: f64| share > 0.0 && self.rng.random_bool(share);
+        if happens(self.course.hang) {
+            let ends = (self.course.hang_time < Duration::MAX).then_some(self.course.hang_time);
+            (ends, Death::Broken)
+        } else if happens(self.course.fail) {
+            (Some(length.mul_f64(self.rng.random::<f64>())), Death::Broken)
+        } else {
+            (Some(length), Death::Done)
+        }
+    }
+
+    pub(super) fn die(&mut self, pid: Pid, death: Death) {
+        let Some(process) = self.processes.get(pid) else { return };
+        let host = &self.hosts[process.host];
+        if host.suspended > 0 && death != Death::Swept {
+            // Nothing runs there. What came due meanwhile is done first thing when the machine goes on.
+            return self.queue.plan(self.now + STANDSTILL, Event::Dies(pid, death));
+        }
+        let needs_agent = death == Death::Deadline && !self.course.kernel_timer;
+        if needs_agent && host.frozen > 0 {
+            return self.queue.plan(self.now + STANDSTILL, Event::Dies(pid, death));
+        }
+        if death == Death::Done && !self.can_agree(process) {
+            // The client waits for its server until its own deadline.
+            return;
+        }
+        self.end_process(pid, death);
+    }
+
+    /// Whether the two ends of a test can agree that it is over.
+    fn can_agree(&self, client: &Process) -> bool {
+        let server = client.other.and_then(|server| self.processes.get(server));
+        server.is_some_and(|server| {
+            self.hosts[server.host].suspended == 0
+                && self.network.is_connected(client.host, server.host)
+        })
+    }
+
+    fn end_process(&mut self, pid: Pid, death: Death) {
+        let Some(process) = self.processes.reap(pid) else { return };
+        self.trace.note(self.now, || format!("n{} process {pid} is dead: {death:?}", process.host));
+        self.exclusion.release(pid);
+        self.enter_into_ledger(&process, death);
+        let other = process.other.filter(|other| self.processes.get(*other).is_some());
+        if let Some(other) = other {
+            self.end_other(&process, other, death);
+        }
+        let input = match &process.kind {
+            Kind::Server { listens: true, .. } => {
+                Input::ServerEnded { run: process.run, accepted: process.other.is_some() }
+            }
+            Kind::Server { .. } => Input::ServerFailed(process.run, ServerFailure::Spawn),
+            Kind::Client { start, .. } => {
+                let forward = outcome(death);
+                let reverse = forward.clone().filter(|_| start.spec.bidir);
+                Input::ClientEnded { run: process.run, forward, reverse }
+            }
+        };
+        self.tell(process.host, process.life, input);
+    }
+
+    /// What the process at the other end makes of the death of this one.
+    fn end_other(&mut self, dead: &Process, other: Pid, death: Death) {
+        if death == Death::Done {
+            // It has stopped sending before the client was told that all is well.
+            self.exclusion.leave(other, dead.host);
+            return self.plan_death(other, self.now + self.network.latency(), Death::Done);
+        }
+        let Some(survivor) = self.processes.get(other) else { return };
+        let is_heard = self.network.is_connected(dead.host, survivor.host)
+            && (self.course.unheard == 0.0 || !self.rng.random_bool(self.course.unheard));
+        if is_heard {
+            self.plan_death(other, self.now + self.network.latency(), Death::Broken);
+        }
+    }
+
+    fn enter_into_ledger(&mut self, process: &Process, death: Death) {
+        if let Kind::Client { start, since: Some(since) } = &process.kind {
+            self.ledger.tested(&Test {
+                sweep: start.sweep,
+                client: process.host,
+                server: number_of(&start.peer),
+                protocol: start.spec.protocol,
+                bidir: start.spec.bidir,
+                start: *since,
+                end: self.now,
+                well: death == Death::Done,
+            });
+        }
+    }
+
+    /// All iperf3 of a node die with their agent, or their machine; of a machine nobody hears any more.
+    pub(super) fn sweep_away(&mut self, number: usize, is_heard: bool) {
+        let unheard = self.course.unheard;
+        if !is_heard {
+            self.course.unheard = 1.0;
+        }
+        for pid in self.processes.on(number) {
+            self.end_process(pid, Death::Swept);
+        }
+        self.course.unheard = unheard;
+    }
+}
+
+fn not_started(start: &Start) -> Input {
+    match start {
+        Start::Client(start) => {
+            let forward: Option<Outcome> = Some(Err(Reason::Timeout));
+            let reverse = forward.clone().filter(|_| start.spec.bidir);
+            Input::ClientEnded { run: start.run, forward, reverse }
+        }
+        Start::Server(start) => Input::ServerFailed(start.run, ServerFailure::Spawn),
+    }
+}
+
+fn outcome(death: Death) -> Option<Outcome> {
+    match death {
+        Death::Done => Some(Ok(Figures::default())),
+        Death::Deadline => Some(Err(Reason::Timeout)),
+        Death::Broken => Some(Err(Reason::Interrupted)),
+        Death::Killed | Death::Swept => None,
+    }
+}
