@@ -56,6 +56,8 @@ pub(super) enum Kind {
     Server {
         start: ServerStart,
         listens: bool,
+        /// It has a client, and sends to it as well.
+        sends: bool,
     },
 }
 
@@ -110,7 +112,7 @@ impl Processes {
     pub(super) fn listener(&self, host: usize, port: u16) -> Option<Pid> {
         let is_that = |pid: &&Pid| {
             self.alive.get(pid).is_some_and(|process| {
-                let Kind::Server { start, listens: true } = &process.kind else {
+                let Kind::Server { start, listens: true, .. } = &process.kind else {
                     return false;
                 };
                 start.port == port && process.other.is_none()

@@ -27,7 +27,11 @@ impl<E> Queue<E> {
         self.heap.push(Reverse(Entry { key: (at, self.planned), event }));
     }
 
-    pub(super) fn next(&mut self) -> Option<(Time, E)> {
+    /// The next event, if it comes by `end`.
+    pub(super) fn next_by(&mut self, end: Time) -> Option<(Time, E)> {
+        if self.heap.peek()?.0.key.0 > end {
+            return None;
+        }
         self.heap.pop().map(|Reverse(Entry { key: (at, _), event })| (at, event))
     }
 }

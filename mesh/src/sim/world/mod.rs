@@ -154,11 +154,14 @@ impl World {
     /// Lets time pass until `done`; false if that does not come before `end`.
     pub(super) fn run(&mut self, end: Time, mut done: impl FnMut(&Self) -> bool) -> bool {
         while !done(self) {
-            let Some((at, event)) = self.queue.next().filter(|(at, _)| *at <= end) else {
+            let Some((at, event)) = self.queue.next_by(end) else {
                 return false;
             };
             self.now = at;
             self.happen(event);
+            if !self.exclusion.overlaps().is_empty() {
+                self.trace.come_to_an_end();
+            }
         }
         true
     }

@@ -57,7 +57,7 @@ impl World {
                     protocol: start.spec.protocol,
                 };
                 let run = start.run;
-                let kind = Kind::Server { start, listens: false };
+                let kind = Kind::Server { start, listens: false, sends: false };
                 let pid = self.start(Process {
                     host: number,
                     life,
@@ -133,7 +133,7 @@ impl World {
         self.processes.join(pid, server, self.now);
         let is_own = self.processes.get(server).is_some_and(|server| server.test == test);
         self.intruders += u64::from(!is_own);
-        self.expose(server);
+        self.begin_to_send(server);
         let (end, death) = self.draw_end(length);
         if let Some(end) = end {
             self.queue.plan(self.now + end, Event::Dies(pid, death));
@@ -147,15 +147,28 @@ impl World {
         if let Kind::Client { start, .. } = &process.kind {
             self.exclusion.touch(self.now, pid, number_of(&start.peer), &process.test);
         }
-        self.expose(pid);
+        if let Kind::Server { sends: true, .. } = &process.kind {
+            self.exclusion.touch(self.now, pid, process.test.client, &process.test);
+        }
     }
 
     /// A two-way server touches its client's node, too.
-    fn expose(&mut self, pid: Pid) {
-        let Some(server) = self.processes.get(pid) else { return };
-        let is_two_way = matches!(&server.kind, Kind::Server { start, .. } if start.spec.bidir);
-        if is_two_way && server.other.is_some() {
+    fn begin_to_send(&mut self, pid: Pid) {
+        let Some(server) = self.processes.get_mut(pid) else { return };
+        if let Kind::Server { start, sends, .. } = &mut server.kind
+            && start.spec.bidir
+        {
+            *sends = true;
             self.exclusion.touch(self.now, pid, server.test.client, &server.test);
+        }
+    }
+
+    /// It has stopped sending.
+    fn stop_sending(&mut self, pid: Pid) {
+        let Some(server) = self.processes.get_mut(pid) else { return };
+        if let Kind::Server { sends, .. } = &mut server.kind {
+            *sends = false;
+            self.exclusion.leave(pid, server.test.client);
         }
     }
 
@@ -226,7 +239,7 @@ impl World {
     fn end_other(&mut self, dead: &Process, other: Pid, death: Death) {
         if death == Death::Done {
             // It has stopped sending before the client was told that all is well.
-            self.exclusion.leave(other, dead.host);
+            self.stop_sending(other);
             return self.plan_death(other, self.now + self.network.latency(), Death::Done);
         }
         let Some(survivor) = self.processes.get(other) else { return };
