@@ -90,7 +90,7 @@ impl fmt::Display for Verdict {
 }
 
 impl Storm {
-    /// The storm of that seed: 2 to 12 nodes, and up to a dozen faults in up to four minutes.
+    /// The storm of that seed: 2 to 12 nodes, and up to two dozen faults in up to four minutes.
     pub fn random(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let rng = &mut rng;
@@ -98,7 +98,7 @@ impl Storm {
         let bidir = rng.random_bool(0.3);
         let spec = |protocol: Protocol, rng: &mut StdRng| {
             let duration = SECOND * rng.random_range(1..=3);
-            let timeout = duration + SECOND * rng.random_range(1..=5);
+            let timeout = duration + SECOND * rng.random_range(1..=8);
             let omit = Duration::ZERO;
             TestSpec { protocol, duration, omit, timeout, bitrate: None, streams: 1, bidir }
         };
@@ -109,7 +109,7 @@ impl Storm {
         };
         let tests = protocols.iter().map(|&protocol| spec(protocol, rng)).collect();
         let lasts = rng.random_range(30.0..240.0);
-        let count = rng.random_range(0..=12);
+        let count = rng.random_range(0..=24);
         Self {
             seed,
             nodes,
@@ -260,7 +260,7 @@ fn unmeasured(world: &World, since: Time) -> Vec<String> {
 }
 
 fn spell(rng: &mut StdRng, nodes: usize, within: f64) -> Spell {
-    let lasts = Duration::from_secs_f64(10f64.powf(rng.random_range(-0.7..1.6)));
+    let lasts = Duration::from_secs_f64(10f64.powf(rng.random_range(-0.7..1.8)));
     let at = Duration::from_secs_f64(rng.random_range(3.0..3.0 + within));
     let fault = fault(rng, nodes);
     let at_once = matches!(fault, Fault::Replay(_) | Fault::KillIperf3(_));
@@ -292,7 +292,7 @@ fn fault(rng: &mut StdRng, nodes: usize) -> Fault {
         14 => Fault::Upgrade(node, rng.random_range(-1..=2)),
         15 => Fault::KillIperf3(node),
         16 => Fault::Tests {
-            hang: rng.random_range(0.0..0.5),
+            hang: rng.random_range(0.0..0.9),
             fail: rng.random_range(0.0..0.5),
             unheard: rng.random_range(0.0..1.0),
         },

@@ -14,7 +14,7 @@ use crate::wire::Message;
 use crate::{Epoch, Input, Member, Node, Output, Presence, View, WIRE_VERSION};
 
 /// How many old messages are kept to be repeated.
-const SENT_MAX: usize = 500;
+const SENT_MAX: usize = 5000;
 
 /// How often a node with nothing to do is looked after, so that the simulation cannot loop at one instant.
 const TICK: Duration = Duration::from_micros(1);
