@@ -1,0 +1,67 @@
+//! Meshes in storms: whatever breaks, no node is ever touched by two tests at once, and when all is mended everything
+//! is measured within one sweep.
+//!
+//! `make sim SEEDS=10000` tries many more. `docs/simulation.md` tells how to read a failure.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use mesh::sim::{Spell, Storm};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+
+/// Seeds that failed once, be it that the protocol was wrong or the simulator.
+const FAILED_ONCE: &[u64] = &[5, 11, 15, 39, 46, 56, 3244, 3509, 4472, 5913, 8730];
+
+fn check(storm: &Storm) {
+    let verdict = storm.run();
+    assert!(verdict.is_good(), "{:#?}\n{verdict}", storm.reduced());
+}
+
+#[test]
+fn no_storm_makes_tests_touch_or_leaves_anything_stuck_or_unmeasured() {
+    (0..400).map(Storm::random).for_each(|storm| check(&storm));
+}
+
+#[test]
+fn seeds_that_failed_once_fail_no_more() {
+    FAILED_ONCE.iter().copied().map(Storm::random).for_each(|storm| check(&storm));
+}
+
+#[test]
+fn a_storm_can_be_repeated_to_the_nanosecond() {
+    let [one, two] = [17, 17].map(|seed| format!("{:?}", Storm::random(seed).run_traced()));
+    assert_eq!(one, two);
+    assert_ne!(one, format!("{:?}", Storm::random(18).run_traced()));
+}
+
+#[test]
+fn a_storm_in_which_nothing_breaks_is_a_calm() {
+    for seed in 0..20 {
+        let verdict = Storm { spells: Vec::new(), ..Storm::random(seed) }.run();
+        assert!(verdict.is_good() && verdict.tests > 0, "seed {seed}: {verdict}");
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 100, failure_persistence: None, ..Config::default() })]
+
+    /// The faults of several storms at once, at other times and for other lengths; what fails is shrunk to the fewest
+    /// faults, the earliest times and the shortest lengths.
+    #[test]
+    fn whatever_faults_come_together_the_guarantees_hold(
+        seed in 0..1u64 << 32,
+        chosen in vec((0..1u64 << 32, any::<prop::sample::Index>(), 0.0..1.0, 0.0..1.0), 0..16),
+    ) {
+        let mesh = Storm::random(seed);
+        let spells = chosen.into_iter().filter_map(|(other, which, at, lasts)| {
+            // A storm over as many nodes, so that its faults have where to strike.
+            let other = (other..).map(Storm::random).find(|storm| storm.nodes <= mesh.nodes)?;
+            let spell = (!other.spells.is_empty()).then(|| which.get(&other.spells).clone())?;
+            Some(Spell { at: spell.at.mul_f64(at), lasts: spell.lasts.mul_f64(lasts), ..spell })
+        });
+        let storm = mesh.with_spells(spells.collect());
+        let verdict = storm.run();
+        prop_assert!(verdict.is_good(), "{storm:#?}\n{verdict}");
+    }
+}
