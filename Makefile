@@ -9,10 +9,10 @@ ARGS ?=
 CARGO_DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-demo demo test lint deny audit bench bench-idle bench-net clean
+.PHONY: help setup setup-demo demo test lint deny audit bench bench-decision bench-idle bench-net clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup-demo: ## Install what the demo needs, if it is missing: a linker and iperf3
 	@scripts/setup.sh cc iperf3
@@ -46,7 +46,11 @@ bench-net: setup ## Measure meshes of 8, 7 and 9 agents in network namespaces ag
 bench-idle: setup ## Measure what an agent costs between two sweeps
 	@$(CARGO) bench $(LOCKED) -p iperf3-mesh --bench idle
 
-bench: bench-idle bench-net ## Run all benches
+bench-decision: ## Measure what one decision costs, and what a node remembers, with 10 to 10,000 nodes
+	@$(CARGO) bench $(LOCKED) -q -p mesh --no-default-features --bench memory
+	@$(CARGO) bench $(LOCKED) -q -p mesh --no-default-features --bench decision -- $(ARGS)
+
+bench: bench-decision bench-idle bench-net ## Run all benches
 
 clean: ## Remove everything that was built
 	@$(CARGO) clean -q

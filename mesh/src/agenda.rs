@@ -1,6 +1,6 @@
 //! One sweep as one node sees it: whom it still has to meet, and in which order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::schedule::Tournament;
 use crate::{NodeName, Protocol, Reason, Time};
@@ -60,8 +60,8 @@ pub(crate) struct Agenda {
     cells: u8,
     pairs: Vec<Pair>,
     index: BTreeMap<NodeName, usize>,
-    first_open: usize,
-    open: usize,
+    /// The places of the open pairs: one that stays open for long must not make everybody look past all that are met.
+    open: BTreeSet<usize>,
 }
 
 impl Agenda {
@@ -78,8 +78,7 @@ impl Agenda {
             cells: 0,
             pairs: Vec::new(),
             index: BTreeMap::new(),
-            first_open: 0,
-            open: 0,
+            open: BTreeSet::new(),
         }
     }
 
@@ -114,7 +113,8 @@ impl Agenda {
     }
 
     fn push(&mut self, peer: NodeName) {
-        self.index.insert(peer.clone(), self.pairs.len());
+        let at = self.pairs.len();
+        self.index.insert(peer.clone(), at);
         self.pairs.push(Pair {
             peer,
             wanted: self.cells,
@@ -126,7 +126,7 @@ impl Agenda {
             last_reason: None,
             given_up: false,
         });
-        self.open += 1;
+        self.open.insert(at);
     }
 
     /// Adds a peer that arrived, or gives a peer that was given up another chance.
@@ -136,13 +136,10 @@ impl Agenda {
             return;
         };
         let pair = &mut self.pairs[at];
-        if pair.given_up && pair.wanted != 0 {
-            self.open += 1;
-            self.first_open = self.first_open.min(at);
-        }
         pair.given_up = false;
         pair.strikes = 0;
         pair.not_before = Time::default();
+        self.after_change(at);
     }
 
     pub(crate) fn pair(&self, peer: &NodeName) -> Option<&Pair> {
@@ -155,7 +152,7 @@ impl Agenda {
 
     /// The open pairs, in the order in which they are to be met.
     pub(crate) fn open_pairs(&self) -> impl Iterator<Item = &Pair> {
-        self.pairs[self.first_open..].iter().filter(|pair| pair.is_open())
+        self.open.iter().map(|&at| &self.pairs[at])
     }
 
     /// The peer that stands at that place of the order.
@@ -165,16 +162,16 @@ impl Agenda {
 
     /// Whether this node's bye comes before its next meeting, if all is in order.
     pub(crate) fn is_at_bye(&self) -> bool {
-        self.bye == Some(self.first_open)
+        self.bye == Some(self.open.first().copied().unwrap_or(self.pairs.len()))
     }
 
     /// Whether the next sweep may begin.
     pub(crate) fn is_over(&self) -> bool {
-        self.open == 0 || self.pause_began.is_some()
+        self.open.is_empty() || self.pause_began.is_some()
     }
 
     pub(crate) fn open(&self) -> usize {
-        self.open
+        self.open.len()
     }
 
     pub(crate) fn total(&self) -> usize {
@@ -187,9 +184,8 @@ impl Agenda {
         let Some(&at) = self.index.get(peer) else {
             return;
         };
-        let was_open = self.pairs[at].is_open();
         self.pairs[at].wanted &= !bit(protocol);
-        self.after_change(at, was_open);
+        self.after_change(at);
     }
 
     /// Stops asking that peer in this sweep; returns the protocols whose cells have no result.
@@ -199,7 +195,7 @@ impl Agenda {
         };
         let was_open = self.pairs[at].is_open();
         self.pairs[at].given_up = true;
-        self.after_change(at, was_open);
+        self.after_change(at);
         let missing = [Protocol::Tcp, Protocol::Udp].into_iter();
         let missing: Vec<_> = missing.filter(|&protocol| self.pairs[at].wants(protocol)).collect();
         self.failed_cells += if was_open { missing.len() } else { 0 };
@@ -211,17 +207,15 @@ impl Agenda {
         let Some(at) = self.index.remove(peer) else {
             return;
         };
-        let was_open = self.pairs[at].is_open();
         self.pairs[at].wanted = 0;
-        self.after_change(at, was_open);
+        self.after_change(at);
     }
 
-    fn after_change(&mut self, at: usize, was_open: bool) {
-        if was_open && !self.pairs[at].is_open() {
-            self.open -= 1;
-        }
-        while self.pairs.get(self.first_open).is_some_and(|pair| !pair.is_open()) {
-            self.first_open += 1;
+    fn after_change(&mut self, at: usize) {
+        if self.pairs[at].is_open() {
+            self.open.insert(at);
+        } else {
+            self.open.remove(&at);
         }
     }
 }

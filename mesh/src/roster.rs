@@ -1,7 +1,7 @@
 //! The node's own list of its peers. Gossip forgets a silent node after minutes; this list keeps it until it has
 //! departed: said goodbye, or was silent for long enough.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::wire::is_compatible;
@@ -47,13 +47,16 @@ pub(crate) struct Changes {
 pub(crate) struct Roster {
     me: NodeName,
     peers: BTreeMap<NodeName, Peer>,
+    /// The silent ones, longest first: at every input it is asked who is to be forgotten, which must not cost a look
+    /// at each peer.
+    silent: BTreeSet<(Time, NodeName)>,
     /// Peers that were silent for too long, as long as gossip still speaks of that life of theirs.
     forgotten: BTreeMap<NodeName, Epoch>,
 }
 
 impl Roster {
     pub(crate) fn new(me: NodeName) -> Self {
-        Self { me, peers: BTreeMap::new(), forgotten: BTreeMap::new() }
+        Self { me, peers: BTreeMap::new(), silent: BTreeSet::new(), forgotten: BTreeMap::new() }
     }
 
     pub(crate) fn get(&self, name: &NodeName) -> Option<&Peer> {
@@ -82,9 +85,10 @@ impl Roster {
             self.update_member(now, member, &mut changes);
         }
         for (name, peer) in &mut self.peers {
-            if view.get(name).is_none() && peer.member.presence != Presence::Silent {
+            if peer.member.presence != Presence::Silent && view.get(name).is_none() {
                 peer.member.presence = Presence::Silent;
                 peer.silent_since = Some(now);
+                self.silent.insert((now, name.clone()));
             }
         }
         changes
@@ -97,12 +101,13 @@ impl Roster {
             return;
         }
         if member.presence == Presence::Left {
-            if self.peers.remove(&member.name).is_some() {
+            if self.take_out(&member.name).is_some() {
                 changes.departed.push(member.name.clone());
             }
             return;
         }
-        let before = self.peers.get(&member.name);
+        let before = self.take_out(&member.name);
+        let before = before.as_ref();
         let was_meetable =
             before.is_some_and(|peer| peer.is_meetable() && peer.member.epoch == member.epoch);
         let silent_since = match member.presence {
@@ -114,23 +119,35 @@ impl Roster {
         if peer.is_meetable() && !was_meetable {
             changes.arrived.push(member.name.clone());
         }
+        self.silent.extend(silent_since.map(|since| (since, member.name.clone())));
         self.peers.insert(member.name.clone(), peer);
+    }
+
+    /// Takes the peer off the list.
+    fn take_out(&mut self, name: &NodeName) -> Option<Peer> {
+        let peer = self.peers.remove(name)?;
+        if let Some(since) = peer.silent_since {
+            self.silent.remove(&(since, name.clone()));
+        }
+        Some(peer)
     }
 
     /// Takes out the peers that have been silent for `after`.
     pub(crate) fn forget(&mut self, now: Time, after: Duration) -> Vec<NodeName> {
-        let is_over = |peer: &Peer| peer.silent_since.is_some_and(|since| now >= since + after);
-        let over: Vec<_> =
-            self.iter().filter(|peer| is_over(peer)).map(|peer| peer.member.name.clone()).collect();
-        for name in &over {
-            let peer = self.peers.remove(name);
+        let mut over = Vec::new();
+        while let Some((since, name)) = self.silent.first()
+            && now >= *since + after
+        {
+            let name = name.clone();
+            let peer = self.take_out(&name);
             self.forgotten.extend(peer.map(|peer| (name.clone(), peer.member.epoch)));
+            over.push(name);
         }
         over
     }
 
     /// When the next silent peer is to be forgotten.
     pub(crate) fn forget_at(&self, after: Duration) -> Option<Time> {
-        self.iter().filter_map(|peer| peer.silent_since).min().map(|since| since + after)
+        self.silent.first().map(|&(since, _)| since + after)
     }
 }
