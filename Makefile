@@ -5,11 +5,13 @@ CARGO ?= cargo
 LOCKED := --locked
 # Appended to the command that a target runs: make demo ARGS="--nodes 8"
 ARGS ?=
+# How many, or which, storms `make sim` simulates.
+SEEDS ?= 1000
 # What `make deny` installs where there is none.
 CARGO_DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-demo demo test lint deny audit bench bench-decision bench-idle bench-net clean
+.PHONY: help setup setup-demo demo test lint deny audit sim bench bench-decision bench-idle bench-net clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +41,9 @@ deny: ## Check licences, sources and duplicates of all dependencies
 
 audit: deny ## Check them for known vulnerabilities, too; needs github.com
 	@$(CARGO) deny $(LOCKED) check advisories
+
+sim: ## Send SEEDS=1000 simulated meshes through storms; SEEDS=4711..4712 tells what happened in one
+	@$(CARGO) run -q --release $(LOCKED) -p mesh --no-default-features --features sim --example storms -- $(SEEDS)
 
 bench-net: setup ## Measure meshes of 8, 7 and 9 agents in network namespaces against the bound, for minutes
 	@$(CARGO) bench $(LOCKED) -p iperf3-mesh --bench net -- $(ARGS)

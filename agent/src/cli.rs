@@ -184,6 +184,21 @@ pub struct PlanArgs {
     /// Time that a message takes from agent to agent
     #[arg(long, value_name = "DURATION", default_value = "0.5ms", value_parser = latency)]
     pub latency: Duration,
+    /// Share of tests that hang, 0 to 0.5
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    pub fail: f64,
+    /// How long they hang [default: until their --timeout]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    pub fail_time: Option<Duration>,
+    /// Share of packets that the network loses between the agents, 0 to 0.5
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    pub loss: f64,
+    /// How far the nodes' clocks are apart
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = units::duration)]
+    pub skew: Duration,
+    /// Share of nodes that are replaced during a sweep, 0 to 0.5
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    pub churn: f64,
     /// Greatest age of a cell that is good enough; exit 1 if the plan exceeds it [default: any]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub max_age: Option<Duration>,
@@ -230,6 +245,12 @@ fn latency(text: &str) -> Result<Duration, String> {
         return Err(format!("expected at most {}", units::show(LATENCY_MAX)));
     }
     Ok(latency)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: Option<f64> = text.parse().ok();
+    let share = share.filter(|share| (0.0..=0.5).contains(share));
+    share.ok_or_else(|| "expected a share from 0 to 0.5, as 0.05 for 5 %".to_owned())
 }
 
 /// For people or for programs.

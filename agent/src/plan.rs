@@ -2,6 +2,7 @@
 //! in the simulator.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,6 +31,12 @@ const SERIES_UDP: u64 = 8;
 /// Series of a node beside its cells.
 const SERIES_NODE: u64 = 60;
 
+/// What gossip sends from a node each second for each member of the mesh (measured, at one round a second).
+const GOSSIP_BYTES: f64 = 150.0;
+
+/// From so many nodes on the simulation takes long enough to say so.
+const MANY_NODES: usize = 300;
+
 /// What to expect.
 #[derive(Debug, Serialize)]
 struct Plan {
@@ -53,6 +60,8 @@ struct Plan {
     bytes_per_node_and_day: u64,
     /// TCP is not limited, so that `bytes` assumes this rate; null if it is.
     assumed_bitrate: Option<f64>,
+    /// Sent by each node, all the time.
+    gossip_bytes_per_second: u64,
     /// Time series in Prometheus, of all nodes.
     series: u64,
     /// Control messages of one meeting.
@@ -65,6 +74,10 @@ struct Plan {
 /// If the settings make no sense, or the simulated mesh gets stuck.
 pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let settings = TestSettings::try_from(&args.tests)?;
+    if args.nodes >= MANY_NODES {
+        let patience = "Simulating the sweep of so many nodes may take a minute.";
+        let _ = writeln!(io::stderr(), "{patience}");
+    }
     let plan = plan(args, &settings)?;
     let is_too_old = args.max_age.is_some_and(|max| plan.max_age_seconds > max.as_secs_f64());
     match args.output {
@@ -83,12 +96,12 @@ fn plan(args: &PlanArgs, settings: &TestSettings) -> anyhow::Result<Plan> {
         interval: settings.interval,
         sweeps: 1,
         latency: args.latency,
-        loss: 0.0,
+        loss: args.loss,
         overhead: IPERF_COST + args.latency * 2 * round_trips,
-        fail: 0.0,
-        fail_time: Duration::MAX,
-        skew: Duration::ZERO,
-        churn: 0.0,
+        fail: args.fail,
+        fail_time: args.fail_time.unwrap_or(Duration::MAX),
+        skew: args.skew,
+        churn: args.churn,
         seed: args.seed,
     });
     let Some(sweep) = report.sweeps.first().filter(|_| !report.stuck) else {
@@ -120,6 +133,7 @@ fn plan(args: &PlanArgs, settings: &TestSettings) -> anyhow::Result<Plan> {
         bytes: bytes as u64,
         bytes_per_node_and_day: (bytes / args.nodes as f64 * sweeps_per_day) as u64,
         assumed_bitrate: is_unlimited.then_some(ASSUMED_BITRATE),
+        gossip_bytes_per_second: (GOSSIP_BYTES * args.nodes as f64) as u64,
         series: series.sum::<u64>() * pairs + SERIES_NODE * args.nodes as u64,
         messages_per_meeting: report.messages as f64 / (pairs as f64 / 2.0),
     })
@@ -141,13 +155,16 @@ fn table(plan: &Plan, exceeded: Option<Duration>) -> String {
         ("nodes", plan.nodes.to_string()),
         ("sweep", seconds(plan.sweep_seconds)),
         ("least possible", seconds(plan.bound_seconds)),
+        ("least, with what failed", seconds(plan.bound_with_failures_seconds)),
         ("efficiency", format!("{:.3}", plan.efficiency)),
         ("period (sweep and pause)", seconds(plan.period_seconds)),
         ("greatest age of a cell", seconds(plan.max_age_seconds)),
         ("time a node is under test", format!("{:.1} %", plan.busy_ratio * 100.0)),
         ("tests in a sweep", plan.tests.to_string()),
+        ("of which failed", plan.failed.to_string()),
         ("sent in a sweep, by all", bytes(plan.bytes)),
         ("sent in a day, by each", bytes(plan.bytes_per_node_and_day)),
+        ("gossip, by each", format!("{}/s", bytes(plan.gossip_bytes_per_second))),
         ("series in Prometheus", plan.series.to_string()),
     ];
     let mut out = String::new();

@@ -128,6 +128,29 @@ fn a_plan_says_what_a_mesh_costs() {
 }
 
 #[test]
+fn a_plan_tells_what_trouble_costs() {
+    let plan = |options: &[&str]| {
+        let args = ["plan", "--nodes", "8", "--duration", "5s", "-o", "json"];
+        json(&printed(&[&args[..], options].concat()))
+    };
+    let seconds = |plan: &Value, key: &str| plan[key].as_f64().unwrap();
+    let well = plan(&[]);
+    let ill = plan(&["--fail", "0.2", "--fail-time", "8s"]);
+    assert!(ill["failed"].as_u64().unwrap() > 0, "{ill}");
+    let [bound, least] =
+        ["bound_seconds", "bound_with_failures_seconds"].map(|key| seconds(&ill, key));
+    assert!(least > bound && seconds(&ill, "sweep_seconds") >= least, "{ill}");
+    assert_eq!(plan(&["--skew", "1h"])["tests"], well["tests"]);
+    let lossy = plan(&["--loss", "0.1"]);
+    assert!(seconds(&lossy, "sweep_seconds") > seconds(&well, "sweep_seconds"), "{lossy}");
+    let churned = plan(&["--churn", "0.2"]);
+    assert!(
+        churned["failed"].as_u64().unwrap() > 0 || seconds(&churned, "sweep_seconds") > 71.0,
+        "{churned}"
+    );
+}
+
+#[test]
 fn a_plan_whose_cells_get_too_old_fails() {
     let args = ["plan", "--nodes", "8", "--duration", "5s", "--interval", "1m", "--max-age"];
     printed(&[&args[..], &["5m"]].concat());
@@ -183,7 +206,8 @@ fn every_command_helps() {
 
 #[test]
 fn what_makes_no_sense_is_a_usage_error() {
-    let wrong: [(&[&str], &str); 9] = [
+    let wrong: [(&[&str], &str); 10] = [
+        (&["plan", "--nodes", "8", "--fail", "5"], "a share from 0 to 0.5"),
         (&[], "Usage"),
         (&["fly"], "fly"),
         (&["agent", "--nonsense"], "--nonsense"),

@@ -12,13 +12,11 @@ impl World {
         self.trace.note(self.now, || format!("begins: {fault:?}"));
         match fault {
             Fault::Weather(weather) => self.network.weather = weather,
-            Fault::Cut(from, to) => {
-                pairs(&from, &to).for_each(|(from, to)| self.network.cut(from, to))
+            Fault::Cut(from, to) => self.cut(&from, &to),
+            Fault::Part(one, other) => {
+                self.cut(&one, &other);
+                self.cut(&other, &one);
             }
-            Fault::Part(one, other) => pairs(&one, &other).for_each(|(one, other)| {
-                self.network.cut(one, other);
-                self.network.cut(other, one);
-            }),
             Fault::Replay(count) => (0..count).for_each(|_| self.replay()),
             Fault::Crash(node) => self.crash(node, true),
             Fault::PowerCut(node) => self.crash(node, false),
@@ -62,13 +60,11 @@ impl World {
         self.trace.note(self.now, || format!("is over: {fault:?}"));
         match fault {
             Fault::Weather(_) => self.network.weather = Weather::default(),
-            Fault::Cut(from, to) => {
-                pairs(&from, &to).for_each(|(from, to)| self.network.mend(from, to))
+            Fault::Cut(from, to) => self.mend(&from, &to),
+            Fault::Part(one, other) => {
+                self.mend(&one, &other);
+                self.mend(&other, &one);
             }
-            Fault::Part(one, other) => pairs(&one, &other).for_each(|(one, other)| {
-                self.network.mend(one, other);
-                self.network.mend(other, one);
-            }),
             Fault::Crash(node) | Fault::PowerCut(node) => self.revive(node),
             Fault::Leave(node) => {
                 // Stopping has a bound: then the agent goes, whatever it is in.
@@ -102,6 +98,18 @@ impl World {
             }
             Fault::SlowDeaths(_) => self.course.slow_deaths = std::time::Duration::ZERO,
             Fault::Replay(_) | Fault::KillIperf3(_) => {}
+        }
+    }
+
+    fn cut(&mut self, from: &[usize], to: &[usize]) {
+        for (from, to) in pairs(from, to) {
+            self.network.cut(from, to);
+        }
+    }
+
+    fn mend(&mut self, from: &[usize], to: &[usize]) {
+        for (from, to) in pairs(from, to) {
+            self.network.mend(from, to);
         }
     }
 
