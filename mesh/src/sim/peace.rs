@@ -42,7 +42,7 @@ pub struct Options {
     pub fail_time: Duration,
     /// The nodes' clocks differ by up to that much.
     pub skew: Duration,
-    /// The share of nodes that are replaced in each sweep: they say goodbye, and are back in a new life.
+    /// The share of nodes that are replaced in each sweep, rounded up: they say goodbye, and are back in a new life.
     pub churn: f64,
     /// Two runs with the same options and seed are the same.
     pub seed: u64,
@@ -101,7 +101,7 @@ pub fn run(options: &Options) -> Report {
 /// When which nodes are replaced.
 fn replacements(options: &Options, rng: &mut StdRng) -> Vec<Spell> {
     let bound = schedule::sweep_bound(options.nodes, &options.tests);
-    let each = (options.nodes as f64 * options.churn).round() as usize;
+    let each = (options.nodes as f64 * options.churn).ceil() as usize;
     let mut spells = Vec::new();
     for sweep in 0..u32::try_from(options.sweeps).unwrap_or(u32::MAX) {
         for _ in 0..each {
