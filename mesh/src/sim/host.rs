@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::iperf::Start;
 use crate::{Input, Node, Settings, TestSpec, Time};
 
 /// What a life of an agent is known by; unlike its epoch it tells which one came first.
@@ -42,13 +43,6 @@ pub(super) struct Host {
 pub(super) enum Waiting {
     Input(Input),
     Spawn(Start),
-}
-
-/// An iperf3 that the agent is to start.
-#[derive(Clone, Debug)]
-pub(super) enum Start {
-    Client(crate::ClientStart),
-    Server(crate::ServerStart),
 }
 
 impl Host {

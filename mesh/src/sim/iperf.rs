@@ -2,11 +2,13 @@
 //! decided elsewhere.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use super::exclusion::{Pid, TestKey};
 use super::host::Life;
-use crate::{ClientStart, RunId, ServerStart, Time};
+use super::world::number_of;
+use crate::{ClientStart, Input, Outcome, Reason, RunId, ServerFailure, ServerStart, Time};
 
 /// From the spawn of a server until it listens (p50 measured: 2.6 ms).
 pub(super) const SERVER_START: Duration = Duration::from_millis(3);
@@ -59,6 +61,61 @@ pub(super) enum Kind {
         /// It has a client, and sends to it as well.
         sends: bool,
     },
+}
+
+/// An iperf3 that an agent has decided to start.
+#[derive(Clone, Debug)]
+pub(super) enum Start {
+    Client(ClientStart),
+    Server(ServerStart),
+}
+
+impl Start {
+    pub(super) fn start_by(&self) -> Time {
+        match self {
+            Self::Client(start) => start.start_by,
+            Self::Server(start) => start.start_by,
+        }
+    }
+
+    /// What the agent hears if it was too late.
+    pub(super) fn too_late(&self) -> Input {
+        match self {
+            Self::Client(start) => {
+                let forward: Option<Outcome> = Some(Err(Reason::Timeout));
+                let reverse = forward.clone().filter(|_| start.spec.bidir);
+                Input::ClientEnded { run: start.run, forward, reverse }
+            }
+            Self::Server(start) => Input::ServerFailed(start.run, ServerFailure::Spawn),
+        }
+    }
+}
+
+impl Process {
+    pub(super) fn new(host: usize, life: Life, start: Start) -> Self {
+        let (meeting, protocol, run, deadline, client) = match &start {
+            Start::Client(s) => (s.meeting.clone(), s.spec.protocol, s.run, s.deadline, host),
+            Start::Server(s) => {
+                (s.meeting.clone(), s.spec.protocol, s.run, s.deadline, number_of(&s.peer))
+            }
+        };
+        let kind = match start {
+            Start::Client(start) => Kind::Client { start, since: None },
+            Start::Server(start) => Kind::Server { start, listens: false, sends: false },
+        };
+        let test = TestKey { meeting, client, protocol };
+        Self { host, life, run, test, deadline, kind, other: None }
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let role = match self.kind {
+            Kind::Client { .. } => "client",
+            Kind::Server { .. } => "server",
+        };
+        write!(f, "the {role} on n{} of {}", self.host, self.test)
+    }
 }
 
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use rand::RngExt;
 
 use super::{Event, World, address_of, name_of, number_of};
 use crate::sim::gossip::{FANOUT, INTERVAL};
-use crate::sim::host::{Life, Start, Waiting};
-use crate::sim::iperf::Death;
+use crate::sim::host::{Life, Waiting};
+use crate::sim::iperf::{Death, Start};
 use crate::sim::network::HANDED_OVER_WITHIN;
 use crate::wire::Message;
 use crate::{Epoch, Input, Member, Node, Output, Presence, View, WIRE_VERSION};

@@ -159,7 +159,7 @@ impl World {
             if is_over && self.course.kernel_timer {
                 self.die(pid, Death::Deadline);
             } else {
-                self.touch_again(pid);
+                self.touch(pid);
             }
         }
         if self.hosts[node].is_up() {

@@ -5,9 +5,8 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::{Event, World, number_of};
-use crate::sim::exclusion::{Pid, TestKey};
-use crate::sim::host::Start;
-use crate::sim::iperf::{CLIENT_START, DEATH, Death, Kind, Process, SERVER_START};
+use crate::sim::exclusion::Pid;
+use crate::sim::iperf::{CLIENT_START, DEATH, Death, Kind, Process, SERVER_START, Start};
 use crate::sim::ledger::Test;
 use crate::{Figures, Input, Outcome, Reason, ServerFailure, Time};
 
@@ -18,69 +17,38 @@ impl World {
     /// Starts an iperf3, unless it is too late for it.
     pub(super) fn spawn(&mut self, number: usize, start: Start) {
         let host = &self.hosts[number];
-        let local = host.clock.local(self.now);
-        let (life, guarded) = (host.life, self.course.start_guard);
-        let (start_by, deadline) = match &start {
-            Start::Client(start) => (start.start_by, start.deadline),
-            Start::Server(start) => (start.start_by, start.deadline),
-        };
-        if guarded && local > start_by {
-            return self.tell(number, life, not_started(&start));
+        let is_late = host.clock.local(self.now) > start.start_by();
+        if is_late && self.course.start_guard {
+            return self.tell(number, host.life, start.too_late());
         }
-        let pid = match start {
-            Start::Client(start) => {
-                let target = number_of(&start.peer);
-                let test = TestKey {
-                    meeting: start.meeting.clone(),
-                    client: number,
-                    protocol: start.spec.protocol,
-                };
-                let run = start.run;
-                let kind = Kind::Client { start, since: None };
-                let pid = self.start(Process {
-                    host: number,
-                    life,
-                    run,
-                    test: test.clone(),
-                    deadline,
-                    kind,
-                    other: None,
-                });
-                self.exclusion.touch(self.now, pid, target, &test);
-                self.queue.plan(self.now + CLIENT_START, Event::Connects(pid));
-                pid
-            }
-            Start::Server(start) => {
-                let test = TestKey {
-                    meeting: start.meeting.clone(),
-                    client: number_of(&start.peer),
-                    protocol: start.spec.protocol,
-                };
-                let run = start.run;
-                let kind = Kind::Server { start, listens: false, sends: false };
-                let pid = self.start(Process {
-                    host: number,
-                    life,
-                    run,
-                    test,
-                    deadline,
-                    kind,
-                    other: None,
-                });
-                self.queue.plan(self.now + SERVER_START, Event::Listens(pid));
-                pid
-            }
+        let process = Process::new(number, host.life, start);
+        let dies = host.clock.instant(process.deadline).max(self.now);
+        let is_client = matches!(process.kind, Kind::Client { .. });
+        self.trace.note(self.now, || format!("n{number} starts {process}"));
+        let pid = self.processes.start(process);
+        self.touch(pid);
+        let (after, event) = if is_client {
+            (CLIENT_START, Event::Connects(pid))
+        } else {
+            (SERVER_START, Event::Listens(pid))
         };
-        let at = self.hosts[number].clock.instant(deadline).max(self.now);
-        self.plan_death(pid, at, Death::Deadline);
+        self.queue.plan(self.now + after, event);
+        self.plan_death(pid, dies, Death::Deadline);
     }
 
-    fn start(&mut self, process: Process) -> Pid {
-        let (host, test) = (process.host, process.test.clone());
-        let pid = self.processes.start(process);
-        self.trace.note(self.now, || format!("n{host} process {pid} starts: {test}"));
-        self.exclusion.touch(self.now, pid, host, &test);
-        pid
+    /// The process touches whom it touches from now on.
+    pub(super) fn touch(&mut self, pid: Pid) {
+        let Some(process) = self.processes.get(pid) else { return };
+        self.exclusion.touch(self.now, pid, process.host, &process.test);
+        match &process.kind {
+            Kind::Client { start, .. } => {
+                self.exclusion.touch(self.now, pid, number_of(&start.peer), &process.test);
+            }
+            Kind::Server { sends: true, .. } => {
+                self.exclusion.touch(self.now, pid, process.test.client, &process.test);
+            }
+            Kind::Server { .. } => {}
+        }
     }
 
     /// The process is dead some time after `at`.
@@ -140,26 +108,12 @@ impl World {
         }
     }
 
-    /// A process on a machine that had stood still touches again whom it touched.
-    pub(super) fn touch_again(&mut self, pid: Pid) {
-        let Some(process) = self.processes.get(pid) else { return };
-        self.exclusion.touch(self.now, pid, process.host, &process.test);
-        if let Kind::Client { start, .. } = &process.kind {
-            self.exclusion.touch(self.now, pid, number_of(&start.peer), &process.test);
-        }
-        if let Kind::Server { sends: true, .. } = &process.kind {
-            self.exclusion.touch(self.now, pid, process.test.client, &process.test);
-        }
-    }
-
     /// A two-way server touches its client's node, too.
     fn begin_to_send(&mut self, pid: Pid) {
-        let Some(server) = self.processes.get_mut(pid) else { return };
-        if let Kind::Server { start, sends, .. } = &mut server.kind
-            && start.spec.bidir
-        {
-            *sends = true;
-            self.exclusion.touch(self.now, pid, server.test.client, &server.test);
+        let kind = self.processes.get_mut(pid).map(|server| &mut server.kind);
+        if let Some(Kind::Server { start, sends, .. }) = kind {
+            *sends = start.spec.bidir;
+            self.touch(pid);
         }
     }
 
@@ -214,7 +168,7 @@ impl World {
 
     fn end_process(&mut self, pid: Pid, death: Death) {
         let Some(process) = self.processes.reap(pid) else { return };
-        self.trace.note(self.now, || format!("n{} process {pid} is dead: {death:?}", process.host));
+        self.trace.note(self.now, || format!("{process} is dead: {death:?}"));
         self.exclusion.release(pid);
         self.enter_into_ledger(&process, death);
         let other = process.other.filter(|other| self.processes.get(*other).is_some());
@@ -275,17 +229,6 @@ impl World {
             self.end_process(pid, Death::Swept);
         }
         self.course.unheard = unheard;
-    }
-}
-
-fn not_started(start: &Start) -> Input {
-    match start {
-        Start::Client(start) => {
-            let forward: Option<Outcome> = Some(Err(Reason::Timeout));
-            let reverse = forward.clone().filter(|_| start.spec.bidir);
-            Input::ClientEnded { run: start.run, forward, reverse }
-        }
-        Start::Server(start) => Input::ServerFailed(start.run, ServerFailure::Spawn),
     }
 }
 
