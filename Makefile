@@ -9,7 +9,7 @@ ARGS ?=
 CARGO_DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-demo demo test lint deny audit bench bench-idle bench-net clean
+.PHONY: help setup setup-demo demo test lint deny audit bench bench-idle bench-net chaos clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ bench-net: setup ## Measure meshes of 8, 7 and 9 agents in network namespaces ag
 
 bench-idle: setup ## Measure what an agent costs between two sweeps
 	@$(CARGO) bench $(LOCKED) -p iperf3-mesh --bench idle
+
+chaos: setup ## Kill, freeze, cut off and restart real agents for minutes (seeds 1, 2, 3), then judge; ARGS="--seed 7"
+	@$(CARGO) bench $(LOCKED) -p iperf3-mesh --bench chaos -- $(ARGS)
 
 bench: bench-idle bench-net ## Run all benches
 

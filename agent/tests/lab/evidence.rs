@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use super::checker::Interval;
+use super::checker::{Deaths, Interval};
 use super::events::Role;
 use super::samples::{Listener, Process, Sample};
 
@@ -32,12 +32,19 @@ pub(crate) fn instants(samples: &[Sample]) -> Vec<Instant> {
     between.collect()
 }
 
-/// When each process was seen for the last time.
-pub(crate) fn last_seen(samples: &[Sample]) -> BTreeMap<u32, u64> {
-    let seen = samples
-        .iter()
-        .flat_map(|sample| sample.processes.iter().map(|process| (process.pid, sample.begin_ns)));
-    seen.collect()
+/// When processes were gone for good, by their ids: a long run sees an id more than once.
+pub(crate) fn deaths(samples: &[Sample]) -> Deaths {
+    let mut gone = BTreeMap::new();
+    for (at, sample) in samples.iter().enumerate() {
+        // Whoever is not in the next look was gone at its end.
+        let gone_by = samples.get(at + 1).unwrap_or(sample).end_ns;
+        gone.extend(sample.processes.iter().map(|it| ((it.pid, it.began), gone_by)));
+    }
+    let mut deaths = Deaths::new();
+    for ((pid, _), gone_by) in gone {
+        deaths.entry(pid).or_default().insert(gone_by);
+    }
+    deaths
 }
 
 /// Rule 1 without the events: instants at which a host has two servers or two clients, where a client counts at
@@ -96,7 +103,7 @@ pub(crate) fn leftovers(
 /// Tests of a second and longer whose processes were never seen. There must be none, or the samples prove nothing.
 pub(crate) fn unseen(samples: &[Sample], intervals: &[Interval]) -> Vec<String> {
     const LONG: u64 = 1_000_000_000;
-    let seen = last_seen(samples);
+    let seen = deaths(samples);
     let missed = intervals.iter().filter(|interval| {
         interval.outcome.is_some()
             && interval.end - interval.start >= LONG
@@ -157,11 +164,11 @@ mod tests {
 
     fn client(host: &str, pid: u32, target: u8) -> Process {
         let target = Some(Ipv4Addr::new(198, 18, 0, target));
-        Process { host: host.into(), pid, role: Role::Client, target }
+        Process { host: host.into(), pid, began: 0, role: Role::Client, target }
     }
 
     fn server(host: &str, pid: u32) -> Process {
-        Process { host: host.into(), pid, role: Role::Server, target: None }
+        Process { host: host.into(), pid, began: 0, role: Role::Server, target: None }
     }
 
     fn sample(at: u64, processes: &[Process], ports: &[(&str, u16)]) -> Sample {
@@ -272,8 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn the_last_sight_of_a_process_counts() {
-        let look = |at| sample(at, &[server("b", 7)], &[]);
-        assert_eq!(last_seen(&[look(5), look(9), sample(12, &[], &[])]), BTreeMap::from([(7, 9)]));
+    fn a_process_is_gone_when_a_look_misses_it_for_good() {
+        let look = |at, processes: &[Process]| sample(at, processes, &[]);
+        let (first, namesake) = (server("b", 7), Process { began: 3, ..server("b", 7) });
+        let looks =
+            [look(5, &[first.clone()]), look(9, &[]), look(12, &[first]), look(15, &[namesake])];
+        assert_eq!(deaths(&looks), Deaths::from([(7, BTreeSet::from([16]))]));
+        assert_eq!(deaths(&looks[..3]), Deaths::from([(7, BTreeSet::from([13]))]));
     }
 }

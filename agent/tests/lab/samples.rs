@@ -15,6 +15,7 @@ use super::IPERF_PORTS;
 use super::boot_ns;
 use super::events::Role;
 use super::hosts::Lab;
+use super::procfs::{self, Stat};
 use super::sockdiag::SockDiag;
 
 /// From the end of one look to the beginning of the next.
@@ -27,6 +28,8 @@ pub(crate) struct Process {
     pub(crate) host: String,
     /// Its process id.
     pub(crate) pid: u32,
+    /// When it began, in ticks: with its id, what tells it from every other process.
+    pub(crate) began: u64,
     /// Whether it serves or connects.
     pub(crate) role: Role,
     /// Where it connects to.
@@ -77,31 +80,31 @@ impl Eye {
         }
     }
 
-    /// One look.
+    /// One look. A process that is stopped is not there: it does nothing until it goes on. Its socket still listens,
+    /// and nobody answers; so the sockets of its host are left out of the look.
     pub(crate) fn look(&mut self) -> Sample {
         let begin_ns = boot_ns();
-        let processes = self.processes();
-        let listeners = self.listeners();
+        let (mut processes, mut stopped) = (BTreeSet::new(), BTreeSet::new());
+        for stat in procfs::all().filter(|stat| stat.name == "iperf3") {
+            match self.process(&stat) {
+                Some(process) if stat.state == 'T' => drop(stopped.insert(process.host)),
+                Some(process) => drop(processes.insert(process)),
+                None => {}
+            }
+        }
+        let mut listeners = self.listeners();
+        listeners.retain(|listener| !stopped.contains(&listener.host));
         Sample { begin_ns, end_ns: boot_ns(), processes, listeners }
     }
 
-    fn processes(&self) -> BTreeSet<Process> {
-        let entries = fs::read_dir("/proc").unwrap().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        // Processes come and go while they are looked at; one that went is not there.
-        pids.filter_map(|pid| self.process(pid)).collect()
-    }
-
-    fn process(&self, pid: u32) -> Option<Process> {
-        if fs::read_to_string(format!("/proc/{pid}/comm")).ok()? != "iperf3\n" {
-            return None;
-        }
+    fn process(&self, stat: &Stat) -> Option<Process> {
+        let &Stat { pid, began, .. } = stat;
         // A zombie has no namespace and no command line: it is dead, and only waits to be reaped.
         let namespace = fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino();
         let host = self.names.get(&namespace)?.clone();
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
         let (role, target) = part(&line)?;
-        Some(Process { host, pid, role, target })
+        Some(Process { host, pid, began, role, target })
     }
 
     fn listeners(&mut self) -> BTreeSet<Listener> {
