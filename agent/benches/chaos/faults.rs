@@ -50,6 +50,9 @@ const RESPITE: Duration = Duration::from_secs(2);
 /// A fault that needs an iperf3 waits so long at most for its node to run one.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
+/// How long a restarted agent stays out of all meetings: a constant of the protocol.
+pub(crate) const QUIET: Duration = Duration::from_secs(61);
+
 /// Something that is to be broken.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
@@ -66,16 +69,23 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
+    fn needs_test(&self) -> bool {
+        matches!(self.kind, Kind::FreezeBoth | Kind::KillTest)
+    }
+
     /// When it is over at the latest.
     fn over(&self) -> Duration {
-        let awaits_test = matches!(self.kind, Kind::FreezeBoth | Kind::KillTest);
-        self.at + self.lasts + if awaits_test { PATIENCE } else { Duration::ZERO }
+        self.at + self.lasts + if self.needs_test() { PATIENCE } else { Duration::ZERO }
+    }
+
+    /// From when on `next` finds the node as it needs it.
+    fn leaves(&self, next: &Self) -> Duration {
+        let makes_quiet = matches!(self.kind, Kind::Kill | Kind::Restart);
+        self.over() + if makes_quiet && next.needs_test() { QUIET } else { RESPITE }
     }
 
     fn collides(&self, other: &Self) -> bool {
-        self.node == other.node
-            && self.at < other.over() + RESPITE
-            && other.at < self.over() + RESPITE
+        self.node == other.node && self.at < other.leaves(self) && other.at < self.leaves(other)
     }
 }
 

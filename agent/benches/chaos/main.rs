@@ -18,7 +18,7 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use faults::deal;
+use faults::{QUIET, deal};
 use injector::Injector;
 use lab::agents::Agent;
 use lab::hosts::Lab;
@@ -35,9 +35,6 @@ const LINKS: [u64; 6] = [50; 6];
 const SETTINGS: [&str; 6] = ["--duration", "1s", "--timeout", "4s", "--interval", "1s"];
 const DURATION: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(4);
-
-/// How long a restarted agent stays out of all meetings: a constant of the protocol.
-const QUIET: Duration = Duration::from_secs(61);
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -61,6 +58,8 @@ fn main() -> ExitCode {
     if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// What the arguments ask for.
 struct Wanted {
     seeds: Vec<u64>,
@@ -69,13 +68,14 @@ struct Wanted {
 
 impl Wanted {
     fn read(args: &[String]) -> Result<Self, String> {
-        let mut wanted = Self { seeds: Vec::new(), length: Duration::from_mins(5) };
+        let mut wanted = Self { seeds: Vec::new(), length: 5 * MINUTE };
         for pair in args.chunks(2) {
+            let missing = || format!("{} takes a number", pair[0]);
             let number =
-                || pair.get(1).and_then(|value| value.parse().ok()).ok_or("a number is missing");
+                pair.get(1).and_then(|value| value.parse::<u32>().ok()).ok_or_else(missing);
             match pair[0].as_str() {
-                "--seed" => wanted.seeds.push(number()?),
-                "--minutes" => wanted.length = Duration::from_mins(number()?),
+                "--seed" => wanted.seeds.push(number?.into()),
+                "--minutes" => wanted.length = number? * MINUTE,
                 other => return Err(format!("{other}: expected --seed N or --minutes M")),
             }
         }

@@ -282,8 +282,12 @@ mod tests {
     fn a_process_is_gone_when_a_look_misses_it_for_good() {
         let look = |at, processes: &[Process]| sample(at, processes, &[]);
         let (first, namesake) = (server("b", 7), Process { began: 3, ..server("b", 7) });
-        let looks =
-            [look(5, &[first.clone()]), look(9, &[]), look(12, &[first]), look(15, &[namesake])];
+        let looks = [
+            look(5, std::slice::from_ref(&first)),
+            look(9, &[]),
+            look(12, &[first]),
+            look(15, &[namesake]),
+        ];
         assert_eq!(deaths(&looks), Deaths::from([(7, BTreeSet::from([16]))]));
         assert_eq!(deaths(&looks[..3]), Deaths::from([(7, BTreeSet::from([13]))]));
     }
