@@ -22,23 +22,30 @@ pub(crate) struct Instant {
     listeners: BTreeSet<Listener>,
 }
 
-/// The instants between the samples.
+/// The instants between the samples. The socket of a process that is stopped still listens, and nobody answers: what
+/// listens at its host does not count.
 pub(crate) fn instants(samples: &[Sample]) -> Vec<Instant> {
-    let between = samples.windows(2).map(|pair| Instant {
-        at: pair[0].end_ns,
-        processes: &pair[0].processes & &pair[1].processes,
-        listeners: &pair[0].listeners & &pair[1].listeners,
+    let between = samples.windows(2).map(|pair| {
+        let mut listeners = &pair[0].listeners & &pair[1].listeners;
+        for process in &pair[0].stopped | &pair[1].stopped {
+            listeners.retain(|listener| listener.host != process.host);
+        }
+        let processes = &pair[0].processes & &pair[1].processes;
+        Instant { at: pair[0].end_ns, processes, listeners }
     });
     between.collect()
 }
 
-/// When processes were gone for good, by their ids: a long run sees an id more than once.
+/// When processes were gone for good, or stopped for good, by their ids: a long run sees an id more than once.
 pub(crate) fn deaths(samples: &[Sample]) -> Deaths {
     let mut gone = BTreeMap::new();
     for (at, sample) in samples.iter().enumerate() {
         // Whoever is not in the next look was gone at its end.
         let gone_by = samples.get(at + 1).unwrap_or(sample).end_ns;
         gone.extend(sample.processes.iter().map(|it| ((it.pid, it.began), gone_by)));
+        for it in &sample.stopped {
+            gone.entry((it.pid, it.began)).or_insert(sample.end_ns);
+        }
     }
     let mut deaths = Deaths::new();
     for ((pid, _), gone_by) in gone {
@@ -181,6 +188,7 @@ mod tests {
             begin_ns: at,
             end_ns: at + 1,
             processes: processes.iter().cloned().collect(),
+            stopped: BTreeSet::new(),
             listeners: listeners.collect(),
         }
     }
@@ -256,6 +264,21 @@ mod tests {
     fn a_port_of_a_node_that_only_connects_is_a_leftover() {
         let found = leftovers(&always(&[], &[("a", 5203)]), &tested(), &[]);
         assert!(found.len() == 1 && found[0].contains("5203"), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_stopped_is_seen_and_does_nothing() {
+        let stopped = |at, pid| Sample {
+            stopped: BTreeSet::from([client("a", pid, 2)]),
+            ..sample(at, &[], &[("a", 5201)])
+        };
+        let looks = [sample(5, &[client("a", 3, 2)], &[]), stopped(9, 3), stopped(12, 3)];
+        let found = instants(&looks);
+        assert!(overlaps(&found, &hosts()).is_empty());
+        assert!(leftovers(&found, &[], &[]).is_empty());
+        assert_eq!(deaths(&looks)[&3], BTreeSet::from([10]), "when it was seen to be stopped");
+        let at_once = [stopped(9, 4), stopped(12, 4)];
+        assert_eq!(deaths(&at_once)[&4], BTreeSet::from([10]), "it was never seen to run");
     }
 
     #[test]

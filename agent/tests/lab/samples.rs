@@ -56,6 +56,8 @@ pub(crate) struct Sample {
     pub(crate) end_ns: u64,
     /// What ran.
     pub(crate) processes: BTreeSet<Process>,
+    /// What is stopped, and does nothing until it goes on.
+    pub(crate) stopped: BTreeSet<Process>,
     /// What listened.
     pub(crate) listeners: BTreeSet<Listener>,
 }
@@ -80,21 +82,16 @@ impl Eye {
         }
     }
 
-    /// One look. A process that is stopped is not there: it does nothing until it goes on. Its socket still listens,
-    /// and nobody answers; so the sockets of its host are left out of the look.
+    /// One look.
     pub(crate) fn look(&mut self) -> Sample {
         let begin_ns = boot_ns();
         let (mut processes, mut stopped) = (BTreeSet::new(), BTreeSet::new());
         for stat in procfs::all().filter(|stat| stat.name == "iperf3") {
-            match self.process(&stat) {
-                Some(process) if stat.state == 'T' => drop(stopped.insert(process.host)),
-                Some(process) => drop(processes.insert(process)),
-                None => {}
-            }
+            let found = if stat.state == 'T' { &mut stopped } else { &mut processes };
+            found.extend(self.process(&stat));
         }
-        let mut listeners = self.listeners();
-        listeners.retain(|listener| !stopped.contains(&listener.host));
-        Sample { begin_ns, end_ns: boot_ns(), processes, listeners }
+        let listeners = self.listeners();
+        Sample { begin_ns, end_ns: boot_ns(), processes, stopped, listeners }
     }
 
     fn process(&self, stat: &Stat) -> Option<Process> {
