@@ -77,7 +77,7 @@ impl Node {
         if self.highest_sweep > self.agenda.number && !self.agenda.is_over() {
             let closing = now + self.close_after();
             let closing = *self.agenda.closing.get_or_insert(closing);
-            if now >= closing {
+            if now >= closing || self.is_left_alone() {
                 self.close_sweep();
             }
         }
@@ -126,6 +126,12 @@ impl Node {
     fn close_after(&self) -> Duration {
         let timeouts: Duration = self.settings.tests.iter().map(|test| test.timeout + MARGIN).sum();
         4 * timeouts
+    }
+
+    /// Whether all whom this node still wants to meet are in a later sweep: nobody comes back from there.
+    fn is_left_alone(&self) -> bool {
+        let sweep_of = |peer| self.roster.get(peer).map_or(0, |known| known.member.sweep);
+        self.agenda.open_pairs().all(|pair| sweep_of(&pair.peer) > self.agenda.number)
     }
 
     fn close_sweep(&mut self) {
