@@ -13,6 +13,9 @@ use super::samples::{Listener, Process, Sample};
 /// How far an event's time may be from that of the fork or the death that it tells of, nanoseconds.
 const SLACK: u64 = 250_000_000;
 
+/// How long a kill may take, nanoseconds: what the protocol allows for it in its margin.
+const KILL: u64 = 900_000_000;
+
 /// What certainly ran and listened at one instant.
 #[derive(Clone, Debug)]
 pub(crate) struct Instant {
@@ -146,8 +149,9 @@ fn allowed<'a>(intervals: &'a [Interval], deaths: &[(String, u64)]) -> Vec<Allow
         let of_node = deaths.iter().filter(|(node, at)| *node == test.node && *at >= test.start);
         let death = of_node.map(|(_, at)| *at).min().unwrap_or(u64::MAX);
         // Whoever wrote no end was killed, or frozen: then the kernel's timer has the last word.
-        let end = if test.outcome.is_some() { test.end } else { test.deadline };
-        end.min(death).min(test.deadline).saturating_add(SLACK)
+        let last = test.deadline.saturating_add(KILL);
+        let end = if test.outcome.is_some() { test.end } else { last };
+        end.min(death).saturating_add(SLACK).min(last)
     };
     let span = |test: &'a Interval| Allowed {
         test,
