@@ -11,7 +11,7 @@ SEEDS ?= 1000
 CARGO_DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-demo demo test lint deny audit sim bench bench-decision bench-idle bench-net clean
+.PHONY: help setup setup-demo demo test lint deny audit sim chaos bench bench-decision bench-idle bench-net clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ bench-idle: setup ## Measure what an agent costs between two sweeps
 bench-decision: ## Measure what one decision costs, and what a node remembers, with 10 to 10,000 nodes
 	@$(CARGO) bench $(LOCKED) -q -p mesh --no-default-features --bench memory
 	@$(CARGO) bench $(LOCKED) -q -p mesh --no-default-features --bench decision -- $(ARGS)
+
+chaos: setup ## Kill, freeze, cut off and restart real agents for minutes (seeds 1, 2, 3), then judge; ARGS="--seed 7"
+	@$(CARGO) bench $(LOCKED) -p iperf3-mesh --bench chaos -- $(ARGS)
 
 bench: bench-decision bench-idle bench-net ## Run all benches
 

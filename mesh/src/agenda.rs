@@ -17,6 +17,8 @@ pub(crate) struct Pair {
     pub(crate) busy_until: Time,
     /// It has asked in vain: it waits for this node.
     pub(crate) knocked: bool,
+    /// It is known to be in a later sweep: the two will not meet in this one any more.
+    pub(crate) ahead: bool,
     /// Its last word was that it is still in its quiet time.
     pub(crate) quiet: bool,
     /// How many asks in a row came to nothing through the peer's fault, for the same reason.
@@ -121,6 +123,7 @@ impl Agenda {
             not_before: Time::default(),
             busy_until: Time::default(),
             knocked: false,
+            ahead: false,
             quiet: false,
             strikes: 0,
             last_reason: None,

@@ -47,6 +47,8 @@ pub(crate) struct CellEntry {
     pub(crate) retransmits: Option<u64>,
     /// TCP.
     pub(crate) rtt_ms: Option<f64>,
+    /// How long ago it was tested.
+    pub(crate) age_seconds: Option<f64>,
 }
 
 impl CellEntry {

@@ -4,6 +4,7 @@
 //! [`super::evidence`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use super::events::{Cell, Event, Kind, Role};
@@ -62,13 +63,29 @@ impl Interval {
         self.outcome =
             Some((finished.outcome.clone().unwrap_or_default(), finished.reason.clone()));
     }
+
+    fn death(&self, deaths: &Deaths) -> Option<u64> {
+        deaths.get(&self.pid?)?.range(self.start..).next().copied()
+    }
 }
 
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, role, cell, meeting, .. } = self;
+        let [start, end] = [self.start, self.end].map(|ns| ns as f64 / 1e9);
+        write!(f, "{cell} by {node} as {role:?} in {meeting} from {start:.3} to {end:.3} s")
+    }
+}
+
+/// When processes died, by their ids, which come again in a long run.
+pub(crate) type Deaths = BTreeMap<u32, BTreeSet<u64>>;
+
 /// Pairs starts with ends. An interval without an end lasts until its process's death in `deaths`, else until
-/// `end_of_time`. With it, what is wrong with the events themselves.
+/// `end_of_time`. One whose end came late was logged by an agent that had been frozen: it, too, lasts until the
+/// death, if that was earlier. With it, what is wrong with the events themselves.
 pub(crate) fn intervals(
     events: &[Event],
-    deaths: &BTreeMap<u32, u64>,
+    deaths: &Deaths,
     end_of_time: u64,
 ) -> (Vec<Interval>, Vec<String>) {
     let mut events: Vec<&Event> = events.iter().collect();
@@ -93,9 +110,11 @@ pub(crate) fn intervals(
         }
     }
     for mut interval in open.into_values() {
-        let death = interval.pid.and_then(|pid| deaths.get(&pid));
-        interval.end = death.copied().unwrap_or(end_of_time).max(interval.start);
+        interval.end = interval.death(deaths).unwrap_or(end_of_time);
         done.push(interval);
+    }
+    for late in done.iter_mut().filter(|interval| interval.end > interval.deadline) {
+        late.end = late.death(deaths).map_or(late.end, |death| death.min(late.end));
     }
     done.sort_by_key(|interval| interval.start);
     (done, faults)
@@ -123,7 +142,7 @@ fn overlaps_at(node: &str, mut parts: Vec<&Interval>) -> Vec<String> {
         for other in active.iter().filter(|other| other.meeting != part.meeting) {
             let ms = (other.end.min(part.end) - part.start) / 1_000_000;
             found.entry((&other.meeting, &part.meeting)).or_insert_with(|| {
-                format!("{node}: {} and {} of two meetings, {ms} ms", other.cell, part.cell)
+                format!("{node}: {other} and {part}: two meetings at once for {ms} ms")
             });
         }
         active.push(part);
@@ -275,12 +294,25 @@ pub(crate) mod tests {
         let [start, end] = test("a", "c", "2", 50, 60);
         let events = [cut, start, end];
         let found = |deaths: &[(u32, u64)]| {
-            let (intervals, _) = intervals(&events, &deaths.iter().copied().collect(), 1000);
+            let deaths = deaths.iter().map(|&(pid, at)| (pid, BTreeSet::from([3, at])));
+            let (intervals, _) = intervals(&events, &deaths.collect(), 1000);
             overlaps(&intervals).len()
         };
         assert_eq!(found(&[(5, 40)]), 0);
         assert_eq!(found(&[(5, 55)]), 1);
         assert_eq!(found(&[]), 1, "nobody saw it die: it lasts to the end of time");
+    }
+
+    #[test]
+    fn an_end_that_a_frozen_agent_logged_late_is_that_of_its_process() {
+        let late = test("a", "b", "1", 5, 2000);
+        let next = test("c", "b", "2", 1010, 1020);
+        let found = |death: u64| {
+            let deaths = Deaths::from([(5, BTreeSet::from([death]))]);
+            overlaps(&intervals([late.clone(), next.clone()].as_flattened(), &deaths, 9999).0).len()
+        };
+        assert_eq!(found(1005), 0);
+        assert_eq!(found(1015), 1, "it outlived its deadline");
     }
 
     #[test]

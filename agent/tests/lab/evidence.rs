@@ -6,12 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use super::checker::Interval;
+use super::checker::{Deaths, Interval};
 use super::events::Role;
 use super::samples::{Listener, Process, Sample};
 
 /// How far an event's time may be from that of the fork or the death that it tells of, nanoseconds.
 const SLACK: u64 = 250_000_000;
+
+/// How long a kill may take, nanoseconds: what the protocol allows for it in its margin.
+const KILL: u64 = 900_000_000;
 
 /// What certainly ran and listened at one instant.
 #[derive(Clone, Debug)]
@@ -22,22 +25,36 @@ pub(crate) struct Instant {
     listeners: BTreeSet<Listener>,
 }
 
-/// The instants between the samples.
+/// The instants between the samples. The socket of a process that is stopped still listens, and nobody answers: what
+/// listens at its host does not count.
 pub(crate) fn instants(samples: &[Sample]) -> Vec<Instant> {
-    let between = samples.windows(2).map(|pair| Instant {
-        at: pair[0].end_ns,
-        processes: &pair[0].processes & &pair[1].processes,
-        listeners: &pair[0].listeners & &pair[1].listeners,
+    let between = samples.windows(2).map(|pair| {
+        let mut listeners = &pair[0].listeners & &pair[1].listeners;
+        for process in &pair[0].stopped | &pair[1].stopped {
+            listeners.retain(|listener| listener.host != process.host);
+        }
+        let processes = &pair[0].processes & &pair[1].processes;
+        Instant { at: pair[0].end_ns, processes, listeners }
     });
     between.collect()
 }
 
-/// When each process was seen for the last time.
-pub(crate) fn last_seen(samples: &[Sample]) -> BTreeMap<u32, u64> {
-    let seen = samples
-        .iter()
-        .flat_map(|sample| sample.processes.iter().map(|process| (process.pid, sample.begin_ns)));
-    seen.collect()
+/// When processes were gone for good, or stopped for good, by their ids: a long run sees an id more than once.
+pub(crate) fn deaths(samples: &[Sample]) -> Deaths {
+    let mut gone = BTreeMap::new();
+    for (at, sample) in samples.iter().enumerate() {
+        // Whoever is not in the next look was gone at its end.
+        let gone_by = samples.get(at + 1).unwrap_or(sample).end_ns;
+        gone.extend(sample.processes.iter().map(|it| ((it.pid, it.began), gone_by)));
+        for it in &sample.stopped {
+            gone.entry((it.pid, it.began)).or_insert(sample.end_ns);
+        }
+    }
+    let mut deaths = Deaths::new();
+    for ((pid, _), gone_by) in gone {
+        deaths.entry(pid).or_default().insert(gone_by);
+    }
+    deaths
 }
 
 /// Rule 1 without the events: instants at which a host has two servers or two clients, where a client counts at
@@ -96,7 +113,7 @@ pub(crate) fn leftovers(
 /// Tests of a second and longer whose processes were never seen. There must be none, or the samples prove nothing.
 pub(crate) fn unseen(samples: &[Sample], intervals: &[Interval]) -> Vec<String> {
     const LONG: u64 = 1_000_000_000;
-    let seen = last_seen(samples);
+    let seen = deaths(samples);
     let missed = intervals.iter().filter(|interval| {
         interval.outcome.is_some()
             && interval.end - interval.start >= LONG
@@ -132,8 +149,9 @@ fn allowed<'a>(intervals: &'a [Interval], deaths: &[(String, u64)]) -> Vec<Allow
         let of_node = deaths.iter().filter(|(node, at)| *node == test.node && *at >= test.start);
         let death = of_node.map(|(_, at)| *at).min().unwrap_or(u64::MAX);
         // Whoever wrote no end was killed, or frozen: then the kernel's timer has the last word.
-        let end = if test.outcome.is_some() { test.end } else { test.deadline };
-        end.min(death).min(test.deadline).saturating_add(SLACK)
+        let last = test.deadline.saturating_add(KILL);
+        let end = if test.outcome.is_some() { test.end } else { last };
+        end.min(death).saturating_add(SLACK).min(last)
     };
     let span = |test: &'a Interval| Allowed {
         test,
@@ -157,11 +175,11 @@ mod tests {
 
     fn client(host: &str, pid: u32, target: u8) -> Process {
         let target = Some(Ipv4Addr::new(198, 18, 0, target));
-        Process { host: host.into(), pid, role: Role::Client, target }
+        Process { host: host.into(), pid, began: 0, role: Role::Client, target }
     }
 
     fn server(host: &str, pid: u32) -> Process {
-        Process { host: host.into(), pid, role: Role::Server, target: None }
+        Process { host: host.into(), pid, began: 0, role: Role::Server, target: None }
     }
 
     fn sample(at: u64, processes: &[Process], ports: &[(&str, u16)]) -> Sample {
@@ -174,6 +192,7 @@ mod tests {
             begin_ns: at,
             end_ns: at + 1,
             processes: processes.iter().cloned().collect(),
+            stopped: BTreeSet::new(),
             listeners: listeners.collect(),
         }
     }
@@ -252,6 +271,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_stopped_is_seen_and_does_nothing() {
+        let stopped = |at, pid| Sample {
+            stopped: BTreeSet::from([client("a", pid, 2)]),
+            ..sample(at, &[], &[("a", 5201)])
+        };
+        let looks = [sample(5, &[client("a", 3, 2)], &[]), stopped(9, 3), stopped(12, 3)];
+        let found = instants(&looks);
+        assert!(overlaps(&found, &hosts()).is_empty());
+        assert!(leftovers(&found, &[], &[]).is_empty());
+        assert_eq!(deaths(&looks)[&3], BTreeSet::from([10]), "when it was seen to be stopped");
+        let at_once = [stopped(9, 4), stopped(12, 4)];
+        assert_eq!(deaths(&at_once)[&4], BTreeSet::from([10]), "it was never seen to run");
+    }
+
+    #[test]
     fn nothing_outlives_its_agent() {
         let mut cut = tested();
         for interval in &mut cut {
@@ -272,8 +306,16 @@ mod tests {
     }
 
     #[test]
-    fn the_last_sight_of_a_process_counts() {
-        let look = |at| sample(at, &[server("b", 7)], &[]);
-        assert_eq!(last_seen(&[look(5), look(9), sample(12, &[], &[])]), BTreeMap::from([(7, 9)]));
+    fn a_process_is_gone_when_a_look_misses_it_for_good() {
+        let look = |at, processes: &[Process]| sample(at, processes, &[]);
+        let (first, namesake) = (server("b", 7), Process { began: 3, ..server("b", 7) });
+        let looks = [
+            look(5, std::slice::from_ref(&first)),
+            look(9, &[]),
+            look(12, &[first]),
+            look(15, &[namesake]),
+        ];
+        assert_eq!(deaths(&looks), Deaths::from([(7, BTreeSet::from([16]))]));
+        assert_eq!(deaths(&looks[..3]), Deaths::from([(7, BTreeSet::from([13]))]));
     }
 }

@@ -128,7 +128,7 @@ impl<'lab> Mesh<'lab> {
                 Err(error) => faults.push(error),
             }
         }
-        let deaths = evidence::last_seen(&samples);
+        let deaths = evidence::deaths(&samples);
         let (intervals, odd) = checker::intervals(&events, &deaths, boot_ns());
         faults.extend(odd);
         faults.extend(evidence::unseen(&samples, &intervals));

@@ -1,11 +1,11 @@
 //! The laboratory: real agents as separate processes, each in a network namespace of its own with a shaped link,
 //! and a checker that believes none of them.
 //!
-//! Shared by the end-to-end tests (`tests/netns.rs`) and the bench (`benches/net.rs`). It takes nothing from the
+//! Shared by the end-to-end tests (`tests/netns.rs`) and the benches (`benches/net.rs`, `benches/chaos/`). It takes nothing from the
 //! agent's crates: what it knows of the agent are the flags, the log events and the HTTP answers that users see.
 //! Linux only; it needs the right to make namespaces (see [`privilege`]) and no network of the machine.
 
-#![allow(dead_code, reason = "the tests and the bench each use a part of it")]
+#![allow(dead_code, reason = "the tests and the benches each use a part of it")]
 #![allow(clippy::print_stderr, reason = "the agents' last words, after a failure")]
 #![allow(
     clippy::unwrap_used,
@@ -25,6 +25,7 @@ pub(crate) mod matrix;
 pub(crate) mod mesh;
 pub(crate) mod netns;
 pub(crate) mod privilege;
+pub(crate) mod procfs;
 pub(crate) mod samples;
 pub(crate) mod sockdiag;
 pub(crate) mod trial;

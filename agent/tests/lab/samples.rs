@@ -15,6 +15,7 @@ use super::IPERF_PORTS;
 use super::boot_ns;
 use super::events::Role;
 use super::hosts::Lab;
+use super::procfs::{self, Stat};
 use super::sockdiag::SockDiag;
 
 /// From the end of one look to the beginning of the next.
@@ -27,6 +28,8 @@ pub(crate) struct Process {
     pub(crate) host: String,
     /// Its process id.
     pub(crate) pid: u32,
+    /// When it began, in ticks: with its id, what tells it from every other process.
+    pub(crate) began: u64,
     /// Whether it serves or connects.
     pub(crate) role: Role,
     /// Where it connects to.
@@ -53,6 +56,8 @@ pub(crate) struct Sample {
     pub(crate) end_ns: u64,
     /// What ran.
     pub(crate) processes: BTreeSet<Process>,
+    /// What is stopped, and does nothing until it goes on.
+    pub(crate) stopped: BTreeSet<Process>,
     /// What listened.
     pub(crate) listeners: BTreeSet<Listener>,
 }
@@ -80,28 +85,23 @@ impl Eye {
     /// One look.
     pub(crate) fn look(&mut self) -> Sample {
         let begin_ns = boot_ns();
-        let processes = self.processes();
-        let listeners = self.listeners();
-        Sample { begin_ns, end_ns: boot_ns(), processes, listeners }
-    }
-
-    fn processes(&self) -> BTreeSet<Process> {
-        let entries = fs::read_dir("/proc").unwrap().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        // Processes come and go while they are looked at; one that went is not there.
-        pids.filter_map(|pid| self.process(pid)).collect()
-    }
-
-    fn process(&self, pid: u32) -> Option<Process> {
-        if fs::read_to_string(format!("/proc/{pid}/comm")).ok()? != "iperf3\n" {
-            return None;
+        let (mut processes, mut stopped) = (BTreeSet::new(), BTreeSet::new());
+        for stat in procfs::all().filter(|stat| stat.name == "iperf3") {
+            let found = if stat.state == 'T' { &mut stopped } else { &mut processes };
+            found.extend(self.process(&stat));
         }
+        let listeners = self.listeners();
+        Sample { begin_ns, end_ns: boot_ns(), processes, stopped, listeners }
+    }
+
+    fn process(&self, stat: &Stat) -> Option<Process> {
+        let &Stat { pid, began, .. } = stat;
         // A zombie has no namespace and no command line: it is dead, and only waits to be reaped.
         let namespace = fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino();
         let host = self.names.get(&namespace)?.clone();
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
         let (role, target) = part(&line)?;
-        Some(Process { host, pid, role, target })
+        Some(Process { host, pid, began, role, target })
     }
 
     fn listeners(&mut self) -> BTreeSet<Listener> {

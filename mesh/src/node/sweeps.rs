@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{Node, Output, SweepReport, reason_of_presence};
-use crate::agenda::Agenda;
+use crate::agenda::{Agenda, Pair};
 use crate::lease::{MARGIN, QUIET};
 use crate::wire::{Body, SWEEP_MAX};
 use crate::{NodeName, Presence, Reason, Time};
@@ -50,14 +50,13 @@ impl Node {
         }
     }
 
-    /// A peer works on that sweep. If it is a later one than this node's, the two will not meet in this one any more.
+    /// A peer works on that sweep.
     pub(super) fn hear_of_sweep(&mut self, peer: &NodeName, number: u64) {
         self.highest_sweep = self.highest_sweep.max(number.min(SWEEP_MAX));
         if number > self.agenda.number
-            && let Some(pair) = self.agenda.pair(peer)
+            && let Some(pair) = self.agenda.pair_mut(peer)
         {
-            let reason = pair.last_reason.unwrap_or(Reason::NotMet);
-            self.give_up(peer, reason);
+            pair.ahead = true;
         }
     }
 
@@ -84,12 +83,10 @@ impl Node {
         if self.highest_sweep > self.agenda.number && !self.agenda.is_over() {
             let closing = now + self.close_after();
             let closing = *self.agenda.closing.get_or_insert(closing);
-            if now >= closing {
-                self.close_sweep();
-            }
+            self.close_pairs(|pair| pair.ahead || now >= closing);
         }
         if self.stalls_at().is_some_and(|at| now >= at) {
-            self.close_sweep();
+            self.close_pairs(|_| true);
         }
         self.finish_sweep(now);
         self.follow_if_done(now);
@@ -135,9 +132,9 @@ impl Node {
         4 * timeouts
     }
 
-    fn close_sweep(&mut self) {
-        let open: Vec<_> =
-            self.agenda.open_pairs().map(|pair| (pair.peer.clone(), pair.last_reason)).collect();
+    fn close_pairs(&mut self, which: impl Fn(&Pair) -> bool) {
+        let open = self.agenda.open_pairs().filter(|pair| which(pair));
+        let open: Vec<_> = open.map(|pair| (pair.peer.clone(), pair.last_reason)).collect();
         for (peer, last_reason) in open {
             let absent = reason_of_presence(self.roster.get(&peer));
             self.give_up(&peer, absent.or(last_reason).unwrap_or(Reason::NotMet));

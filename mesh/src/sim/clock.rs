@@ -24,8 +24,8 @@ impl Clock {
     /// The first instant at which the clock shows `local`, or more.
     pub(super) fn instant(self, local: Time) -> Time {
         let passed = (i128::from(local.as_nanos()) - i128::from(self.offset)).max(0);
-        let mut at = time(passed * MILLION / (MILLION + i128::from(self.drift_ppm)));
-        // Rounding may have lost some nanoseconds.
+        // Rounding may have cost a nanosecond or two, in either direction.
+        let mut at = time(passed * MILLION / (MILLION + i128::from(self.drift_ppm)) - 2);
         while self.local(at) < local && at < Time::from_nanos(u64::MAX) {
             at = Time::from_nanos(at.as_nanos() + 1);
         }
