@@ -11,7 +11,7 @@ SEEDS ?= 1000
 CARGO_DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-demo demo test lint deny audit sim chaos bench bench-decision bench-idle bench-net clean
+.PHONY: help setup setup-demo demo test lint deny audit sim model chaos bench bench-decision bench-idle bench-net clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,10 @@ demo: setup-demo ## Measure a mesh of four nodes on this machine; ARGS="..." is 
 
 test: setup ## Run all tests; those in network namespaces get the right to make them, or say what is missing
 	@$(CARGO) test $(LOCKED) --workspace --all-features --no-fail-fast $(ARGS)
+
+model: ## Explore every order of events for a few nodes, more of them than the tests do, for minutes
+	@$(CARGO) test -q --release $(LOCKED) -p mesh --no-default-features --features flaws --lib model::table -- \
+	  --ignored --nocapture --test-threads 1 $(ARGS)
 
 lint: ## Check format, lints and documentation
 	@$(CARGO) fmt --all --check

@@ -44,7 +44,7 @@ fn bit(protocol: Protocol) -> u8 {
 }
 
 /// The pairs of one sweep, in the order of the tournament; who came later, or is silent, stands at the end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Agenda {
     /// The number of the sweep; 0 before the first.
     pub(crate) number: u64,

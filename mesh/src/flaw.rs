@@ -32,6 +32,25 @@ pub enum Flaw {
     NoQuiet,
 }
 
+impl Flaw {
+    /// All of them.
+    #[cfg(feature = "flaws")]
+    pub const ALL: [Self; 12] = [
+        Self::GrantsWhileBusy,
+        Self::NoClientDeadline,
+        Self::OneSharedDeadline,
+        Self::CountsFromGrant,
+        Self::NoGo,
+        Self::StaleEpoch,
+        Self::AnyMeeting,
+        Self::WaitsWhileHolding,
+        Self::NeitherWithdraws,
+        Self::FreeBeforeReaped,
+        Self::ForgetsFarEnd,
+        Self::NoQuiet,
+    ];
+}
+
 #[cfg(feature = "flaws")]
 mod switch {
     use std::cell::Cell;

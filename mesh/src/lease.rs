@@ -29,7 +29,7 @@ pub const QUIET: Duration = Duration::from_secs(TIMEOUT_MAX.as_secs() + MARGIN.a
 const _: () = assert!(2 * TIMEOUT_MAX.as_millis() * DRIFT_PPM_MAX as u128 <= 100 * 1_000_000);
 
 /// The two instants of the side that runs the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ClientLease {
     /// The client must have been started by then, else it is not started at all.
     pub(crate) start_by: Time,
@@ -51,7 +51,7 @@ impl ClientLease {
 }
 
 /// The two instants of the side that runs the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ServerLease {
     /// The server's iperf3 is dead by then.
     pub(crate) use_until: Time,

@@ -17,6 +17,8 @@ pub mod flaw;
 #[allow(clippy::disallowed_methods, reason = "an edge of the core: it does IO and keeps time")]
 pub mod gossip;
 mod lease;
+#[cfg(all(test, feature = "flaws"))]
+mod model;
 mod name;
 mod node;
 mod outcome;

@@ -43,7 +43,7 @@ pub(crate) struct Changes {
     pub(crate) departed: Vec<NodeName>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Roster {
     me: NodeName,
     peers: BTreeMap<NodeName, Peer>,

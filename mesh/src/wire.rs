@@ -38,7 +38,7 @@ impl fmt::Display for MeetingId {
 }
 
 /// The two roles in a meeting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Asked for the meeting; is the client of the first tests.

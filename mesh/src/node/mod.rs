@@ -6,6 +6,8 @@
 //!
 //! Split by concern: `requests` answers other nodes, `sweeps` opens and closes sweeps, `choice` picks whom to ask.
 
+#[cfg(all(test, feature = "flaws"))]
+mod at_will;
 mod choice;
 mod requests;
 mod sweeps;
@@ -162,7 +164,7 @@ pub struct Status {
 }
 
 /// The coordinator of one node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Node {
     settings: Settings,
     roster: Roster,

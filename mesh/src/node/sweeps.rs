@@ -25,7 +25,7 @@ const START_PATIENCE: Duration = Duration::from_secs(3);
 const STALL_MIN: Duration = Duration::from_secs(2 * QUIET.as_secs());
 
 /// Whether the membership has settled after a start.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settle {
     at: Time,
     first_peer: Option<Time>,

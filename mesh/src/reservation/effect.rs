@@ -61,7 +61,7 @@ pub enum ServerFailure {
 }
 
 /// How a meeting ended for this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ending {
     /// All of this node's part is done, or the other side said that its part is.
     Done,
@@ -80,7 +80,7 @@ pub(crate) enum Ending {
 }
 
 /// What the slot wants done.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Effect {
     /// Send `body` about the meeting to its other node.
     Send {

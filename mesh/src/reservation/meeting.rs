@@ -7,7 +7,7 @@ use crate::lease::{ClientLease, ServerLease};
 use crate::wire::{Body, Handover, MeetingId, PlannedTest, Role};
 use crate::{Epoch, NodeName, Protocol, Time};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Meeting {
     pub(super) id: MeetingId,
     pub(super) peer: NodeName,
@@ -38,7 +38,7 @@ pub(super) struct Meeting {
     pub(super) leaving: Option<(Ending, bool)>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) enum Step {
     /// Asked to be the client of a test.
     Asked { test: u8, lease: ClientLease },
@@ -54,7 +54,7 @@ pub(super) enum Step {
     Parting,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) enum Pending {
     Next { test: u8, received: Time },
     Go,

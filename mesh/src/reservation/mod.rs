@@ -6,6 +6,8 @@
 //!
 //! The slot does not know whom to meet, nor whether a request is welcome: that is the coordinator's part.
 
+#[cfg(all(test, feature = "flaws"))]
+mod aging;
 mod effect;
 mod meeting;
 mod ports;
@@ -28,7 +30,7 @@ use crate::{Epoch, NodeName, Outcome, Protocol, Reason, Time};
 /// How much later than its length a test is before it counts as overdue.
 const OVERDUE: Duration = Duration::from_millis(500);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Slot {
     me: NodeName,
     epoch: Epoch,

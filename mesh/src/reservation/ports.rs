@@ -2,7 +2,7 @@
 //! late, out of a forgotten reservation, meets a closed port.
 
 /// A range of ports for iperf3 servers; one of them is open at a time, and only during a meeting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PortRange {
     /// The first port.
     pub first: u16,
@@ -11,7 +11,7 @@ pub struct PortRange {
 }
 
 /// Hands out the ports of a range in turn.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct PortRotation {
     range: PortRange,
     next: u16,

@@ -1,0 +1,224 @@
+//! All that can happen next in a state, and what comes of it.
+
+use std::time::Duration;
+
+use crate::lease::QUIET;
+use crate::{Figures, Input, Reason, ServerFailure};
+
+use super::processes::{FarEnd, Kind, Process, Stage};
+use super::world::{Sightings, World};
+use super::{Model, NOW, Trouble, UNIT, number_of, others};
+
+/// Of what is no server that could not start, it says nothing.
+const SPAWN: ServerFailure = ServerFailure::Spawn;
+
+/// Something that happens. Processes and messages are given by their places.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// The schedule of that node chooses the other one.
+    Ask(usize, usize),
+    /// A message arrives, for the first time or again.
+    Deliver(usize),
+    /// The node is told that its message could not be handed over, be that true or not.
+    Doubt(usize),
+    /// A timer of the node's agent fires, be it in time or late.
+    Tick(usize),
+    /// The process that was decided on comes to life.
+    Start(usize),
+    /// The server comes to listen.
+    Listen(usize),
+    /// The client reaches the server.
+    Connect(usize, usize),
+    /// The test of that client and that server has ended well at both ends. The client is dead, and its agent knows.
+    Succeed(usize, usize),
+    /// The process is dead without success, and its agent knows.
+    End(usize),
+    /// The same, of a server that could not have its port.
+    PortTaken(usize),
+    /// The node's gossip learns of the present lives.
+    View(usize),
+    /// The node's agent dies and begins another life.
+    Restart(usize),
+    /// Nothing happens for a while.
+    Pass,
+}
+
+impl World {
+    /// All steps, some of which may change nothing.
+    pub(super) fn steps(&self, model: &Model) -> Vec<Step> {
+        let mut steps = vec![Step::Pass];
+        for (number, node) in self.nodes.iter().enumerate() {
+            let others = others(model.nodes, number).into_iter();
+            if node.is_free() && self.asks > 0 {
+                let known = others.clone().filter(|other| node.peer(other).is_some());
+                steps.extend(known.map(|other| Step::Ask(number, number_of(&other))));
+            }
+            if !node.is_free() {
+                steps.push(Step::Doubt(number));
+            }
+            if node.slot_deadline().is_some_and(|deadline| deadline <= NOW) {
+                steps.push(Step::Tick(number));
+            }
+            if self.restarts > 0 {
+                steps.push(Step::Restart(number));
+            }
+            let mut known = others.map(|other| (node.peer(&other), number_of(&other)));
+            if known.any(|(peer, other)| {
+                peer.is_none_or(|peer| peer.member.epoch != self.nodes[other].epoch())
+            }) {
+                steps.push(Step::View(number));
+            }
+        }
+        steps.extend((0..self.letters.len()).map(Step::Deliver));
+        for (at, process) in self.processes.iter().enumerate() {
+            self.steps_of(model, at, process, &mut steps);
+        }
+        steps
+    }
+
+    fn steps_of(&self, model: &Model, at: usize, process: &Process, steps: &mut Vec<Step>) {
+        steps.push(Step::End(at));
+        match (process.stage, &process.kind) {
+            (Stage::Decided(_), _) => steps.push(Step::Start(at)),
+            (Stage::Alive, Kind::Server { listens: false, .. }) if !process.orphan => {
+                steps.push(Step::Listen(at));
+                if model.ports > 1 {
+                    steps.push(Step::PortTaken(at));
+                }
+            }
+            // Nothing depends on the connection of a one-way test: its client disturbs its server's node anyway.
+            (Stage::Alive, Kind::Client { .. }) if process.two_way => {
+                steps.extend(self.steps_of_client(at, process));
+            }
+            _ => {}
+        }
+    }
+
+    fn steps_of_client(&self, at: usize, client: &Process) -> impl Iterator<Item = Step> {
+        let servers = self.processes.iter().enumerate().filter(|(_, server)| server.is_alive());
+        servers.filter_map(move |(server, Process { node, kind, .. })| match (&client.kind, kind) {
+            (Kind::Client { to, port }, Kind::Server { port: open, listens: true, far_end })
+                if to == node && port == open =>
+            {
+                match far_end {
+                    FarEnd::Awaited => Some(Step::Connect(at, server)),
+                    FarEnd::Sends(_) => Some(Step::Succeed(at, server)),
+                    FarEnd::Done => None,
+                }
+            }
+            _ => None,
+        })
+    }
+
+    /// The state after that step.
+    pub(super) fn after(&self, model: &Model, step: Step, seen: &mut Sightings) -> Self {
+        let mut world = self.clone();
+        match step {
+            Step::Ask(number, other) => {
+                world.asks -= 1;
+                let other = Model::name(other);
+                world.tell(model, number, seen, |node| node.ask_at_will(NOW, &other));
+            }
+            Step::Deliver(at) => {
+                let message = (*self.letters[at].message).clone();
+                let to = number_of(&message.to);
+                world.input(model, to, Input::Message(message), seen);
+            }
+            Step::Doubt(number) => world.doubt(model, number, seen),
+            Step::Tick(number) => world.input(model, number, Input::Tick, seen),
+            Step::Start(at) => world.start(model, at),
+            Step::Listen(at) => world.listen(model, at, seen),
+            Step::Connect(client, server) => {
+                let to = world.processes[client].node;
+                world.processes[server].sends(FarEnd::Sends(to));
+            }
+            Step::Succeed(client, server) => {
+                world.processes[server].sends(FarEnd::Done);
+                let success = |client: &Process| client.obituary(Ok(Figures::default()), SPAWN);
+                world.end(model, client, success, seen);
+            }
+            Step::End(at) => {
+                let failure = |process: &Process| process.obituary(Err(Reason::Iperf), SPAWN);
+                world.end(model, at, failure, seen);
+            }
+            Step::PortTaken(at) => {
+                let taken = ServerFailure::PortTaken;
+                let failure = |server: &Process| server.obituary(Err(Reason::Iperf), taken);
+                world.end(model, at, failure, seen);
+            }
+            Step::View(number) => world.input(model, number, Input::View(self.view()), seen),
+            Step::Restart(number) => world.restart(model, number),
+            Step::Pass => world.pass(self.next_instant()),
+        }
+        world
+    }
+
+    /// Where nothing else comes nearer, the end of a quiet time is waited for.
+    pub(super) fn next_instant(&self) -> Duration {
+        if self.nodes.iter().all(|node| node.quiet_for(NOW).is_zero()) {
+            return UNIT;
+        }
+        let mut later = self.clone();
+        later.pass(UNIT);
+        if later.timeless() == self.timeless() { QUIET } else { UNIT }
+    }
+
+    /// The step in words.
+    pub(super) fn tell_step(&self, step: Step) -> String {
+        match step {
+            Step::Ask(number, other) => format!("n{number} asks n{other}"),
+            Step::Deliver(at) => {
+                let message = &self.letters[at].message;
+                let (from, to) = (&message.from, &message.to);
+                let meeting = message.meeting.as_ref().map(ToString::to_string).unwrap_or_default();
+                format!("{to} gets {} of {meeting} from {from}", message.body.kind())
+            }
+            Step::Start(at) => format!("starts: {}", self.processes[at]),
+            Step::Listen(at) => format!("listens: {}", self.processes[at]),
+            Step::Connect(client, server) => {
+                format!("{} connects to {}", self.processes[client], self.processes[server])
+            }
+            Step::Succeed(client, _) => format!("has ended well: {}", self.processes[client]),
+            Step::End(at) => format!("has ended: {}", self.processes[at]),
+            Step::PortTaken(at) => format!("has no port: {}", self.processes[at]),
+            step => format!("{step:?}"),
+        }
+    }
+
+    fn doubt(&mut self, model: &Model, number: usize, seen: &mut Sightings) {
+        let meeting = self.nodes[number].status(NOW).meeting;
+        let id = self.nodes[number].meeting_id().cloned();
+        if let (Some((to, _, _)), Some(meeting)) = (meeting, id) {
+            self.input(model, number, Input::Undelivered { to, meeting }, seen);
+        }
+    }
+
+    fn start(&mut self, model: &Model, at: usize) {
+        let process = &mut self.processes[at];
+        process.stage = Stage::Alive;
+        if model.trouble == Some(Trouble::LateStart) {
+            process.left = model.tests[0].timeout;
+        }
+    }
+
+    fn listen(&mut self, model: &Model, at: usize, seen: &mut Sightings) {
+        let (node, run) = (self.processes[at].node, self.processes[at].run);
+        if let Kind::Server { listens, .. } = &mut self.processes[at].kind {
+            *listens = true;
+        }
+        self.input(model, node, Input::ServerReady(run), seen);
+    }
+
+    fn end(
+        &mut self,
+        model: &Model,
+        at: usize,
+        obituary: impl FnOnce(&Process) -> Input,
+        seen: &mut Sightings,
+    ) {
+        let process = self.processes.remove(at);
+        if !process.orphan {
+            self.input(model, process.node, obituary(&process), seen);
+        }
+    }
+}
