@@ -38,6 +38,9 @@ const WORTH_WAITING_LARGE: f64 = 0.1;
 /// From so many nodes on, a mesh is large.
 const LARGE: usize = 64;
 
+/// The pause between two asks out of order, most of which are refused: a bound to the messages of a large mesh.
+const PACE: Duration = Duration::from_millis(5);
+
 /// How long after the end that a busy peer has named it may still be busy.
 const SLACK: Duration = Duration::from_millis(100);
 
@@ -92,7 +95,7 @@ impl Node {
             let may_ask = if pair.not_before > now {
                 pair.not_before
             } else if !expected {
-                self.patient_until
+                self.patient_until.max(self.roam_at)
             } else if pair.knocked || self.is_rightful(&pair.peer) {
                 now
             } else {
@@ -101,6 +104,9 @@ impl Node {
             let at = may_ask.max(pair.busy_until);
             if at <= now {
                 chosen = Some(pair.peer.clone());
+                if !expected {
+                    self.roam_at = now + PACE;
+                }
                 break;
             }
             wake = Some(wake.map_or(at, |wake| wake.min(at)));

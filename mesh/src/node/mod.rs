@@ -178,6 +178,8 @@ pub struct Node {
     idle_since: Time,
     /// Until when it keeps to the order of the tournament.
     patient_until: Time,
+    /// When it may ask the next one out of order.
+    roam_at: Time,
     /// When there may be somebody to ask.
     ask_at: Option<Time>,
     /// Another live agent goes by this node's name.
@@ -205,6 +207,7 @@ impl Node {
             highest_sweep: 0,
             idle_since: now,
             patient_until: now,
+            roam_at: now,
             ask_at: None,
             name_taken: false,
             stopping: false,
