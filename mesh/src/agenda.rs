@@ -140,6 +140,7 @@ impl Agenda {
         };
         let pair = &mut self.pairs[at];
         pair.given_up = false;
+        pair.ahead = false;
         pair.strikes = 0;
         pair.not_before = Time::default();
         self.after_change(at);

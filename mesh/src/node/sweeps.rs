@@ -62,8 +62,14 @@ impl Node {
 
     /// Follows the others into the next sweep if nothing is left to do in this one.
     pub(super) fn follow_if_done(&mut self, now: Time) {
-        let is_ahead = self.highest_sweep > self.agenda.number;
-        if is_ahead && self.agenda.is_over() && self.slot.peer().is_none() {
+        if self.highest_sweep <= self.agenda.number || self.slot.peer().is_some() {
+            return;
+        }
+        if self.agenda.open_pairs().any(|pair| pair.ahead) {
+            self.close_pairs(|pair| pair.ahead);
+            self.finish_sweep(now);
+        }
+        if self.agenda.is_over() {
             self.begin_sweep(now, self.highest_sweep);
         }
     }
@@ -83,7 +89,9 @@ impl Node {
         if self.highest_sweep > self.agenda.number && !self.agenda.is_over() {
             let closing = now + self.close_after();
             let closing = *self.agenda.closing.get_or_insert(closing);
-            self.close_pairs(|pair| pair.ahead || now >= closing);
+            if now >= closing {
+                self.close_pairs(|_| true);
+            }
         }
         if self.stalls_at().is_some_and(|at| now >= at) {
             self.close_pairs(|_| true);

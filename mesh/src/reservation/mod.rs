@@ -182,8 +182,28 @@ impl Slot {
         }
     }
 
+    /// That life of a peer asks for a new meeting: it is in no other one, and sends nothing any more.
+    pub(crate) fn on_new_meeting(&mut self, now: Time, from: &NodeName, from_epoch: Epoch) {
+        let Some(meeting) = &mut self.meeting else { return };
+        let is_awaited = matches!(meeting.step, Step::Parting)
+            && meeting.peer == *from
+            && meeting.peer_epoch == from_epoch;
+        if is_awaited {
+            meeting.exposed_until = now;
+            self.finish(now);
+        }
+    }
+
     /// Handles a message of the present meeting. The caller has checked [`Self::is_in`].
     pub(crate) fn on_message(&mut self, now: Time, body: Body) {
+        let is_parting = self.meeting.as_ref().filter(|m| matches!(m.step, Step::Parting));
+        if let (Some(meeting), Body::Next { .. } | Body::Grant { .. } | Body::Go { .. }) =
+            (is_parting, &body)
+        {
+            // It has not heard that this node has left.
+            self.effects.push_back(meeting.send(Body::End { handover: Vec::new() }));
+            return;
+        }
         match body {
             Body::Sweep | Body::Request { .. } => {}
             Body::Next { test } => self.on_next(now, test),
@@ -295,7 +315,12 @@ impl Slot {
 
     fn on_refuse(&mut self, now: Time, refusal: Refusal, free_in_ms: Option<u64>) {
         let Some(meeting) = &mut self.meeting else { return };
-        if matches!(meeting.step, Step::Asked { .. }) {
+        // A request alone is refused; of the later tests only the start of a server can fail.
+        let is_answer = match meeting.step {
+            Step::Asked { test, .. } => test == 0 || refusal == Refusal::Spawn,
+            _ => false,
+        };
+        if is_answer {
             let free_in = free_in_ms.map(Duration::from_millis);
             // Who refuses has no server that lives.
             meeting.exposed_until = now;

@@ -12,12 +12,27 @@ use crate::{Protocol, Time};
 /// One iperf3 process of the whole mesh.
 pub(super) type Pid = u64;
 
-/// A test: all processes with the same key belong together.
+/// A test: one client and one server with the same key belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TestKey {
     pub(super) meeting: MeetingId,
     pub(super) client: usize,
     pub(super) protocol: Protocol,
+}
+
+/// A process that touches a node.
+#[derive(Clone, Debug)]
+struct Touch {
+    pid: Pid,
+    test: TestKey,
+    role: Role,
+}
+
+/// Which end of its test a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Client,
+    Server,
 }
 
 impl fmt::Display for TestKey {
@@ -49,7 +64,7 @@ impl fmt::Display for Overlap {
 #[derive(Debug)]
 pub(super) struct Exclusion {
     /// For each node the processes that touch it.
-    touching: Vec<Vec<(Pid, TestKey)>>,
+    touching: Vec<Vec<Touch>>,
     touched: BTreeMap<Pid, Vec<usize>>,
     overlaps: Vec<Overlap>,
 }
@@ -61,29 +76,30 @@ impl Exclusion {
     }
 
     /// From now on that process touches that node.
-    pub(super) fn touch(&mut self, at: Time, pid: Pid, node: usize, test: &TestKey) {
+    pub(super) fn touch(&mut self, at: Time, node: usize, pid: Pid, test: &TestKey, role: Role) {
         let touching = &mut self.touching[node];
-        if touching.iter().any(|(present, _)| *present == pid) {
+        if touching.iter().any(|present| present.pid == pid) {
             return;
         }
-        if let Some((_, other)) = touching.iter().find(|(_, other)| other != test) {
-            let tests = [other.to_string(), test.to_string()];
+        let is_alien = |other: &&Touch| other.test != *test || other.role == role;
+        if let Some(other) = touching.iter().find(is_alien) {
+            let tests = [other.test.to_string(), test.to_string()];
             self.overlaps.push(Overlap { at, node, tests });
         }
-        touching.push((pid, test.clone()));
+        touching.push(Touch { pid, test: test.clone(), role });
         self.touched.entry(pid).or_default().push(node);
     }
 
     /// That process touches nobody any more.
     pub(super) fn release(&mut self, pid: Pid) {
         for node in self.touched.remove(&pid).into_iter().flatten() {
-            self.touching[node].retain(|(present, _)| *present != pid);
+            self.touching[node].retain(|present| present.pid != pid);
         }
     }
 
     /// That process touches that node no more.
     pub(super) fn leave(&mut self, pid: Pid, node: usize) {
-        self.touching[node].retain(|(present, _)| *present != pid);
+        self.touching[node].retain(|present| present.pid != pid);
     }
 
     pub(super) fn into_overlaps(self) -> Vec<Overlap> {

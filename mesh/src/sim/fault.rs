@@ -48,6 +48,8 @@ pub enum Fault {
     Upgrade(usize, i8),
     /// All iperf3 on the node are killed, once.
     KillIperf3(usize),
+    /// Others have taken most of the node's iperf3 ports.
+    PortsTaken(usize),
     /// So many of the tests hang until they are killed, and so many more fail at once.
     Tests {
         /// The share that hang.

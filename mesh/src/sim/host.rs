@@ -23,11 +23,18 @@ pub(super) struct Host {
     pub(super) wake: Option<Time>,
     /// The last sweep that its agent has completed.
     pub(super) completed: u64,
+    /// How many faults keep its agent from running, and how many of those keep the machine dark.
+    pub(super) down: u32,
+    pub(super) dark: u32,
+    /// How many faults take most of its ports.
+    pub(super) ports_taken: u32,
     /// How many faults make the agent stand still, and the whole machine.
     pub(super) frozen: u32,
     pub(super) suspended: u32,
     /// How many faults wait for the next start of an iperf3 to make the agent stand still.
     pub(super) freezes_at_spawn: u32,
+    /// Since when nothing has made it stand still.
+    pub(super) awake_since: Time,
     /// What waits for an agent that stands still.
     pub(super) backlog: Vec<Waiting>,
     /// How long the agent takes for what it hears, at most; and when it has heard the last of it.
@@ -56,9 +63,13 @@ impl Host {
             agent: None,
             wake: None,
             completed: 0,
+            down: 0,
+            dark: 0,
+            ports_taken: 0,
             frozen: 0,
             suspended: 0,
             freezes_at_spawn: 0,
+            awake_since: Time::default(),
             backlog: Vec::new(),
             slow: Duration::ZERO,
             busy_until: Time::default(),

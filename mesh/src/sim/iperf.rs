@@ -30,8 +30,6 @@ pub(super) enum Death {
     Deadline,
     /// The test failed, or the other end is gone.
     Broken,
-    /// With its agent or its machine.
-    Swept,
 }
 
 /// A process that lives.
@@ -46,6 +44,8 @@ pub(super) struct Process {
     pub(super) kind: Kind,
     /// The process at the other end.
     pub(super) other: Option<Pid>,
+    /// It is to die, and will do so in its own time.
+    pub(super) dying: bool,
 }
 
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Process {
             Start::Server(start) => Kind::Server { start, listens: false, sends: false },
         };
         let test = TestKey { meeting, client, protocol };
-        Self { host, life, run, test, deadline, kind, other: None }
+        Self { host, life, run, test, deadline, kind, other: None, dying: false }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What was measured: how long each sweep really took, and which cells have a good result since when.
+//! What was measured: how long each sweep really took, and when each cell had a good result.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use crate::{Protocol, Time};
 pub struct SweepStats {
     /// Its number.
     pub number: u64,
-    /// From the start of the first test to the end of the last one.
+    /// From the start of the first test to the end of the last one between nodes that were there from the beginning:
+    /// who is replaced comes late, and holds up nobody.
     pub duration: Duration,
     /// Tests that were run.
     pub tests: u64,
@@ -33,6 +34,8 @@ pub(super) struct Test {
     pub(super) start: Time,
     pub(super) end: Time,
     pub(super) well: bool,
+    /// Whether both nodes have been there from the beginning.
+    pub(super) is_first_life: bool,
 }
 
 #[derive(Debug)]
@@ -57,8 +60,8 @@ impl Sweep {
 pub(super) struct Ledger {
     nodes: usize,
     sweeps: BTreeMap<u64, Sweep>,
-    /// When each cell had its last good result: source, destination, protocol.
-    good: BTreeMap<(usize, usize, Protocol), Time>,
+    /// The sweep of the last good result of each cell: source, destination, protocol.
+    good: BTreeMap<(usize, usize, Protocol), u64>,
 }
 
 impl Ledger {
@@ -77,7 +80,9 @@ impl Ledger {
             busy: vec![Duration::ZERO; nodes],
         });
         sweep.first_start = sweep.first_start.min(test.start);
-        sweep.last_end = sweep.last_end.max(test.end);
+        if test.is_first_life {
+            sweep.last_end = sweep.last_end.max(test.end);
+        }
         sweep.tests += 1;
         sweep.failed += u64::from(!test.well);
         sweep.cell(test.client, test.server, test.protocol);
@@ -89,18 +94,13 @@ impl Ledger {
         }
     }
 
-    /// That node has a good result of its own row.
-    pub(super) fn good(&mut self, at: Time, source: usize, destination: usize, of: Protocol) {
-        self.good.insert((source, destination, of), at);
+    /// A cell has a good result in that sweep.
+    pub(super) fn good(&mut self, sweep: u64, source: usize, destination: usize, of: Protocol) {
+        self.good.insert((source, destination, of), sweep);
     }
 
-    /// When that cell had its last good result.
-    pub(super) fn last_good(
-        &self,
-        source: usize,
-        destination: usize,
-        of: Protocol,
-    ) -> Option<Time> {
+    /// The sweep in which that cell had its last good result.
+    pub(super) fn last_good(&self, source: usize, destination: usize, of: Protocol) -> Option<u64> {
         self.good.get(&(source, destination, of)).copied()
     }
 

@@ -12,7 +12,10 @@ use super::fault::{Fault, Spell};
 use super::host::Host;
 use super::network::{Network, Weather};
 use super::world::{Course, World, address_of, name_of};
-use crate::{DRIFT_PPM_MAX, Epoch, PortRange, Protocol, QUIET, Settings, TestSpec, Time, schedule};
+use crate::{
+    DRIFT_PPM_MAX, Epoch, MARGIN, PortRange, Protocol, QUIET, START_WINDOW, Settings, TIMEOUT_MAX,
+    TestSpec, Time, schedule,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -34,6 +37,8 @@ pub struct Storm {
     pub latency: Duration,
     /// How many ports the iperf3 servers have.
     pub ports: u16,
+    /// After how long a silent node has departed; `None` as in [`crate::Settings`].
+    pub forget_after: Option<Duration>,
     /// What goes wrong.
     pub spells: Vec<Spell>,
     /// Whether the kernel ends an iperf3 whose agent stands still.
@@ -64,10 +69,17 @@ pub struct Verdict {
 impl Verdict {
     /// Whether all guarantees held.
     pub fn is_good(&self) -> bool {
-        self.overlaps.is_empty()
-            && self.stuck.is_empty()
-            && self.unmeasured.is_empty()
-            && self.intruders == 0
+        self.harm() == [false; 4]
+    }
+
+    /// Which guarantees did not hold.
+    fn harm(&self) -> [bool; 4] {
+        [
+            !self.overlaps.is_empty(),
+            self.intruders > 0,
+            !self.stuck.is_empty(),
+            !self.unmeasured.is_empty(),
+        ]
     }
 }
 
@@ -96,9 +108,11 @@ impl Storm {
         let rng = &mut rng;
         let nodes = rng.random_range(2..=12);
         let bidir = rng.random_bool(0.3);
+        let patient = rng.random_bool(0.1);
         let spec = |protocol: Protocol, rng: &mut StdRng| {
             let duration = SECOND * rng.random_range(1..=3);
-            let timeout = duration + SECOND * rng.random_range(1..=8);
+            let slack = SECOND * rng.random_range(1..=8);
+            let timeout = if patient { TIMEOUT_MAX } else { duration + slack };
             let omit = Duration::ZERO;
             TestSpec { protocol, duration, omit, timeout, bitrate: None, streams: 1, bidir }
         };
@@ -117,6 +131,7 @@ impl Storm {
             interval: SECOND * rng.random_range(0..20),
             latency: Duration::from_secs_f64(10f64.powf(rng.random_range(-4.0..-1.0))),
             ports: if rng.random_bool(0.2) { 1 } else { 8 },
+            forget_after: rng.random_bool(0.3).then(|| SECOND * rng.random_range(20..=90)),
             spells: (0..count).map(|_| spell(rng, nodes, lasts)).collect(),
             kernel_timer: true,
             start_guard: true,
@@ -128,15 +143,16 @@ impl Storm {
         Self { spells, ..self.clone() }
     }
 
-    /// The same storm without any fault that is not needed for its verdict to be bad.
+    /// The same storm without any fault that is not needed for the same harm to be done.
     pub fn reduced(&self) -> Self {
+        let harm = self.run().harm();
         let mut storm = self.clone();
         let mut at = 0;
         while at < storm.spells.len() {
             let mut spells = storm.spells.clone();
             spells.remove(at);
             let less = storm.with_spells(spells);
-            if less.run().is_good() {
+            if less.run().harm() != harm {
                 at += 1;
             } else {
                 storm = less;
@@ -179,10 +195,17 @@ impl Storm {
             ..Course::well(Duration::from_millis(12))
         };
         let mut world = World::new(hosts, network, course, rng.random());
+        world.longest = Some(self.longest_meeting());
         world.gossip_slowly((0..self.nodes).map(|_| SECOND * rng.random_range(6..=20)).collect());
         world.plan_spells(self.spells.clone());
         world.begin_all(true);
         world
+    }
+
+    /// The longest that a meeting can take: all its tests to their last instant, and the hold after the last one.
+    fn longest_meeting(&self) -> Duration {
+        let tests = self.tests.iter().map(|test| test.timeout + START_WINDOW + MARGIN);
+        tests.sum::<Duration>() * 3
     }
 
     fn settings(&self, number: usize) -> Settings {
@@ -193,7 +216,7 @@ impl Storm {
             ports: PortRange { first: 5201, count: self.ports },
             tests: self.tests.clone(),
             interval: self.interval,
-            forget_after: None,
+            forget_after: self.forget_after,
             no_past: true,
         }
     }
@@ -203,8 +226,8 @@ impl Storm {
         world.run(calm + RECOVERY, |_| false);
         let (recovered, last) = (world.now, world.highest_sweep + 1);
         // Whoever is in a sweep finishes it, or closes it; then there is a pause, and another sweep.
-        let patience = (schedule::sweep_bound(self.nodes, &self.tests) + self.interval) * 4
-            + Duration::from_secs(10 * 60);
+        let bound = schedule::sweep_bound(self.nodes, &self.tests);
+        let patience = (bound + self.interval) * 2 + self.longest_meeting() * 4 + 2 * QUIET;
         let is_swept = |world: &World| world.hosts.iter().all(|host| host.completed >= last);
         let done = world.run(recovered + patience, is_swept);
         let mut verdict = Verdict {
@@ -217,7 +240,8 @@ impl Storm {
             verdict.stuck = laggards(&world, last);
         }
         verdict.stuck.extend(leftovers(&world));
-        verdict.unmeasured = unmeasured(&world, calm);
+        verdict.stuck.append(&mut world.endless);
+        verdict.unmeasured = unmeasured(&world, last);
         verdict.overlaps = world.exclusion.into_overlaps();
         verdict.trace = world.trace.into_lines();
         verdict
@@ -235,23 +259,23 @@ fn laggards(world: &World, sweep: u64) -> Vec<String> {
 
 /// Processes that are alive although they should be dead.
 fn leftovers(world: &World) -> Vec<String> {
-    let is_over = |host: usize, deadline: Time| {
-        world.hosts[host].clock.local(world.now) > deadline + crate::MARGIN
-    };
+    let is_over =
+        |host: usize, deadline: Time| world.hosts[host].clock.local(world.now) > deadline + MARGIN;
     let over = world.processes.iter().filter(|process| is_over(process.host, process.deadline));
     over.map(|process| format!("a process of n{} lives on: {}", process.host, process.test))
         .collect()
 }
 
-fn unmeasured(world: &World, since: Time) -> Vec<String> {
+fn unmeasured(world: &World, sweep: u64) -> Vec<String> {
     let mut cells = Vec::new();
     for (source, host) in world.hosts.iter().enumerate() {
         for test in &host.settings.tests {
             for destination in (0..world.hosts.len()).filter(|&other| other != source) {
                 let last = world.ledger.last_good(source, destination, test.protocol);
-                if last.is_none_or(|last| last < since) {
+                if last.is_none_or(|last| last < sweep) {
                     let protocol = test.protocol.as_str();
-                    cells.push(format!("n{source} -> n{destination} {protocol}, last {last:?}"));
+                    let cell = format!("n{source} -> n{destination} {protocol}");
+                    cells.push(format!("{cell} in sweep {sweep}, last in {last:?}"));
                 }
             }
         }
@@ -269,7 +293,7 @@ fn spell(rng: &mut StdRng, nodes: usize, within: f64) -> Spell {
 
 fn fault(rng: &mut StdRng, nodes: usize) -> Fault {
     let node = rng.random_range(0..nodes);
-    match rng.random_range(0..18) {
+    match rng.random_range(0..19) {
         0 | 1 => Fault::Weather(weather(rng)),
         2 => {
             let (one, other) = sides(rng, nodes);
@@ -296,7 +320,8 @@ fn fault(rng: &mut StdRng, nodes: usize) -> Fault {
             fail: rng.random_range(0.0..0.5),
             unheard: rng.random_range(0.0..1.0),
         },
-        _ => Fault::SlowDeaths(Duration::from_millis(rng.random_range(1..=850))),
+        17 => Fault::PortsTaken(node),
+        _ => Fault::SlowDeaths(Duration::from_millis(rng.random_range(1..=890))),
     }
 }
 

@@ -11,10 +11,13 @@ use crate::sim::host::{Life, Waiting};
 use crate::sim::iperf::{Death, Start};
 use crate::sim::network::HANDED_OVER_WITHIN;
 use crate::wire::Message;
-use crate::{Epoch, Input, Member, Node, Output, Presence, View, WIRE_VERSION};
+use crate::{Epoch, Input, Member, Node, Output, Presence, Time, View, WIRE_VERSION};
 
 /// How many old messages are kept to be repeated.
 const SENT_MAX: usize = 5000;
+
+/// What gossip adds to wire versions, so that there is room below.
+const WIRE_BASE: u16 = 100;
 
 /// How often a node with nothing to do is looked after, so that the simulation cannot loop at one instant.
 const TICK: Duration = Duration::from_micros(1);
@@ -31,6 +34,7 @@ impl World {
         host.backlog.clear();
         host.wake = None;
         host.leaving = false;
+        host.busy_until = now;
         host.completed = 0;
         host.agent = Some(Node::new(host.settings.clone(), host.clock.local(now)));
         self.trace.note(now, || format!("n{number} begins life {epoch}"));
@@ -45,7 +49,7 @@ impl World {
         self.spread();
     }
 
-    /// Tells an agent something, unless it has ended; later, if it stands still.
+    /// Tells an agent something at once, unless it has ended; if it stands still, when it goes on.
     pub(super) fn tell(&mut self, number: usize, life: Life, input: Input) {
         let host = &mut self.hosts[number];
         if host.life != life || host.agent.is_none() {
@@ -58,7 +62,7 @@ impl World {
         }
     }
 
-    /// Tells an agent something that is new to it; a slow one takes its time.
+    /// An agent has something to hear: as [`Self::tell`], but a slow one takes its time.
     pub(super) fn hear(&mut self, number: usize, life: Life, input: Input) {
         let host = &mut self.hosts[number];
         if host.slow.is_zero() {
@@ -101,18 +105,25 @@ impl World {
         let host = &mut self.hosts[number];
         if host.wake == Some(self.now) {
             host.wake = None;
-            if host.is_up() {
-                self.handle(number, Input::Tick);
-            }
+            let life = host.life;
+            self.hear(number, life, Input::Tick);
         }
     }
 
-    /// An agent that stood still goes on with what has waited for it; whether it first looks at its clock is chance.
+    /// An agent that stood still goes on with what has waited for it. Whether it first looks at its clock is chance, and
+    /// so is whether it reads its messages before it looks after its processes.
     pub(super) fn go_on(&mut self, number: usize) {
+        self.hosts[number].awake_since = self.now;
         if self.rng.random() {
             self.handle(number, Input::Tick);
         }
-        let mut backlog = std::mem::take(&mut self.hosts[number].backlog).into_iter();
+        let mut backlog = std::mem::take(&mut self.hosts[number].backlog);
+        if self.rng.random() {
+            let is_message = |w: &Waiting| matches!(w, Waiting::Input(Input::Message(_)));
+            let messages_first: bool = self.rng.random();
+            backlog.sort_by_key(|waiting| is_message(waiting) != messages_first);
+        }
+        let mut backlog = backlog.into_iter();
         for waiting in backlog.by_ref() {
             match waiting {
                 Waiting::Input(input) => self.handle(number, input),
@@ -136,7 +147,7 @@ impl World {
     fn perform(&mut self, number: usize, output: Output) {
         self.trace.note(self.now, || describe(number, &output));
         match output {
-            Output::Send(_, message) => self.send(number, message),
+            Output::Send(_, message) => self.send(number, &message),
             Output::StartServer(start) => self.decide_to_spawn(number, Start::Server(start)),
             Output::StartClient(start) => self.decide_to_spawn(number, Start::Client(start)),
             Output::Kill(run) => {
@@ -154,7 +165,8 @@ impl World {
             Output::SweepEnded(report) => self.hosts[number].completed = report.number,
             Output::Cell { destination, protocol, outcome } => {
                 if outcome.is_ok() {
-                    self.ledger.good(self.now, number, number_of(&destination), protocol);
+                    let sweep = self.sweep_of(number);
+                    self.ledger.good(sweep, number, number_of(&destination), protocol);
                 }
             }
             Output::Departed(_) | Output::Reservation { .. } => {}
@@ -174,9 +186,8 @@ impl World {
         }
     }
 
-    fn send(&mut self, from: usize, mut message: Message) {
+    fn send(&mut self, from: usize, message: &Message) {
         self.messages += 1;
-        message.wire = WIRE_VERSION.saturating_add_signed(self.hosts[from].wire.into());
         let to = number_of(&message.to);
         if to >= self.hosts.len() {
             return;
@@ -188,7 +199,7 @@ impl World {
         let from_life = self.hosts[from].life;
         let fate = self.network.fate(from, to);
         if fate.doubted {
-            self.doubt(from, from_life, &message);
+            self.doubt(from, from_life, message);
         }
         for delay in fate.arrives {
             let message = message.clone();
@@ -206,6 +217,9 @@ impl World {
 
     pub(super) fn arrive(&mut self, to: usize, from: usize, from_life: Life, message: Message) {
         let host = &self.hosts[to];
+        if host.dark > 0 {
+            return self.doubt(from, from_life, &message);
+        }
         let is_understood = (host.wire - self.hosts[from].wire).abs() <= 1;
         if host.agent.is_none() || !is_understood {
             // The machine, or the agent, says so at once.
@@ -248,17 +262,20 @@ impl World {
         self.spread();
     }
 
+    fn sweep_of(&self, number: usize) -> u64 {
+        self.hosts[number].agent.as_ref().map_or(0, |agent| agent.status(Time::default()).sweep)
+    }
+
     fn member(&self, number: usize, presence: Presence) -> Member {
         let host = &self.hosts[number];
-        let now = host.clock.local(self.now);
         Member {
             name: name_of(number),
             epoch: host.settings.epoch,
-            wire: WIRE_VERSION.saturating_add_signed(host.wire.into()),
+            wire: (WIRE_VERSION + WIRE_BASE).saturating_add_signed(host.wire.into()),
             zone: String::new(),
             control: SocketAddr::new(address_of(number), 9878),
             http_port: 9876,
-            sweep: host.agent.as_ref().map_or(0, |agent| agent.status(now).sweep),
+            sweep: self.sweep_of(number),
             presence,
         }
     }
@@ -268,6 +285,7 @@ impl World {
         self.queue.plan(self.now + INTERVAL, Event::Gossips(number));
         let (nodes, now) = (self.hosts.len(), self.now);
         if self.hosts[number].is_up() {
+            self.look_for_endless_meeting(number);
             let (life, member) = (self.hosts[number].life, self.member(number, Presence::Live));
             if let Some(epidemic) = &mut self.epidemic {
                 epidemic.describe(now, number, life, member);
@@ -278,6 +296,20 @@ impl World {
                 self.gossip_to(number, other);
             }
             self.show_view(number);
+        }
+    }
+
+    fn look_for_endless_meeting(&mut self, number: usize) {
+        let host = &self.hosts[number];
+        let (local, slow) = (host.clock.local(self.now), host.slow * 10);
+        let meeting = host.agent.as_ref().and_then(|agent| agent.status(local).meeting);
+        if let (Some((peer, role, began)), Some(longest)) = (meeting, self.longest)
+            && local.since(began) > longest + slow
+            && self.now.since(host.awake_since) > longest + slow
+        {
+            let role = role.as_str();
+            self.endless
+                .push(format!("n{number}, {role} of a meeting with {peer} since {began:?}"));
         }
     }
 
@@ -307,7 +339,7 @@ impl World {
             _ => Presence::Silent,
         };
         let members = (0..self.hosts.len()).map(|number| self.member(number, presence(number)));
-        self.latest = View::new(members.collect(), false);
+        self.latest = self.translate(0, &View::new(members.collect(), false));
         for number in 0..self.hosts.len() {
             let delay = Duration::from_secs_f64(0.2 + 1.8 * self.rng.random::<f64>());
             self.queue.plan(self.now + delay, Event::ViewChanges(number));
@@ -327,11 +359,13 @@ impl World {
         self.handle(number, Input::View(view));
     }
 
-    /// Wire versions as the code of that node would see them, whose own version is always the one of the code.
+    /// Wire versions as the code of that node would see them, whose own version is always the one of the code: as far
+    /// above it as the two are apart.
     fn translate(&self, observer: usize, view: &View) -> View {
-        let own = self.hosts[observer].wire;
+        let own =
+            (WIRE_VERSION + WIRE_BASE).saturating_add_signed(self.hosts[observer].wire.into());
         let members = view.members().iter().map(|member| Member {
-            wire: member.wire.saturating_add_signed((-own).into()),
+            wire: WIRE_VERSION + member.wire.abs_diff(own),
             ..member.clone()
         });
         View::new(members.collect(), false)

@@ -1,27 +1,38 @@
 //! The faults: what each breaks when it begins, and mends when it is over.
 
+use std::time::Duration;
+
 use super::World;
 use crate::sim::fault::Fault;
 use crate::sim::iperf::Death;
 use crate::sim::network::Weather;
-use crate::{Input, Protocol};
+use crate::{Input, Protocol, TestSpec};
 
 impl World {
     pub(super) fn begin(&mut self, spell: usize) {
         let fault = self.spells[spell].fault.clone();
         self.trace.note(self.now, || format!("begins: {fault:?}"));
+        self.active.push(spell);
         match fault {
-            Fault::Weather(weather) => self.network.weather = weather,
             Fault::Cut(from, to) => self.cut(&from, &to),
             Fault::Part(one, other) => {
                 self.cut(&one, &other);
                 self.cut(&other, &one);
             }
             Fault::Replay(count) => (0..count).for_each(|_| self.replay()),
-            Fault::Crash(node) => self.crash(node, true),
-            Fault::PowerCut(node) => self.crash(node, false),
+            Fault::Crash(node) => {
+                self.hosts[node].down += 1;
+                self.crash(node);
+            }
+            Fault::PowerCut(node) => {
+                self.hosts[node].down += 1;
+                self.hosts[node].dark += 1;
+                self.vanish(node);
+                self.crash(node);
+            }
             Fault::Leave(node) => {
                 let host = &mut self.hosts[node];
+                host.down += 1;
                 host.leaving = true;
                 let life = host.life;
                 self.tell(node, life, Input::Stop);
@@ -29,47 +40,39 @@ impl World {
             Fault::Freeze(node) => self.hosts[node].frozen += 1,
             Fault::FreezeAtSpawn(node) => self.hosts[node].freezes_at_spawn += 1,
             Fault::Suspend(node) => self.suspend(node),
-            Fault::Slow(node, by) => self.hosts[node].slow = by,
             Fault::StaleView(node) => self.hosts[node].stale += 1,
-            Fault::Upgrade(node, wire) => {
-                self.hosts[node].wire = wire;
-                let tests = &mut self.hosts[node].settings.tests;
-                // Its tests are others as well: it has learned UDP, or unlearned it.
-                let udp = tests.iter().any(|test| test.protocol == Protocol::Udp);
-                let mut first = tests[0].clone();
-                first.protocol = if udp { Protocol::Tcp } else { Protocol::Udp };
-                *tests = vec![first];
-                self.renew(node);
-            }
+            Fault::Upgrade(node, wire) => self.upgrade(node, wire),
+            Fault::PortsTaken(node) => self.hosts[node].ports_taken += 1,
             Fault::KillIperf3(node) => {
                 for pid in self.processes.on(node) {
                     self.plan_death(pid, self.now, Death::Broken);
                 }
             }
-            Fault::Tests { hang, fail, unheard } => {
-                self.course.hang = hang;
-                self.course.fail = fail;
-                self.course.unheard = unheard;
+            Fault::Weather(_) | Fault::Slow(..) | Fault::Tests { .. } | Fault::SlowDeaths(_) => {
+                self.prevail();
             }
-            Fault::SlowDeaths(by) => self.course.slow_deaths = by,
         }
     }
 
     pub(super) fn end(&mut self, spell: usize) {
         let fault = self.spells[spell].fault.clone();
         self.trace.note(self.now, || format!("is over: {fault:?}"));
+        self.active.retain(|&active| active != spell);
         match fault {
-            Fault::Weather(_) => self.network.weather = Weather::default(),
             Fault::Cut(from, to) => self.mend(&from, &to),
             Fault::Part(one, other) => {
                 self.mend(&one, &other);
                 self.mend(&other, &one);
             }
-            Fault::Crash(node) | Fault::PowerCut(node) => self.revive(node),
+            Fault::Crash(node) => self.revive(node),
+            Fault::PowerCut(node) => {
+                self.hosts[node].dark -= 1;
+                self.revive(node);
+            }
             Fault::Leave(node) => {
                 // Stopping has a bound: then the agent goes, whatever it is in.
                 if self.hosts[node].leaving && self.hosts[node].agent.is_some() {
-                    self.crash(node, true);
+                    self.crash(node);
                 }
                 self.revive(node);
             }
@@ -83,22 +86,74 @@ impl World {
                 }
             }
             Fault::Suspend(node) => self.resume(node),
-            Fault::Slow(node, _) => self.hosts[node].slow = std::time::Duration::ZERO,
             Fault::StaleView(node) => self.hosts[node].stale -= 1,
-            Fault::Upgrade(node, _) => {
-                let host = &mut self.hosts[node];
-                host.wire = 0;
-                host.settings.tests = host.usual_tests.clone();
-                self.renew(node);
+            Fault::Upgrade(node, _) => self.restore(node),
+            Fault::PortsTaken(node) => self.hosts[node].ports_taken -= 1,
+            Fault::Weather(_) | Fault::Slow(..) | Fault::Tests { .. } | Fault::SlowDeaths(_) => {
+                self.prevail();
             }
-            Fault::Tests { .. } => {
-                self.course.hang = 0.0;
-                self.course.fail = 0.0;
-                self.course.unheard = 0.0;
-            }
-            Fault::SlowDeaths(_) => self.course.slow_deaths = std::time::Duration::ZERO,
             Fault::Replay(_) | Fault::KillIperf3(_) => {}
         }
+    }
+
+    /// Of the faults of which there can be one at a time, the one that began last prevails.
+    fn prevail(&mut self) {
+        self.network.weather = Weather::default();
+        self.course = self.course.without_faults();
+        self.hosts.iter_mut().for_each(|host| host.slow = Duration::ZERO);
+        for &spell in &self.active {
+            match self.spells[spell].fault {
+                Fault::Weather(weather) => self.network.weather = weather,
+                Fault::Slow(node, by) => self.hosts[node].slow = by,
+                Fault::Tests { hang, fail, unheard } => {
+                    (self.course.hang, self.course.fail) = (hang, fail);
+                    self.course.unheard = unheard;
+                }
+                Fault::SlowDeaths(by) => self.course.slow_deaths = by,
+                _ => {}
+            }
+        }
+    }
+
+    /// The agent is gone, and its iperf3 are told to die by the kernel.
+    fn crash(&mut self, node: usize) {
+        self.hosts[node].agent = None;
+        for pid in self.processes.on(node) {
+            self.plan_death(pid, self.now, Death::Killed);
+        }
+        self.spread();
+    }
+
+    /// One fault less keeps the agent from running.
+    fn revive(&mut self, node: usize) {
+        self.hosts[node].down -= 1;
+        if self.hosts[node].down == 0 && self.hosts[node].agent.is_none() {
+            self.begin_life(node, false);
+            self.spread();
+        }
+    }
+
+    /// A new version takes the place of the old one. Its tests are others as well: it has learned UDP, or unlearned it.
+    fn upgrade(&mut self, node: usize, wire: i8) {
+        let host = &mut self.hosts[node];
+        host.wire = wire;
+        let udp = host.settings.tests.iter().any(|test| test.protocol == Protocol::Udp);
+        let protocol = if udp { Protocol::Tcp } else { Protocol::Udp };
+        host.settings.tests = vec![TestSpec { protocol, ..host.usual_tests[0].clone() }];
+        self.renew(node);
+    }
+
+    fn restore(&mut self, node: usize) {
+        let host = &mut self.hosts[node];
+        host.wire = 0;
+        host.settings.tests = host.usual_tests.clone();
+        self.renew(node);
+    }
+
+    fn renew(&mut self, node: usize) {
+        self.hosts[node].down += 1;
+        self.crash(node);
+        self.revive(node);
     }
 
     fn cut(&mut self, from: &[usize], to: &[usize]) {
@@ -111,25 +166,6 @@ impl World {
         for (from, to) in pairs(from, to) {
             self.network.mend(from, to);
         }
-    }
-
-    fn crash(&mut self, node: usize, is_heard: bool) {
-        self.hosts[node].agent = None;
-        self.sweep_away(node, is_heard);
-        self.spread();
-    }
-
-    fn revive(&mut self, node: usize) {
-        if self.hosts[node].agent.is_none() {
-            self.begin_life(node, false);
-            self.spread();
-        }
-    }
-
-    /// A new version takes the place of the old one.
-    fn renew(&mut self, node: usize) {
-        self.crash(node, true);
-        self.revive(node);
     }
 
     fn thaw(&mut self, node: usize) {

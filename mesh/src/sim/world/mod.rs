@@ -1,11 +1,11 @@
 //! The event loop of the simulation: it does for each coordinator what the agent does, in virtual time.
 //!
-//! Split by concern: `agents` feeds the coordinators and does what they say, `tests` lets iperf3 processes live and
+//! Split by concern: `agents` feeds the coordinators and does what they say, `processes` lets iperf3 live and
 //! die, `faults` breaks things and mends them. Nothing here decides anything that the coordinator should.
 
 mod agents;
 mod faults;
-mod tests;
+mod processes;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -45,6 +45,8 @@ pub(super) enum Event {
     ViewChanges(usize),
     Listens(Pid),
     Connects(Pid),
+    /// The time of a process is over.
+    IsDue(Pid),
     Dies(Pid, Death),
     Begins(usize),
     Ends(usize),
@@ -98,15 +100,29 @@ pub(super) struct World {
     pub(super) ledger: Ledger,
     pub(super) course: Course,
     pub(super) spells: Vec<Spell>,
+    /// Those that are on, in the order in which they began.
+    pub(super) active: Vec<usize>,
     /// Old messages, for those that come twice after a long time.
     pub(super) sent: VecDeque<Message>,
     pub(super) messages: u64,
     /// Clients that were let in by the server of another test.
     pub(super) intruders: u64,
+    /// Meetings that took longer than any meeting may, in words.
+    pub(super) endless: Vec<String>,
+    /// How long a meeting may take at most; `None` if nobody wants to know.
+    pub(super) longest: Option<Duration>,
     /// The highest sweep of all nodes.
     pub(super) highest_sweep: u64,
     pub(super) trace: Trace,
     pub(super) rng: StdRng,
+}
+
+impl Course {
+    /// The same as long as nothing is wrong.
+    fn without_faults(self) -> Self {
+        let Self { overhead, kernel_timer, start_guard, .. } = self;
+        Self { kernel_timer, start_guard, ..Self::well(overhead) }
+    }
 }
 
 impl World {
@@ -123,9 +139,12 @@ impl World {
             ledger: Ledger::new(nodes),
             course,
             spells: Vec::new(),
+            active: Vec::new(),
             sent: VecDeque::new(),
             messages: 0,
             intruders: 0,
+            endless: Vec::new(),
+            longest: None,
             highest_sweep: 0,
             trace: Trace::default(),
             rng: StdRng::seed_from_u64(seed),
@@ -178,6 +197,7 @@ impl World {
             Event::ViewChanges(host) => self.show_view(host),
             Event::Listens(pid) => self.listen(pid),
             Event::Connects(pid) => self.connect(pid),
+            Event::IsDue(pid) => self.is_due(pid),
             Event::Dies(pid, death) => self.die(pid, death),
             Event::Begins(spell) => self.begin(spell),
             Event::Ends(spell) => self.end(spell),

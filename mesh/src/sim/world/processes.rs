@@ -5,10 +5,16 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::{Event, World, number_of};
-use crate::sim::exclusion::Pid;
+use crate::sim::exclusion::{Pid, Role};
 use crate::sim::iperf::{CLIENT_START, DEATH, Death, Kind, Process, SERVER_START, Start};
 use crate::sim::ledger::Test;
 use crate::{Figures, Input, Outcome, Reason, ServerFailure, Time};
+
+/// After how long a client tries again to reach its server.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How likely a port is to be taken on a node where most are.
+const PORT_TAKEN: f64 = 0.8;
 
 /// How often a process on a machine that stands still looks whether it goes on.
 const STANDSTILL: Duration = Duration::from_millis(100);
@@ -22,7 +28,7 @@ impl World {
             return self.tell(number, host.life, start.too_late());
         }
         let process = Process::new(number, host.life, start);
-        let dies = host.clock.instant(process.deadline).max(self.now);
+        let due = host.clock.instant(process.deadline).max(self.now);
         let is_client = matches!(process.kind, Kind::Client { .. });
         self.trace.note(self.now, || format!("n{number} starts {process}"));
         let pid = self.processes.start(process);
@@ -33,26 +39,27 @@ impl World {
             (SERVER_START, Event::Listens(pid))
         };
         self.queue.plan(self.now + after, event);
-        self.plan_death(pid, dies, Death::Deadline);
+        self.queue.plan(due, Event::IsDue(pid));
     }
 
     /// The process touches whom it touches from now on.
     pub(super) fn touch(&mut self, pid: Pid) {
         let Some(process) = self.processes.get(pid) else { return };
-        self.exclusion.touch(self.now, pid, process.host, &process.test);
-        match &process.kind {
-            Kind::Client { start, .. } => {
-                self.exclusion.touch(self.now, pid, number_of(&start.peer), &process.test);
-            }
-            Kind::Server { sends: true, .. } => {
-                self.exclusion.touch(self.now, pid, process.test.client, &process.test);
-            }
-            Kind::Server { .. } => {}
+        let (role, other) = match &process.kind {
+            Kind::Client { start, .. } => (Role::Client, Some(number_of(&start.peer))),
+            Kind::Server { sends, .. } => (Role::Server, sends.then_some(process.test.client)),
+        };
+        for node in [Some(process.host), other].into_iter().flatten() {
+            self.exclusion.touch(self.now, node, pid, &process.test, role);
         }
     }
 
-    /// The process is dead some time after `at`.
+    /// The process is dead some time after `at`, unless it is dying already.
     pub(super) fn plan_death(&mut self, pid: Pid, at: Time, death: Death) {
+        let Some(process) = self.processes.get_mut(pid) else { return };
+        if std::mem::replace(&mut process.dying, true) {
+            return;
+        }
         let slow = self.course.slow_deaths.mul_f64(self.rng.random::<f64>());
         self.queue.plan(at + DEATH.max(slow), Event::Dies(pid, death));
     }
@@ -66,7 +73,12 @@ impl World {
             *listens = true;
         }
         let (host, life, run) = (process.host, process.life, process.run);
-        self.tell(host, life, Input::ServerReady(run));
+        if self.hosts[host].ports_taken > 0 && self.rng.random_bool(PORT_TAKEN) {
+            self.processes.reap(pid);
+            self.exclusion.release(pid);
+            return self.hear(host, life, Input::ServerFailed(run, ServerFailure::PortTaken));
+        }
+        self.hear(host, life, Input::ServerReady(run));
     }
 
     /// Puts off what a process on a machine that stands still would do.
@@ -90,12 +102,12 @@ impl World {
         let (host, target, port) = (process.host, number_of(&start.peer), start.remote.1);
         let length = start.spec.length() + self.course.overhead;
         if !self.network.is_connected(host, target) || self.hosts[target].suspended > 0 {
-            // It goes on trying until its deadline.
-            return;
+            // TCP goes on trying until the deadline.
+            return self.queue.plan(self.now + RETRY, Event::Connects(pid));
         }
         let Some(server) = self.processes.listener(target, port) else {
             let refused = self.now + 2 * self.network.latency();
-            return self.queue.plan(refused, Event::Dies(pid, Death::Broken));
+            return self.plan_death(pid, refused, Death::Broken);
         };
         let test = process.test.clone();
         self.processes.join(pid, server, self.now);
@@ -104,6 +116,7 @@ impl World {
         self.begin_to_send(server);
         let (end, death) = self.draw_end(length);
         if let Some(end) = end {
+            // Not a death yet: it may be killed before.
             self.queue.plan(self.now + end, Event::Dies(pid, death));
         }
     }
@@ -139,18 +152,26 @@ impl World {
         }
     }
 
+    /// The kernel ends the process, or, where there is no timer, the agent does if it can.
+    pub(super) fn is_due(&mut self, pid: Pid) {
+        let Some(process) = self.processes.get(pid) else { return };
+        let host = &self.hosts[process.host];
+        let needs_agent = !self.course.kernel_timer && host.frozen > 0;
+        if needs_agent || host.suspended > 0 {
+            return self.queue.plan(self.now + STANDSTILL, Event::IsDue(pid));
+        }
+        self.plan_death(pid, self.now, Death::Deadline);
+    }
+
     pub(super) fn die(&mut self, pid: Pid, death: Death) {
         let Some(process) = self.processes.get(pid) else { return };
         let host = &self.hosts[process.host];
-        if host.suspended > 0 && death != Death::Swept {
+        if host.suspended > 0 {
             // Nothing runs there. What came due meanwhile is done first thing when the machine goes on.
             return self.queue.plan(self.now + STANDSTILL, Event::Dies(pid, death));
         }
-        let needs_agent = death == Death::Deadline && !self.course.kernel_timer;
-        if needs_agent && host.frozen > 0 {
-            return self.queue.plan(self.now + STANDSTILL, Event::Dies(pid, death));
-        }
-        if death == Death::Done && !self.can_agree(process) {
+        let is_client = matches!(process.kind, Kind::Client { .. });
+        if is_client && death == Death::Done && !self.can_agree(process) {
             // The client waits for its server until its own deadline.
             return;
         }
@@ -186,7 +207,7 @@ impl World {
                 Input::ClientEnded { run: process.run, forward, reverse }
             }
         };
-        self.tell(process.host, process.life, input);
+        self.hear(process.host, process.life, input);
     }
 
     /// What the process at the other end makes of the death of this one.
@@ -215,20 +236,18 @@ impl World {
                 start: *since,
                 end: self.now,
                 well: death == Death::Done,
+                is_first_life: self.hosts[process.host].life == 1
+                    && self.hosts[number_of(&start.peer)].life == 1,
             });
         }
     }
 
-    /// All iperf3 of a node die with their agent, or their machine; of a machine nobody hears any more.
-    pub(super) fn sweep_away(&mut self, number: usize, is_heard: bool) {
-        let unheard = self.course.unheard;
-        if !is_heard {
-            self.course.unheard = 1.0;
-        }
+    /// The machine is dark: its iperf3 are gone at once, and nobody hears of it.
+    pub(super) fn vanish(&mut self, number: usize) {
         for pid in self.processes.on(number) {
-            self.end_process(pid, Death::Swept);
+            self.processes.reap(pid);
+            self.exclusion.release(pid);
         }
-        self.course.unheard = unheard;
     }
 }
 
@@ -237,6 +256,6 @@ fn outcome(death: Death) -> Option<Outcome> {
         Death::Done => Some(Ok(Figures::default())),
         Death::Deadline => Some(Err(Reason::Timeout)),
         Death::Broken => Some(Err(Reason::Interrupted)),
-        Death::Killed | Death::Swept => None,
+        Death::Killed => None,
     }
 }
