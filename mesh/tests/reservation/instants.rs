@@ -68,3 +68,9 @@ proptest! {
         )), "{}", stage);
     }
 }
+
+#[test]
+fn a_restarted_node_is_quiet_for_longer_than_the_longest_lease() {
+    let longest = TestSpec { timeout: mesh::TIMEOUT_MAX, ..spec(Protocol::Tcp) };
+    assert_eq!(mesh::QUIET, longest.timeout + MARGIN);
+}

@@ -159,3 +159,32 @@ fn who_serves_a_client_that_has_vanished_is_free_at_the_end_of_the_lease_and_not
     let (freed, outcome, _) = stage.endings(GRANTER)[0];
     assert_eq!((freed.local, outcome), (start.deadline + MARGIN, "expired"));
 }
+
+/// When the asker's first meeting was over, counted from when it sent its first message of that kind.
+fn left_after(kind: &'static str) -> std::time::Duration {
+    let mut stage = without(kind, true);
+    stage.pass(20 * SECOND);
+    let said = stage.sent(ASKER, kind)[0].0.local;
+    stage.endings(ASKER)[0].0.local.since(said)
+}
+
+#[test]
+fn who_is_told_that_nobody_can_have_heard_it_does_not_wait_for_an_answer() {
+    for kind in ["request", "next", "go"] {
+        let after = left_after(kind);
+        assert!(after.abs_diff(stage::DELIVERY_TIMEOUT) < 2 * MILLI, "{kind}: {after:?}");
+    }
+}
+
+#[test]
+fn once_something_is_granted_a_lost_message_ends_nothing() {
+    let mut stage = both_protocols();
+    // The sender of each request is told that it may be lost, when its client already runs.
+    stage.post = Box::new(|message| match message.body {
+        Body::Request { .. } => Post::Doubted,
+        _ => Post::prompt(),
+    });
+    assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)), "{stage}");
+    assert_eq!(stage.endings(ASKER).len(), 1, "{stage}");
+    assert_eq!((successes(&stage, ASKER), successes(&stage, GRANTER)), (2, 2));
+}

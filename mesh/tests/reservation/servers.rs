@@ -95,3 +95,20 @@ fn a_test_that_hangs_fails_at_its_timeout_and_the_meeting_goes_on() {
     assert_eq!((successes(&stage, GRANTER), failures(&stage, GRANTER)), (1, vec![]));
     assert_eq!(stage.sent(ASKER, "request").len(), 1);
 }
+
+#[test]
+fn a_server_that_comes_up_when_its_meeting_is_over_is_granted_to_nobody() {
+    let mut stage = pair(&[Protocol::Tcp]);
+    assert!(stage.until(10 * SECOND, |stage| !stage.servers(GRANTER).is_empty()), "{stage}");
+    let status = stage.node(GRANTER).status(stage.local(GRANTER));
+    assert!(
+        status.meeting.is_some_and(|(peer, role, _)| (peer, role) == (name(ASKER), Role::Granter))
+    );
+    let number = stage.servers(GRANTER)[0].1.meeting.number;
+    let end = forged(&stage, ASKER, GRANTER, number, Body::End { handover: vec![] });
+    // It is told to die, and comes to listen all the same.
+    stage.input(GRANTER, Input::Message(end));
+    let run = stage.servers(GRANTER)[0].1.run;
+    stage.input(GRANTER, Input::ServerReady(run));
+    assert!(stage.sent(GRANTER, "grant").is_empty(), "{stage}");
+}

@@ -46,6 +46,8 @@ fn held_after_a_hung_client(stage: &mut Stage) -> std::time::Duration {
     stage.hangs = Box::new(|_| true);
     assert!(stage.until(60 * SECOND, |stage| !stage.cells(ASKER).is_empty()), "{stage}");
     let ended = stage.now;
+    // Anything may happen meanwhile.
+    stage.input(ASKER, Input::Tick);
     assert!(stage.until(60 * SECOND, |stage| stage.is_free(ASKER)), "{stage}");
     stage.now.since(ended)
 }
@@ -77,4 +79,30 @@ fn a_two_way_test_that_went_well_holds_nobody() {
     });
     assert!(stage.until(60 * SECOND, |stage| !stage.cells(ASKER).is_empty()), "{stage}");
     assert!(stage.is_free(ASKER));
+}
+
+#[test]
+fn who_is_stopped_does_not_wait_for_the_far_end() {
+    let mut stage = two_way();
+    stage.hangs = Box::new(|_| true);
+    stage.post = Box::new(|message| match message.body {
+        Body::End { .. } => Post::Lost { told: false },
+        _ => Post::prompt(),
+    });
+    assert!(stage.until(60 * SECOND, |stage| !stage.cells(ASKER).is_empty()), "{stage}");
+    assert!(!stage.is_free(ASKER));
+    stage.stop(ASKER);
+    assert!(stage.is_free(ASKER));
+}
+
+#[test]
+fn whose_client_never_came_is_owed_nothing() {
+    let mut stage = two_way();
+    // The grant is lost, so no client comes: nothing ran whose result could be lost.
+    stage.post = Box::new(|message| match message.body {
+        Body::Grant { .. } => Post::Lost { told: false },
+        _ => Post::prompt(),
+    });
+    stage.pass(20 * SECOND);
+    assert!(!failures(&stage, GRANTER).contains(&Reason::ResultLost), "{stage}");
 }
