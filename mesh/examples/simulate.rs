@@ -74,12 +74,12 @@ fn options() -> Options {
 
 fn measure(options: &Options, seeds: u64) {
     let reports: Vec<Report> =
-        (0..seeds).map(|seed| run(&Options { seed, ..options.clone() })).collect();
+        (1..=seeds).map(|seed| run(&Options { seed, ..options.clone() })).collect();
     let mut efficiencies: Vec<f64> =
         reports.iter().filter_map(|report| efficiency(options, report)).collect();
     efficiencies.sort_by(f64::total_cmp);
     let worst = efficiencies.first().copied().unwrap_or_default();
-    let median = efficiencies.get(efficiencies.len() / 2).copied().unwrap_or_default();
+    let median = median(&efficiencies);
     let sum = |figure: fn(&Report) -> u64| reports.iter().map(figure).sum::<u64>();
     let cells = (options.nodes * (options.nodes - 1)) as u64 * seeds;
     let tested = sum(|report| report.sweeps.iter().map(|sweep| sweep.cells).sum());
@@ -94,6 +94,12 @@ fn measure(options: &Options, seeds: u64) {
         sum(|report| u64::from(report.stuck)),
         2.0 * sum(|report| report.messages) as f64 / cells as f64,
     );
+}
+
+/// The middle of the sorted numbers; the mean of the middle two if there are two.
+fn median(sorted: &[f64]) -> f64 {
+    let at = |at: usize| sorted.get(at).copied().unwrap_or_default();
+    at(sorted.len().saturating_sub(1) / 2).midpoint(at(sorted.len() / 2))
 }
 
 /// The least time of the sweep, its hanging tests included, over the time that it took.

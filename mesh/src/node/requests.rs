@@ -117,8 +117,10 @@ impl Node {
             if self.is_rightful(&message.from) || flaw::is(Flaw::NeitherWithdraws) {
                 return Err((Refusal::Crossed, None));
             }
-        } else if self.slot.peer().is_some() && !flaw::is(Flaw::GrantsWhileBusy) {
-            return Err((Refusal::Busy, Some(self.slot.free_in(now))));
+        } else if let Some(other) = self.slot.peer().filter(|_| !flaw::is(Flaw::GrantsWhileBusy)) {
+            // Who only asks may be free again at once.
+            let free_in = (!self.slot.is_asking(other)).then(|| self.slot.free_in(now));
+            return Err((Refusal::Busy, free_in));
         }
         self.follow_if_done(now);
         if message.sweep != self.agenda.number {
