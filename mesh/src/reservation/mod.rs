@@ -448,7 +448,7 @@ impl Slot {
                 self.leave(now, Ending::NoAnswer, true);
             }
             Step::Listening if now >= meeting.hold_until => self.leave(now, Ending::Expired, true),
-            Step::Parting if now >= meeting.exposed_until => self.finish(now),
+            Step::Parting => self.finish(now),
             _ => {}
         }
     }

@@ -70,3 +70,20 @@ fn a_busy_asker_is_not_harmed_by_the_same_request_twice() {
     assert!(stage.sent(GRANTER, "refuse").is_empty(), "{stage}");
     assert_eq!((successes(&stage, ASKER), successes(&stage, GRANTER)), (1, 1));
 }
+
+#[test]
+fn a_refusal_that_comes_late_does_not_end_a_meeting_that_is_under_way() {
+    for (refusal, ends) in [(Refusal::Unknown, false), (Refusal::Spawn, true)] {
+        let mut stage = both_protocols();
+        stage.post = Box::new(|message| match message.body {
+            Body::Grant { test: 1, .. } => Post::Arrives(vec![SECOND]),
+            _ => Post::prompt(),
+        });
+        assert!(stage.until(20 * SECOND, |stage| !stage.sent(ASKER, "next").is_empty()));
+        let id = stage.sent(ASKER, "next")[0].1.meeting.clone();
+        let body = Body::Refuse { refusal, free_in_ms: None };
+        let late = Message { meeting: id, ..forged(&stage, GRANTER, ASKER, 1, body) };
+        stage.input(ASKER, Input::Message(late));
+        assert_eq!(!stage.endings(ASKER).is_empty(), ends, "{refusal:?} {stage}");
+    }
+}
