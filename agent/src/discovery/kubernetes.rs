@@ -144,8 +144,8 @@ impl Watcher {
             Some(version) => version,
             None => self.list().await?,
         };
+        self.version = Some(version.clone());
         let events = self.watch(&version).await?;
-        self.version = Some(version);
         self.teller.well();
         let mut events = pin!(events);
         while let Some(event) = events.try_next().await? {
@@ -203,5 +203,21 @@ impl Watcher {
         self.version = version.or_else(|| self.version.take());
         self.teller.well();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_bound_and_are_not_the_same_for_all() {
+        let pace = Pace::default();
+        for (failures, most) in [(0, 1), (1, 2), (5, 32), (6, 60), (40, 60), (u32::MAX, 60)] {
+            let most = Duration::from_secs(most);
+            let pauses: Vec<_> = (0..100).map(|_| pace.pause(failures)).collect();
+            assert!(pauses.iter().all(|pause| (most / 2..=most).contains(pause)), "{pauses:?}");
+            assert!(pauses.iter().any(|pause| pause.abs_diff(pauses[0]) > most / 10), "{pauses:?}");
+        }
     }
 }
