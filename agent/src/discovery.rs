@@ -22,6 +22,7 @@ use crate::config::{Config, Discovery};
 use crate::metrics::Metrics;
 use crate::net;
 use kubernetes::{Pace, Search, Watcher};
+use trouble::{Teller, Trouble};
 
 /// The longest wait for a name.
 pub const RESOLVED_WITHIN: Duration = Duration::from_secs(5);
@@ -50,8 +51,10 @@ pub async fn find_peers(finds: &Finds<'_>, config: &Config, own: SocketAddr, met
         Discovery::Static => find_names(finds, config, PAUSE).await,
         Discovery::Kubernetes => {
             let pods = async {
-                if let Some(watcher) = watcher(config, own, metrics) {
-                    find_pods(finds, watcher).await;
+                match watcher(config, own) {
+                    Ok(watcher) => find_pods(finds, watcher, metrics).await,
+                    // What a pod lacks it gets with the next pod only.
+                    Err(trouble) => Teller::new(metrics).trouble(&trouble),
                 }
             };
             tokio::join!(find_names(finds, config, PAUSE), pods);
@@ -78,32 +81,23 @@ async fn find_names(finds: &Finds<'_>, config: &Config, pause: Duration) {
     }
 }
 
-/// Asks the API server of the cluster that this pod runs in. What is missing for that is missing for ever: only a
-/// new pod gets it.
-fn watcher(config: &Config, own: SocketAddr, metrics: Metrics) -> Option<Watcher> {
-    let search = |server| Search {
-        server,
+/// What asks the API server of the cluster that this pod runs in.
+///
+/// # Errors
+/// If the pod lacks what it takes to ask.
+pub fn watcher(config: &Config, own: SocketAddr) -> Result<Watcher, Trouble> {
+    Watcher::new(Search {
+        server: kube::Config::incluster()?,
         namespace: config.namespace.clone(),
         label_selector: config.label_selector.clone(),
         gossip: own,
         pace: Pace::default(),
-    };
-    let server = kube::Config::incluster().map_err(|error| error.to_string());
-    let watcher = server.and_then(|server| {
-        Watcher::new(search(server), metrics).map_err(|trouble| trouble.to_string())
-    });
-    watcher
-        .inspect_err(|error| {
-            tracing::warn!(
-                "the agents' pods cannot be found, as this pod has no working access to the API server: {error}"
-            );
-        })
-        .ok()
+    })
 }
 
 /// Hands on for ever what `watcher` finds: when it changes, and again and again, since gossip tries a few addresses
 /// at a time, and a node may fall silent after its pod is gone.
-pub async fn find_pods(finds: &Finds<'_>, watcher: Watcher) {
+pub async fn find_pods(finds: &Finds<'_>, watcher: Watcher, metrics: Metrics) {
     let mut census = watcher.census();
     let hand_on = async {
         loop {
@@ -120,7 +114,7 @@ pub async fn find_pods(finds: &Finds<'_>, watcher: Watcher) {
             let _ = tokio::time::timeout(finds.pause(PAUSE), census.changed()).await;
         }
     };
-    tokio::join!(watcher.run(), hand_on);
+    tokio::join!(watcher.run(metrics), hand_on);
 }
 
 impl Finds<'_> {

@@ -88,7 +88,6 @@ pub struct Watcher {
     census: watch::Sender<Census>,
     /// How far the server's history is known; `None` before the first list, and when it does not join on.
     version: Option<String>,
-    teller: Teller,
 }
 
 impl Watcher {
@@ -96,7 +95,7 @@ impl Watcher {
     ///
     /// # Errors
     /// If `search.server` makes no sense, for example its certificates.
-    pub fn new(search: Search, metrics: Metrics) -> Result<Self, Trouble> {
+    pub fn new(search: Search) -> Result<Self, Trouble> {
         let Search { mut server, namespace, label_selector, gossip, pace } = search;
         server.connect_timeout = Some(pace.answer);
         // How often, and when, is decided here.
@@ -110,7 +109,6 @@ impl Watcher {
             pace,
             census: watch::Sender::default(),
             version: None,
-            teller: Teller::new(metrics),
         })
     }
 
@@ -119,17 +117,27 @@ impl Watcher {
         self.census.subscribe()
     }
 
+    /// Asks once, and tells how many other agents there are to gossip with.
+    ///
+    /// # Errors
+    /// If the API server does not tell.
+    pub async fn look(&self) -> Result<usize, Trouble> {
+        self.list().await?;
+        Ok(self.census.borrow().addresses().len())
+    }
+
     /// Works for ever.
-    pub async fn run(mut self) {
+    pub async fn run(mut self, metrics: Metrics) {
+        let mut teller = Teller::new(metrics);
         sleep(self.pace.first.mul_f64(rand::random_range(0.0..=1.0))).await;
         let mut failures = 0u32;
         loop {
             let began = Instant::now();
-            if let Err(trouble) = self.follow().await {
+            if let Err(trouble) = self.follow(&mut teller).await {
                 if !trouble.is_resumable() {
                     self.version = None;
                 }
-                self.teller.trouble(&trouble);
+                teller.trouble(&trouble);
             }
             // Who hangs up at once is no better than who does not answer.
             failures = if began.elapsed() >= self.pace.most { 0 } else { failures };
@@ -139,17 +147,18 @@ impl Watcher {
     }
 
     /// Follows the pods until the server, or something on the way to it, hangs up.
-    async fn follow(&mut self) -> Result<(), Trouble> {
+    async fn follow(&mut self, teller: &mut Teller) -> Result<(), Trouble> {
         let version = match self.version.clone() {
             Some(version) => version,
             None => self.list().await?,
         };
         self.version = Some(version.clone());
         let events = self.watch(&version).await?;
-        self.teller.well();
+        teller.well();
         let mut events = pin!(events);
         while let Some(event) = events.try_next().await? {
             self.take(event)?;
+            teller.well();
         }
         Ok(())
     }
@@ -167,7 +176,7 @@ impl Watcher {
                 return Ok(page.metadata.resource_version.unwrap_or_default());
             }
         }
-        Err(Trouble::Crowd { most: PODS_MAX })
+        Err(Trouble::Crowd(PODS_MAX))
     }
 
     async fn watch(
@@ -198,10 +207,9 @@ impl Watcher {
             WatchEvent::Error(status) => return Err((*status).into()),
         };
         if self.census.borrow().len() > PODS_MAX {
-            return Err(Trouble::Crowd { most: PODS_MAX });
+            return Err(Trouble::Crowd(PODS_MAX));
         }
         self.version = version.or_else(|| self.version.take());
-        self.teller.well();
         Ok(())
     }
 }

@@ -13,6 +13,9 @@ const WORDS_MAX: usize = 300;
 /// Why the API server did not tell of the pods.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
+    /// There is nothing to ask with.
+    #[error("this pod has no access to the API server ({0})")]
+    NoAccess(String),
     /// Nobody answers there.
     #[error("the API server cannot be reached ({0})")]
     Unreachable(String),
@@ -20,16 +23,10 @@ pub enum Trouble {
     #[error("the API server has not answered within {0:?}")]
     Slow(Duration),
     /// It does not know who asks.
-    #[error(
-        "the API server does not accept this agent's token ({0}): \
-         see that the pod's ServiceAccount exists and that its token is mounted"
-    )]
+    #[error("the API server does not accept this agent's token ({0})")]
     Unauthorized(String),
     /// It knows, and refuses.
-    #[error(
-        "the API server forbids it ({0}): \
-         bind a Role with the verbs get, list and watch of pods in that namespace to the pod's ServiceAccount"
-    )]
+    #[error("the API server forbids it ({0})")]
     Forbidden(String),
     /// It has another problem, perhaps with the question.
     #[error("the API server answers with an error ({0})")]
@@ -38,27 +35,44 @@ pub enum Trouble {
     #[error("the API server's answer makes no sense ({0})")]
     Garbled(String),
     /// No mesh has so many nodes.
-    #[error("more than {most} pods have these labels: narrow {option}", option = option_name("label_selector"))]
-    Crowd {
-        /// How many are taken.
-        most: usize,
-    },
+    #[error("more than {0} pods have these labels")]
+    Crowd(usize),
     /// What happened since the last event is forgotten there. Part of normal operation: it takes a new list.
     #[error("the API server has forgotten what happened since")]
     Expired,
 }
 
 impl Trouble {
+    /// What to do, one sentence.
+    pub fn mend(&self) -> String {
+        match self {
+            Self::NoAccess(_) | Self::Unauthorized(_) => {
+                "See that the pod's ServiceAccount exists and that its token is mounted.".to_owned()
+            }
+            Self::Forbidden(_) => {
+                "Bind a Role with the verbs get, list and watch of pods in that namespace to the pod's ServiceAccount."
+                    .to_owned()
+            }
+            Self::Crowd(_) => format!("Narrow {}.", option_name("label_selector")),
+            _ => format!(
+                "See that the API server is well and can be reached from here; \
+                 {} with a headless Service of the agents does without it.",
+                option_name("join")
+            ),
+        }
+    }
+
     /// The reason in the metrics.
     pub(super) fn reason(&self) -> &'static str {
         match self {
+            Self::NoAccess(_) => "no_access",
             Self::Unreachable(_) => "unreachable",
             Self::Slow(_) => "slow",
             Self::Unauthorized(_) => "unauthorized",
             Self::Forbidden(_) => "forbidden",
             Self::Refused(_) => "refused",
             Self::Garbled(_) => "garbled",
-            Self::Crowd { .. } => "crowd",
+            Self::Crowd(_) => "crowd",
             Self::Expired => "expired",
         }
     }
@@ -66,6 +80,12 @@ impl Trouble {
     /// Whether a watch may go on where it ended. It spares a server that was away the lists of all agents at once.
     pub(super) fn is_resumable(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Slow(_))
+    }
+}
+
+impl From<kube::config::InClusterError> for Trouble {
+    fn from(error: kube::config::InClusterError) -> Self {
+        Self::NoAccess(excerpt(&error.to_string()))
     }
 }
 
@@ -130,7 +150,8 @@ impl Teller {
         self.metrics.discovery_failed(trouble.reason());
         if !matches!(trouble, Trouble::Expired) && self.said.insert(trouble.reason()) {
             tracing::warn!(
-                "the agents' pods cannot be found: {trouble}. Trying again; the mesh does without meanwhile"
+                "the agents' pods cannot be found: {trouble}; the mesh does without meanwhile. {}",
+                trouble.mend()
             );
         }
     }

@@ -15,7 +15,7 @@ use agent::metrics::{FailedCells, Metrics, Settings};
 use mesh::gossip::{Gossip, GossipConfig};
 use mesh::{Epoch, Input, NodeName, Protocol};
 use serde_json::{Value, json};
-use server::Server;
+use server::{Mood, Server};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -49,7 +49,7 @@ fn metrics() -> Metrics {
     Metrics::new(settings).unwrap()
 }
 
-fn watcher(server: &Server, own: &str, pace: Pace, metrics: &Metrics) -> Watcher {
+fn watcher(server: &Server, own: &str, pace: Pace) -> Watcher {
     let search = Search {
         server: server.config(),
         namespace: None,
@@ -57,7 +57,7 @@ fn watcher(server: &Server, own: &str, pace: Pace, metrics: &Metrics) -> Watcher
         gossip: own.parse().unwrap(),
         pace,
     };
-    Watcher::new(search, metrics.clone()).unwrap()
+    Watcher::new(search).unwrap()
 }
 
 /// A watcher at work, and what it knows. It ends when dropped.
@@ -74,9 +74,10 @@ impl Watching {
 
     fn start_with(server: &Server, own: &str, pace: Pace) -> Self {
         let metrics = metrics();
-        let watcher = watcher(server, own, pace, &metrics);
+        let watcher = watcher(server, own, pace);
         let census = watcher.census();
-        Self { census, metrics, task: tokio::spawn(watcher.run()).abort_handle() }
+        let task = tokio::spawn(watcher.run(metrics.clone())).abort_handle();
+        Self { census, metrics, task }
     }
 
     /// Waits until these addresses are known, and no others.
@@ -198,6 +199,17 @@ async fn a_node_is_gone_while_no_pod_of_it_is_left() {
     assert_eq!(watching.gone(), []);
 }
 
+#[tokio::test]
+async fn a_single_look_counts_the_others_or_tells_the_mend() {
+    let server = Server::start().await;
+    server.put(pod("node-1", &["10.0.0.1"]));
+    server.put(pod("node-2", &["10.0.0.2"]));
+    assert_eq!(watcher(&server, OWN, PACE).look().await.unwrap(), 1);
+    server.mood(Mood::Refusing(403));
+    let trouble = watcher(&server, OWN, PACE).look().await.unwrap_err();
+    assert!(trouble.mend().contains("get, list and watch of pods"), "{trouble}");
+}
+
 /// A port that is free on that address.
 fn free(address: &str) -> SocketAddr {
     UdpSocket::bind((address, 0)).unwrap().local_addr().unwrap()
@@ -229,7 +241,7 @@ async fn two_agents_meet_through_their_pods_and_hear_when_one_is_gone() {
     server.put(peer);
     let (inputs, mut said) = mpsc::channel(8);
     let finds = Finds { gossip: &one, inputs };
-    let watcher = watcher(&server, &here.to_string(), PACE, &metrics());
+    let watcher = watcher(&server, &here.to_string(), PACE);
     let mut views = one.views();
     let story = async {
         views.wait_for(|view| view.get(&name("node-2")).is_some()).await.unwrap();
@@ -238,7 +250,7 @@ async fn two_agents_meet_through_their_pods_and_hear_when_one_is_gone() {
         assert!(matches!(&said, Input::Gone(node) if *node == name("node-2")), "{said:?}");
     };
     tokio::select! {
-        () = find_pods(&finds, watcher) => panic!("it has stopped to look"),
+        () = find_pods(&finds, watcher, metrics()) => panic!("it has stopped to look"),
         done = timeout(SOON, story) => done.unwrap(),
     }
 }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 
 use tracing::subscriber::DefaultGuard;
 
-use super::server::Mood;
 use super::*;
 
 /// What this test's thread logs.
@@ -84,7 +83,7 @@ async fn survives(mood: Mood, pace: Pace, reason: &str, words: &str) {
 
 #[tokio::test]
 async fn a_server_that_forbids_names_the_role_that_is_missing() {
-    let words = "bind a Role with the verbs get, list and watch of pods";
+    let words = "Bind a Role with the verbs get, list and watch of pods";
     survives(Mood::Refusing(403), PACE, "forbidden", words).await;
 }
 
@@ -118,7 +117,7 @@ async fn more_pods_than_a_mesh_can_have_are_a_mistaken_selector() {
     let watching = Watching::start(&server);
     until("it gives up", || failures(&watching, "crowd") >= 2.0).await;
     let warnings = log.lines("WARN");
-    let words = "narrow --label-selector (IPERF_SERVER_LABEL_SELECTOR)";
+    let words = "Narrow --label-selector (IPERF_SERVER_LABEL_SELECTOR)";
     assert!(warnings.len() == 1 && warnings[0].contains(words), "{warnings:?}");
 }
 
