@@ -194,6 +194,9 @@ async fn a_node_is_gone_while_no_pod_of_it_is_left() {
     server.delete("agent-node-3");
     watching.sees(&["10.0.0.2:9877"]).await;
     assert_eq!(watching.gone(), [name("node-3")]);
+    // Who is not silent by then has an agent elsewhere.
+    let later = Instant::now() + Duration::from_secs(16 * 60);
+    assert_eq!(watching.census.borrow().gone(later), []);
     server.put(pod("node-3", &["10.0.0.3"]));
     watching.sees(&["10.0.0.2:9877", "10.0.0.3:9877"]).await;
     assert_eq!(watching.gone(), []);
