@@ -140,7 +140,9 @@ impl Watcher {
                 teller.trouble(&trouble);
             }
             // Who hangs up at once is no better than who does not answer.
-            failures = if began.elapsed() >= self.pace.most { 0 } else { failures };
+            if began.elapsed() >= self.pace.most {
+                failures = 0;
+            }
             sleep(self.pace.pause(failures)).await;
             failures = failures.saturating_add(1);
         }
