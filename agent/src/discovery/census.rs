@@ -21,10 +21,17 @@ pub struct Census {
     gone: BTreeMap<NodeName, Instant>,
 }
 
+/// What is remembered of a pod.
 #[derive(Debug)]
-struct Resident {
+pub(super) struct Resident {
     node: Option<NodeName>,
     gossip: Option<SocketAddr>,
+}
+
+/// The name of `pod`, and what is to be remembered of it; `own` is where this agent gossips.
+pub(super) fn resident(pod: &Pod, own: SocketAddr) -> Option<(String, Resident)> {
+    let gossip = pod::gossip_address(pod, own).filter(|address| *address != own);
+    Some((pod.metadata.name.clone()?, Resident { node: pod::node(pod), gossip }))
 }
 
 impl Census {
@@ -47,20 +54,17 @@ impl Census {
         self.pods.len()
     }
 
-    /// These are all pods; `own` is where this agent gossips.
-    pub(super) fn replace(&mut self, pods: &[Pod], own: SocketAddr) {
+    /// These are all pods.
+    pub(super) fn replace(&mut self, pods: BTreeMap<String, Resident>) {
         let before = self.nodes();
-        self.pods.clear();
-        for pod in pods {
-            self.insert(pod, own);
-        }
+        self.pods = pods;
         self.note_gone(before);
     }
 
     /// This pod is new, or has changed.
     pub(super) fn put(&mut self, pod: &Pod, own: SocketAddr) {
         let before = self.nodes();
-        self.insert(pod, own);
+        self.pods.extend(resident(pod, own));
         self.note_gone(before);
     }
 
@@ -71,13 +75,6 @@ impl Census {
             self.pods.remove(name);
         }
         self.note_gone(before);
-    }
-
-    fn insert(&mut self, pod: &Pod, own: SocketAddr) {
-        let gossip = pod::gossip_address(pod, own).filter(|address| *address != own);
-        if let Some(name) = &pod.metadata.name {
-            self.pods.insert(name.clone(), Resident { node: pod::node(pod), gossip });
-        }
     }
 
     fn nodes(&self) -> BTreeSet<NodeName> {

@@ -6,6 +6,7 @@
 //!
 //! `kube-runtime` has a watcher, too; what is needed of it are the few functions here, instead of twenty crates.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::census::Census;
+use super::census::{Census, resident};
 use super::pod::{Pod, resource};
 use super::trouble::{Teller, Trouble};
 use crate::metrics::Metrics;
@@ -168,13 +169,13 @@ impl Watcher {
     /// Lists all pods, and tells how far the server's history was then.
     async fn list(&self) -> Result<String, Trouble> {
         let mut params = ListParams::default().labels(&self.label_selector).limit(PAGE);
-        let mut pods = Vec::new();
+        let mut pods = BTreeMap::new();
         for _ in 0..PAGES_MAX {
             let page = self.answer(self.api.list(&params)).await?;
-            pods.extend(page.items);
+            pods.extend(page.items.iter().filter_map(|pod| resident(pod, self.gossip)));
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
-                self.census.send_modify(|census| census.replace(&pods, self.gossip));
+                self.census.send_modify(|census| census.replace(pods));
                 return Ok(page.metadata.resource_version.unwrap_or_default());
             }
         }
