@@ -293,12 +293,12 @@ impl Metrics {
         self.gossip.show(status);
     }
 
-    /// The API server tells of the agents' pods.
-    pub fn discovery_succeeded(&self) {
-        self.discovery.succeeded();
+    /// The API server told of the agents' pods.
+    pub fn discovery_succeeded(&self, at: SystemTime) {
+        self.discovery.succeeded(at);
     }
 
-    /// It does not, for a reason from a fixed list.
+    /// It did not, for a reason from a fixed list.
     pub fn discovery_failed(&self, reason: &'static str) {
         self.discovery.failed(reason);
     }

@@ -2,7 +2,7 @@
 //! in the metrics each time.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::cli::option_name;
 use crate::metrics::Metrics;
@@ -138,7 +138,7 @@ impl Teller {
 
     /// It goes well.
     pub(super) fn well(&mut self) {
-        self.metrics.discovery_succeeded();
+        self.metrics.discovery_succeeded(SystemTime::now());
         if !self.said.is_empty() {
             tracing::info!("the API server tells of the agents' pods again");
             self.said.clear();

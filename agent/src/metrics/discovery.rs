@@ -1,9 +1,10 @@
 //! Whether the Kubernetes API tells of the agents' pods. A mesh that runs hides it when it does not.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use prometheus::{GaugeVec, IntCounterVec, Opts, Registry};
 
 use super::{counters, registered};
-use crate::clock::unix_now_ns;
 
 /// The metrics of discovery. Without the Kubernetes API there are none.
 #[derive(Clone)]
@@ -31,9 +32,9 @@ impl Discovery {
         })
     }
 
-    pub(super) fn succeeded(&self) {
-        let seconds = unix_now_ns() / 1_000_000_000;
-        self.success.with_label_values::<&str>(&[]).set(seconds as f64);
+    pub(super) fn succeeded(&self, at: SystemTime) {
+        let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.success.with_label_values::<&str>(&[]).set(at);
     }
 
     pub(super) fn failed(&self, reason: &str) {
