@@ -17,7 +17,7 @@ use crate::check::{self, Level};
 use crate::clock::{boot_now, unix_now_ns};
 use crate::config::Config;
 use crate::control::{self, Postman};
-use crate::discovery;
+use crate::discovery::{self, Finds};
 use crate::driver::Driver;
 use crate::iperf::Iperf;
 use crate::metrics::{FailedCells, Metrics};
@@ -149,9 +149,10 @@ impl Agent {
     pub async fn run(
         self,
         stop: CancellationToken,
-        find: impl AsyncFn(&Gossip),
+        find: impl AsyncFn(Finds<'_>),
     ) -> anyhow::Result<()> {
         let Self { board, gossip, driver, http, control, client, inputs, .. } = self;
+        let finds = Finds { gossip: &gossip, inputs: inputs.clone() };
         let close = CancellationToken::new();
         let pages = tokio::spawn(http::serve(http, board.clone(), client, close.clone()));
         let messages = control::serve(control, inputs, board.metrics().clone(), close.clone());
@@ -162,7 +163,7 @@ impl Agent {
         let failed = tokio::select! {
             () = driver.run(&gossip, stop.clone()) => None,
             reason = gossip.failed() => Some(reason),
-            () = find(&gossip) => None,
+            () = find(finds) => None,
         };
         board.set_listening(false);
         if let Some(reason) = failed {
@@ -216,8 +217,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         version = crate::board::VERSION,
         "the agent starts"
     );
+    let own = setup.listen.gossip;
     let agent = Agent::start(setup).await?;
-    agent.run(stop, async |gossip| discovery::find_peers(gossip, &config).await).await?;
+    let metrics = agent.board.metrics().clone();
+    let find = async |finds: Finds<'_>| {
+        // The state of an HTTP client is large, and would make every future around it so.
+        Box::pin(discovery::find_peers(&finds, &config, own, metrics.clone())).await;
+    };
+    agent.run(stop, find).await?;
     tracing::info!("the agent has left the mesh");
     Ok(())
 }

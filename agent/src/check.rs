@@ -14,7 +14,8 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::cli::{Protocols, option_name};
-use crate::config::Config;
+use crate::config::{Config, Discovery};
+use crate::discovery;
 use crate::iperf::{Iperf, LEAST, Version};
 use crate::net::{self, Listen, Resolved};
 
@@ -32,6 +33,7 @@ pub async fn run(config: &Config) -> Findings {
     let mut findings = iperf3(config).await;
     let resolved = net::resolve(&config.join, config.ports.gossip, RESOLVE_WITHIN).await;
     findings.extend(join(config, &resolved));
+    findings.extend(pods(config, &resolved).await);
     findings.extend(addresses(config, &resolved));
     findings.push(temporary_directory(&std::env::temp_dir()));
     if config.settings.protocol != Protocols::Tcp {
@@ -44,6 +46,9 @@ pub async fn run(config: &Config) -> Findings {
 
 /// Names that do not resolve do not stop an agent: it tries again. But a node that finds nobody is alone.
 fn join(config: &Config, resolved: &Resolved) -> Vec<Finding> {
+    if config.join.is_empty() && config.discovery == Discovery::Kubernetes {
+        return Vec::new();
+    }
     if config.join.is_empty() {
         let mend =
             format!("Set {}, unless this is the first node of its mesh.", option_name("join"));
@@ -66,6 +71,23 @@ fn join(config: &Config, resolved: &Resolved) -> Vec<Finding> {
             .push(Finding::ok("join", format!("addresses to join: {}", resolved.addresses.len())));
     }
     findings
+}
+
+/// The other agents' pods. An agent that is not told of them goes on with the names to join.
+async fn pods(config: &Config, resolved: &Resolved) -> Option<Finding> {
+    let advertised = net::advertise_address(config.advertise_address, &resolved.addresses).ok()?;
+    if config.discovery != Discovery::Kubernetes {
+        return None;
+    }
+    let own = Listen::new(advertised.address, &config.ports).gossip;
+    let found = match discovery::watcher(config, own) {
+        Ok(watcher) => watcher.look().await,
+        Err(trouble) => Err(trouble),
+    };
+    Some(match found {
+        Ok(count) => Finding::ok("kubernetes", format!("other agents' pods: {count}")),
+        Err(trouble) => Finding::warning("kubernetes", trouble.to_string(), trouble.mend()),
+    })
 }
 
 /// The advertised address, and the ports on it.

@@ -14,7 +14,7 @@ pub mod units;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -143,7 +143,12 @@ pub struct Surroundings {
     pub host_name: String,
     /// This process runs in a pod.
     pub in_pod: bool,
+    /// The pod has a token to ask the Kubernetes API with.
+    pub has_token: bool,
 }
+
+/// Where a pod has the token of its ServiceAccount.
+const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 impl Surroundings {
     /// Looks around.
@@ -153,11 +158,12 @@ impl Surroundings {
             host_name: host_name.trim().to_owned(),
             in_pod: std::env::var_os("KUBERNETES_SERVICE_HOST")
                 .is_some_and(|host| !host.is_empty()),
+            has_token: Path::new(TOKEN).exists(),
         }
     }
 
     fn discovery(&self) -> &'static str {
-        if self.in_pod { "kubernetes" } else { "static" }
+        if self.in_pod && self.has_token { "kubernetes" } else { "static" }
     }
 }
 

@@ -2,14 +2,27 @@
 //!
 //! Names are resolved again and again: an address that was not there at the start, or changed, is found, and two
 //! halves of a mesh that lost each other meet again. A name that does not resolve is logged once, not each time.
+//! In Kubernetes the agents' pods are found, too, beside the names: either will do, so a mesh needs neither the API
+//! server nor DNS for more than a beginning.
+
+pub mod census;
+pub mod kubernetes;
+mod pod;
+pub mod trouble;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
+use mesh::Input;
 use mesh::gossip::Gossip;
+use tokio::sync::mpsc;
 
 use crate::config::{Config, Discovery};
+use crate::metrics::Metrics;
 use crate::net;
+use kubernetes::{Pace, Search, Watcher};
+use trouble::{Teller, Trouble};
 
 /// The longest wait for a name.
 pub const RESOLVED_WITHIN: Duration = Duration::from_secs(5);
@@ -23,8 +36,34 @@ const PAUSE_DNS: Duration = Duration::from_secs(10);
 /// The pause between two looks when the mesh is there.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// Looks for peers for ever.
-pub async fn find_peers(gossip: &Gossip, config: &Config) {
+/// Where what is found goes.
+pub struct Finds<'a> {
+    /// Takes the addresses.
+    pub gossip: &'a Gossip,
+    /// Takes the nodes that are gone.
+    pub inputs: mpsc::Sender<Input>,
+}
+
+/// Looks for peers for ever; `own` is where this agent gossips.
+pub async fn find_peers(finds: &Finds<'_>, config: &Config, own: SocketAddr, metrics: Metrics) {
+    match config.discovery {
+        Discovery::Dns => find_names(finds, config, PAUSE_DNS).await,
+        Discovery::Static => find_names(finds, config, PAUSE).await,
+        Discovery::Kubernetes => {
+            let pods = async {
+                match watcher(config, own) {
+                    Ok(watcher) => find_pods(finds, watcher, metrics).await,
+                    // What a pod lacks it gets with the next pod only.
+                    Err(trouble) => Teller::new(metrics).trouble(&trouble),
+                }
+            };
+            tokio::join!(find_names(finds, config, PAUSE), pods);
+        }
+    }
+}
+
+/// Resolves the names to join for ever, once each `pause` when the mesh is there.
+async fn find_names(finds: &Finds<'_>, config: &Config, pause: Duration) {
     let mut failing = BTreeSet::new();
     loop {
         let resolved = net::resolve(&config.join, config.ports.gossip, RESOLVED_WITHIN).await;
@@ -37,13 +76,51 @@ pub async fn find_peers(gossip: &Gossip, config: &Config) {
             failed.insert(target);
         }
         failing = failed;
-        gossip.join(&resolved.addresses);
-        let is_alone = gossip.views().borrow().members().is_empty();
-        let pause = match config.discovery {
-            _ if is_alone => PAUSE_ALONE,
-            Discovery::Dns => PAUSE_DNS,
-            Discovery::Static => PAUSE,
-        };
-        tokio::time::sleep(pause).await;
+        finds.gossip.join(&resolved.addresses);
+        tokio::time::sleep(finds.pause(pause)).await;
+    }
+}
+
+/// What asks the API server of the cluster that this pod runs in.
+///
+/// # Errors
+/// If the pod lacks what it takes to ask.
+pub fn watcher(config: &Config, own: SocketAddr) -> Result<Watcher, Trouble> {
+    Watcher::new(Search {
+        server: kube::Config::incluster()?,
+        namespace: config.namespace.clone(),
+        label_selector: config.label_selector.clone(),
+        gossip: own,
+        pace: Pace::default(),
+    })
+}
+
+/// Hands on for ever what `watcher` finds: when it changes, and again and again, since gossip tries a few addresses
+/// at a time, and a node may fall silent after its pod is gone.
+pub async fn find_pods(finds: &Finds<'_>, watcher: Watcher, metrics: Metrics) {
+    let mut census = watcher.census();
+    let hand_on = async {
+        loop {
+            let (addresses, gone) = {
+                let census = census.borrow_and_update();
+                (census.addresses(), census.gone(Instant::now()))
+            };
+            finds.gossip.join(&addresses);
+            for node in gone {
+                // Closed only when the agent ends.
+                let _ = finds.inputs.send(Input::Gone(node)).await;
+            }
+            // Never closed: the watcher below runs for ever.
+            let _ = tokio::time::timeout(finds.pause(PAUSE), census.changed()).await;
+        }
+    };
+    tokio::join!(watcher.run(metrics), hand_on);
+}
+
+impl Finds<'_> {
+    /// The pause until the next look, `pause` when the mesh is there.
+    fn pause(&self, pause: Duration) -> Duration {
+        let is_alone = self.gossip.views().borrow().members().is_empty();
+        if is_alone { PAUSE_ALONE } else { pause }
     }
 }

@@ -65,9 +65,9 @@ async fn sweep(
         let (all, stop) = (all.clone(), stop.clone());
         tasks.spawn_local(async move {
             agent
-                .run(stop, async |gossip| {
+                .run(stop, async |finds| {
                     loop {
-                        gossip.join(&all);
+                        finds.gossip.join(&all);
                         tokio::time::sleep(5 * GOSSIP_INTERVAL).await;
                     }
                 })

@@ -4,6 +4,7 @@
 //! peer sent. What each metric means is in `docs/metrics.md`.
 
 mod cells;
+mod discovery;
 mod gossip;
 
 use std::collections::BTreeMap;
@@ -70,6 +71,7 @@ pub struct Metrics {
     quiet: IntGauge,
     name_conflict: IntGauge,
     gossip: gossip::Gossip,
+    discovery: discovery::Discovery,
 }
 
 impl Metrics {
@@ -184,6 +186,7 @@ impl Metrics {
                 "1 while another live agent goes by this node's name, else 0",
             )?,
             gossip: gossip::Gossip::register(r)?,
+            discovery: discovery::Discovery::register(r)?,
             registry,
         })
     }
@@ -288,6 +291,16 @@ impl Metrics {
     /// Shows how gossip does.
     pub fn set_gossip(&self, status: &GossipStatus) {
         self.gossip.show(status);
+    }
+
+    /// The API server told of the agents' pods.
+    pub fn discovery_succeeded(&self, at: SystemTime) {
+        self.discovery.succeeded(at);
+    }
+
+    /// It did not, for a reason from a fixed list.
+    pub fn discovery_failed(&self, reason: &'static str) {
+        self.discovery.failed(reason);
     }
 
     /// Everything in Prometheus' text format.

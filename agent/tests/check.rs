@@ -36,7 +36,7 @@ async fn check(words: &[&str]) -> Findings {
     }
     all.extend(words.iter().map(|word| (*word).to_owned()));
     let Task::Check(args) = Cli::read(&all).unwrap().command else { panic!("not check") };
-    let around = Surroundings { host_name: "worker-1".to_owned(), in_pod: false };
+    let around = Surroundings { host_name: "worker-1".to_owned(), in_pod: false, has_token: false };
     check::run(&Config::new(&args.agent, &around).unwrap()).await
 }
 

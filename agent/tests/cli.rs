@@ -21,7 +21,7 @@ const PROMISED: [(&str, &str, &str); 26] = [
     ("advertise-address", "MESH_ADVERTISE_ADDRESS", "found, and logged"),
     ("no-past", "MESH_NO_PAST", "false"),
     ("join", "MESH_JOIN", "none"),
-    ("discovery", "MESH_DISCOVERY", "kubernetes inside a pod, else static"),
+    ("discovery", "MESH_DISCOVERY", "kubernetes inside a pod with a token, else static"),
     ("namespace", "IPERF_SERVER_NAMESPACE", "the pod's own"),
     ("label-selector", "IPERF_SERVER_LABEL_SELECTOR", "app.kubernetes.io/name=iperf3-mesh"),
     ("forget-after", "MESH_FORGET_AFTER", "15m or two periods, the longer"),

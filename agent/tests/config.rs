@@ -21,7 +21,7 @@ fn args(words: &[&str]) -> AgentArgs {
 }
 
 fn outside() -> Surroundings {
-    Surroundings { host_name: HOST.to_owned(), in_pod: false }
+    Surroundings { host_name: HOST.to_owned(), in_pod: false, has_token: false }
 }
 
 fn config(words: &[&str]) -> Config {
@@ -170,14 +170,23 @@ fn each_rule_of_the_mesh_has_its_message() {
 }
 
 #[test]
-fn kubernetes_is_the_default_inside_a_pod_and_says_what_to_use_until_then() {
-    let inside = Surroundings { in_pod: true, ..outside() };
-    let message = "--discovery (MESH_DISCOVERY) is \"kubernetes\": expected dns or static: it is the default inside \
-        a pod, but this version cannot ask the Kubernetes API yet. \
-        Use dns, and set --join (MESH_JOIN) to a headless Service of the agents.";
-    assert_eq!(problems_in(&[], &inside), [message]);
-    let dns = args(&["--discovery=dns", "--join=iperf3-mesh-peers"]);
-    assert_eq!(Config::new(&dns, &inside).unwrap().discovery, Discovery::Dns);
+fn kubernetes_is_the_default_where_its_api_can_be_asked() {
+    let tokenless = Surroundings { in_pod: true, ..outside() };
+    let inside = Surroundings { has_token: true, ..tokenless.clone() };
+    let discovery = |words: &[&str], around: &Surroundings| {
+        Config::new(&args(words), around).unwrap().discovery
+    };
+    assert_eq!(discovery(&[], &inside), Discovery::Kubernetes);
+    assert_eq!(discovery(&[], &tokenless), Discovery::Static);
+    assert_eq!(discovery(&[], &outside()), Discovery::Static);
+    assert_eq!(
+        discovery(&["--discovery=dns", "--join=iperf3-mesh-peers"], &inside),
+        Discovery::Dns
+    );
+    let message = "--discovery (MESH_DISCOVERY) is \"kubernetes\": \
+        expected dns or static in a pod without the token of a ServiceAccount. Set automountServiceAccountToken: true, \
+        or use dns and set --join (MESH_JOIN) to a headless Service of the agents.";
+    assert_eq!(problems_in(&["--discovery=kubernetes"], &tokenless), [message]);
 }
 
 #[test]

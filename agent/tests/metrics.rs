@@ -98,6 +98,8 @@ fn example() -> Metrics {
         rejected: 2,
         ..GossipStatus::default()
     });
+    metrics.discovery_succeeded(at(1_700_000_000));
+    metrics.discovery_failed("forbidden");
     metrics
 }
 

@@ -1,5 +1,5 @@
 //! The node's own list of its peers. Gossip forgets a silent node after minutes; this list keeps it until it has
-//! departed: said goodbye, or was silent for long enough.
+//! departed: said goodbye, was silent for long enough, or is silent and gone from the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(crate) struct Roster {
     /// The silent ones, longest first: at every input it is asked who is to be forgotten, which must not cost a look
     /// at each peer.
     silent: BTreeSet<(Time, NodeName)>,
-    /// Peers that were silent for too long, as long as gossip still speaks of that life of theirs.
+    /// Peers that were silent for too long, or whose node is gone, as long as gossip still speaks of that life of theirs.
     forgotten: BTreeMap<NodeName, Epoch>,
 }
 
@@ -139,11 +139,20 @@ impl Roster {
             && now >= *since + after
         {
             let name = name.clone();
-            let peer = self.take_out(&name);
-            self.forgotten.extend(peer.map(|peer| (name.clone(), peer.member.epoch)));
+            self.dismiss(&name);
             over.push(name);
         }
         over
+    }
+
+    /// Takes the peer out if it is silent, and tells whether it was. Who speaks is there, whatever others say.
+    pub(crate) fn dismiss(&mut self, name: &NodeName) -> bool {
+        if self.get(name).is_none_or(|peer| peer.silent_since.is_none()) {
+            return false;
+        }
+        let peer = self.take_out(name);
+        self.forgotten.extend(peer.map(|peer| (name.clone(), peer.member.epoch)));
+        true
     }
 
     /// When the next silent peer is to be forgotten.

@@ -35,6 +35,8 @@ enum Step {
     Undelivered,
     /// The last message that was sent is answered by the other node, as it should be.
     Answer(u8),
+    /// The cluster no longer knows that node.
+    Gone(usize),
     Stop,
 }
 
@@ -175,6 +177,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => any::<u8>().prop_map(Step::Process),
         1 => Just(Step::Undelivered),
         6 => any::<u8>().prop_map(Step::Answer),
+        1 => (0usize..8).prop_map(Step::Gone),
     ]
 }
 
@@ -217,6 +220,7 @@ impl Trial {
                 }
             }
             Step::Answer(how) => self.answer(how),
+            Step::Gone(number) => self.input(Input::Gone(name(number))),
             Step::Stop => self.input(Input::Stop),
         }
     }

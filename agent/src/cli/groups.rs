@@ -30,7 +30,7 @@ pub struct MeshArgs {
     /// Agents to join, repeatable or with commas; a DNS name means all its addresses [default: none]
     #[arg(long, env = "MESH_JOIN", value_name = "HOST[:PORT]", value_delimiter = ',')]
     pub join: Vec<String>,
-    /// How agents are found: kubernetes, dns or static [default: kubernetes inside a pod, else static]
+    /// How agents are found: kubernetes, dns or static [default: kubernetes inside a pod with a token, else static]
     #[arg(long, env = "MESH_DISCOVERY", value_name = "HOW")]
     pub discovery: Option<String>,
     /// Kubernetes namespace of the agents [default: the pod's own]

@@ -9,6 +9,8 @@ use crate::cli::option_name;
 /// How agents are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discovery {
+    /// The Kubernetes API tells of their pods; names to join are resolved as for [`Self::Static`].
+    Kubernetes,
     /// The names to join are resolved often, since their addresses change.
     Dns,
     /// The names to join are resolved often until one answers, and then seldom; gossip does the rest.
@@ -35,7 +37,7 @@ pub(super) fn discovery(
     }
 }
 
-/// The one place that knows that this version does not ask the Kubernetes API.
+/// Without the API's address and a token there is nothing to ask with, and both come with the pod or never.
 fn kubernetes_discovery(around: &Surroundings) -> Result<Discovery, Wrong> {
     if !around.in_pod {
         return Err(Wrong::new(
@@ -43,10 +45,16 @@ fn kubernetes_discovery(around: &Surroundings) -> Result<Discovery, Wrong> {
             format!("Use static, and name the agents to join with {}.", option_name("join")),
         ));
     }
-    Err(Wrong::new(
-        "dns or static: it is the default inside a pod, but this version cannot ask the Kubernetes API yet",
-        format!("Use dns, and set {} to a headless Service of the agents.", option_name("join")),
-    ))
+    if !around.has_token {
+        return Err(Wrong::new(
+            "dns or static in a pod without the token of a ServiceAccount",
+            format!(
+                "Set automountServiceAccountToken: true, or use dns and set {} to a headless Service of the agents.",
+                option_name("join")
+            ),
+        ));
+    }
+    Ok(Discovery::Kubernetes)
 }
 
 /// The words of `--discovery`.

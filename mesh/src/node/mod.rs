@@ -84,6 +84,8 @@ pub enum Input {
         /// The result of the other direction of a two-way test.
         reverse: Option<Outcome>,
     },
+    /// The cluster knows that node no longer: if it is silent, it has departed. May be said again and again.
+    Gone(NodeName),
     /// Time has passed.
     Tick,
     /// Leave the present meeting and begin no other one.
@@ -231,6 +233,11 @@ impl Node {
             Input::ServerEnded { run, accepted } => self.slot.on_server_ended(now, run, accepted),
             Input::ClientEnded { run, forward, reverse } => {
                 self.slot.on_client_ended(now, run, forward, reverse);
+            }
+            Input::Gone(node) => {
+                if self.roster.dismiss(&node) {
+                    self.depart(node);
+                }
             }
             Input::Tick => {}
             Input::Stop => {

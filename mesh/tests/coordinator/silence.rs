@@ -107,6 +107,37 @@ fn a_forgotten_peer_that_speaks_again_is_back() {
 }
 
 #[test]
+fn a_silent_peer_that_is_gone_from_the_cluster_has_departed_once_and_for_all() {
+    let mut stage = Stage::with(2, |_, _| {});
+    stage.pass(10 * SECOND);
+    stage.vanish(1);
+    let silent = Member { presence: Presence::Silent, ..stage.member(1) };
+    stage.show(0, vec![silent.clone()]);
+    for sweep in 0..3 {
+        stage.input(0, Input::Gone(name(1)));
+        stage.show(0, vec![Member { sweep, ..silent.clone() }]);
+    }
+    let departures = stage.outputs(0).filter(|(_, output)| matches!(output, Output::Departed(_)));
+    assert_eq!(departures.count(), 1, "{stage}");
+    assert_eq!(stage.node(0).peers().count(), 0);
+    let restarted = Member { epoch: mesh::Epoch(7), ..stage.member(1) };
+    stage.show(0, vec![restarted]);
+    assert_eq!(stage.node(0).peers().count(), 1);
+}
+
+#[test]
+fn a_peer_that_speaks_is_there_whatever_the_cluster_says() {
+    let mut stage = Stage::with(2, |_, settings| settings.interval = SECOND);
+    for _ in 0..30 {
+        stage.pass(SECOND);
+        stage.input(0, Input::Gone(name(1)));
+        stage.input(0, Input::Gone(name(0)));
+    }
+    assert!(departed(&stage, 0).is_none(), "{stage}");
+    assert!(successes(&stage, 0) > 0 && failures(&stage, 0).is_empty(), "{stage}");
+}
+
+#[test]
 fn who_says_goodbye_has_departed_at_once() {
     let mut stage = Stage::new(3);
     stage.pass(5 * SECOND);

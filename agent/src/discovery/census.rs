@@ -1,0 +1,90 @@
+//! The agents' pods as the API server last told of them: where they gossip, and which nodes have lost theirs.
+//! Asks nobody anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mesh::NodeName;
+
+use super::pod::{self, Pod};
+
+/// How long a node without a pod is spoken of. Its agent falls silent some time around the deletion; one that does
+/// not, lives.
+const GONE_FOR: Duration = Duration::from_secs(15 * 60);
+
+/// The pods, by name.
+#[derive(Debug, Default)]
+pub struct Census {
+    pods: BTreeMap<String, Resident>,
+    /// Nodes that had a pod and have none, and since when.
+    gone: BTreeMap<NodeName, Instant>,
+}
+
+/// What is remembered of a pod.
+#[derive(Debug)]
+pub(super) struct Resident {
+    node: Option<NodeName>,
+    gossip: Option<SocketAddr>,
+}
+
+/// The name of `pod`, and what is to be remembered of it; `own` is where this agent gossips.
+pub(super) fn resident(pod: &Pod, own: SocketAddr) -> Option<(String, Resident)> {
+    let gossip = pod::gossip_address(pod, own).filter(|address| *address != own);
+    Some((pod.metadata.name.clone()?, Resident { node: pod::node(pod), gossip }))
+}
+
+impl Census {
+    /// Where the pods' agents gossip.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let addresses: BTreeSet<SocketAddr> =
+            self.pods.values().filter_map(|pod| pod.gossip).collect();
+        addresses.into_iter().collect()
+    }
+
+    /// The nodes whose pod was deleted not long before `now`, and that have no other. A node is among them only if
+    /// its pod was seen before: agents that run elsewhere, or under another name, never are.
+    pub fn gone(&self, now: Instant) -> Vec<NodeName> {
+        let recent = self.gone.iter().filter(|(_, since)| now - **since < GONE_FOR);
+        recent.map(|(node, _)| node.clone()).collect()
+    }
+
+    /// How many pods there are.
+    pub(super) fn len(&self) -> usize {
+        self.pods.len()
+    }
+
+    /// These are all pods.
+    pub(super) fn replace(&mut self, pods: BTreeMap<String, Resident>) {
+        let before = self.nodes();
+        self.pods = pods;
+        self.note_gone(before);
+    }
+
+    /// This pod is new, or has changed.
+    pub(super) fn put(&mut self, pod: &Pod, own: SocketAddr) {
+        let before = self.nodes();
+        self.pods.extend(resident(pod, own));
+        self.note_gone(before);
+    }
+
+    /// This pod is gone.
+    pub(super) fn remove(&mut self, pod: &Pod) {
+        let before = self.nodes();
+        if let Some(name) = &pod.metadata.name {
+            self.pods.remove(name);
+        }
+        self.note_gone(before);
+    }
+
+    fn nodes(&self) -> BTreeSet<NodeName> {
+        self.pods.values().filter_map(|pod| pod.node.clone()).collect()
+    }
+
+    fn note_gone(&mut self, before: BTreeSet<NodeName>) {
+        let (now, nodes) = (Instant::now(), self.nodes());
+        self.gone.retain(|node, since| now - *since < GONE_FOR && !nodes.contains(node));
+        let lost = before.into_iter().filter(|node| !nodes.contains(node));
+        self.gone.extend(lost.map(|node| (node, now)));
+    }
+}

@@ -1,0 +1,259 @@
+//! Discovery in Kubernetes: the real client against a server that behaves as told.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
+
+mod server;
+mod trouble;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use agent::discovery::census::Census;
+use agent::discovery::kubernetes::{Pace, Search, Watcher};
+use agent::discovery::{Finds, find_pods};
+use agent::metrics::{FailedCells, Metrics, Settings};
+use mesh::gossip::{Gossip, GossipConfig};
+use mesh::{Epoch, Input, NodeName, Protocol};
+use serde_json::{Value, json};
+use server::{Mood, Server};
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+/// For what takes moments on an idle machine.
+const SOON: Duration = Duration::from_secs(20);
+
+/// As fast as a test wants it.
+const PACE: Pace = Pace {
+    first: Duration::ZERO,
+    least: Duration::from_millis(10),
+    most: Duration::from_millis(80),
+    answer: Duration::from_secs(2),
+};
+
+/// Where the agent under test gossips.
+const OWN: &str = "10.0.0.1:9877";
+
+fn name(text: &str) -> NodeName {
+    NodeName::new(text).unwrap()
+}
+
+fn metrics() -> Metrics {
+    let settings = Settings {
+        source: name("node-1"),
+        protocols: vec![Protocol::Tcp],
+        failed_cells: FailedCells::Zero,
+        pause: SOON,
+        iperf3_version: "3.12".to_owned(),
+    };
+    Metrics::new(settings).unwrap()
+}
+
+fn watcher(server: &Server, own: &str, pace: Pace) -> Watcher {
+    let search = Search {
+        server: server.config(),
+        namespace: None,
+        label_selector: "app.kubernetes.io/name=iperf3-mesh".to_owned(),
+        gossip: own.parse().unwrap(),
+        pace,
+    };
+    Watcher::new(search).unwrap()
+}
+
+/// A watcher at work, and what it knows. It ends when dropped.
+struct Watching {
+    census: watch::Receiver<Census>,
+    metrics: Metrics,
+    task: AbortHandle,
+}
+
+impl Watching {
+    fn start(server: &Server) -> Self {
+        Self::start_with(server, OWN, PACE)
+    }
+
+    fn start_with(server: &Server, own: &str, pace: Pace) -> Self {
+        let metrics = metrics();
+        let watcher = watcher(server, own, pace);
+        let census = watcher.census();
+        let task = tokio::spawn(watcher.run(metrics.clone())).abort_handle();
+        Self { census, metrics, task }
+    }
+
+    /// Waits until these addresses are known, and no others.
+    async fn sees(&mut self, expected: &[&str]) {
+        let expected: Vec<SocketAddr> =
+            expected.iter().map(|address| address.parse().unwrap()).collect();
+        let seen = self.census.wait_for(|census| census.addresses() == expected);
+        let is_late = timeout(SOON, seen).await.is_err();
+        assert!(!is_late, "{:?} instead of {expected:?}", self.census.borrow().addresses());
+    }
+
+    fn gone(&self) -> Vec<NodeName> {
+        self.census.borrow().gone(Instant::now())
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A pod that runs on that node.
+fn pod(node: &str, addresses: &[&str]) -> Value {
+    let addresses: Vec<Value> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": format!("agent-{node}"), "labels": { "a": "b" } },
+        "spec": { "nodeName": node, "hostNetwork": true, "containers": [{ "name": "agent" }] },
+        "status": { "phase": "Running", "hostIP": "10.9.9.9", "podIPs": addresses },
+    })
+}
+
+#[tokio::test]
+async fn pods_are_found_page_by_page_and_then_watched() {
+    let server = Server::start().await;
+    let addresses: Vec<String> =
+        (0..250).map(|n| format!("10.0.{}.{}", n / 100 + 1, n % 100)).collect();
+    for (number, address) in addresses.iter().enumerate() {
+        server.put(pod(&format!("node-{number}"), &[address]));
+    }
+    let mut watching = Watching::start(&server);
+    let expected: Vec<String> = addresses.iter().map(|address| format!("{address}:9877")).collect();
+    watching.sees(&expected.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    server.put(pod("late", &["10.0.9.9"]));
+    let both: Vec<&str> = expected.iter().map(String::as_str).chain(["10.0.9.9:9877"]).collect();
+    watching.sees(&both).await;
+
+    let requests = server.requests();
+    let [lists @ .., watch] = &requests[..] else { panic!("nothing was asked") };
+    assert_eq!(lists.len(), 3, "{lists:?}");
+    assert!(watch.contains("watch=true") && watch.contains("resourceVersion=251"), "{watch}");
+    for request in &requests {
+        assert!(request.starts_with("/api/v1/namespaces/mesh/pods?"), "{request}");
+        assert!(
+            request.contains("labelSelector=app.kubernetes.io%2Fname%3Diperf3-mesh"),
+            "{request}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn only_running_pods_with_an_address_of_this_agents_family_are_peers() {
+    let server = Server::start().await;
+    server.put(pod("self", &["10.0.0.1", "fd00::1"]));
+    server.put(pod("dual", &["fd00::2", "10.0.0.2"]));
+    server.put(pod("six", &["fd00::3"]));
+    server.put(pod("four", &["10.0.0.4"]));
+    server.put(pod("bare", &[]));
+    let mut waits = pod("waits", &["10.0.0.6"]);
+    waits["status"]["phase"] = json!("Pending");
+    server.put(waits);
+    let mut moved = pod("moved", &["10.0.0.7"]);
+    moved["spec"]["containers"][0]["ports"] = json!([
+        { "name": "metrics", "containerPort": 9876 },
+        { "name": "gossip", "containerPort": 7000, "protocol": "UDP" },
+    ]);
+    server.put(moved);
+    let four = ["10.0.0.2:9877", "10.0.0.4:9877", "10.0.0.7:7000"];
+    Watching::start(&server).sees(&four).await;
+    let six = ["[fd00::2]:9877", "[fd00::3]:9877"];
+    Watching::start_with(&server, "[fd00::1]:9877", PACE).sees(&six).await;
+}
+
+#[tokio::test]
+async fn what_changes_is_followed() {
+    let server = Server::start().await;
+    let mut watching = Watching::start(&server);
+    let mut starting = pod("node-2", &[]);
+    starting["status"] = json!({ "phase": "Pending" });
+    server.put(starting);
+    server.put(pod("node-3", &["10.0.0.3"]));
+    watching.sees(&["10.0.0.3:9877"]).await;
+    server.put(pod("node-2", &["10.0.0.2"]));
+    watching.sees(&["10.0.0.2:9877", "10.0.0.3:9877"]).await;
+    server.delete("agent-node-3");
+    watching.sees(&["10.0.0.2:9877"]).await;
+}
+
+#[tokio::test]
+async fn a_node_is_gone_while_no_pod_of_it_is_left() {
+    let server = Server::start().await;
+    for (node, address) in [("node-2", "10.0.0.2"), ("node-3", "10.0.0.3")] {
+        server.put(pod(node, &[address]));
+    }
+    let mut watching = Watching::start(&server);
+    watching.sees(&["10.0.0.2:9877", "10.0.0.3:9877"]).await;
+    assert_eq!(watching.gone(), []);
+    // A rolling update makes the new pod before the old one is gone, or after.
+    let mut successor = pod("node-2", &["10.0.0.2"]);
+    successor["metadata"]["name"] = json!("agent-node-2b");
+    server.put(successor);
+    server.delete("agent-node-2");
+    server.delete("agent-node-3");
+    watching.sees(&["10.0.0.2:9877"]).await;
+    assert_eq!(watching.gone(), [name("node-3")]);
+    // Who is not silent by then has an agent elsewhere.
+    let later = Instant::now() + Duration::from_secs(16 * 60);
+    assert_eq!(watching.census.borrow().gone(later), []);
+    server.put(pod("node-3", &["10.0.0.3"]));
+    watching.sees(&["10.0.0.2:9877", "10.0.0.3:9877"]).await;
+    assert_eq!(watching.gone(), []);
+}
+
+#[tokio::test]
+async fn a_single_look_counts_the_others_or_tells_the_mend() {
+    let server = Server::start().await;
+    server.put(pod("node-1", &["10.0.0.1"]));
+    server.put(pod("node-2", &["10.0.0.2"]));
+    assert_eq!(watcher(&server, OWN, PACE).look().await.unwrap(), 1);
+    server.mood(Mood::Refusing(403));
+    let trouble = watcher(&server, OWN, PACE).look().await.unwrap_err();
+    assert!(trouble.mend().contains("get, list and watch of pods"), "{trouble}");
+}
+
+/// A port that is free on that address.
+fn free(address: &str) -> SocketAddr {
+    UdpSocket::bind((address, 0)).unwrap().local_addr().unwrap()
+}
+
+async fn gossip(node: &str, at: SocketAddr) -> Gossip {
+    let config = GossipConfig {
+        name: name(node),
+        epoch: Epoch(rand::random()),
+        generation: 1,
+        zone: String::new(),
+        advertise: at,
+        listen: at,
+        control: at,
+        http_port: 9876,
+        interval: Duration::from_millis(100),
+    };
+    Gossip::over_udp(config).await.unwrap()
+}
+
+#[tokio::test]
+async fn two_agents_meet_through_their_pods_and_hear_when_one_is_gone() {
+    let server = Server::start().await;
+    let (here, there) = (free("127.0.0.1"), free("127.0.0.2"));
+    let (one, _two) = (gossip("node-1", here).await, gossip("node-2", there).await);
+    let mut peer = pod("node-2", &["127.0.0.2"]);
+    peer["spec"]["containers"][0]["ports"] =
+        json!([{ "name": "gossip", "containerPort": there.port() }]);
+    server.put(peer);
+    let (inputs, mut said) = mpsc::channel(8);
+    let finds = Finds { gossip: &one, inputs };
+    let watcher = watcher(&server, &here.to_string(), PACE);
+    let mut views = one.views();
+    let story = async {
+        views.wait_for(|view| view.get(&name("node-2")).is_some()).await.unwrap();
+        server.delete("agent-node-2");
+        let said = said.recv().await.unwrap();
+        assert!(matches!(&said, Input::Gone(node) if *node == name("node-2")), "{said:?}");
+    };
+    tokio::select! {
+        () = find_pods(&finds, watcher, metrics()) => panic!("it has stopped to look"),
+        done = timeout(SOON, story) => done.unwrap(),
+    }
+}
