@@ -15,7 +15,7 @@ CARGO_DENY := 0.20.2
         bench-net clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup-demo: ## Install what the demo needs, if it is missing: a linker and iperf3
 	@scripts/setup.sh cc iperf3
