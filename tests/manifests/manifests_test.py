@@ -14,6 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import example
 import judging
 import rendering
 
@@ -123,6 +124,20 @@ def unknown_metrics():
     return sorted(used - known)
 
 
+def rights(rendered):
+    """Which roles there are, and whether the pods get a token."""
+    wanted = {
+        "manifests": ({"Role", "RoleBinding"}, True),
+        "components/no-rbac": (set(), False),
+        "components/cluster-rbac": ({"ClusterRole", "ClusterRoleBinding"}, True),
+    }
+    for name, right in wanted.items():
+        roles = {one["kind"] for one in rendered[name] if "Role" in one["kind"]}
+        found = (roles, judging.pod_spec(rendered[name])["automountServiceAccountToken"])
+        if found != right:
+            yield f"{name} has {found}, not {right}"
+
+
 def version_complaints(objects):
     version = re.search(r'(?m)^version = "(.+)"', (rendering.ROOT / "Cargo.toml").read_text())[1]
     image = judging.container(objects)["image"]
@@ -167,6 +182,8 @@ def main():
     for mistake, objects in broken(rendered["overlays/prometheus-operator"]):
         refused = any(judging.complaints(objects, agent))
         report.judge(mistake, [] if refused else ["is not noticed"])
+    report.judge("the example's parameters", example.complaints(rendered["overlays/example"]))
+    report.judge("rights", rights(rendered))
     report.judge("version", version_complaints(base))
     report.judge("metrics", (f"{name} is not exported" for name in unknown_metrics()))
     for file in rendering.sources():
