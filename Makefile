@@ -11,10 +11,11 @@ SEEDS ?= 1000
 CARGO_DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-demo demo test lint deny audit sim model chaos bench bench-decision bench-idle bench-net clean
+.PHONY: help setup setup-demo demo test check-manifests lint deny audit sim model chaos bench bench-decision bench-idle \
+        bench-net clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup-demo: ## Install what the demo needs, if it is missing: a linker and iperf3
 	@scripts/setup.sh cc iperf3
@@ -27,6 +28,11 @@ demo: setup-demo ## Measure a mesh of four nodes on this machine; ARGS="..." is 
 
 test: setup ## Run all tests; those in network namespaces get the right to make them, or say what is missing
 	@$(CARGO) test $(LOCKED) --workspace --all-features --no-fail-fast $(ARGS)
+
+check-manifests: ## Check manifests, alerts and dashboards against the agent, with real kubectl, promtool and Prometheus
+	@scripts/setup.sh cc iperf3 python3 promtool prometheus
+	@$(CARGO) build -q $(LOCKED) -p iperf3-mesh
+	@scripts/check-manifests.sh $${CARGO_TARGET_DIR:-target}/debug/iperf3-mesh
 
 model: ## Explore every order of events for a few nodes, more of them than the tests do, for minutes
 	@$(CARGO) test -q --release $(LOCKED) -p mesh --no-default-features --features flaws --lib model::table -- \

@@ -17,6 +17,9 @@ package() {
         dnf:cc) echo gcc glibc-devel ;;
         apk:cc) echo gcc musl-dev ;;
         apt-get:promtool | apk:promtool) echo prometheus ;;
+        apt-get:python3) echo python3-venv ;;
+        dnf:prometheus) echo /usr/bin/prometheus ;;
+        apk:python3) echo python3 py3-pip ;;
         dnf:promtool) echo /usr/bin/promtool ;;
         *:nft) echo nftables ;;
         apt-get:ip | apt-get:tc) echo iproute2 ;;
@@ -47,12 +50,12 @@ install_with() {
     esac
 }
 
-# Debian's package of promtool starts a Prometheus server: take the one program out of it.
-promtool_from_deb() {
+# Debian's package starts a Prometheus server: take the one program $1 out of it.
+from_prometheus_deb() {
     quietly $as_root apt-get -q update &&
         (cd "$scratch" && quietly apt-get -q -o APT::Sandbox::User=root download prometheus) &&
         dpkg-deb -x "$scratch"/prometheus_*.deb "$scratch/prometheus" &&
-        $as_root install -D "$scratch/prometheus/usr/bin/promtool" /usr/local/bin/promtool
+        $as_root install -D "$scratch/prometheus/usr/bin/$1" "/usr/local/bin/$1"
 }
 
 missing=
@@ -76,7 +79,10 @@ fi
 
 packages=
 for program in $missing; do
-    [ "$manager:$program" = apt-get:promtool ] || packages="$packages $(package "$program" "$manager")"
+    case "$manager:$program" in
+        apt-get:promtool | apt-get:prometheus) ;;
+        *) packages="$packages $(package "$program" "$manager")" ;;
+    esac
 done
 
 if [ "$(id -u)" = 0 ]; then
@@ -99,11 +105,13 @@ say "installing$missing with $manager"
 if [ -n "$packages" ]; then
     install_with "$manager" || { say "$manager could not install$packages: its words are above"; exit 1; }
 fi
-case "$manager:$missing " in
-    apt-get:*" promtool "*)
-        promtool_from_deb || { say "promtool could not be taken from the package prometheus"; exit 1; }
-        ;;
-esac
+for program in promtool prometheus; do
+    case "$manager:$missing " in
+        apt-get:*" $program "*)
+            from_prometheus_deb "$program" || { say "$program could not be taken from the package prometheus"; exit 1; }
+            ;;
+    esac
+done
 for program in $missing; do
     command -v "$program" >/dev/null || { say "$manager has done its work, and $program is still missing"; exit 1; }
 done

@@ -1,0 +1,47 @@
+# The agent with its iperf3, and nothing else: no shell, no package manager, no user but an unprivileged one.
+#
+#   docker build -t ghcr.io/my-org/iperf3-mesh:0.1.0 .
+#
+# Both base images exist for amd64 and arm64, and nothing here names an architecture. They are of one Debian release,
+# so that the agent finds the libc that it was linked with.
+ARG RUST_IMAGE=rust:1.95-slim-trixie
+ARG DEBIAN_IMAGE=debian:trixie-slim
+
+FROM ${RUST_IMAGE} AS agent
+WORKDIR /src
+COPY . .
+# Dependencies and what was compiled of them stay in the builder's cache, so that a change of the source compiles that alone.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked -p iperf3-mesh \
+    && install -D target/release/iperf3-mesh /out/usr/bin/iperf3-mesh
+
+# Debian's iperf3: 3.18 in trixie, kept up by its security team. Not bookworm's 3.12, which a malformed peer crashes
+# (CVE-2024-53580).
+FROM ${DEBIAN_IMAGE} AS files
+RUN apt-get update && apt-get install -y --no-install-recommends iperf3 && rm -rf /var/lib/apt/lists/*
+COPY --from=agent /out/usr/bin/iperf3-mesh /usr/bin/iperf3-mesh
+# Both programs and the libraries that they load. libgcc_s is loaded by name when a thread is cancelled.
+RUN set -eu; mkdir -p /out/etc /out/tmp; chmod 1777 /out/tmp; \
+    { ldd /usr/bin/iperf3-mesh /usr/bin/iperf3 | grep -o '/[^ :]*\.so[^ :]*'; \
+      ldconfig -p | grep -o '/[^ ]*/libgcc_s\.so\.1$'; \
+      echo /usr/bin/iperf3-mesh; echo /usr/bin/iperf3; } | sort -u \
+    | while read -r file; do install -D "$(readlink -f "$file")" "/out$file"; done; \
+    echo 'agent:x:65532:65532::/:/usr/sbin/nologin' > /out/etc/passwd; \
+    echo 'agent:x:65532:' > /out/etc/group
+
+FROM scratch
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="iperf3-mesh" \
+      org.opencontainers.image.description="Bandwidth matrix of a whole cluster, measured by its own nodes" \
+      org.opencontainers.image.source="https://github.com/my-org/iperf3-mesh" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=files /out/ /
+ENV PATH=/usr/bin
+USER 65532:65532
+EXPOSE 9876/tcp 9877/udp 9878/tcp
+ENTRYPOINT ["/usr/bin/iperf3-mesh"]
+CMD ["agent"]

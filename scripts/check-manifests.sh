@@ -1,0 +1,32 @@
+#!/bin/sh
+# Checks what is applied to clusters: manifests, alerts and dashboards, against the agent that is named as the argument.
+# Needs python3 with venv, promtool and prometheus; the rest comes from PyPI into a directory below target/.
+#
+#   scripts/check-manifests.sh target/debug/iperf3-mesh
+set -eu
+agent=$(realpath "$1")
+cd "$(dirname "$0")/.."
+tests=tests/manifests
+scratch=${CARGO_TARGET_DIR:-target}/manifests
+mkdir -p "$scratch"
+export PYTHONDONTWRITEBYTECODE=1
+
+# What is pinned, and for which Python, tells whether the environment is still the right one.
+python=$scratch/venv/bin/python3
+wanted="$(python3 --version) $(cksum <$tests/requirements.txt)"
+if [ "$(cat "$scratch/venv/made-for" 2>/dev/null)" != "$wanted" ]; then
+    rm -rf "$scratch/venv"
+    python3 -m venv "$scratch/venv"
+    "$python" -m pip install -q --disable-pip-version-check -r $tests/requirements.txt
+    echo "$wanted" >"$scratch/venv/made-for"
+fi
+
+# A PrometheusRule holds the file that promtool reads, two columns further right.
+sed '1,/^spec:/d; s/^  //' kustomize/components/prometheus-rule/prometheus-rule.yaml >"$scratch/rules.yaml"
+
+failed=0
+promtool check rules "$scratch/rules.yaml" || failed=1
+"$python" $tests/rules_test.py "$scratch/rules.yaml" || failed=1
+"$python" $tests/manifests_test.py "$agent" || failed=1
+"$python" $tests/dashboards_test.py "$agent" || failed=1
+exit $failed

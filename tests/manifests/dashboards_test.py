@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Asks a real Prometheus, which scrapes a real mesh (the binary $1), every query of every dashboard and of its variables.
+
+A query that finds nothing fails, but for those that ask for failures, which must merely be understood.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+DASHBOARDS = Path(__file__).parents[2] / "kustomize/components/grafana-dashboard"
+NODES = ["node1", "node2", "node3"]
+PATIENCE = 90
+# In a mesh that is well there are none of these.
+FAILURES = re.compile(r"iperf_mesh_cell_failure")
+VARIABLES = {
+    "job": "iperf3-mesh",
+    "source_node": NODES[0],
+    "destination_node": NODES[1],
+    "protocol": "udp",
+}
+
+
+class Prometheus:
+    """A server on a loopback address of its own, so that its port is free."""
+
+    def __init__(self, targets, scratch):
+        self.address = f"127.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250 + 1}.9:9090"
+        config = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+            "scrape_configs": [{"job_name": "iperf3-mesh", "static_configs": [{"targets": targets}]}],
+        }
+        file = Path(scratch, "prometheus.yml")
+        file.write_text(json.dumps(config))
+        self.process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={file}",
+                f"--storage.tsdb.path={scratch}/data",
+                f"--web.listen-address={self.address}",
+                "--log.level=error",
+            ]
+        )
+
+    def query(self, expression):
+        """How many series the answer has; an error if the query is not understood."""
+        query = urllib.parse.urlencode({"query": expression})
+        with urllib.request.urlopen(f"http://{self.address}/api/v1/query?{query}", timeout=10) as answer:
+            return len(json.load(answer)["data"]["result"])
+
+    def has(self, expression, count):
+        try:
+            return self.query(expression) >= count
+        except OSError:
+            return False
+
+
+def expressions(dashboard):
+    """Every query of the panels and of the variables, as (where, PromQL)."""
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            selector = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["definition"])
+            yield f"${variable['name']}", f"group by ({selector[2]}) ({selector[1]})"
+
+
+def substituted(expression):
+    return re.sub(r"\$(\w+)", lambda name: VARIABLES[name[1]], expression)
+
+
+def mesh_addresses(mesh):
+    """The nodes' addresses follow each other; the first is told."""
+    for line in mesh.stdout:
+        if told := re.search(r"http://(127\.\d+\.\d+)\.1:(\d+)/", line):
+            return [f"{told[1]}.{number}:{told[2]}" for number in range(1, len(NODES) + 1)]
+    sys.exit("the mesh did not start")
+
+
+def wait_for_matrix(prometheus):
+    cells = len(NODES) * (len(NODES) - 1) * 2
+    deadline = time.monotonic() + PATIENCE
+    while not prometheus.has("iperf_test_success == 1 and iperf_network_bandwidth_mbps > 0", cells):
+        if time.monotonic() > deadline:
+            sys.exit(f"no matrix of {cells} cells within {PATIENCE} s")
+        time.sleep(0.5)
+    # A rate needs two samples, and the sweep's own figures come with its end.
+    while not prometheus.has("rate(iperf_mesh_meeting_seconds_total[15m]) and iperf_mesh_sweep_duration_seconds", 3):
+        if time.monotonic() > deadline:
+            sys.exit(f"no complete sweep within {PATIENCE} s")
+        time.sleep(0.5)
+
+
+def check(prometheus):
+    passed, failed = 0, []
+    for file in sorted(DASHBOARDS.glob("*.json")):
+        for where, expression in expressions(json.loads(file.read_text())):
+            found = prometheus.query(substituted(expression))
+            if found or FAILURES.search(expression):
+                passed += 1
+            else:
+                failed.append(f"{file.name}: {where}: nothing found by {substituted(expression)}")
+    return passed, failed
+
+
+def main():
+    command = [sys.argv[1], "local", "--nodes", str(len(NODES)), "--protocol", "both", "--interval", "1s"]
+    mesh = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    prometheus = None
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            prometheus = Prometheus(mesh_addresses(mesh), scratch)
+            wait_for_matrix(prometheus)
+            passed, failed = check(prometheus)
+        finally:
+            for process in [mesh, *([prometheus.process] if prometheus else [])]:
+                process.terminate()
+                process.wait(timeout=20)
+    print(*failed, sep="\n", end="\n" if failed else "")
+    print(f"dashboards: {passed} passed, {len(failed)} failed")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
