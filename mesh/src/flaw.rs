@@ -1,6 +1,6 @@
 //! The protocol, broken on purpose, one rule at a time: a checker that has never caught anything proves nothing.
 //!
-//! Each rule that the guarantee rests on asks [`is`] whether it is to be left out. In every build without the
+//! Each rule that the guarantee rests on asks `is` whether it is to be left out. In every build without the
 //! feature `flaws` the answer is the constant `false`; with it, a test switches one flaw on by [`with`].
 
 /// A rule that is left out.
