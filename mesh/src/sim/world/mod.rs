@@ -1,11 +1,13 @@
 //! The event loop of the simulation: it does for each coordinator what the agent does, in virtual time.
 //!
-//! Split by concern: `agents` feeds the coordinators and does what they say, `processes` lets iperf3 live and
-//! die, `faults` breaks things and mends them. Nothing here decides anything that the coordinator should.
+//! Split by concern: `agents` feeds the coordinators and does what they say, `processes` lets iperf3 live and die,
+//! `views` spreads what the nodes know of each other, `faults` breaks things and mends them. Nothing here decides
+//! anything that the coordinator should.
 
 mod agents;
 mod faults;
 mod processes;
+mod views;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
