@@ -67,8 +67,6 @@ impl Node {
         if !is_own || !peer.is_new_request(message.from_epoch, id.number) {
             return;
         }
-        self.slot.on_new_meeting(now, &message.from, message.from_epoch);
-        self.take_effects(now);
         if let Err((refusal, free_in)) = self.judge(now, &message) {
             if is_left_unanswered(refusal) {
                 return;

@@ -182,18 +182,6 @@ impl Slot {
         }
     }
 
-    /// That life of a peer asks for a new meeting: it is in no other one, and sends nothing any more.
-    pub(crate) fn on_new_meeting(&mut self, now: Time, from: &NodeName, from_epoch: Epoch) {
-        let Some(meeting) = &mut self.meeting else { return };
-        let is_awaited = matches!(meeting.step, Step::Parting)
-            && meeting.peer == *from
-            && meeting.peer_epoch == from_epoch;
-        if is_awaited {
-            meeting.exposed_until = now;
-            self.finish(now);
-        }
-    }
-
     /// Handles a message of the present meeting. The caller has checked [`Self::is_in`].
     pub(crate) fn on_message(&mut self, now: Time, body: Body) {
         let is_parting = self.meeting.as_ref().filter(|m| matches!(m.step, Step::Parting));
