@@ -19,7 +19,7 @@ pub struct SweepStats {
     pub failed: u64,
     /// Cells that were tested: ordered pairs of nodes, times protocols.
     pub cells: u64,
-    /// The longest total test time of any one node: no schedule whatever could have been shorter.
+    /// The longest total test time of any one node, among the same: no schedule whatever could have been shorter.
     pub busiest: Duration,
 }
 
@@ -80,17 +80,17 @@ impl Ledger {
             busy: vec![Duration::ZERO; nodes],
         });
         sweep.first_start = sweep.first_start.min(test.start);
-        if test.is_first_life {
-            sweep.last_end = sweep.last_end.max(test.end);
-        }
         sweep.tests += 1;
         sweep.failed += u64::from(!test.well);
         sweep.cell(test.client, test.server, test.protocol);
         if test.bidir {
             sweep.cell(test.server, test.client, test.protocol);
         }
-        for node in [test.client, test.server] {
-            sweep.busy[node] += test.end.since(test.start);
+        if test.is_first_life {
+            sweep.last_end = sweep.last_end.max(test.end);
+            for node in [test.client, test.server] {
+                sweep.busy[node] += test.end.since(test.start);
+            }
         }
     }
 
