@@ -75,7 +75,8 @@ struct Plan {
 pub fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let settings = TestSettings::try_from(&args.tests)?;
     if args.nodes >= MANY_NODES {
-        let patience = "Simulating the sweep of so many nodes may take a minute.";
+        let patience =
+            "Simulating the sweep of so many nodes may take a minute, with --fail much longer.";
         let _ = writeln!(io::stderr(), "{patience}");
     }
     let plan = plan(args, &settings)?;
