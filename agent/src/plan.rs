@@ -54,7 +54,7 @@ struct Plan {
     busy_ratio: f64,
     tests: u64,
     failed: u64,
-    overlaps: u64,
+    overlaps: usize,
     /// Sent by all nodes in one sweep.
     bytes: u64,
     bytes_per_node_and_day: u64,
@@ -130,7 +130,7 @@ fn plan(args: &PlanArgs, settings: &TestSettings) -> anyhow::Result<Plan> {
         busy_ratio: sweep.busiest.as_secs_f64() / period.as_secs_f64(),
         tests: sweep.tests,
         failed: sweep.failed,
-        overlaps: report.overlaps as u64,
+        overlaps: report.overlaps,
         bytes: bytes as u64,
         bytes_per_node_and_day: (bytes / args.nodes as f64 * sweeps_per_day) as u64,
         assumed_bitrate: is_unlimited.then_some(ASSUMED_BITRATE),

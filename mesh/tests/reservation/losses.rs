@@ -3,14 +3,7 @@
 use super::*;
 
 fn without(kind: &'static str, told: bool) -> Stage {
-    let mut stage = both_protocols();
-    stage.post =
-        Box::new(
-            move |message| {
-                if message.body.kind() == kind { Post::Lost { told } } else { Post::prompt() }
-            },
-        );
-    stage
+    losing(kind, told, both_protocols())
 }
 
 #[test]

@@ -49,6 +49,17 @@ fn two_way() -> Stage {
     })
 }
 
+/// The same stage, on which all messages of that kind are lost; whether their senders come to know it.
+fn losing(kind: &'static str, told: bool, mut stage: Stage) -> Stage {
+    stage.post =
+        Box::new(
+            move |message| {
+                if message.body.kind() == kind { Post::Lost { told } } else { Post::prompt() }
+            },
+        );
+    stage
+}
+
 fn kinds(stage: &Stage, node: usize) -> Vec<&'static str> {
     let messages = stage.log.iter().filter_map(|entry| match &entry.what {
         What::Got(message) if entry.node == node => Some(message.body.kind()),

@@ -4,11 +4,7 @@ use super::*;
 
 #[test]
 fn a_result_that_does_not_come_back_is_lost() {
-    let mut stage = two_way();
-    stage.post = Box::new(|message| match message.body {
-        Body::End { .. } => Post::Lost { told: false },
-        _ => Post::prompt(),
-    });
+    let mut stage = losing("end", false, two_way());
     assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)), "{stage}");
     assert_eq!(successes(&stage, ASKER), 1);
     assert_eq!(failures(&stage, GRANTER), [Reason::ResultLost]);
@@ -60,35 +56,23 @@ fn whose_two_way_test_failed_keeps_its_slot_until_the_far_end_says_that_it_is_de
 
 #[test]
 fn without_that_word_it_keeps_it_for_as_long_as_the_far_end_can_live() {
-    let mut stage = two_way();
     // Nothing gets through any more once the client runs.
-    stage.post = Box::new(|message| match message.body {
-        Body::End { .. } => Post::Lost { told: true },
-        _ => Post::prompt(),
-    });
+    let mut stage = losing("end", true, two_way());
     let held = held_after_a_hung_client(&mut stage);
     assert!((MARGIN..MARGIN + 10 * MILLI).contains(&held), "{held:?}");
 }
 
 #[test]
 fn a_two_way_test_that_went_well_holds_nobody() {
-    let mut stage = two_way();
-    stage.post = Box::new(|message| match message.body {
-        Body::End { .. } => Post::Lost { told: true },
-        _ => Post::prompt(),
-    });
+    let mut stage = losing("end", true, two_way());
     assert!(stage.until(60 * SECOND, |stage| !stage.cells(ASKER).is_empty()), "{stage}");
     assert!(stage.is_free(ASKER));
 }
 
 #[test]
 fn who_is_stopped_does_not_wait_for_the_far_end() {
-    let mut stage = two_way();
+    let mut stage = losing("end", false, two_way());
     stage.hangs = Box::new(|_| true);
-    stage.post = Box::new(|message| match message.body {
-        Body::End { .. } => Post::Lost { told: false },
-        _ => Post::prompt(),
-    });
     assert!(stage.until(60 * SECOND, |stage| !stage.cells(ASKER).is_empty()), "{stage}");
     assert!(!stage.is_free(ASKER));
     stage.stop(ASKER);
@@ -97,24 +81,16 @@ fn who_is_stopped_does_not_wait_for_the_far_end() {
 
 #[test]
 fn whose_client_never_came_is_owed_nothing() {
-    let mut stage = two_way();
     // The grant is lost, so no client comes: nothing ran whose result could be lost.
-    stage.post = Box::new(|message| match message.body {
-        Body::Grant { .. } => Post::Lost { told: false },
-        _ => Post::prompt(),
-    });
+    let mut stage = losing("grant", false, two_way());
     stage.pass(20 * SECOND);
     assert!(!failures(&stage, GRANTER).contains(&Reason::ResultLost), "{stage}");
 }
 
 #[test]
 fn a_request_of_the_far_end_does_not_stand_for_its_word() {
-    let mut stage = two_way();
+    let mut stage = losing("end", false, two_way());
     stage.hangs = Box::new(|_| true);
-    stage.post = Box::new(|message| match message.body {
-        Body::End { .. } => Post::Lost { told: false },
-        _ => Post::prompt(),
-    });
     assert!(stage.until(60 * SECOND, |stage| !stage.cells(ASKER).is_empty()), "{stage}");
     // It may have been under way since before the meeting, whose server is still alive.
     let request = requested(&stage, GRANTER, ASKER);

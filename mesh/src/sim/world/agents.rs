@@ -128,12 +128,9 @@ impl World {
                 break;
             }
         }
-        let still_waiting: Vec<_> = backlog.collect();
+        // If it stands still again, what is left has waited for longer than what has come since.
         let host = &mut self.hosts[number];
-        if !still_waiting.is_empty() {
-            let after = std::mem::replace(&mut host.backlog, still_waiting);
-            host.backlog.extend(after);
-        }
+        drop(host.backlog.splice(0..0, backlog));
         if host.is_up() {
             self.handle(number, Input::Tick);
         }
@@ -231,6 +228,21 @@ impl World {
         if !is_gone {
             self.trace.note(self.now, || format!("n{to} hears {}", brief(&message)));
             self.hear(to, life, Input::Message(message));
+        }
+    }
+
+    /// Notes a meeting that takes longer than any may.
+    pub(super) fn look_for_endless_meeting(&mut self, number: usize) {
+        let host = &self.hosts[number];
+        let (local, slow) = (host.clock.local(self.now), host.slow * 10);
+        let meeting = host.agent.as_ref().and_then(|agent| agent.status(local).meeting);
+        if let (Some((peer, role, began)), Some(longest)) = (meeting, self.longest)
+            && local.since(began) > longest + slow
+            && self.now.since(host.awake_since) > longest + slow
+        {
+            let role = role.as_str();
+            self.endless
+                .push(format!("n{number}, {role} of a meeting with {peer} since {began:?}"));
         }
     }
 

@@ -62,22 +62,8 @@ impl World {
         }
     }
 
-    fn look_for_endless_meeting(&mut self, number: usize) {
-        let host = &self.hosts[number];
-        let (local, slow) = (host.clock.local(self.now), host.slow * 10);
-        let meeting = host.agent.as_ref().and_then(|agent| agent.status(local).meeting);
-        if let (Some((peer, role, began)), Some(longest)) = (meeting, self.longest)
-            && local.since(began) > longest + slow
-            && self.now.since(host.awake_since) > longest + slow
-        {
-            let role = role.as_str();
-            self.endless
-                .push(format!("n{number}, {role} of a meeting with {peer} since {began:?}"));
-        }
-    }
-
     fn gossip_to(&mut self, from: usize, to: usize) {
-        if from != to && self.network.is_open(from, to) {
+        if self.network.is_open(from, to) {
             let at = self.now + self.network.latency();
             self.queue.plan(at, Event::GossipArrives { from, to });
         }
