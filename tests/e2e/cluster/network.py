@@ -1,0 +1,98 @@
+"""The cluster's network: one switch, a port for the control plane and one for each node, and how fast each of them is.
+
+Addresses are from the range for benchmarks (RFC 2544), which no real network uses, and cannot be seen from outside.
+
+    198.18.0.1        the control plane, with the API server and DNS as the only Services that have an address
+    198.18.0.10+N     node N
+    198.18.10+N.0/24  the pods of node N
+    198.19.0.0/24     Services
+"""
+
+from dataclasses import dataclass
+
+from .machine import Network
+
+CONTROL_PLANE = "198.18.0.1"
+SERVICES = "198.19.0.0/24"
+API_SERVER = "198.19.0.1"
+DNS = "198.19.0.10"
+LARGEST = 9
+
+
+@dataclass(frozen=True)
+class Link:
+    """How fast a node's port is, in Mbit/s on the wire."""
+
+    egress: int
+    ingress: int
+
+
+# Chosen so that either end limits some of the pairs, and that a matrix with rows and columns exchanged is a wrong one.
+LINKS = {1: Link(60, 120), 2: Link(140, 80), 3: Link(100, 40)}
+LINK_OF_OTHERS = Link(70, 90)
+
+
+def link(number):
+    """The link of a node."""
+    return LINKS.get(number, LINK_OF_OTHERS)
+
+
+def address(number):
+    """The address of a node."""
+    return f"198.18.0.{10 + number}"
+
+
+def pods(number):
+    """The addresses of a node's pods."""
+    return f"198.18.{10 + number}.0/24"
+
+
+class Switch:
+    """What all ports are plugged into."""
+
+    def __init__(self):
+        self.network = Network()
+        self.network.run("ip", "link", "add", "switch", "type", "bridge")
+        self.network.run("ip", "link", "set", "switch", "up")
+
+    def plug_control_plane(self, network):
+        """Connects the control plane, whose link is not shaped, and gives it the addresses of Services."""
+        self._plug("control-plane", network, CONTROL_PLANE)
+        for service in API_SERVER, DNS:
+            network.run("ip", "address", "add", f"{service}/32", "dev", "lo")
+        self._route_to_pods(network, own=None)
+
+    def plug_node(self, number, network):
+        """Connects a node by its shaped link."""
+        port = f"node{number}"
+        self._plug(port, network, address(number))
+        network.run("ip", "route", "add", SERVICES, "via", CONTROL_PLANE)
+        self._route_to_pods(network, own=number)
+        network.run("tc", "qdisc", "add", "dev", "eth0", "root", *bucket(link(number).egress))
+        self.network.run("tc", "qdisc", "add", "dev", port, "root", *bucket(link(number).ingress))
+
+    def unplug(self, number):
+        """Takes a node off the network without a word to anybody."""
+        self.network.run("ip", "link", "set", f"node{number}", "down")
+
+    def _plug(self, port, network, own):
+        peer = ["peer", "name", "eth0", "netns", str(network.keeper.pid)]
+        self.network.run("ip", "link", "add", port, "type", "veth", *peer)
+        self.network.run("ip", "link", "set", port, "master", "switch", "up")
+        network.run("ip", "link", "set", "lo", "up")
+        network.run("ip", "address", "add", f"{own}/24", "dev", "eth0")
+        network.run("ip", "link", "set", "eth0", "up")
+
+    def _route_to_pods(self, network, own):
+        """Every node that there may ever be, so that a new one changes nothing on the others."""
+        for number in range(1, LARGEST + 1):
+            if number != own:
+                network.run("ip", "route", "add", pods(number), "via", address(number))
+
+
+def bucket(rate):
+    """The token bucket of `rate` Mbit/s.
+
+    It holds what a scheduler that is 2.5 ms late owes, and lets packets wait long enough for TCP to fill the link.
+    """
+    return ["tbf", "rate", f"{rate}mbit", "burst", str(rate * 1_000_000 // 8 // 400), "latency", "50ms"]
