@@ -4,40 +4,40 @@ import json
 import os
 import subprocess
 
+from cluster import programs
 from report import Failure
 
-PATIENCE = 60
+PATIENCE = 120
 
 
 class Kubectl:
     def __init__(self, kubeconfig):
         self.environment = os.environ | {"KUBECONFIG": str(kubeconfig)}
 
-    def run(self, *arguments, stdin=None, within=PATIENCE):
+    def run(self, *arguments, stdin=None):
         """The finished process, however it ended."""
-        return subprocess.run(
-            ["kubectl", *map(str, arguments)],
-            env=self.environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=within,
-        )
-
-    def __call__(self, *arguments, stdin=None, within=PATIENCE):
-        """What it prints."""
+        command = [programs.path("kubectl"), *map(str, arguments)]
         try:
-            done = self.run(*arguments, stdin=stdin, within=within)
+            return subprocess.run(
+                command, env=self.environment, input=stdin, capture_output=True, text=True, check=False, timeout=PATIENCE
+            )
         except subprocess.TimeoutExpired:
-            raise Failure(f"kubectl {' '.join(map(str, arguments))} took more than {within} s") from None
+            raise Failure(f"kubectl {' '.join(command[1:])} took more than {PATIENCE} s") from None
+
+    def __call__(self, *arguments, stdin=None):
+        """What it prints."""
+        done = self.run(*arguments, stdin=stdin)
         if done.returncode:
             raise Failure(f"kubectl {' '.join(map(str, arguments))}: {done.stderr.strip()}")
         return done.stdout
 
     def get(self, *arguments):
-        """Objects as they are in the API."""
-        return json.loads(self("get", "-o", "json", *arguments))
+        """An object, or a list of them, as they are in the API; nothing if it is not there."""
+        return json.loads(self("get", "-o", "json", "--ignore-not-found", *arguments) or "null")
 
     def apply(self, *objects):
         self("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+    def config(self):
+        """The kubeconfig, with all certificates in it."""
+        return json.loads(self("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))

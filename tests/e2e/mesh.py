@@ -48,7 +48,7 @@ class Mesh:
 
     def until_full(self, nodes, within, since=0):
         """Waits for a matrix of exactly `nodes`, all of it newer than `since`."""
-        until_nothing(f"a full matrix of {', '.join(nodes)}", within, lambda: list(self.lacking(nodes, since)))
+        until_nothing(f"a full matrix of {', '.join(nodes)}", lambda: self.lacking(nodes, since), within)
 
     def failures(self, watch):
         """The cells that failed at some time since `watch` began."""

@@ -2,27 +2,30 @@
 and rules, and a real Prometheus runs with it.
 
 Both are processes rather than pods, since no registry is to be had. Prometheus has the rights of the ServiceAccount that
-it has in kube-prometheus, and no others; of the operator's configuration nothing but the place of the rules is changed."""
+it has in kube-prometheus, and no others. Of the operator's configuration nothing is changed but the place of the rules, and
+what the sidecar in its pods fills in."""
 
 import base64
 import gzip
 import json
 import os
+import socket
 import subprocess
 import urllib.parse
-import urllib.request
-from pathlib import Path
 
+from cluster import programs
+from cluster.machine import Process
+from cluster.waiting import until
 from report import Failure
-from waiting import until
 
 NAMESPACE = "monitoring"
-PORT = 9090
 # Where the operator's pods have the rules.
 RULES = "/etc/prometheus/rules/prometheus-k8s-rulefiles-0"
+# What the sidecar fills in: this is the first of one.
+SIDECAR = {"$(POD_NAME)": "prometheus-k8s-0", "$(SHARD)": "0"}
 
 
-def objects(server, directory, version):
+def objects(server, directory):
     """What kube-prometheus has, as far as it concerns monitors; the API server is told since there is no pod."""
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
@@ -36,7 +39,6 @@ def objects(server, directory, version):
             "kind": "Prometheus",
             "metadata": {"name": "k8s", "namespace": NAMESPACE},
             "spec": {
-                "version": version,
                 "replicas": 0,
                 "serviceAccountName": "prometheus-k8s",
                 "evaluationInterval": "5s",
@@ -62,32 +64,29 @@ class Monitoring:
     def __init__(self, cluster, kubectl, directory):
         self.cluster = cluster
         self.kubectl = kubectl
-        self.directory = Path(directory)
+        self.directory = directory
         self.processes = []
 
-    def start_operator(self, program):
+    def start_operator(self):
         """The operator works, and knows of a Prometheus that it is to configure."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        view = json.loads(self.kubectl("config", "view", "--raw", "--minify", "-o", "json"))
-        (cluster,) = view["clusters"]
+        self.directory.mkdir()
+        (cluster,) = self.kubectl.config()["clusters"]
         authority = base64.b64decode(cluster["cluster"]["certificate-authority-data"])
         (self.directory / "ca.crt").write_bytes(authority)
-        self.kubectl.apply(*objects(cluster["cluster"]["server"], self.directory, prometheus_version()))
+        self.kubectl.apply(*objects(self.cluster.api_server(), self.directory))
         token = self.kubectl("create", "token", "prometheus-k8s", "-n", NAMESPACE, "--duration", "24h")
         (self.directory / "token").write_text(token)
-        self.start("operator", program, "--web.listen-address=127.0.0.1:0")
+        self.start("operator", [], "--web.listen-address=127.0.0.1:0")
 
     def configuration(self):
         """What the operator made of the monitors, or nothing yet."""
-        found = self.kubectl.run("get", "secret", "prometheus-k8s", "-n", NAMESPACE, "-o", "json")
-        if found.returncode:
-            return None
-        return gzip.decompress(base64.b64decode(json.loads(found.stdout)["data"]["prometheus.yaml.gz"])).decode()
+        secret = self.kubectl.get("secret", "prometheus-k8s", "-n", NAMESPACE)
+        return gzip.decompress(base64.b64decode(secret["data"]["prometheus.yaml.gz"])).decode() if secret else ""
 
     def rules(self):
-        """What the operator made of the rules, by file name."""
-        found = self.kubectl.run("get", "configmap", "prometheus-k8s-rulefiles-0", "-n", NAMESPACE, "-o", "json")
-        return {} if found.returncode else json.loads(found.stdout).get("data", {})
+        """What the operator made of the rules, by file name; nothing yet."""
+        files = self.kubectl.get("configmap", "prometheus-k8s-rulefiles-0", "-n", NAMESPACE)
+        return files.get("data", {}) if files else {}
 
     def start_prometheus(self):
         """Prometheus works with what the operator made."""
@@ -95,57 +94,63 @@ class Monitoring:
         rules.mkdir()
         for name, text in self.rules().items():
             (rules / name).write_text(text)
+        configuration = self.configuration()
+        for place, value in {RULES: str(rules), **SIDECAR}.items():
+            configuration = configuration.replace(place, value)
         file = self.directory / "prometheus.yaml"
-        file.write_text(self.configuration().replace(RULES, str(rules)))
+        file.write_text(configuration)
+        prefix, address = self.cluster.inside("control-plane"), f"127.0.0.1:{free_port()}"
         self.start(
             "prometheus",
-            "prometheus",
+            prefix,
             f"--config.file={file}",
             f"--storage.tsdb.path={self.directory}/data",
-            f"--web.listen-address=:{PORT}",
+            f"--web.listen-address={address}",
         )
-        prometheus = Prometheus(f"http://{self.cluster.address('control-plane')}:{PORT}")
-        until("Prometheus answers", 30, prometheus.answers)
+        prometheus = Prometheus(prefix, address)
+        until("Prometheus", prometheus.is_ready, 30)
         return prometheus
 
-    def start(self, name, *command):
-        log = (self.cluster.logs / f"{name}.log").open("w")
+    def start(self, program, prefix, *arguments):
         environment = os.environ | {"KUBECONFIG": str(self.cluster.kubeconfig)}
-        command = [*self.cluster.inside("control-plane"), *map(str, command)]
-        self.processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+        log = self.cluster.logs / f"{program}.log"
+        self.processes.append(Process(log, prefix, programs.path(program), *arguments, env=environment))
 
     def stop(self):
         for process in self.processes:
-            process.terminate()
-        for process in self.processes:
-            process.wait(timeout=30)
+            process.kill()
 
 
-def prometheus_version():
-    """As the operator wants it: v2.42.0 of Debian's 2.42.0+ds."""
-    said = subprocess.run(["prometheus", "--version"], check=True, capture_output=True, text=True)
-    return "v" + (said.stdout + said.stderr).split("version ")[1].split()[0].split("+")[0]
+def free_port():
+    """A port that nobody has on this machine, and so hardly anybody in the networks on it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 class Prometheus:
-    """Its HTTP API."""
+    """Its HTTP API, in the network that it runs in."""
 
-    def __init__(self, url):
-        self.url = url
+    def __init__(self, prefix, address):
+        self.prefix = prefix
+        self.address = address
 
     def get(self, path, **parameters):
-        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        """The data that it answers with."""
+        said = self.fetch(f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}").stdout
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                return json.load(answer)["data"]
-        except urllib.error.HTTPError as error:
-            raise Failure(f"Prometheus refuses {parameters}: {error.read().decode()}") from None
+            answer = json.loads(said)
+        except ValueError:
+            raise Failure(f"Prometheus does not answer, but says: {said}") from None
+        if "error" in answer:
+            raise Failure(f"Prometheus refuses {parameters}: {answer['error']}")
+        return answer["data"]
 
-    def answers(self):
-        try:
-            return self.get("query", query="1")
-        except OSError:
-            return None
+    def is_ready(self):
+        return self.fetch("/-/ready", "--fail").returncode == 0
+
+    def fetch(self, path, *options):
+        command = [*self.prefix, "curl", "--silent", "--max-time", "20", *options, f"http://{self.address}{path}"]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def query(self, expression):
         """The series that an expression has now, as (labels, value)."""

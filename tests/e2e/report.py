@@ -1,6 +1,9 @@
 """What the driver tells: a line for each case as it ends, with what was found, and a table of all at the end."""
 
 import time
+import traceback
+
+from cluster.waiting import TooLate
 
 
 class Failure(Exception):
@@ -17,13 +20,13 @@ def expect(condition, words):
 
 
 class Report:
-    """Runs the cases one after the other."""
+    """Runs cases, one after the other."""
 
     def __init__(self):
         self.began = time.monotonic()
         self.lines = []
         self.notes = []
-        self.failed = False
+        self.failed = 0
 
     def note(self, words):
         """Something that was found out in the case that runs."""
@@ -31,21 +34,29 @@ class Report:
         print(f"      {words}", flush=True)
 
     def run(self, title, case):
-        """Whether `case` passed. One that fails does not stop the others."""
+        """Whether the case did not fail."""
         print(f"----  {title}", flush=True)
         began, self.notes = time.monotonic(), []
+        verdict = self.verdict(case)
+        line = f"{verdict[0]:7} {time.monotonic() - began:6.1f} s  {title}{verdict[1]}"
+        print(line, flush=True)
+        self.lines.append("\n".join([line, *(f"{'':19}{note}" for note in self.notes)]))
+        return verdict[0] != "FAIL"
+
+    def verdict(self, case):
         try:
             case()
-            verdict, words = "PASS", ""
         except Skipped as skipped:
-            verdict, words = "SKIPPED", f": needs {skipped}"
-        except Failure as failure:
-            verdict, words = "FAIL", f": {failure}"
-            self.failed = True
-        line = f"{verdict:7} {time.monotonic() - began:6.1f} s  {title}{words}"
-        print(line, flush=True)
-        self.lines.append("\n".join([line, *(f"{'':18}{note}" for note in self.notes)]))
-        return verdict == "PASS"
+            return "SKIPPED", f": needs {skipped}"
+        except (Failure, TooLate) as failure:
+            self.failed += 1
+            return "FAIL", f": {failure}"
+        except Exception as error:
+            # A fault of the driver or of the cluster, and no verdict on the rest.
+            traceback.print_exc()
+            self.failed += 1
+            return "FAIL", f": {type(error).__name__}: {error}"
+        return "PASS", ""
 
     def table(self):
         total = time.monotonic() - self.began

@@ -1,39 +1,28 @@
-"""Waits for conditions, each with a deadline."""
+"""Waits for what is not there to be in the way, and tells how long things take; what is to be there awaits
+`cluster.waiting`."""
 
 import time
 
-from report import Failure
-
-PAUSE = 0.5
+from cluster.waiting import TooLate, until
 
 
-def until(words, within, probe):
-    """What `probe` says as soon as that is not nothing. `words` say what is awaited, `within` is in seconds."""
-    deadline = time.monotonic() + within
-    while not (found := probe()):
-        if time.monotonic() > deadline:
-            raise Failure(f"not within {within:.0f} s: {words}")
-        time.sleep(PAUSE)
-    return found
-
-
-def until_nothing(words, within, probe):
-    """Returns as soon as `probe` finds nothing more that is in the way of what is awaited."""
+def until_nothing(what, obstacles, seconds):
+    """Asks `obstacles` until it finds nothing any more that is in the way of `what`; names them if it is too late."""
     found = None
 
     def is_free():
         nonlocal found
-        found = probe()
+        found = list(obstacles())
         return not found
 
     try:
-        until(words, within, is_free)
-    except Failure as failure:
-        raise Failure(f"{failure}; {found}") from None
+        until(what, is_free, seconds)
+    except TooLate as late:
+        raise TooLate(f"{late}: {', '.join(map(str, found))}") from None
 
 
 class Watch:
-    """How long something took."""
+    """How long something takes."""
 
     def __init__(self):
         self.began = time.monotonic()

@@ -60,6 +60,10 @@ class Cluster:
         """The administrator's."""
         return self.control_plane.kubeconfig
 
+    def api_server(self):
+        """The address of the API server inside of the cluster's networks."""
+        return f"https://{network.CONTROL_PLANE}"
+
     def nodes(self):
         """The names of the running nodes."""
         return list(self.running)

@@ -6,6 +6,7 @@ by its version, so that a second run builds nothing, and a new version does not 
 
 import functools
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ GO = {
     "etcd": {"etcd": "go.etcd.io/etcd/server/v3"},
     "coredns": {"coredns": "."},
     "prometheus-operator": {"operator": "github.com/prometheus-operator/prometheus-operator/cmd/operator"},
+    "prometheus": {"prometheus": "github.com/prometheus/prometheus/cmd/prometheus"},
     "pause": {"pause": "."},
 }
 # Package, and the directory in it that is of use.
@@ -65,6 +67,14 @@ def version_of(source):
     """The version of what a module builds: that of the first module it requires, or the hash of its own source."""
     required = re.search(r"^require \S+ (v\S+)", (source / "go.mod").read_text(), re.MULTILINE)
     return required[1] if required else hashlib.sha256((source / "main.go").read_bytes()).hexdigest()[:12]
+
+
+def source_of(module):
+    """The directory with the source of the Go module that `module` builds."""
+    file = MODULES / module
+    required = re.search(r"^require (\S+) v", (file / "go.mod").read_text(), re.MULTILINE)[1]
+    told = run("go", "mod", "download", "-json", required, cwd=file, capture_output=True, text=True).stdout
+    return Path(json.loads(told)["Dir"])
 
 
 @functools.cache
