@@ -68,6 +68,10 @@ class Cluster:
         """What the links let pass from one node to another, in Mbit/s on the wire, that is with all headers."""
         return float(min(network.link(number(source)).egress, network.link(number(destination)).ingress))
 
+    def goodput(self, source, destination):
+        """What TCP can deliver at that rate: the payload's part of each full frame."""
+        return self.rate(source, destination) * network.PAYLOAD
+
     def load_image(self, tar):
         """Gives an image to all nodes, and to those that are added later."""
         self.images.append(tar)

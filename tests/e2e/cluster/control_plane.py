@@ -73,7 +73,9 @@ class ControlPlane:
             "--cert-dir", self._certificate().parent, "--token-auth-file", self.directory / "tokens.csv",
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
             "--service-account-key-file", key, "--service-account-signing-key-file", key,
-            "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged")
+            "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged",
+            # The names of nodes are in no DNS.
+            "--kubelet-preferred-address-types=InternalIP")
         until("the API server", self._is_api_ready, 90)
 
     def stop_api(self):

@@ -17,6 +17,8 @@ SERVICES = "198.19.0.0/24"
 API_SERVER = "198.19.0.1"
 DNS = "198.19.0.10"
 LARGEST = 9
+# Of a frame of 14 + 1500 bytes, IPv4 takes 20 and TCP with its timestamps 32.
+PAYLOAD = 1448 / 1514
 
 
 @dataclass(frozen=True)
