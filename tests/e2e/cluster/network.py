@@ -74,8 +74,12 @@ class Switch:
         self.network.run("tc", "qdisc", "add", "dev", port, "root", *bucket(link(number).ingress))
 
     def unplug(self, number):
-        """Takes a node off the network without a word to anybody."""
-        self.network.run("ip", "link", "set", f"node{number}", "down")
+        """Takes a node off the network without a word to anybody.
+
+        Not by setting the port down: connections that were cut keep the namespace of a dead node, and so the port's
+        name, for minutes.
+        """
+        self.network.run("ip", "link", "delete", f"node{number}")
 
     def _plug(self, port, network, own):
         peer = ["peer", "name", "eth0", "netns", str(network.keeper.pid)]
