@@ -99,7 +99,8 @@ class ControlPlane:
         self.network.end()
 
     def _is_api_ready(self):
-        self.api_server.check()
+        for service in [*self.services, self.api_server]:
+            service.check()
         try:
             return self.kubectl("get", "--raw=/readyz")
         except RuntimeError:
