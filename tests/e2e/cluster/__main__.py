@@ -1,4 +1,4 @@
-"""Holds a cluster by hand: `python3 tests/e2e/cluster up`; `build` only gets the programs."""
+"""Holds a cluster by hand: `python3 tests/e2e/cluster up [IMAGE.tar ...]`; `build` only gets the programs."""
 
 import signal
 import sys
@@ -14,17 +14,19 @@ def main(arguments):
     """Runs the command."""
     if arguments == ["build"]:
         print(*programs.everything(), sep="\n")
-    elif arguments == ["up"]:
-        up()
+    elif arguments[:1] == ["up"]:
+        up([Path(image) for image in arguments[1:]])
     else:
-        raise SystemExit("usage: python3 tests/e2e/cluster build | up")
+        raise SystemExit("usage: python3 tests/e2e/cluster build | up [IMAGE.tar ...]")
 
 
-def up():
-    """Keeps a cluster until Ctrl-C."""
+def up(images):
+    """Keeps a cluster, whose nodes have the images, until Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with Cluster() as cluster:
+            for image in images:
+                cluster.load_image(image)
             print(f"export KUBECONFIG={cluster.kubeconfig}")
             print(f"# kubectl: {programs.path('kubectl')}, logs: {cluster.logs}; Ctrl-C ends the cluster", flush=True)
             signal.pause()

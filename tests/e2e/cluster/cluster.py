@@ -1,5 +1,6 @@
 """A whole Kubernetes cluster on this computer, for a test to use and to hurt."""
 
+import contextlib
 import shutil
 import sys
 import tempfile
@@ -19,41 +20,33 @@ class Cluster:
     """
 
     def __init__(self):
+        programs.check_computer()
         programs.everything()
         self.directory = Path(tempfile.mkdtemp(prefix="iperf3-mesh-e2e-"))
         self.logs = self.directory / "logs"
         self.logs.mkdir()
         self.images = []
         self.running = {}
-        self.switch = self.control_plane = None
+        self.switch = self.control_plane = self.undo = None
 
     def __enter__(self):
-        try:
+        with contextlib.ExitStack() as self.undo:
+            self.undo.push(self._tidy)
             self.switch = network.Switch()
+            self.undo.callback(self.switch.network.end)
             self.control_plane = ControlPlane(self.directory, self.logs)
+            self.undo.callback(self.control_plane.end)
             self.switch.plug_control_plane(self.control_plane.network)
             self.control_plane.start()
             for name in NODES[:COUNT]:
                 self._start_node(name)
             for name in self.running:
                 self._wait_for(name)
-        except BaseException:
-            self.__exit__(*sys.exc_info())
-            raise
+            self.undo = self.undo.pop_all()
         return self
 
-    def __exit__(self, kind, error, trace):
-        """Tears everything down; after a failure the logs stay."""
-        for node in self.running.values():
-            node.kill()
-        if self.control_plane:
-            self.control_plane.end()
-        if self.switch:
-            self.switch.network.end()
-        if kind in (None, KeyboardInterrupt):
-            shutil.rmtree(self.directory)
-        else:
-            print(f"e2e: all logs are in {self.logs}", file=sys.stderr)
+    def __exit__(self, *failure):
+        return self.undo.__exit__(*failure)
 
     @property
     def kubeconfig(self):
@@ -71,6 +64,10 @@ class Cluster:
     def rate(self, source, destination):
         """What the links let pass from one node to another, in Mbit/s on the wire, that is with all headers."""
         return float(min(network.link(number(source)).egress, network.link(number(destination)).ingress))
+
+    def goodput(self, source, destination):
+        """What TCP can deliver at that rate: the payload's part of each full frame."""
+        return self.rate(source, destination) * network.PAYLOAD
 
     def load_image(self, tar):
         """Gives an image to all nodes, and to those that are added later."""
@@ -94,7 +91,7 @@ class Cluster:
     def kill_node(self, name):
         """Cuts a node's power: first nobody hears it any more, then it is no more."""
         self.switch.unplug(number(name))
-        self.running.pop(name).kill()
+        self._end_node(name)
 
     def inside(self, where):
         """What to put before a command so that it runs in the network of a node, or of "control-plane"."""
@@ -105,10 +102,23 @@ class Cluster:
     def _start_node(self, name):
         node = Node(number(name), self.directory / name, self.logs)
         self.running[name] = node
+        self.undo.callback(self._end_node, name)
+        node.power_on()
         self.switch.plug_node(node.number, node.machine)
         node.start(self.control_plane.kubeconfig_of(f"system:node:{name}"))
         for tar in self.images:
             node.load_image(tar)
+
+    def _end_node(self, name):
+        if name in self.running:
+            self.running.pop(name).kill()
+
+    def _tidy(self, kind, *_):
+        """Removes what is left on the disk; after a failure the logs stay, and are named."""
+        if kind in (None, KeyboardInterrupt):
+            shutil.rmtree(self.directory)
+        else:
+            print(f"e2e: all logs are in {self.logs}", file=sys.stderr)
 
     def _wait_for(self, name):
         self.control_plane.kubectl("wait", "--for=create", f"node/{name}", "--timeout=60s")

@@ -73,7 +73,9 @@ class ControlPlane:
             "--cert-dir", self._certificate().parent, "--token-auth-file", self.directory / "tokens.csv",
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
             "--service-account-key-file", key, "--service-account-signing-key-file", key,
-            "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged")
+            "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged",
+            # The names of nodes are in no DNS.
+            "--kubelet-preferred-address-types=InternalIP")
         until("the API server", self._is_api_ready, 90)
 
     def stop_api(self):
@@ -97,7 +99,8 @@ class ControlPlane:
         self.network.end()
 
     def _is_api_ready(self):
-        self.api_server.check()
+        for service in [*self.services, self.api_server]:
+            service.check()
         try:
             return self.kubectl("get", "--raw=/readyz")
         except RuntimeError:

@@ -17,6 +17,8 @@ SERVICES = "198.19.0.0/24"
 API_SERVER = "198.19.0.1"
 DNS = "198.19.0.10"
 LARGEST = 9
+# Of a frame of 14 + 1500 bytes, IPv4 takes 20 and TCP with its timestamps 32.
+PAYLOAD = 1448 / 1514
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,12 @@ class Switch:
         self.network.run("tc", "qdisc", "add", "dev", port, "root", *bucket(link(number).ingress))
 
     def unplug(self, number):
-        """Takes a node off the network without a word to anybody."""
-        self.network.run("ip", "link", "set", f"node{number}", "down")
+        """Takes a node off the network without a word to anybody.
+
+        Not by setting the port down: connections that were cut keep the namespace of a dead node, and so the port's
+        name, for minutes.
+        """
+        self.network.run("ip", "link", "delete", f"node{number}")
 
     def _plug(self, port, network, own):
         peer = ["peer", "name", "eth0", "netns", str(network.keeper.pid)]

@@ -3,9 +3,8 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
-from . import images, network, programs
+from . import control_group, images, network, programs
 from .machine import Machine, Process, check
 from .waiting import until
 
@@ -59,17 +58,21 @@ class Node:
         self.number = number
         self.directory = directory
         self.logs = logs
-        # A place of its own in the tree of all control groups, to be found again when nothing is left to ask.
         self.control_group = f"{directory.parent.name}-{self.name}"
+        self.machine = None
+        self.processes = []
+
+    def power_on(self):
+        """Makes the machine; it has no link yet, and nothing runs on it."""
+        control_group.make(self.control_group)
         for part in ["log", "cni", "network", "kubelet"]:
-            (directory / part).mkdir(parents=True)
+            (self.directory / part).mkdir(parents=True)
         for key, value in KERNEL.items():
-            file = directory / "kernel" / key
+            file = self.directory / "kernel" / key
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(f"{value}\n")
-        setup = ["sh", "-euc", SETUP, "setup", str(directory), self.name]
-        self.machine = Machine(setup, ready=directory / "ready")
-        self.processes = []
+        setup = ["sh", "-euc", SETUP, "setup", str(self.directory), self.name]
+        self.machine = Machine(setup, ready=self.directory / "ready")
 
     def start(self, kubeconfig):
         """Starts containerd and kubelet."""
@@ -85,10 +88,11 @@ class Node:
 
     def kill(self):
         """Ends it as a power cut would, and removes what it kept."""
-        self.machine.end()
+        if self.machine:
+            self.machine.end()
         for process in self.processes:
             process.kill()
-        remove_control_group(self.control_group)
+        control_group.remove(self.control_group)
         shutil.rmtree(self.directory)
 
     def _start_containerd(self):
@@ -127,7 +131,6 @@ class Node:
             "authorization": {"mode": "AlwaysAllow"},
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": f"/{self.control_group}",
-            "cgroupsPerQOS": False,
             "enforceNodeAllocatable": [],
             "failSwapOn": False,
             "clusterDNS": [network.DNS],
@@ -158,19 +161,3 @@ class Node:
         tools = [str(programs.unpacked(package)) for package in ["containerd", "runc"]]
         environment = os.environ | {"PATH": ":".join([*tools, os.environ["PATH"]])}
         self.processes.append(Process(log, self.machine.within(), program, *arguments, env=environment))
-
-
-def remove_control_group(name):
-    """Removes a control group with all below it, in every hierarchy, as soon as the kernel has buried its processes."""
-
-    def is_gone():
-        roots = [*Path("/sys/fs/cgroup").glob(name), *Path("/sys/fs/cgroup").glob(f"*/{name}")]
-        for root in roots:
-            for directory, _, _ in os.walk(root, topdown=False):
-                try:
-                    os.rmdir(directory)
-                except OSError:
-                    return False
-        return True
-
-    until(f"the end of the processes in the control group {name}", is_gone, 30)

@@ -33,6 +33,18 @@ GO = {
 # Package, and the directory in it that is of use.
 DEBIAN = {"containerd": "usr/bin", "runc": "usr/sbin", "containernetworking-plugins": "usr/lib/cni"}
 
+# What must be on the computer, besides Go and apt where something has to be got first.
+TOOLS = ["ip", "tc", "mount", "nsenter", "unshare", "setpriv", "openssl"]
+
+
+def check_computer():
+    """Ends with what this computer lacks, if it cannot hold a cluster."""
+    if os.geteuid():
+        raise SystemExit("e2e: a cluster needs root, for its networks, mounts and control groups: try it with sudo")
+    missing = [tool for tool in TOOLS if not shutil.which(tool)]
+    if missing:
+        raise SystemExit(f"e2e: not installed: {', '.join(missing)} (Debian: iproute2, util-linux, openssl)")
+
 
 def path(program):
     """The file of a program, which is built if it is not there yet."""
@@ -86,7 +98,9 @@ def unpacked(package):
     def unpack(directory):
         run("apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", f"{package}={version}", cwd=directory,
             stdout=subprocess.DEVNULL)
-        run("dpkg-deb", "-x", next(directory.glob("*.deb")), directory)
+        package_file = next(directory.glob("*.deb"))
+        run("dpkg-deb", "-x", package_file, directory)
+        package_file.unlink()
 
     return cached(f"{package}-{version}", unpack) / DEBIAN[package]
 
