@@ -12,7 +12,7 @@ class Existing:
     def __init__(self, kubeconfig, logs):
         self.kubeconfig = Path(kubeconfig)
         self.logs = Path(logs)
-        self.kubectl = Kubectl(kubeconfig)
+        self.kubectl = Kubectl("kubectl", kubeconfig)
 
     def __enter__(self):
         self.logs.mkdir(parents=True, exist_ok=True)

@@ -4,25 +4,25 @@ import json
 import os
 import subprocess
 
-from cluster import programs
 from report import Failure
 
 PATIENCE = 120
 
 
 class Kubectl:
-    def __init__(self, kubeconfig):
+    def __init__(self, program, kubeconfig):
+        self.program = program
         self.environment = os.environ | {"KUBECONFIG": str(kubeconfig)}
 
     def run(self, *arguments, stdin=None):
         """The finished process, however it ended."""
-        command = [programs.path("kubectl"), *map(str, arguments)]
+        command = [self.program, *map(str, arguments)]
         try:
             return subprocess.run(
                 command, env=self.environment, input=stdin, capture_output=True, text=True, check=False, timeout=PATIENCE
             )
         except subprocess.TimeoutExpired:
-            raise Failure(f"kubectl {' '.join(command[1:])} took more than {PATIENCE} s") from None
+            raise Failure(f"kubectl {' '.join(map(str, arguments))} took more than {PATIENCE} s") from None
 
     def __call__(self, *arguments, stdin=None):
         """What it prints."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cases
 from bench import Bench
-from cluster import Cluster
+from cluster import Cluster, programs
 from existing import Existing
 from kubectl import Kubectl
 from monitoring import Monitoring
@@ -51,8 +51,7 @@ def chosen(only):
     return [case for case in cases.ALL if not only or case in cases.NEEDED or name(case) in only]
 
 
-def run(cluster, image, only, report):
-    kubectl = Kubectl(cluster.kubeconfig)
+def run(cluster, kubectl, image, only, report):
     SCRATCH.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=SCRATCH) as scratch:
         overlays = Overlays(Path(scratch, "overlays"), image)
@@ -76,12 +75,13 @@ def main():
     try:
         if asked.kubeconfig:
             with Existing(asked.kubeconfig, SCRATCH / "logs") as cluster:
-                run(cluster, asked.image, asked.only, report)
+                run(cluster, cluster.kubectl, asked.image, asked.only, report)
         else:
             with Cluster() as cluster:
                 report.note(f"a cluster of {len(cluster.nodes())} nodes is there")
                 cluster.load_image(Path(asked.image).resolve())
-                run(cluster, image_name(asked.image), asked.only, report)
+                kubectl = Kubectl(programs.path("kubectl"), cluster.kubeconfig)
+                run(cluster, kubectl, image_name(asked.image), asked.only, report)
     except Failure as failure:
         print(f"e2e: {failure}", file=sys.stderr)
         sys.exit(1)

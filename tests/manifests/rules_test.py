@@ -125,6 +125,11 @@ def network():
         [fires(115), fires(122, pair("failing", "a", "b"))],
     )
     yield (
+        "sweeps that are shorter than the rules' interval: one bad result is no reason",
+        agents("abc", 40, sweep=15, pause=5) + cells("abc", 40, ["ab"], fails=20, mends=21),
+        [fires(20), fires(21), fires(40)],
+    )
+    yield (
         "a cell that never was well counts from when it was first seen",
         agents("abc", 30) + cells("abc", 30, ["ab"], fails=0),
         [fires(9), fires(12, pair("failing", "a", "b"))],
