@@ -13,6 +13,15 @@ QUIET = 61
 CELL = ("source_node", "destination_node", "protocol")
 
 
+def name(cell):
+    return "{} -> {} {}".format(*cell)
+
+
+def listed(failures):
+    """What `Mesh.failures` found, for people."""
+    return ", ".join(f"{name(cell)} ({', '.join(reasons)})" for cell, reasons in sorted(failures.items()))
+
+
 class Mesh:
     def __init__(self, prometheus):
         self.prometheus = prometheus
@@ -37,22 +46,27 @@ class Mesh:
         success = self.by_cell("iperf_test_success")
         ended = self.by_cell("iperf_test_timestamp_seconds")
         wanted = {(*pair, protocol) for pair in permutations(nodes, 2) for protocol in PROTOCOLS}
-        yield from (f"{cell} is there" for cell in sorted(success.keys() - wanted))
-        for cell in sorted(wanted):
-            if cell not in success:
-                yield f"{cell} is not there"
+        for cell in sorted(success.keys() | wanted):
+            if cell not in wanted:
+                yield f"{name(cell)} is there"
+            elif cell not in success:
+                yield f"{name(cell)} is not there"
             elif not success[cell]:
-                yield f"{cell} fails"
+                yield f"{name(cell)} fails"
             elif ended.get(cell, 0) < since:
-                yield f"{cell} is old"
+                yield f"{name(cell)} is old"
 
     def until_full(self, nodes, within, since=0):
         """Waits for a matrix of exactly `nodes`, all of it newer than `since`."""
         until_nothing(f"a full matrix of {', '.join(nodes)}", lambda: self.lacking(nodes, since), within)
 
     def failures(self, watch):
-        """The cells that failed at some time since `watch` began."""
-        return sorted(self.by_cell(f"min_over_time(iperf_test_success[{watch.seconds:.0f}s]) == 0"))
+        """The cells that failed at some time since `watch` began, with all the reasons that they had."""
+        found = self.prometheus.query(f"last_over_time(iperf_mesh_cell_failure[{watch.seconds:.0f}s])")
+        failures = {}
+        for labels, _ in found:
+            failures.setdefault(tuple(labels[one] for one in CELL), []).append(labels["reason"])
+        return failures
 
     def alerts(self, watch):
         """The names of the alerts that fired at some time since `watch` began."""

@@ -1,7 +1,7 @@
 """Nodes that are drained, die and join."""
 
 from cluster.waiting import until
-from mesh import PROTOCOLS
+from mesh import PROTOCOLS, listed
 from report import expect
 from waiting import Watch
 
@@ -18,7 +18,7 @@ def drain(bench):
     finally:
         bench.kubectl("uncordon", node)
     failures = bench.mesh.failures(watch)
-    expect(not failures, f"cells failed meanwhile: {failures}")
+    expect(not failures, f"cells failed meanwhile: {listed(failures)}")
     bench.note(f"full, new and without failures for {watch}")
 
 
@@ -45,8 +45,8 @@ def alert_once(bench, node, watch):
     firing = bench.prometheus.query('ALERTS{alertstate="firing"}')
     found = [(labels["alertname"], labels.get("node")) for labels, _ in firing]
     expect(found == [("IperfMeshNodeImpaired", node)], f"alerts: {found}")
-    failures = {cell for cell in bench.mesh.failures(watch) if node not in cell}
-    expect(not failures, f"cells between the others failed: {failures}")
+    failures = {cell: reasons for cell, reasons in bench.mesh.failures(watch).items() if node not in cell}
+    expect(not failures, f"cells between the others failed: {listed(failures)}")
 
 
 def delete(bench, node):

@@ -1,6 +1,7 @@
 """A setting changes: a rolling update of all agents."""
 
 from cluster.waiting import until
+from mesh import listed
 from report import expect
 from waiting import Watch
 
@@ -17,5 +18,5 @@ def change(bench):
     cells = len(bench.nodes) * (len(bench.nodes) - 1)
     until("results with the new setting", lambda: len(bench.mesh.by_cell(changed)) == cells, 120)
     failures, alerts = bench.mesh.failures(watch), bench.mesh.alerts(watch)
-    expect(not failures, f"cells failed meanwhile: {failures}")
+    expect(not failures, f"cells failed meanwhile: {listed(failures)}")
     expect(not alerts, f"alerts meanwhile: {alerts}")
