@@ -69,7 +69,8 @@ class ControlPlane:
         key = self.directory / "service-accounts.key"
         self.api_server = self._process(
             "kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", "--secure-port=443",
-            f"--advertise-address={network.CONTROL_PLANE}", f"--service-cluster-ip-range={network.SERVICES}",
+            f"--advertise-address={network.CONTROL_PLANE[0]}",
+            f"--service-cluster-ip-range={','.join(network.SERVICES)}",
             "--cert-dir", self._certificate().parent, "--token-auth-file", self.directory / "tokens.csv",
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
             "--service-account-key-file", key, "--service-account-signing-key-file", key,
@@ -89,7 +90,7 @@ class ControlPlane:
     def kubeconfig_of(self, user):
         """The file with which a part of the cluster finds and trusts the API server."""
         return self._write_kubeconfig(self.directory / f"{user.replace(':', '-')}.kubeconfig", user,
-                                      f"https://{network.CONTROL_PLANE}")
+                                      f"https://{network.CONTROL_PLANE[0]}")
 
     def end(self):
         """Kills everything."""
@@ -122,7 +123,7 @@ class ControlPlane:
             port = listener.getsockname()[1]
             self.services.append(Process(
                 self.logs / "relay.log", self.network.inside(), sys.executable, Path(__file__).with_name("relay.py"),
-                listener.fileno(), network.CONTROL_PLANE, 443, pass_fds=[listener.fileno()]))
+                listener.fileno(), network.CONTROL_PLANE[0], 443, pass_fds=[listener.fileno()]))
         self._write_kubeconfig(self.kubeconfig, ADMIN, f"https://127.0.0.1:{port}")
 
     def _write_kubeconfig(self, file, user, server):

@@ -114,8 +114,8 @@ class Node:
                 "isGateway": True,
                 "ipam": {
                     "type": "host-local",
-                    "ranges": [[{"subnet": network.pods(self.number)}]],
-                    "routes": [{"dst": "0.0.0.0/0"}],
+                    "ranges": [[{"subnet": block}] for block in network.pods(self.number)],
+                    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
                 },
             }],
         }))
@@ -143,7 +143,7 @@ class Node:
         }))
         self._process(programs.path("kubelet"), "--config", config, "--kubeconfig", kubeconfig,
                       "--root-dir", self.directory / "kubelet", "--cert-dir", self.directory / "kubelet" / "pki",
-                      "--hostname-override", self.name, "--node-ip", network.address(self.number))
+                      "--hostname-override", self.name, "--node-ip", ",".join(network.addresses(self.number)))
 
     def _is_containerd_ready(self):
         self.processes[0].check()
