@@ -100,7 +100,7 @@ class Monitoring:
         file = self.directory / "prometheus.yaml"
         file.write_text(configuration)
         prefix, address = self.cluster.inside("control-plane"), f"127.0.0.1:{free_port()}"
-        self.start(
+        process = self.start(
             "prometheus",
             prefix,
             f"--config.file={file}",
@@ -108,13 +108,14 @@ class Monitoring:
             f"--web.listen-address={address}",
         )
         prometheus = Prometheus(prefix, address)
-        until("Prometheus", prometheus.is_ready, 30)
+        until("Prometheus", lambda: process.check() or prometheus.is_ready(), 30)
         return prometheus
 
     def start(self, program, prefix, *arguments):
         environment = os.environ | {"KUBECONFIG": str(self.cluster.kubeconfig)}
         log = self.cluster.logs / f"{program}.log"
         self.processes.append(Process(log, prefix, programs.path(program), *arguments, env=environment))
+        return self.processes[-1]
 
     def stop(self):
         for process in self.processes:

@@ -15,6 +15,7 @@ ALL = [
     nodes.power_cut,
     nodes.join,
     rights.none,
+    installation.ipv6,
     installation.pod_network,
     installation.remove,
 ]

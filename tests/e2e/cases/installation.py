@@ -1,5 +1,7 @@
 """Putting the mesh on a cluster and taking it away, as docs/install.md says."""
 
+import re
+
 from cluster import programs
 from cluster.waiting import until
 from mesh import NAMESPACE
@@ -44,6 +46,19 @@ def unwell(prometheus):
     groups = prometheus.get("rules")["groups"]
     expect(groups, "Prometheus has no rules")
     return [rule["name"] for group in groups for rule in group["rules"] if rule["health"] != "ok"]
+
+
+def ipv6(bench):
+    """From IPv4 to IPv6 (component ipv6)"""
+    watch = Watch()
+    bench.apply("kube-prometheus", "grafana-dashboard", "ipv6")
+    bench.roll_out()
+    bench.note(f"rolled out after {watch}")
+    for node in bench.nodes:
+        address = re.search(r'"the agent starts".*"address":"([^"]+)"', bench.log(node, watch))
+        expect(address and ":" in address[1], f"the agent on {node} has the address {address and address[1]}")
+    bench.until_full(since=watch.date)
+    bench.note(f"the matrix is full after {watch}")
 
 
 def pod_network(bench):

@@ -55,7 +55,7 @@ class Cluster:
 
     def api_server(self):
         """The address of the API server inside of the cluster's networks."""
-        return f"https://{network.CONTROL_PLANE}"
+        return f"https://{network.CONTROL_PLANE[0]}"
 
     def nodes(self):
         """The names of the running nodes."""
