@@ -28,7 +28,11 @@ def up(images):
             for image in images:
                 cluster.load_image(image)
             print(f"export KUBECONFIG={cluster.kubeconfig}")
-            print(f"# kubectl: {programs.path('kubectl')}, logs: {cluster.logs}; Ctrl-C ends the cluster", flush=True)
+            print(f"# kubectl: {programs.path('kubectl')}")
+            print(f"# logs: {cluster.logs}")
+            for where in ["control-plane", *cluster.nodes()]:
+                print(f"# in the network of {where}: {' '.join(cluster.inside(where))} COMMAND")
+            print("# Ctrl-C ends it all", flush=True)
             signal.pause()
     except KeyboardInterrupt:
         pass

@@ -23,8 +23,7 @@ class Cluster:
         programs.check_computer()
         programs.everything()
         self.directory = Path(tempfile.mkdtemp(prefix="iperf3-mesh-e2e-"))
-        self.logs = self.directory / "logs"
-        self.logs.mkdir()
+        self.logs = Path(tempfile.mkdtemp(prefix="iperf3-mesh-e2e-logs-"))
         self.images = []
         self.running = {}
         self.switch = self.control_plane = self.undo = None
@@ -115,8 +114,9 @@ class Cluster:
 
     def _tidy(self, kind, *_):
         """Removes what is left on the disk; after a failure the logs stay, and are named."""
+        shutil.rmtree(self.directory)
         if kind in (None, KeyboardInterrupt):
-            shutil.rmtree(self.directory)
+            shutil.rmtree(self.logs)
         else:
             print(f"e2e: all logs are in {self.logs}", file=sys.stderr)
 

@@ -80,9 +80,13 @@ class Process:
             raise RuntimeError(f"{self.log.stem} has ended with {self.process.returncode}: {' / '.join(last)}")
 
     def kill(self):
-        """Ends it as a power cut would."""
+        """Gives it no time to say anything."""
         self.process.kill()
         self.process.wait()
+
+    def wait(self):
+        """Waits until it is no more, which is soon after its machine's end."""
+        self.process.wait(timeout=10)
 
 
 def check(*command):

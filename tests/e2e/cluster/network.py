@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from .machine import Network
 
 CONTROL_PLANE = ["198.18.0.1", "2001:2::1"]
-NODES = ["198.18.0.{}", "2001:2::{}"]
+NODE = ["198.18.0.{}", "2001:2::{}"]
 PREFIXES = [24, 64]
 PODS = ["198.18.{}.0/24", "2001:2:0:{}::/64"]
 SERVICES = ["198.19.0.0/24", "2001:2:0:1::/112"]
@@ -45,7 +45,7 @@ def link(number):
 
 def addresses(number):
     """The addresses of a node."""
-    return [node.format(10 + number) for node in NODES]
+    return [node.format(10 + number) for node in NODE]
 
 
 def pods(number):

@@ -18,13 +18,13 @@ KERNEL = {
     "kernel/keys/root_maxbytes": 25_000_000,
 }
 
-# The node's own /run, /var/log and /var/lib/cni, where paths are built into the programs.
+# Where paths are built into the programs, the node has its own: /run and /var/log empty, /var/lib as a copy that is
+# made on writing.
 SETUP = """
 directory=$1 name=$2; shift 2
 mount -t tmpfs run /run
 mount --bind "$directory/log" /var/log
-mkdir -p /var/lib/cni
-mount --bind "$directory/cni" /var/lib/cni
+mount -t overlay -o "lowerdir=/var/lib,upperdir=$directory/lib,workdir=$directory/work" lib /var/lib
 (cd "$directory/kernel" && find . -type f) | while read -r file; do
     mount --bind "$directory/kernel/$file" "/proc/sys/$file"
 done
@@ -65,7 +65,7 @@ class Node:
     def power_on(self):
         """Makes the machine; it has no link yet, and nothing runs on it."""
         control_group.make(self.control_group)
-        for part in ["log", "cni", "network", "kubelet"]:
+        for part in ["log", "lib", "work", "network", "kubelet"]:
             (self.directory / part).mkdir(parents=True)
         for key, value in KERNEL.items():
             file = self.directory / "kernel" / key
@@ -91,7 +91,7 @@ class Node:
         if self.machine:
             self.machine.end()
         for process in self.processes:
-            process.kill()
+            process.wait()
         control_group.remove(self.control_group)
         shutil.rmtree(self.directory)
 

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def built(module):
         stamp = f"-X k8s.io/component-base/version.gitVersion={version}" if module == "kubernetes" else ""
         for program, package in GO[module].items():
             run("go", "build", "-trimpath", "-ldflags", f"-s -w {stamp}", "-o", directory / program, package,
-                cwd=source, env=os.environ | {"CGO_ENABLED": "0"})
+                cwd=source, env=os.environ | {"CGO_ENABLED": "0"}, stderr=subprocess.PIPE, text=True)
 
     return cached(f"{module}-{version}", build)
 
@@ -109,7 +110,7 @@ def cached(name, make):
     """The directory `name` of the cache; `make` fills it, and it appears only when it is complete."""
     final = CACHE / name
     if not final.exists():
-        print(f"e2e: getting {name}", flush=True)
+        print(f"e2e: getting {name}", file=sys.stderr)
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
             directory = Path(scratch, name)
@@ -121,10 +122,10 @@ def cached(name, make):
 
 
 def run(*command, **options):
-    """Runs a command, and ends everything with one line if it fails."""
+    """Runs a command, and ends everything with what it said if it fails."""
     try:
         return subprocess.run([str(word) for word in command], check=True, **options)
     except FileNotFoundError:
         raise SystemExit(f"e2e: {command[0]} is not installed: it is needed to get the cluster's programs") from None
     except subprocess.CalledProcessError as error:
-        raise SystemExit(f"e2e: {' '.join(map(str, error.cmd))} failed, see above") from None
+        raise SystemExit(f"{error.stderr or ''}e2e: {' '.join(map(str, error.cmd))} failed") from None
