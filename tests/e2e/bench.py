@@ -8,7 +8,6 @@ from mesh import NAMESPACE, QUIET, Mesh
 from monitoring import Monitoring
 from overlay import Overlays
 from report import Failure, Report
-from waiting import Watch
 
 
 @dataclass
@@ -65,6 +64,3 @@ class Bench:
         since = f"--since={watch.seconds:.0f}s"
         before = self.kubectl.run("logs", "-n", NAMESPACE, pod, since, "--previous")
         return before.stdout * (not before.returncode) + self.kubectl("logs", "-n", NAMESPACE, pod, since)
-
-    def watch(self):
-        return Watch()

@@ -8,13 +8,11 @@ from mesh import NAMESPACE
 from report import expect
 from waiting import Watch, until_nothing
 
-CRDS = programs.source_of("prometheus-operator") / "example/prometheus-operator-crd"
-
-
 def apply(bench):
     """kubectl apply -k kustomize/overlays/prometheus-operator: a ready agent on each node"""
-    bench.kubectl("apply", "--server-side", "-f", CRDS)
-    bench.kubectl("wait", "--for=condition=Established", "-f", CRDS)
+    definitions = programs.source_of("prometheus-operator") / "example/prometheus-operator-crd"
+    bench.kubectl("apply", "--server-side", "-f", definitions)
+    bench.kubectl("wait", "--for=condition=Established", "-f", definitions)
     watch = Watch()
     warnings = bench.apply("prometheus-operator")
     expect(not warnings, f"the API server warns: {warnings}")
