@@ -134,6 +134,11 @@ def network():
         agents("abc", 30) + cells("abc", 30, ["ab"], fails=0),
         [fires(9), fires(12, pair("failing", "a", "b"))],
     )
+    yield (
+        "a cell was away for more than two periods, and its first result is bad",
+        agents("abc", 60) + [one for name in pairs("abc") if name != "ab" for one in cell(name, 60)] + returning(60),
+        [fires(minute) for minute in (29, 30, 31, 60)],
+    )
     yield "a node dies, and is forgotten in minute 70", dying_node(90), [
         fires(29),
         *(fires(minute, node("failing", "d")) for minute in (32, 55, 68)),
@@ -175,6 +180,16 @@ def network():
 
 def touching(nodes, some):
     return [name for name in pairs(nodes) if set(name) & set(some)]
+
+
+def returning(end):
+    """The cell from a to b is away from minute 20 to 30, then fails once."""
+    values = {
+        "iperf_test_success": f"1+0x19 stale _x9 0 1+0x{end - 31}",
+        "iperf_test_timestamp_seconds": f"0+60x19 stale _x9 1800+60x{end - 30}",
+        "iperf_test_success_timestamp_seconds": f"0+60x19 stale _x10 1860+60x{end - 31}",
+    }
+    return [cell_series(metric, "ab", sequence) for metric, sequence in values.items()]
 
 
 def dying_node(end):

@@ -26,9 +26,10 @@ def away(bench):
         bench.until_swept(nodes, {node: sweep + 1 for node, sweep in sweeps.items()}, "two sweeps without API server")
         bench.note(f"two sweeps without it after {watch}")
         restart = Watch()
+        born = f'process_start_time_seconds{{instance="{nodes[0]}"}}'
+        before = bench.mesh.by_node(born)[nodes[0]]
         kill_agent(bench, nodes[0])
-        born = f'process_start_time_seconds > {restart.date}'
-        until("the killed agent again", lambda: nodes[0] in bench.mesh.by_node(born), 60)
+        until("the killed agent again", lambda: bench.prometheus.query(f"{born} != {before}"), 60)
         bench.note(f"the agent killed on {nodes[0]} runs again after {restart}")
         bench.mesh.until_full(nodes, QUIET + 180, since=restart.date)
         bench.note(f"the matrix is full and new after {restart}")

@@ -8,6 +8,7 @@ from mesh import NAMESPACE
 from report import expect
 from waiting import Watch, until_nothing
 
+
 def apply(bench):
     """kubectl apply -k kustomize/overlays/prometheus-operator: a ready agent on each node"""
     definitions = programs.source_of("prometheus-operator") / "example/prometheus-operator-crd"
