@@ -42,7 +42,7 @@ class Bench:
 
     def roll_out(self):
         """Waits until all pods run what was applied."""
-        self.kubectl("rollout", "status", "daemonset/iperf3-mesh", "-n", NAMESPACE, "--timeout=110s")
+        self.kubectl("rollout", "status", "daemonset/iperf3-mesh", "-n", NAMESPACE, "--timeout=300s")
 
     def pods(self):
         """The agents' pods by node."""
@@ -50,8 +50,8 @@ class Bench:
         return {pod["spec"].get("nodeName"): pod for pod in pods}
 
     def until_full(self, since=0):
-        """Waits for a full matrix, newer than `since` (seconds since 1970). Whoever has just started is quiet for a while,
-        and may have missed the beginning of a sweep."""
+        """Waits for a full matrix, newer than `since` (seconds since 1970). Whoever has just started is quiet for a
+        while, and may have missed the beginning of a sweep."""
         self.mesh.until_full(self.nodes, QUIET + 180, since)
 
     def until_swept(self, nodes, begun, what):

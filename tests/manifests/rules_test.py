@@ -144,6 +144,11 @@ def network():
         *(fires(minute, node("failing", "d")) for minute in (32, 55, 68)),
         fires(75),
     ]
+    yield "a node dies and comes back, and its cells do so in turn: they raise no alerts of their own", turns(260), [
+        *(fires(minute) for minute in range(50, 100, 2)),
+        *(fires(minute, node("failing", "h")) for minute in (115, 150, 199)),
+        *(fires(minute) for minute in range(226, 260, 2)),
+    ]
     yield (
         "a node cannot send, but can be reached",
         agents("abcd", 60) + cells("abcd", 60, ["ab", "ac", "ad"], fails=20),
@@ -197,6 +202,29 @@ def dying_node(end):
     row = [one for name in ("da", "db", "dc") for one in cell(name, end, gone=20)]
     column = [one for name in ("ad", "bd", "cd") for one in cell(name, end, fails=20, gone=70)]
     return living + row + column
+
+
+def turns(end, dies=50, mends=200, period=20):
+    """Every cell has one result in a period, in a minute of its own; those to node h fail in between."""
+    own = agents("abcdefgh", end, sweep=60 * period - 300, pause=300)
+    for turn, name in enumerate(pairs("abcdefgh")):
+        results = range(turn * 7 % 15, end + 1, period)
+        good = [minute for minute in results if name[1] != "h" or not dies <= minute < mends]
+        values = {
+            "iperf_test_success": [(minute, int(minute in good)) for minute in results],
+            "iperf_test_timestamp_seconds": [(minute, 60 * minute) for minute in results],
+            "iperf_test_success_timestamp_seconds": [(minute, 60 * minute) for minute in good],
+        }
+        own += [cell_series(metric, name, steps(changes, end)) for metric, changes in values.items()]
+    return own
+
+
+def steps(changes, end):
+    """One value a minute, of a series that changes to a value at a minute, and is not there before the first."""
+    values = ["_"] * changes[0][0]
+    for (minute, value), (until, _) in zip(changes, [*changes[1:], (end + 1, None)], strict=True):
+        values += [str(value)] * (until - minute)
+    return " ".join(values)
 
 
 def lossy_path(end):

@@ -40,6 +40,8 @@ def away(bench):
     told = f"iperf_mesh_discovery_success_timestamp_seconds > {back.date}"
     until("all agents ask the API again", lambda: len(bench.mesh.by_node(told)) == len(nodes), 150)
     bench.note(f"all agents are told of pods {back} after its start")
+    # Nobody has heard of them for a while.
+    bench.kubectl("wait", "--for=condition=Ready", "node", *nodes, "--timeout=120s")
     bench.note(f"failed meanwhile: {listed(failures) or 'nothing'}")
     expect(all(nodes[0] in cell for cell in failures), "cells of others than the killed agent failed")
     for node in nodes:

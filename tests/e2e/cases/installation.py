@@ -27,7 +27,7 @@ def apply(bench):
 
 
 def scrape(bench):
-    """The Prometheus operator takes PodMonitor and PrometheusRule, and Prometheus sees all agents (overlay kube-prometheus)"""
+    """Prometheus, as its operator configures it from PodMonitor and PrometheusRule, sees all (overlay kube-prometheus)"""
     bench.apply("kube-prometheus", "grafana-dashboard")
     watch = Watch()
     bench.monitoring.start_operator()
