@@ -27,7 +27,7 @@ def apply(bench):
 
 
 def scrape(bench):
-    """Prometheus, as its operator configures it from PodMonitor and PrometheusRule, sees all (overlay kube-prometheus)"""
+    """Prometheus, configured by its operator from PodMonitor and PrometheusRule, sees all (overlay kube-prometheus)"""
     bench.apply("kube-prometheus", "grafana-dashboard")
     watch = Watch()
     bench.monitoring.start_operator()
@@ -80,6 +80,7 @@ def remove(bench):
     watch = Watch()
     bench.kubectl("delete", "-k", bench.overlays.write("pod-network"), "--timeout=100s")
     expect(not bench.kubectl.get("namespace", NAMESPACE), "the namespace is still there")
-    left = bench.kubectl("get", "clusterroles,clusterrolebindings", "-l", "app.kubernetes.io/name=iperf3-mesh", "-o", "name")
+    kinds, label = "clusterroles,clusterrolebindings", "app.kubernetes.io/name=iperf3-mesh"
+    left = bench.kubectl("get", kinds, "-l", label, "-o", "name")
     expect(not left, f"left behind: {left.split()}")
     bench.note(f"gone after {watch}")
