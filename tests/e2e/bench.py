@@ -61,6 +61,6 @@ class Bench:
     def log(self, node, watch):
         """What the agent on `node` has said since `watch` began, in each of the container's lives that are known."""
         pod = self.pods()[node]["metadata"]["name"]
-        since = f"--since={watch.seconds:.0f}s"
+        since = f"--since={watch.seconds + 1:.0f}s"
         before = self.kubectl.run("logs", "-n", NAMESPACE, pod, since, "--previous")
         return before.stdout * (not before.returncode) + self.kubectl("logs", "-n", NAMESPACE, pod, since)

@@ -19,8 +19,8 @@ def away(bench):
     """The API server stops for two sweeps: the mesh goes on, and an agent that restarts meanwhile finds it by DNS"""
     nodes = bench.nodes
     sweeps = bench.mesh.by_node("iperf_mesh_sweep")
-    bench.cluster.stop_api()
     watch = Watch()
+    bench.cluster.stop_api()
     try:
         bench.until_swept(nodes, sweeps, "a sweep without API server")
         bench.until_swept(nodes, {node: sweep + 1 for node, sweep in sweeps.items()}, "two sweeps without API server")
