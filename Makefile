@@ -12,7 +12,7 @@ CARGO_DENY := 0.20.2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-demo demo test check-manifests lint deny audit sim model chaos bench bench-decision bench-idle \
-        bench-net clean
+        bench-net pictures clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,11 @@ check-manifests: ## Check manifests, alerts and dashboards against the agent, wi
 	@scripts/setup.sh cc iperf3 python3 promtool prometheus
 	@$(CARGO) build -q $(LOCKED) -p iperf3-mesh
 	@scripts/check-manifests.sh $${CARGO_TARGET_DIR:-target}/debug/iperf3-mesh
+
+pictures: ## Draw the dashboards from a real mesh with Grafana's components, check them, renew the pictures of the docs
+	@scripts/setup.sh cc iperf3 python3 prometheus nft ip tc unshare node npm chromium
+	@$(CARGO) build -q $(LOCKED) -p iperf3-mesh
+	@scripts/pictures.sh $${CARGO_TARGET_DIR:-target}/debug/iperf3-mesh
 
 model: ## Explore every order of events for a few nodes, more of them than the tests do, for minutes
 	@$(CARGO) test -q --release $(LOCKED) -p mesh --no-default-features --features flaws --lib model::table -- \

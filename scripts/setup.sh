@@ -21,6 +21,7 @@ package() {
         dnf:prometheus) echo /usr/bin/prometheus ;;
         apk:python3) echo python3 py3-pip ;;
         dnf:promtool) echo /usr/bin/promtool ;;
+        *:node) echo nodejs ;;
         *:nft) echo nftables ;;
         apt-get:ip | apt-get:tc) echo iproute2 ;;
         dnf:ip) echo iproute ;;
