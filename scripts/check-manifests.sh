@@ -28,5 +28,6 @@ failed=0
 promtool check rules "$scratch/rules.yaml" || failed=1
 "$python" $tests/rules_test.py "$scratch/rules.yaml" || failed=1
 "$python" $tests/manifests_test.py "$agent" || failed=1
+"$python" $tests/parameters_test.py || failed=1
 "$python" $tests/dashboards_test.py "$agent" || failed=1
 exit $failed

@@ -9,8 +9,9 @@ def cases():
     conflict = [series("iperf_mesh_members", 60, 1, instance=name, state="conflict") for name in "ab"]
     yield (
         "two agents go by the name of c: the failures have that cause, and no alert of their own",
-        agents("ab", 60)
+        agents("abc", 60)
         + conflict
+        + [series("iperf_mesh_name_conflict", 60, 1, instance="c")]
         + cells("abc", 60, ["ac", "bc"], bad=[(0, FOR_EVER)])
         + reasons(["ac", "bc"], "name_conflict", 0, 60),
         [fires(9), fires(40, ("IperfMeshNameConflict",))],

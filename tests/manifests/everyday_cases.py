@@ -29,13 +29,13 @@ def cases():
     )
     yield (
         "Prometheus is away for eight minutes: what was failing still is",
-        hidden(agents("abc", 90) + cells("abc", 90, ["ab"], bad=[(10, FOR_EVER)]), 40, 48),
-        [fires(50, pair("failing", "a", "b"))],
+        hidden(agents("abc", 90) + cells("abc", 90, ["ab"], bad=[(10, FOR_EVER)]), 40, 53),
+        [fires(55, pair("failing", "a", "b"))],
     )
     yield (
         "Prometheus is away for eight minutes: what was well still is",
-        hidden(agents("abc", 90) + cells("abc", 90), 40, 48),
-        silence(48, 50, 60, 90),
+        hidden(agents("abc", 90) + cells("abc", 90), 40, 53),
+        silence(53, 55, 60, 90),
     )
     yield (
         "a node is drained and rebooted: its agent says goodbye, and is back after ten minutes",
@@ -124,7 +124,8 @@ def dying_node(end, cells_go, forgotten=FOR_EVER):
 
 
 def hidden(given, first, last):
-    """What Prometheus did not see: no samples, and no marks of their end."""
+    """What Prometheus did not see: no samples, and no marks of their end. Promtool goes on to evaluate, and finds what
+    was there before for five minutes more, so that an outage begins to count after these."""
     for one in given:
         values = one["values"].split()
         values[first:last] = ["_"] * (last - first)

@@ -136,7 +136,7 @@ def addresses(objects, agent):
             yield f"{kind} asks {probe}"
     (config,) = (each for each in of_kind(objects, "ConfigMap") if "IPERF_TEST_INTERVAL" in each["data"])
     variables = {variable["name"] for variable in one["env"]} | set(config["data"])
-    for variable in sorted(variables - agent.variables):
+    for variable in sorted(variables - set(agent.variables)):
         yield f"the agent knows no variable {variable}"
     (service,) = of_kind(objects, "Service")
     join = [variable["value"] for variable in one["env"] if variable["name"] == "MESH_JOIN"]

@@ -4,7 +4,6 @@
 import copy
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,9 +13,10 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-import example
+import contract
 import judging
 import rendering
+from report import Report
 
 PATIENCE = 30
 # What probes and Prometheus ask for.
@@ -30,27 +30,20 @@ class Agent:
     ports: dict
     iperf_ports: range
     paths: set
-    variables: set
-
-
-def option_default(usage, variable):
-    return re.search(rf"\[env:\s+{variable}=[^]]*\]\s+\[default:\s+([^]]+)\]", usage)[1]
+    # Every variable, and its default.
+    variables: dict
 
 
 def ask_agent(binary, settings):
     usage = subprocess.run([binary, "agent", "--help"], check=True, capture_output=True, text=True).stdout
-
-    def default(variable):
-        return int(option_default(usage, variable))
-
+    variables = dict(re.findall(r"\[env:\s+([A-Z0-9_]+)=[^]]*\](?:\s+\[default:\s+([^]]+)\])?", usage))
     ports = {
-        "metrics": default("LISTEN_PORT"),
-        "gossip": default("MESH_GOSSIP_PORT"),
-        "control": default("MESH_CONTROL_PORT"),
+        "metrics": int(variables["LISTEN_PORT"]),
+        "gossip": int(variables["MESH_GOSSIP_PORT"]),
+        "control": int(variables["MESH_CONTROL_PORT"]),
     }
-    first = default("IPERF_SERVER_PORT")
-    iperf_ports = range(first, first + default("IPERF_SERVER_PORTS"))
-    variables = set(re.findall(r"\[env:\s+([A-Z0-9_]+)=", usage))
+    first = int(variables["IPERF_SERVER_PORT"])
+    iperf_ports = range(first, first + int(variables["IPERF_SERVER_PORTS"]))
     return Agent(ports, iperf_ports, answered_paths(binary, settings, ports["metrics"]), variables)
 
 
@@ -147,29 +140,9 @@ def version_complaints(objects):
         yield f"the Dockerfile labels another version than {version}"
 
 
-class Report:
-    passed = failed = 0
-
-    def judge(self, what, found):
-        found = list(found)
-        if found:
-            self.failed += 1
-            print(*(f"{what}: {one}" for one in found), sep="\n")
-        else:
-            self.passed += 1
-
-
-def kubectls():
-    """The pinned kubectl, and the machine's own where there is one: two versions of kustomize."""
-    pinned = str(Path(sys.executable).parent / "kubectl")
-    path = os.pathsep.join(one for one in os.get_exec_path() if Path(one) != Path(pinned).parent)
-    own = shutil.which("kubectl", path=path)
-    return [pinned, *([own] if own else [])]
-
-
 def main():
     report = Report()
-    pinned, *others = kubectls()
+    pinned, *others = rendering.kubectls()
     rendered = rendering.render(pinned)
     for other in others:
         again = rendering.render(other)
@@ -182,14 +155,13 @@ def main():
     for mistake, objects in broken(rendered["overlays/prometheus-operator"]):
         refused = any(judging.complaints(objects, agent))
         report.judge(mistake, [] if refused else ["is not noticed"])
-    report.judge("the example's parameters", example.complaints(rendered["overlays/example"]))
+    report.judge("what others rely on", [*contract.settings(agent.variables), *contract.undocumented()])
     report.judge("rights", rights(rendered))
     report.judge("version", version_complaints(base))
     report.judge("metrics", (f"{name} is not exported" for name in unknown_metrics()))
     for file in rendering.sources():
         report.judge(file.name, [] if file.read_text().startswith("# ") else ["does not say why it exists"])
-    print(f"manifests: {report.passed} passed, {report.failed} failed")
-    sys.exit(report.failed > 0)
+    report.end("manifests")
 
 
 if __name__ == "__main__":
