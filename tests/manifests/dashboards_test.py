@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Asks a real Prometheus, which scrapes a real mesh (the binary $1), every query of every dashboard and of its variables,
-and those that others rely on.
+"""Asks a real Prometheus, which scrapes a real mesh (the binary $1), every query of every dashboard and of its
+variables, and those that others rely on.
 
 A query that finds nothing fails, but for those that ask for failures, which must merely be understood.
 """

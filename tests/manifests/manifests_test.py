@@ -19,6 +19,8 @@ import rendering
 from report import Report
 
 PATIENCE = 30
+# The exit code of a program that cannot use its options.
+UNUSABLE = 2
 # What probes and Prometheus ask for.
 PATHS = {"/healthz", "/readyz", "/metrics"}
 
@@ -27,11 +29,22 @@ PATHS = {"/healthz", "/readyz", "/metrics"}
 class Agent:
     """What the real program says and answers."""
 
+    binary: str
     ports: dict
     iperf_ports: range
     paths: set
     # Every variable, and its default.
     variables: dict
+
+    def refusals(self, settings):
+        """What the program does not like about these settings; what it finds on this machine does not matter."""
+        around = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        # The address of a pod, and what is to be found there, are not to be had here.
+        here = {"MESH_ADVERTISE_ADDRESS": "127.0.0.1", "MESH_DISCOVERY": "static", "MESH_JOIN": ""}
+        command = [self.binary, "check"]
+        done = subprocess.run(command, check=False, env=around | settings | here, capture_output=True, text=True)
+        if done.returncode == UNUSABLE:
+            yield f"the settings are refused: {' '.join(done.stderr.split())}"
 
 
 def ask_agent(binary, settings):
@@ -44,7 +57,7 @@ def ask_agent(binary, settings):
     }
     first = int(variables["IPERF_SERVER_PORT"])
     iperf_ports = range(first, first + int(variables["IPERF_SERVER_PORTS"]))
-    return Agent(ports, iperf_ports, answered_paths(binary, settings, ports["metrics"]), variables)
+    return Agent(binary, ports, iperf_ports, answered_paths(binary, settings, ports["metrics"]), variables)
 
 
 def answered_paths(binary, settings, port):
@@ -80,29 +93,43 @@ def answers(agent, url):
 
 
 def broken(objects):
-    """The same with one mistake each, of those that an API server or nobody would tell of."""
+    """The same with one mistake each, of those that an API server or nobody would tell of, and what must be said."""
 
-    def change(mistake, edit):
+    def change(mistake, words, edit):
         own = copy.deepcopy(objects)
         edit({one["kind"]: one for one in own})
-        return mistake, own
+        return mistake, words, own
 
     def typo(kinds):
-        context = kinds["DaemonSet"]["spec"]["template"]["spec"]["containers"][0]["securityContext"]
+        context = judging.container([kinds["DaemonSet"]])["securityContext"]
         context["readOnlyRootFileSystem"] = context["readOnlyRootFilesystem"]
 
-    yield change("a typo in a field", typo)
-    yield change(
-        "a typo in a monitor",
-        lambda kinds: kinds["PodMonitor"]["spec"]["podMetricsEndpoints"][0].update(scrapeTimeOut="30s"),
-    )
-    yield change(
-        "a wrong port name",
-        lambda kinds: kinds["PodMonitor"]["spec"]["podMetricsEndpoints"][0].update(port="http-metrics"),
-    )
+    def variable(name, value):
+        added = {"name": name, "value": value}
+        return lambda kinds: judging.container([kinds["DaemonSet"]])["env"].append(added)
+
+    def in_pod_monitor(**fields):
+        return lambda kinds: kinds["PodMonitor"]["spec"]["podMetricsEndpoints"][0].update(fields)
+
+    yield change("a typo in a field", "readOnlyRootFileSystem", typo)
+    yield change("a typo in a monitor", "unknown field", in_pod_monitor(scrapeTimeOut="30s"))
+    yield change("a wrong port name", "the port http-metrics, which is missing", in_pod_monitor(port="http-metrics"))
     yield change(
         "a selector that matches nothing",
+        "the Service selects no pod",
         lambda kinds: kinds["Service"]["spec"].update(selector={"app": "iperf3-server"}),
+    )
+    yield change(
+        "a probe of a path that is not there",
+        "the livenessProbe asks for /health ",
+        lambda kinds: judging.container([kinds["DaemonSet"]])["livenessProbe"]["httpGet"].update(path="/health"),
+    )
+    yield change("a variable that is misspelt", "no variable MESH_JION", variable("MESH_JION", "a"))
+    yield change("a value that the agent refuses", "IPERF_TEST_TIMEOUT", variable("IPERF_TEST_TIMEOUT", "2s"))
+    yield change(
+        "rights for somebody else",
+        "do not go together",
+        lambda kinds: kinds["RoleBinding"]["subjects"][0].update(name="default"),
     )
 
 
@@ -148,13 +175,13 @@ def main():
         again = rendering.render(other)
         report.judge(other, [name for name in rendered if again[name] != rendered[name]])
     base = rendered["manifests"]
-    (config,) = judging.of_kind(base, "ConfigMap")
-    agent = ask_agent(sys.argv[1], config["data"])
+    agent = ask_agent(sys.argv[1], judging.settings(base))
     for name, objects in rendered.items():
         report.judge(name, judging.complaints(objects, agent))
-    for mistake, objects in broken(rendered["overlays/prometheus-operator"]):
-        refused = any(judging.complaints(objects, agent))
-        report.judge(mistake, [] if refused else ["is not noticed"])
+    for mistake, words, objects in broken(rendered["overlays/prometheus-operator"]):
+        refusal = next((one for one in judging.complaints(objects, agent) if words in one), None)
+        report.judge(mistake, [] if refusal else ["is not noticed"])
+        print(f"  {mistake} is refused: {refusal}")
     report.judge("what others rely on", [*contract.settings(agent.variables), *contract.undocumented()])
     report.judge("rights", rights(rendered))
     report.judge("version", version_complaints(base))

@@ -1,4 +1,4 @@
-"""The edits of the overlay `example`, one or more for each row of the table in docs/install.md, and what they come to."""
+"""The edits of the overlay `example`: one or more for each row of the table in docs/install.md, and what they come to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,7 +108,11 @@ EDITS = [
         "registry.example.com/mine:0.1.0",
     ),
     Edit(
-        "`exporter.image.tag`, `server.image.tag`", "newTag: 0.1.0", "newTag: 9.9.9", of_agent("image"), f"{IMAGE}:9.9.9"
+        "`exporter.image.tag`, `server.image.tag`",
+        "newTag: 0.1.0",
+        "newTag: 9.9.9",
+        of_agent("image"),
+        f"{IMAGE}:9.9.9",
     ),
     Edit(
         "`exporter.image.tag`, `server.image.tag`",

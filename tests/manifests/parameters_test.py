@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes the one edit of the overlay `example` that docs/install.md promises for each parameter of a chart, and looks at what
-comes out, with every kustomize there is.
+"""Makes the one edit of the overlay `example` that docs/install.md promises for each parameter of a chart, and looks at
+what comes out, with every kustomize there is.
 """
 
 import re
