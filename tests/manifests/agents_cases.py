@@ -2,7 +2,7 @@
 
 from firing import agent as impaired
 from firing import fires, silence
-from telling import FOR_EVER, agent, agents, cell_series, cells, series, touching
+from telling import FOR_EVER, agent, agents, cell, cell_series, cells, series, touching
 
 
 def cases():
@@ -12,7 +12,9 @@ def cases():
         agents("abc", 60)
         + conflict
         + [series("iperf_mesh_name_conflict", 60, 1, instance="c")]
-        + cells("abc", 60, ["ac", "bc"], bad=[(0, FOR_EVER)])
+        + cells("ab", 60)
+        + cell("ac", 60, bad=[(0, FOR_EVER)])
+        + cell("bc", 60, bad=[(0, FOR_EVER)])
         + reasons(["ac", "bc"], "name_conflict", 0, 60),
         [fires(9), fires(40, ("IperfMeshNameConflict",))],
     )

@@ -28,9 +28,18 @@ def cases():
         [fires(40, ("IperfMeshAbsent",)), *silence(15, 52, 60, 75, 90, 120)],
     )
     yield (
-        "Prometheus is away for eight minutes: what was failing still is",
-        hidden(agents("abc", 90) + cells("abc", 90, ["ab"], bad=[(10, FOR_EVER)]), 40, 53),
-        [fires(55, pair("failing", "a", "b"))],
+        "Prometheus is away for eight minutes: what was failing still is, and who was missing",
+        hidden(
+            agents("abc", 90, members=4)
+            + agent("d", 90, members=4, down=[(0, FOR_EVER)])
+            + cells("abc", 90, ["ab"], bad=[(10, FOR_EVER)]),
+            60,
+            73,
+        ),
+        [
+            fires(59, pair("failing", "a", "b"), impaired("unscraped")),
+            fires(80, pair("failing", "a", "b"), impaired("unscraped")),
+        ],
     )
     yield (
         "Prometheus is away for eight minutes: what was well still is",

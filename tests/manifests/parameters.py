@@ -1,4 +1,4 @@
-"""The edits of the overlay `example`: one or more for each row of the table in docs/install.md, and what they come to."""
+"""The edits of the overlay `example`, at least one for each row of the table in docs/install.md, and what they make."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
