@@ -29,5 +29,6 @@ promtool check rules "$scratch/rules.yaml" || failed=1
 "$python" $tests/rules_test.py "$scratch/rules.yaml" || failed=1
 "$python" $tests/manifests_test.py "$agent" || failed=1
 "$python" $tests/parameters_test.py || failed=1
+"$python" $tests/families_test.py "$agent" || failed=1
 "$python" $tests/dashboards_test.py "$agent" || failed=1
 exit $failed
