@@ -2,7 +2,9 @@
 
 from firing import agent as impaired
 from firing import fires, silence
-from telling import FOR_EVER, agent, agents, cell, cell_series, cells, series, touching
+from telling import FOR_EVER, TARGET, agent, agents, cell, cell_series, cells, series, touching
+
+RUNBOOK = "https://github.com/my-org/iperf3-mesh/blob/main/docs/runbook.md"
 
 
 def cases():
@@ -32,7 +34,7 @@ def cases():
         agents("ab", 90, members=3)
         + agent("c", 90, members=3, down=[(20, FOR_EVER)])
         + cells("abc", 90, ["ca", "cb"], gone=[(20, FOR_EVER)]),
-        [fires(53), fires(58, impaired("unscraped")), named(58, "c")],
+        [fires(53), fires(58, impaired("unscraped")), described(58, "unscraped", "c")],
     )
     yield (
         "the windows of that follow the sweep, too: three periods are 90 minutes",
@@ -46,7 +48,7 @@ def cases():
         agents("abc", 90, members=6)
         + agents("def", 90, down=[(20, FOR_EVER)])
         + cells("abcdef", 90, [name for name in touching("abcdef", "def") if name[0] in "def"], gone=[(20, FOR_EVER)]),
-        [fires(60, impaired("unscraped")), named(60, "d", "e", "f")],
+        [fires(60, impaired("unscraped")), described(60, "unscraped", "d", "e", "f")],
     )
     yield (
         "the agent of a new node never starts",
@@ -57,7 +59,7 @@ def cases():
     yield (
         "an agent is started again every ten minutes, and tests in between",
         agents("ab", 120, members=3) + agent("c", 120, members=3, down=crashes) + cells("abc", 120),
-        [fires(50), fires(65, impaired("restarting")), named(65, "c")],
+        [fires(50), fires(65, impaired("restarting")), described(65, "restarting", "c")],
     )
     yield (
         "a row has no new results",
@@ -67,7 +69,7 @@ def cases():
     yield (
         "no agent has new results, and some of them none at all: one alert",
         agents("abc", 60) + cells("ab", 60, ["ab", "ba"], stuck=10),
-        [fires(14), fires(40, impaired("stuck")), named(40, "a", "b", "c")],
+        [fires(14), fires(40, impaired("stuck")), described(40, "stuck", "a", "b", "c")],
     )
     yield (
         "c knows nobody, and nobody knows c",
@@ -135,11 +137,20 @@ def discovery(nodes, end, fails, mends=FOR_EVER):
     ]
 
 
-def named(minute, *nodes):
-    """The alert on agents is about these."""
-    samples = [{"labels": f'{{instance="{name}"}}', "value": 1} for name in nodes]
+def described(minute, problem, *nodes):
+    """The alert on agents says which they are."""
     return {
-        "expr": "group by (instance) (iperf3_mesh:agent_bad)",
         "eval_time": f"{minute}m",
-        "exp_samples": samples,
+        "alertname": "IperfMeshAgentImpaired",
+        "exp_alerts": [
+            {
+                "exp_labels": TARGET | {"severity": "warning", "problem": problem},
+                "exp_annotations": {
+                    "summary": f"Agents of iperf3-mesh are impaired ({problem}): {len(nodes)}.",
+                    "description": "Rows of the matrix are missing or old, while the network is not known to be the "
+                    f"cause. At most five of the nodes: {' '.join(nodes)} ",
+                    "runbook_url": f"{RUNBOOK}#iperfmeshagentimpaired",
+                },
+            }
+        ],
     }

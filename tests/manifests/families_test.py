@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs two agents (the binary $1) with the settings of the base, and of the component ipv6, as pods of a dual-stack node
-would: told both of their addresses, and both of the other's. They must measure each other by the family that is meant.
+"""Runs two agents (the binary $1) with the settings of the base, and of the component ipv6, as pods of dual-stack
+nodes: told both of their addresses, and both of the other's. They must measure each other by the family that is meant.
 """
 
 import json

@@ -62,6 +62,13 @@ def cases():
         agents("ab", 60) + cells("ab", 60, pairs("ab"), bad=[(20, FOR_EVER)]),
         [fires(28), fires(40, mesh("failing"))],
     )
+    yield (
+        "two meshes with nodes of the same names: what is bad in one is not in the other",
+        agents("abc", 60)
+        + cells("abc", 60, ["ab"], bad=[(20, FOR_EVER)])
+        + elsewhere(agents("abc", 60, sweep=2700) + cells("abc", 60)),
+        [fires(32, pair("failing", "a", "b")), fires(60, pair("failing", "a", "b"))],
+    )
     yield "a path loses datagrams, and is slow for that reason: one alert", lossy_path(60), [
         fires(28),
         fires(40, pair("lossy", "a", "b")),
@@ -78,6 +85,11 @@ def cases():
         fires(135, pair("slow", "a", "b")),
         fires(200, pair("slow", "a", "b")),
     ]
+
+
+def elsewhere(given):
+    """The same in another namespace."""
+    return [one | {"series": one["series"].replace('namespace="net"', 'namespace="other"')} for one in given]
 
 
 def from_then(minute, before, after):

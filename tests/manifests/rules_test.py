@@ -46,7 +46,13 @@ def main():
     alerts = {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
     cases = [*network_cases.cases(), *agents_cases.cases(), *everyday_cases.cases()]
     tests = [
-        {"name": name, "interval": "1m", "input_series": given, "promql_expr_test": checks}
+        {
+            "name": name,
+            "interval": "1m",
+            "input_series": given,
+            "promql_expr_test": [check for check in checks if "expr" in check],
+            "alert_rule_test": [check for check in checks if "alertname" in check],
+        }
         for name, given, checks in cases
     ]
     unit = {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": tests}
