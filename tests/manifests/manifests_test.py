@@ -39,8 +39,8 @@ class Agent:
     def refusals(self, settings):
         """What the program does not like about these settings; what it finds on this machine does not matter."""
         around = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        # The address of a pod, and what is to be found there, are not to be had here.
-        here = {"MESH_ADVERTISE_ADDRESS": "127.0.0.1", "MESH_DISCOVERY": "static", "MESH_JOIN": ""}
+        # The addresses of a pod, and what is to be found there, are not to be had here.
+        here = {"MESH_ADVERTISE_ADDRESS": "127.0.0.1,::1", "MESH_DISCOVERY": "static", "MESH_JOIN": ""}
         command = [self.binary, "check"]
         done = subprocess.run(command, check=False, env=around | settings | here, capture_output=True, text=True)
         if done.returncode == UNUSABLE:
