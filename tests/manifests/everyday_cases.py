@@ -13,8 +13,8 @@ def cases():
     yield "a rolling update of all nodes, one after the other", rolling_update("abcd", 120), silence(*range(10, 120, 3))
     yield (
         "a new life whose first result is bad: that is one in a row, whatever was before",
-        agents("abc", 90) + cells("abc", 90, ["ab"], gone=[(20, 45)], bad=[(45, 46)], every=5),
-        silence(40, 46, 48, 60),
+        agents("abc", 60) + cells("abc", 60, ["ab"], gone=[(20, 30)], bad=[(30, 31)], every=5),
+        silence(25, 30, 31, 33, 60),
     )
     yield (
         "all agents are restarted at once",

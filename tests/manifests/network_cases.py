@@ -22,6 +22,11 @@ def cases():
         [fires(115), fires(122, pair("failing", "a", "b"))],
     )
     yield (
+        "sweeps that are shorter than the rules' interval: one bad result is no reason",
+        agents("abc", 40, sweep=15, pause=5) + cells("abc", 40, ["ab"], bad=[(20, 21)]),
+        silence(20, 21, 40),
+    )
+    yield (
         "a cell that never was well counts from when it was first seen",
         agents("abc", 30) + cells("abc", 30, ["ab"], bad=[(0, FOR_EVER)]),
         [fires(9), fires(12, pair("failing", "a", "b"))],
