@@ -11,11 +11,11 @@ SEEDS ?= 1000
 CARGO_DENY := 0.20.2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-demo demo test check-manifests lint deny audit sim model chaos bench bench-decision bench-idle \
+.PHONY: help setup setup-demo demo test check-manifests e2e lint deny audit sim model chaos bench bench-decision bench-idle \
         bench-net clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup-demo: ## Install what the demo needs, if it is missing: a linker and iperf3
 	@scripts/setup.sh cc iperf3
@@ -33,6 +33,12 @@ check-manifests: ## Check manifests, alerts and dashboards against the agent, wi
 	@scripts/setup.sh cc iperf3 python3 promtool prometheus
 	@$(CARGO) build -q $(LOCKED) -p iperf3-mesh
 	@scripts/check-manifests.sh $${CARGO_TARGET_DIR:-target}/debug/iperf3-mesh
+
+# A kubeconfig of the environment may be that of a cluster in use: only one that was asked for is taken.
+e2e: $(if $(IMAGE),,image) ## Show all on a real Kubernetes, built here; or, on one for tests, KUBECONFIG=FILE IMAGE=NAME
+	@scripts/setup.sh python3 curl openssl go ip tc
+	@python3 tests/e2e/run.py --image "$(or $(IMAGE),target/image.tar)" $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(filter command,$(firstword $(origin KUBECONFIG))),--kubeconfig "$(KUBECONFIG)")
 
 model: ## Explore every order of events for a few nodes, more of them than the tests do, for minutes
 	@$(CARGO) test -q --release $(LOCKED) -p mesh --no-default-features --features flaws --lib model::table -- \
