@@ -1,0 +1,80 @@
+"""Judges what is in the image, from the file that `docker save` wrote. Each function yields complaints, in words."""
+
+import json
+import re
+import stat
+import tarfile
+from dataclasses import dataclass
+
+# Twice what it is: whoever doubles it should have a reason.
+MOST_BYTES = 50_000_000
+PROGRAMS = {"usr/bin/iperf3", "usr/bin/iperf3-mesh"}
+# The rest: libraries, names of users, what the files came from and under which licence, the place for iperf3's files.
+EXPECTED = re.compile(
+    r"(usr/)?lib(64)?/(.*/)?[^/]+\.so[.0-9]*|etc/(passwd|group)|var/lib/dpkg/status\.d/.+|usr/share/doc/[^/]+/copyright|tmp"
+)
+LABELS = ["title", "description", "source", "licenses", "version", "revision"]
+
+
+@dataclass
+class Image:
+    """Its configuration, and its files by their paths."""
+
+    config: dict
+    files: dict
+
+
+def read(path):
+    with tarfile.open(path) as archive:
+        (manifest,) = json.load(archive.extractfile("manifest.json"))
+        config = json.load(archive.extractfile(manifest["Config"]))["config"]
+        files = {}
+        for layer in manifest["Layers"]:
+            with tarfile.open(fileobj=archive.extractfile(layer)) as content:
+                files |= {one.name.removeprefix("./").rstrip("/"): one for one in content}
+    return Image(config, files)
+
+
+def complaints(image, version, user):
+    yield from configuration(image.config, version, user)
+    yield from files(image.files)
+    yield from records(image.files)
+
+
+def configuration(config, version, user):
+    wanted = {"User": user, "Entrypoint": ["/usr/bin/iperf3-mesh"], "Cmd": ["agent"]}
+    for key, value in wanted.items():
+        if config[key] != value:
+            yield f"{key} is {config[key]}, not {value}"
+    labels = {name: config["Labels"].get(f"org.opencontainers.image.{name}", "") for name in LABELS}
+    yield from (f"label {name} says nothing" for name, value in labels.items() if value in ("", "unknown"))
+    if labels["version"] != version:
+        yield f"label version is {labels['version']}, not {version}"
+
+
+def files(found):
+    """Nothing but what is needed, nothing to rise by, nothing to write to."""
+    for path, file in found.items():
+        if file.isdir() and path != "tmp":
+            expected = any(other.startswith(path) for other in found if not found[other].isdir())
+        else:
+            expected = path in PROGRAMS or EXPECTED.fullmatch(path)
+        if not expected:
+            yield f"/{path} is not needed"
+        if file.mode & (stat.S_ISUID | stat.S_ISGID):
+            yield f"/{path} runs with the rights of its owner"
+        if (file.uid, file.gid) != (0, 0):
+            yield f"/{path} belongs to {file.uid}:{file.gid}"
+        if file.mode & stat.S_IWOTH and not file.issym() and path != "tmp":
+            yield f"/{path} can be written by everybody"
+    yield from (f"/{path} is missing" for path in PROGRAMS - set(found))
+    size = sum(file.size for file in found.values())
+    if size > MOST_BYTES:
+        yield f"{size / 1e6:.1f} MB are more than {MOST_BYTES / 1e6:.0f} MB"
+
+
+def records(found):
+    """A scanner learns which package each library came from."""
+    for package in ["iperf3", "libc6", "libssl3t64"]:
+        if f"var/lib/dpkg/status.d/{package}" not in found:
+            yield f"no record of the package {package}"
