@@ -8,15 +8,16 @@ ARG RUST_IMAGE=rust:1.95-slim-trixie
 ARG DEBIAN_IMAGE=debian:trixie-slim
 
 FROM ${RUST_IMAGE} AS agent
-# A bill of materials then names the crates, which the binary does not tell: they are in Cargo.lock.
-ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
+# With it the binary tells scanners which crates it is made of.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    cargo install --quiet --locked --root /usr/local cargo-auditable@0.7.7
 WORKDIR /src
 COPY . .
 # Dependencies and what was compiled of them stay in the builder's cache, so that a change of the source compiles that
 # alone. One build at a time, since two architectures would take each other's result out of it.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
-    cargo build --release --locked -p iperf3-mesh \
+    cargo auditable build --release --locked -p iperf3-mesh \
     && install -D target/release/iperf3-mesh /out/usr/bin/iperf3-mesh
 
 # The agent as a file: docker build --target binary --output DIRECTORY .

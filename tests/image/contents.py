@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 # Twice what it is: whoever doubles it should have a reason.
 MOST_BYTES = 50_000_000
-PROGRAMS = {"usr/bin/iperf3", "usr/bin/iperf3-mesh"}
+AGENT = "usr/bin/iperf3-mesh"
+PROGRAMS = {"usr/bin/iperf3", AGENT}
 # The rest: libraries, names of users, what the files came from and under which licence, the place for iperf3's files.
 EXPECTED = re.compile(
     r"(usr/)?lib(64)?/(.*/)?[^/]+\.so[.0-9]*|etc/(passwd|group)|var/lib/dpkg/status\.d/.+|usr/share/doc/[^/]+/copyright|tmp"
@@ -22,23 +23,25 @@ class Image:
 
     config: dict
     files: dict
+    agent: bytes
 
 
 def read(path):
+    """The image is one layer, since its files are copied at once."""
     with tarfile.open(path) as archive:
         (manifest,) = json.load(archive.extractfile("manifest.json"))
         config = json.load(archive.extractfile(manifest["Config"]))["config"]
-        files = {}
-        for layer in manifest["Layers"]:
-            with tarfile.open(fileobj=archive.extractfile(layer)) as content:
-                files |= {one.name.removeprefix("./").rstrip("/"): one for one in content}
-    return Image(config, files)
+        (layer,) = manifest["Layers"]
+        with tarfile.open(fileobj=archive.extractfile(layer)) as content:
+            files = {one.name.removeprefix("./").rstrip("/"): one for one in content}
+            agent = content.extractfile(files[AGENT]).read() if AGENT in files else b""
+    return Image(config, files, agent)
 
 
 def complaints(image, version, user):
     yield from configuration(image.config, version, user)
     yield from files(image.files)
-    yield from records(image.files)
+    yield from records(image)
 
 
 def configuration(config, version, user):
@@ -73,8 +76,10 @@ def files(found):
         yield f"{size / 1e6:.1f} MB are more than {MOST_BYTES / 1e6:.0f} MB"
 
 
-def records(found):
-    """A scanner learns which package each library came from."""
+def records(image):
+    """A scanner learns which packages the libraries came from, and which crates the agent is made of."""
     for package in ["iperf3", "libc6", "libssl3t64"]:
-        if f"var/lib/dpkg/status.d/{package}" not in found:
+        if f"var/lib/dpkg/status.d/{package}" not in image.files:
             yield f"no record of the package {package}"
+    if b".dep-v0" not in image.agent:
+        yield "the agent does not tell its crates"
