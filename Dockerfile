@@ -40,6 +40,7 @@ RUN set -eu; mkdir -p /out/etc /out/tmp /out/var/lib/dpkg/status.d; chmod 1777 /
         dpkg -s "$package" > "/out/var/lib/dpkg/status.d/$package"; \
         install -D -m 644 "/usr/share/doc/$package/copyright" "/out/usr/share/doc/$package/copyright"; \
     done; \
+    cp /etc/os-release /out/etc/; \
     echo 'agent:x:65532:65532::/:/usr/sbin/nologin' > /out/etc/passwd; \
     echo 'agent:x:65532:' > /out/etc/group
 

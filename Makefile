@@ -13,8 +13,8 @@ CARGO_DENY := 0.20.2
 ACTIONLINT := v1.7.12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-demo demo test check-manifests image check-image lint lint-scripts deny audit sim model chaos bench bench-decision bench-idle \
-        bench-net clean
+.PHONY: help setup setup-demo demo test check-manifests image check-image lint lint-scripts deny audit sim model chaos \
+        bench bench-decision bench-idle bench-net clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes images like those that the Dockerfile starts from, for machines that reach no registry: Debian by debootstrap,
-# and on it the Rust toolchain of this machine; both trust whom this machine trusts. Prints the arguments that make `docker build` start from them.
+# and on it the Rust toolchain of this machine; both trust whom this machine trusts. Prints the arguments that make
+# `docker build` start from them.
 #
 #   docker build $(scripts/base-images.sh) .
 set -eu

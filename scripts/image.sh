@@ -18,7 +18,7 @@ have_bases() {
 
 bases=
 if ! have_bases; then
-    echo "image: no registry has the base images; like ones are made here, from Debian's packages and this machine's Rust" >&2
+    echo "image: no registry has the base images; making some from Debian's packages and this machine's Rust" >&2
     bases=$(scripts/base-images.sh)
 fi
 
@@ -27,4 +27,5 @@ docker build --network=host $bases --build-arg VERSION="$(scripts/version.sh)" -
     -t "$image" "$@" .
 mkdir -p target
 docker save "$image" -o target/image.tar
-echo "$image: $(docker image inspect -f '{{.Size}}' "$image" | awk '{ printf "%.1f MB", $1 / 1e6 }'), also in target/image.tar"
+size=$(docker image inspect -f '{{.Size}}' "$image" | awk '{ printf "%.1f MB", $1 / 1e6 }')
+echo "$image: $size, also in target/image.tar"

@@ -14,8 +14,9 @@ if answers; then
 fi
 
 if [ -n "${DOCKER_HOST:-}" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    say "no docker daemon answers at ${DOCKER_HOST:-the usual socket}. Mend: install docker and start it (systemctl start docker),"
-    say "be a member of the group docker, or name the daemon in DOCKER_HOST; root on Debian needs none of these"
+    say "no docker daemon answers at ${DOCKER_HOST:-the usual socket}. Mend: install docker and start it"
+    say "(systemctl start docker), join the group docker, or name a daemon in DOCKER_HOST."
+    say "Root on Debian needs no daemon: unset DOCKER_HOST"
     exit 1
 fi
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 MOST_BYTES = 50_000_000
 AGENT = "usr/bin/iperf3-mesh"
 PROGRAMS = {"usr/bin/iperf3", AGENT}
-# The rest: libraries, names of users, what the files came from and under which licence, the place for iperf3's files.
+# The rest: libraries, the place for iperf3's files, and where all came from and under which licence.
 EXPECTED = re.compile(
-    r"(usr/)?lib(64)?/(.*/)?[^/]+\.so[.0-9]*|etc/(passwd|group)|var/lib/dpkg/status\.d/.+|usr/share/doc/[^/]+/copyright|tmp"
+    r"(usr/)?lib(64)?/(.*/)?[^/]+\.so[.0-9]*|etc/(passwd|group|os-release)|tmp"
+    r"|var/lib/dpkg/status\.d/[^/]+|usr/share/doc/[^/]+/copyright"
 )
 LABELS = ["title", "description", "source", "licenses", "version", "revision"]
 
@@ -78,8 +79,8 @@ def files(found):
 
 def records(image):
     """A scanner learns which packages the libraries came from, and which crates the agent is made of."""
-    for package in ["iperf3", "libc6", "libssl3t64"]:
-        if f"var/lib/dpkg/status.d/{package}" not in image.files:
-            yield f"no record of the package {package}"
+    for record in ["etc/os-release", *(f"var/lib/dpkg/status.d/{one}" for one in ["iperf3", "libc6", "libssl3t64"])]:
+        if record not in image.files:
+            yield f"/{record} is missing"
     if b".dep-v0" not in image.agent:
         yield "the agent does not tell its crates"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks the image that the manifests name: what is in it, and whether two agents in it measure each other.
 
-The agents run on two addresses of loopback, with the DaemonSet's own security settings, read from what kustomize renders.
+The agents run on two addresses of loopback, with the DaemonSet's own security settings, as kustomize renders them.
 """
 
 import json
@@ -24,7 +24,12 @@ from containers import docker  # noqa: E402
 # A new agent stays out of all tests for a minute; then comes a sweep of seconds.
 PATIENCE = 240
 LEAST_IPERF3 = (3, 18)
-QUICK = {"IPERF_TEST_PROTOCOL": "both", "IPERF_TEST_DURATION": "1s", "IPERF_TEST_INTERVAL": "2s", "IPERF_BITRATE": "200M"}
+QUICK = {
+    "IPERF_TEST_PROTOCOL": "both",
+    "IPERF_TEST_DURATION": "1s",
+    "IPERF_TEST_INTERVAL": "2s",
+    "IPERF_BITRATE": "200M",
+}
 
 
 def addresses():
@@ -74,7 +79,7 @@ def meeting_complaints(objects, image):
                 return
             time.sleep(1)
         for cell in found:
-            print(f"{cell['source_node']} to {cell['destination_node']}, {cell['protocol']}: {cell['bandwidth_mbps']:.0f} Mbit/s")
+            print("{source_node} to {destination_node}, {protocol}: {bandwidth_mbps:.0f} Mbit/s".format(**cell))
         for one in running.values():
             yield from ending_complaints(one, judging.pod_spec(objects)["terminationGracePeriodSeconds"])
     finally:

@@ -1,4 +1,4 @@
-"""Makes the files of a release, as the workflow does, and judges them; and changes the version in a copy of everything."""
+"""Makes the files of a release, as its workflow does, and judges them; and changes the version in a copy of it all."""
 
 import os
 import shutil
