@@ -10,7 +10,7 @@ ARG DEBIAN_IMAGE=debian:trixie-slim
 FROM ${RUST_IMAGE} AS agent
 # With it the binary tells scanners which crates it is made of.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    cargo install --quiet --locked --root /usr/local cargo-auditable@0.7.7
+    cargo install --quiet --locked cargo-auditable@0.7.7
 WORKDIR /src
 COPY . .
 # Dependencies and what was compiled of them stay in the builder's cache, so that a change of the source compiles that
