@@ -29,7 +29,7 @@ flock -w 1800 9 || { say "another command has used $home for half an hour; try a
 # Newer Debian releases keep the command line and its builder in packages of their own.
 fetch_programs() {
     say "taking docker out of Debian's packages, into $home"
-    rm -rf "$home/debs" "$home/programs"
+    rm -rf "$home/debs" "$home/unpacked"
     mkdir -p "$home/debs"
     apt-get -q update >"$home/log" 2>&1
     packages="docker.io containerd runc"
@@ -38,10 +38,10 @@ fetch_programs() {
     done
     (cd "$home/debs" && apt-get -q -o APT::Sandbox::User=root download $packages >>"$home/log" 2>&1) &&
         for deb in "$home"/debs/*.deb; do dpkg-deb -x "$deb" "$home/unpacked" || return 1; done &&
-        mv "$home/unpacked" "$home/programs"
+        mv "$home/unpacked" "$home/programs" &&
+        rm -rf "$home/debs"
 }
 if [ ! -d "$home/programs" ]; then
-    rm -rf "$home/unpacked"
     fetch_programs || { cat "$home/log" >&2; say "the packages could not be had: apt-get's words are above"; exit 1; }
 fi
 PATH="$home/programs/usr/sbin:$home/programs/usr/bin:$PATH"
