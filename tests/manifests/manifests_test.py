@@ -15,6 +15,7 @@ from pathlib import Path
 
 import contract
 import judging
+import release
 import rendering
 from report import Report
 
@@ -158,15 +159,6 @@ def rights(rendered):
             yield f"{name} has {found}, not {right}"
 
 
-def version_complaints(objects):
-    version = re.search(r'(?m)^version = "(.+)"', (rendering.ROOT / "Cargo.toml").read_text())[1]
-    image = judging.container(objects)["image"]
-    if not image.endswith(f":{version}"):
-        yield f"the image is {image}, the program {version}"
-    if f"ARG VERSION={version}\n" not in (rendering.ROOT / "Dockerfile").read_text():
-        yield f"the Dockerfile labels another version than {version}"
-
-
 def main():
     report = Report()
     pinned, *others = rendering.kubectls()
@@ -184,7 +176,9 @@ def main():
         print(f"  {mistake} is refused: {refusal}")
     report.judge("what others rely on", [*contract.settings(agent.variables), *contract.undocumented()])
     report.judge("rights", rights(rendered))
-    report.judge("version", version_complaints(base))
+    report.judge("version", release.tag_complaints(rendered))
+    report.judge("the files of a release", release.file_complaints(pinned, agent))
+    report.judge("a change of the version", release.change_complaints(pinned))
     report.judge("metrics", (f"{name} is not exported" for name in unknown_metrics()))
     for file in rendering.sources():
         report.judge(file.name, [] if file.read_text().startswith("# ") else ["does not say why it exists"])
