@@ -13,8 +13,8 @@ CARGO_DENY := 0.20.2
 ACTIONLINT := v1.7.12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-demo demo test check-manifests image check-image e2e lint lint-scripts deny audit sim model \
-        chaos bench bench-decision bench-idle bench-net clean
+.PHONY: help setup setup-demo demo test check-manifests image check-image e2e pictures lint lint-scripts deny audit sim \
+        model chaos bench bench-decision bench-idle bench-net clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,11 @@ e2e: $(if $(IMAGE),,image) ## Show all on a real Kubernetes, built here; or, on 
 	@scripts/setup.sh python3 curl openssl go ip tc
 	@python3 tests/e2e/run.py --image "$(or $(IMAGE),target/image.tar)" $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(filter command,$(firstword $(origin KUBECONFIG))),--kubeconfig "$(KUBECONFIG)")
+
+pictures: ## Draw the dashboards from a real mesh with Grafana's components, check them, renew the pictures of the docs
+	@scripts/setup.sh cc iperf3 python3 prometheus nft ip tc unshare node npm chromium
+	@$(CARGO) build -q $(LOCKED) -p iperf3-mesh
+	@scripts/pictures.sh $${CARGO_TARGET_DIR:-target}/debug/iperf3-mesh
 
 model: ## Explore every order of events for a few nodes, more of them than the tests do, for minutes
 	@$(CARGO) test -q --release $(LOCKED) -p mesh --no-default-features --features flaws --lib model::table -- \

@@ -24,6 +24,7 @@ package() {
         apt-get:go) echo golang-go ;;
         dnf:go) echo golang ;;
         dnf:shellcheck) echo ShellCheck ;;
+        *:node) echo nodejs ;;
         *:nft) echo nftables ;;
         apt-get:ip | apt-get:tc) echo iproute2 ;;
         dnf:ip) echo iproute ;;
