@@ -1,10 +1,12 @@
 """The edits of the overlay `example`, at least one for each row of the table in docs/install.md, and what they make."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import judging
+import rendering
 
 
 @dataclass
@@ -90,6 +92,7 @@ def release(kind):
     return lambda objects: only(objects, kind)["metadata"]["labels"]["release"]
 
 
+VERSION = re.search(r'(?m)^version = "(.+)"', (rendering.ROOT / "Cargo.toml").read_text())[1]
 IMAGE = "registry.example.com/net/iperf3-mesh"
 MONITOR = "  - ../../components/pod-monitor\n"
 PODS = "daemonset.yaml"
@@ -105,18 +108,18 @@ EDITS = [
         f"newName: {IMAGE}",
         "newName: registry.example.com/mine",
         of_agent("image"),
-        "registry.example.com/mine:0.1.0",
+        f"registry.example.com/mine:{VERSION}",
     ),
     Edit(
         "`exporter.image.tag`, `server.image.tag`",
-        "newTag: 0.1.0",
+        f"newTag: {VERSION}",
         "newTag: 9.9.9",
         of_agent("image"),
         f"{IMAGE}:9.9.9",
     ),
     Edit(
         "`exporter.image.tag`, `server.image.tag`",
-        "newTag: 0.1.0",
+        f"newTag: {VERSION}",
         f"digest: {DIGEST}",
         of_agent("image"),
         f"{IMAGE}@{DIGEST}",
