@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Asks a real Prometheus, which scrapes a real mesh (the binary $1), every query of every dashboard and of its variables.
+"""Asks a real Prometheus, which scrapes a real mesh (the binary $1), every query of every dashboard and of its
+variables, and those that others rely on.
 
 A query that finds nothing fails, but for those that ask for failures, which must merely be understood.
 """
@@ -12,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import contract
 from prometheus import Prometheus
 
 DASHBOARDS = Path(__file__).parents[2] / "kustomize/components/grafana-dashboard"
@@ -85,6 +87,7 @@ def main():
             prometheus = Prometheus(mesh_addresses(mesh), scratch)
             wait_for_matrix(prometheus)
             passed, failed = check(prometheus)
+            failed += contract.queries(prometheus, substituted)
         finally:
             for process in [mesh, *([prometheus.process] if prometheus else [])]:
                 process.terminate()

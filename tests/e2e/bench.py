@@ -1,0 +1,66 @@
+"""What the cases share: the cluster, the ways to ask it, and the ways to tell what was found."""
+
+from dataclasses import dataclass
+
+from cluster.waiting import until
+from kubectl import Kubectl
+from mesh import NAMESPACE, QUIET, Mesh
+from monitoring import Monitoring
+from overlay import Overlays
+from report import Failure, Report
+
+
+@dataclass
+class Bench:
+    cluster: object
+    kubectl: Kubectl
+    overlays: Overlays
+    monitoring: Monitoring
+    report: Report
+    prometheus: object = None
+
+    @property
+    def nodes(self):
+        return self.cluster.nodes()
+
+    @property
+    def mesh(self):
+        if self.prometheus is None:
+            raise Failure("there is no Prometheus to ask")
+        return Mesh(self.prometheus)
+
+    def note(self, words):
+        self.report.note(words)
+
+    def apply(self, overlay, *components, **settings):
+        """Applies an overlay, and returns the warnings of the API server."""
+        written = self.overlays.write(overlay, *components, **settings)
+        done = self.kubectl.run("apply", "-k", written)
+        if done.returncode:
+            raise Failure(f"kubectl apply -k {overlay}: {done.stderr.strip()}")
+        return [line for line in done.stderr.splitlines() if line.startswith("Warning")]
+
+    def roll_out(self):
+        """Waits until all pods run what was applied."""
+        self.kubectl("rollout", "status", "daemonset/iperf3-mesh", "-n", NAMESPACE, "--timeout=110s")
+
+    def pods(self):
+        """The agents' pods by node."""
+        pods = self.kubectl.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=iperf3-mesh")["items"]
+        return {pod["spec"].get("nodeName"): pod for pod in pods}
+
+    def until_full(self, since=0):
+        """Waits for a full matrix, newer than `since` (seconds since 1970). Whoever has just started is quiet for a while,
+        and may have missed the beginning of a sweep."""
+        self.mesh.until_full(self.nodes, QUIET + 180, since)
+
+    def until_swept(self, nodes, begun, what):
+        """Waits until `nodes` have done a whole sweep since `begun`, the sweeps that they were in."""
+        until(what, lambda: self.mesh.is_swept(nodes, begun), 5 * self.mesh.period() + QUIET)
+
+    def log(self, node, watch):
+        """What the agent on `node` has said since `watch` began, in each of the container's lives that are known."""
+        pod = self.pods()[node]["metadata"]["name"]
+        since = f"--since={watch.seconds:.0f}s"
+        before = self.kubectl.run("logs", "-n", NAMESPACE, pod, since, "--previous")
+        return before.stdout * (not before.returncode) + self.kubectl("logs", "-n", NAMESPACE, pod, since)

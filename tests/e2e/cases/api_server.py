@@ -1,0 +1,63 @@
+"""The API server is away for a while. It is needed to find peers, and for nothing else."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+from cluster.waiting import until
+from mesh import QUIET, listed
+from report import expect
+from waiting import Watch
+
+# Of one agent, while the API server is away and when it comes back: one for each way of being away, and two to spare.
+WARNINGS_MAX = 4
+
+
+def away(bench):
+    """The API server stops for two sweeps: the mesh goes on, and an agent that restarts meanwhile finds it by DNS"""
+    nodes = bench.nodes
+    sweeps = bench.mesh.by_node("iperf_mesh_sweep")
+    bench.cluster.stop_api()
+    watch = Watch()
+    try:
+        bench.until_swept(nodes, sweeps, "a sweep without API server")
+        bench.until_swept(nodes, {node: sweep + 1 for node, sweep in sweeps.items()}, "two sweeps without API server")
+        bench.note(f"two sweeps without it after {watch}")
+        restart = Watch()
+        born = f'process_start_time_seconds{{instance="{nodes[0]}"}}'
+        before = bench.mesh.by_node(born)[nodes[0]]
+        kill_agent(bench, nodes[0])
+        until("the killed agent again", lambda: bench.prometheus.query(f"{born} != {before}"), 60)
+        bench.note(f"the agent killed on {nodes[0]} runs again after {restart}")
+        bench.mesh.until_full(nodes, QUIET + 180, since=restart.date)
+        bench.note(f"the matrix is full and new after {restart}")
+        failures = bench.mesh.failures(watch)
+    finally:
+        back = Watch()
+        bench.cluster.start_api()
+    told = f"iperf_mesh_discovery_success_timestamp_seconds > {back.date}"
+    until("all agents ask the API again", lambda: len(bench.mesh.by_node(told)) == len(nodes), 150)
+    bench.note(f"all agents are told of pods {back} after its start")
+    bench.note(f"failed meanwhile: {listed(failures) or 'nothing'}")
+    expect(all(nodes[0] in cell for cell in failures), "cells of others than the killed agent failed")
+    for node in nodes:
+        warnings = [line for line in bench.log(node, watch).splitlines() if level(line) in ("WARN", "ERROR")]
+        bench.note(f"{node}: {len(warnings)} warnings")
+        expect(1 <= len(warnings) <= WARNINGS_MAX, f"{node} warns {len(warnings)} times: {warnings}")
+
+
+def kill_agent(bench, node):
+    """Kills the agent's process; nobody is left to say goodbye."""
+    said = subprocess.run(
+        [*bench.cluster.inside(node), "ss", "-Hltnp", "sport = :9876"], capture_output=True, text=True, check=True
+    ).stdout
+    os.kill(int(re.search(r"pid=(\d+)", said)[1]), signal.SIGKILL)
+
+
+def level(line):
+    try:
+        return json.loads(line).get("level")
+    except ValueError:
+        return None

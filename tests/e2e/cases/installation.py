@@ -1,0 +1,85 @@
+"""Putting the mesh on a cluster and taking it away, as docs/install.md says."""
+
+import re
+
+from cluster import programs
+from cluster.waiting import until
+from mesh import NAMESPACE
+from report import expect
+from waiting import Watch, until_nothing
+
+
+def apply(bench):
+    """kubectl apply -k kustomize/overlays/prometheus-operator: a ready agent on each node"""
+    definitions = programs.source_of("prometheus-operator") / "example/prometheus-operator-crd"
+    bench.kubectl("apply", "--server-side", "-f", definitions)
+    bench.kubectl("wait", "--for=condition=Established", "-f", definitions)
+    watch = Watch()
+    warnings = bench.apply("prometheus-operator")
+    expect(not warnings, f"the API server warns: {warnings}")
+    bench.roll_out()
+    bench.note(f"{len(bench.nodes)} pods ready after {watch}")
+    pods = bench.pods()
+    expect(sorted(pods) == sorted(bench.nodes), f"pods are on {sorted(pods)}, nodes are {bench.nodes}")
+    for node, pod in pods.items():
+        (state,) = pod["status"]["containerStatuses"]
+        expect(state["ready"] and not state["restartCount"], f"the agent on {node}: {state}")
+
+
+def scrape(bench):
+    """The Prometheus operator takes PodMonitor and PrometheusRule, and Prometheus sees all agents (overlay kube-prometheus)"""
+    bench.apply("kube-prometheus", "grafana-dashboard")
+    watch = Watch()
+    bench.monitoring.start_operator()
+    until("a scrape job by the operator", lambda: "podMonitor/iperf3-mesh" in bench.monitoring.configuration(), 60)
+    until("rules by the operator", bench.monitoring.rules, 60)
+    bench.note(f"the operator has made its configuration after {watch}")
+    bench.prometheus = bench.monitoring.start_prometheus()
+    until("all agents scraped", lambda: set(bench.mesh.by_node("up == 1")) == set(bench.nodes), 60)
+    bench.note(f"all agents are scraped after {watch}")
+    until_nothing("all rules evaluated without error", lambda: unwell(bench.prometheus), 120)
+
+
+def unwell(prometheus):
+    """The rules that are not known to be in order."""
+    groups = prometheus.get("rules")["groups"]
+    expect(groups, "Prometheus has no rules")
+    return [rule["name"] for group in groups for rule in group["rules"] if rule["health"] != "ok"]
+
+
+def ipv6(bench):
+    """From IPv4 to IPv6 (component ipv6)"""
+    watch = Watch()
+    bench.apply("kube-prometheus", "grafana-dashboard", "ipv6")
+    bench.roll_out()
+    bench.note(f"rolled out after {watch}")
+    for node in bench.nodes:
+        address = re.search(r'"the agent starts".*"address":"([^"]+)"', bench.log(node, watch))
+        expect(address and ":" in address[1], f"the agent on {node} has the address {address and address[1]}")
+    bench.until_full(since=watch.date)
+    bench.note(f"the matrix is full after {watch}")
+
+
+def pod_network(bench):
+    """From the network of the nodes to that of the pods (overlay pod-network), under Pod Security \"restricted\""""
+    watch = Watch()
+    warnings = bench.apply("pod-network")
+    about_old_pods = warnings and "existing pods" in warnings[0]
+    expect(not warnings or about_old_pods, f"the API server warns: {warnings}")
+    bench.roll_out()
+    bench.note(f"rolled out after {watch}")
+    for node, pod in bench.pods().items():
+        expect(not pod["spec"].get("hostNetwork"), f"the pod on {node} is still on the host network")
+    bench.kubectl("get", "networkpolicy", "iperf3-mesh", "-n", NAMESPACE)
+    bench.until_full(since=watch.date)
+    bench.note(f"the matrix is full after {watch}")
+
+
+def remove(bench):
+    """kubectl delete -k leaves nothing"""
+    watch = Watch()
+    bench.kubectl("delete", "-k", bench.overlays.write("pod-network"), "--timeout=100s")
+    expect(not bench.kubectl.get("namespace", NAMESPACE), "the namespace is still there")
+    left = bench.kubectl("get", "clusterroles,clusterrolebindings", "-l", "app.kubernetes.io/name=iperf3-mesh", "-o", "name")
+    expect(not left, f"left behind: {left.split()}")
+    bench.note(f"gone after {watch}")

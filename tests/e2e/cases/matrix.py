@@ -1,0 +1,66 @@
+"""The matrix in Prometheus: each cell once, with the right labels and the right values."""
+
+import sys
+from itertools import permutations
+
+from mesh import CELL, PROTOCOLS
+from overlay import ROOT
+from report import expect
+from waiting import Watch
+from cluster.waiting import until
+
+sys.path.append(str(ROOT / "tests/manifests"))
+import dashboards_test
+
+LABELS = {"__name__", *CELL, "endpoint", "instance", "job", "namespace"}
+# Of a full Ethernet frame on the wire, what TCP with timestamps carries.
+PAYLOAD = 1448 / 1514
+TOLERANCE = 0.05
+# A single result on a busy machine may be off; the median of several tells what the agents measure.
+RESULTS = 3
+
+
+def cells(bench):
+    """Prometheus has each cell once, with the right labels"""
+    watch = Watch()
+    bench.until_full()
+    bench.note(f"the matrix is full after {watch}")
+    wanted = {(*pair, protocol) for pair in permutations(bench.nodes, 2) for protocol in PROTOCOLS}
+    found = bench.prometheus.query("iperf_network_bandwidth_mbps")
+    expect(len(found) == len(wanted), f"{len(found)} series instead of {len(wanted)}")
+    for labels, _ in found:
+        expect(set(labels) == LABELS, f"labels {sorted(labels)} instead of {sorted(LABELS)}")
+        here = {key: labels[key] for key in ["instance", "job", "namespace"]}
+        right = {"instance": labels["source_node"], "job": "iperf3-mesh", "namespace": "iperf3-mesh"}
+        expect(here == right, f"{here} instead of {right}")
+    udp = {cell for cell in wanted if cell[2] == "udp"}
+    for metric in ["iperf_network_jitter_ms", "iperf_network_loss_ratio"]:
+        expect(bench.mesh.by_cell(metric).keys() == udp, f"{metric} is not there for just the cells of UDP")
+
+
+def values(bench):
+    """What TCP measures is within 5 % of what the links let through"""
+    rates = {pair: bench.cluster.rate(*pair) for pair in permutations(bench.nodes, 2)}
+    several = f'changes(iperf_test_timestamp_seconds{{protocol="tcp"}}[10m]) >= {RESULTS - 1}'
+    until(f"{RESULTS} results of each cell", lambda: len(bench.mesh.by_cell(several)) == len(rates), 300)
+    median = bench.mesh.by_cell('quantile_over_time(0.5, iperf_network_bandwidth_mbps{protocol="tcp"}[10m])')
+    bench.note("Mbit/s          measured  allowed   wire  error")
+    errors = {}
+    for (source, destination), rate in rates.items():
+        measured, allowed = median[source, destination, "tcp"], rate * PAYLOAD
+        errors[source, destination] = error = measured / allowed - 1
+        bench.note(f"{source} -> {destination}  {measured:8.1f} {allowed:8.1f} {rate:6.0f} {error:+6.1%}")
+    loss = max(bench.mesh.by_cell("iperf_network_loss_ratio").values())
+    jitter = max(bench.mesh.by_cell("iperf_network_jitter_ms").values())
+    bench.note(f"UDP: loss up to {loss:.2%}, jitter up to {jitter:.2f} ms")
+    wrong = [pair for pair, error in errors.items() if abs(error) > TOLERANCE]
+    expect(not wrong, f"more than {TOLERANCE:.0%} off: {wrong}")
+
+
+def dashboards(bench):
+    """All queries of the dashboards have answers"""
+    source, destination, *_ = bench.nodes
+    dashboards_test.VARIABLES |= {"source_node": source, "destination_node": destination}
+    passed, failed = dashboards_test.check(bench.prometheus)
+    bench.note(f"{passed} queries answered")
+    expect(not failed, "; ".join(failed))

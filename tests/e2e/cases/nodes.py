@@ -1,0 +1,75 @@
+"""Nodes that are drained, die and join."""
+
+from cluster.waiting import until
+from mesh import PROTOCOLS, listed
+from report import expect
+from waiting import Watch
+
+
+def drain(bench):
+    """cordon, drain and uncordon: the agent stays, as DaemonSets do, and the node stays in the matrix"""
+    node = bench.nodes[-1]
+    watch = Watch()
+    before = bench.pods()[node]["metadata"]["uid"]
+    try:
+        bench.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
+        bench.until_full(since=Watch().date)
+        expect(bench.pods()[node]["metadata"]["uid"] == before, "the pod was replaced")
+    finally:
+        bench.kubectl("uncordon", node)
+    failures = bench.mesh.failures(watch)
+    expect(not failures, f"cells failed meanwhile: {listed(failures)}")
+    bench.note(f"full, new and without failures for {watch}")
+
+
+def power_cut(bench):
+    """A node loses its power: its column fails and raises one alert; it goes when the node object is deleted"""
+    node = bench.nodes[-1]
+    watch = Watch()
+    bench.cluster.kill_node(node)
+    others = bench.nodes
+    column = {(other, node, protocol) for other in others for protocol in PROTOCOLS}
+    failing = f'iperf_mesh_cell_failure{{destination_node="{node}"}}'
+    until("the column fails", lambda: bench.mesh.by_cell(failing).keys() == column, 5 * bench.mesh.period())
+    reasons = sorted({labels["reason"] for labels, _ in bench.prometheus.query(failing)})
+    bench.note(f"all {len(column)} cells of the column fail after {watch} ({', '.join(reasons)})")
+    until("the node is not ready", lambda: not is_ready(bench, node), 120)
+    bench.note(f"the node is not ready after {watch}")
+    until("an alert", lambda: bench.mesh.alerts(watch), 600)
+    bench.note(f"the alert fires after {watch}")
+    alert_once(bench, node, watch)
+    delete(bench, node)
+
+
+def alert_once(bench, node, watch):
+    firing = bench.prometheus.query('ALERTS{alertstate="firing"}')
+    found = [(labels["alertname"], labels.get("node")) for labels, _ in firing]
+    expect(found == [("IperfMeshNodeImpaired", node)], f"alerts: {found}")
+    failures = {cell: reasons for cell, reasons in bench.mesh.failures(watch).items() if node not in cell}
+    expect(not failures, f"cells between the others failed: {listed(failures)}")
+
+
+def delete(bench, node):
+    watch = Watch()
+    bench.kubectl("delete", "node", node)
+    there = f'{{__name__=~"iperf_.*", destination_node="{node}"}}'
+    until("the series of the node are gone", lambda: not bench.prometheus.query(there), 300)
+    bench.note(f"its series are gone {watch} after the deletion of the node object")
+    until("the alert is over", lambda: not bench.prometheus.query('ALERTS{alertstate="firing"}'), 180)
+    bench.note(f"the alert is over after {watch}")
+    bench.until_full(since=Watch().date)
+
+
+def is_ready(bench, node):
+    conditions = bench.kubectl.get("node", node)["status"]["conditions"]
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def join(bench):
+    """A node joins: its row and its column appear"""
+    node = "node4"
+    watch = Watch()
+    bench.cluster.add_node(node)
+    bench.note(f"the node is ready after {watch}")
+    bench.until_full()
+    bench.note(f"the matrix of {len(bench.nodes)} nodes is full after {watch}")

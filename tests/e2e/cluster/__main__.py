@@ -1,0 +1,42 @@
+"""Holds a cluster by hand: `python3 tests/e2e/cluster up [IMAGE.tar ...]`; `build` only gets the programs."""
+
+import signal
+import sys
+from pathlib import Path
+
+# A directory that is run finds its own files as modules, not itself as a package.
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from cluster import Cluster, programs  # noqa: E402
+
+
+def main(arguments):
+    """Runs the command."""
+    if arguments == ["build"]:
+        print(*programs.everything(), sep="\n")
+    elif arguments[:1] == ["up"]:
+        up([Path(image) for image in arguments[1:]])
+    else:
+        raise SystemExit("usage: python3 tests/e2e/cluster build | up [IMAGE.tar ...]")
+
+
+def up(images):
+    """Keeps a cluster, whose nodes have the images, until Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        with Cluster() as cluster:
+            for image in images:
+                cluster.load_image(image)
+            print(f"export KUBECONFIG={cluster.kubeconfig}")
+            print(f"# kubectl: {programs.path('kubectl')}")
+            print(f"# logs: {cluster.logs}")
+            for where in ["control-plane", *cluster.nodes()]:
+                print(f"# in the network of {where}: {' '.join(cluster.inside(where))} COMMAND")
+            print("# Ctrl-C ends it all", flush=True)
+            signal.pause()
+    except KeyboardInterrupt:
+        pass
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

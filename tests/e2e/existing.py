@@ -1,0 +1,51 @@
+"""A cluster that somebody else made, for example with kind: it takes all commands, but has no power switch."""
+
+from pathlib import Path
+
+from kubectl import Kubectl
+from report import Failure, Skipped
+
+
+class Existing:
+    """Has the interface of `cluster.Cluster`. What it cannot do is skipped, with words."""
+
+    def __init__(self, kubeconfig, logs):
+        self.kubeconfig = Path(kubeconfig)
+        self.logs = Path(logs)
+        self.kubectl = Kubectl("kubectl", kubeconfig)
+
+    def __enter__(self):
+        self.logs.mkdir(parents=True, exist_ok=True)
+        for namespace in ["iperf3-mesh", "monitoring"]:
+            if not self.kubectl.run("get", "namespace", namespace).returncode:
+                raise Failure(
+                    f"the cluster of {self.kubeconfig} has a namespace {namespace} already: "
+                    "take a cluster that is for tests only"
+                )
+        return self
+
+    def __exit__(self, *_):
+        """Others made it, and others take it down."""
+
+    def nodes(self):
+        return [node["metadata"]["name"] for node in self.kubectl.get("nodes")["items"]]
+
+    def inside(self, _where):
+        """Prometheus runs here, so this machine must reach the nodes."""
+        return []
+
+    def api_server(self):
+        (cluster,) = self.kubectl.config()["clusters"]
+        return cluster["cluster"]["server"]
+
+    def rate(self, _source, _destination):
+        raise Skipped("links of known speed")
+
+    def stop_api(self):
+        raise Skipped("an API server that can be stopped")
+
+    def add_node(self, _name):
+        raise Skipped("the power to add a node")
+
+    def kill_node(self, _name):
+        raise Skipped("the power to switch off a node")

@@ -1,0 +1,49 @@
+"""Writes overlays as a user would: one of this repository, with a few edits. They differ from it in the image, in short
+tests and pauses, and in short scrape intervals, so that a case takes minutes rather than hours."""
+
+import json
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+IMAGE = "ghcr.io/my-org/iperf3-mesh"
+SETTINGS = {"IPERF_TEST_DURATION": "2s", "IPERF_TEST_INTERVAL": "2s", "IPERF_TEST_PROTOCOL": "both"}
+# What of docs/install.md: the scrape interval is one edit.
+SCRAPING = [
+    {"op": "replace", "path": "/spec/podMetricsEndpoints/0/interval", "value": "2s"},
+    {"op": "replace", "path": "/spec/podMetricsEndpoints/0/scrapeTimeout", "value": "2s"},
+]
+
+
+class Overlays:
+    """Overlays below `directory` that run `image`."""
+
+    def __init__(self, directory, image):
+        self.directory = Path(directory).resolve()
+        self.name, self.tag = image.rsplit(":", 1)
+
+    def write(self, overlay, *components, **settings):
+        """The directory for `kubectl apply -k`: `overlay` of this repository with components and settings."""
+        kustomization = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [self.path(f"overlays/{overlay}")],
+            "components": [self.path(f"components/{component}") for component in components],
+            "images": [{"name": IMAGE, "newName": self.name, "newTag": self.tag}],
+            "configMapGenerator": [
+                {
+                    "name": "iperf3-mesh",
+                    "behavior": "merge",
+                    "literals": [f"{name}={value}" for name, value in (SETTINGS | settings).items()],
+                }
+            ],
+            "patches": [{"target": {"kind": "PodMonitor", "name": "iperf3-mesh"}, "patch": json.dumps(SCRAPING)}],
+        }
+        written = self.directory / "-".join([overlay, *components, *settings])
+        written.mkdir(parents=True, exist_ok=True)
+        # JSON is YAML.
+        (written / "kustomization.yaml").write_text(json.dumps(kustomization, indent=2))
+        return written
+
+    def path(self, name):
+        return os.path.relpath(ROOT / "kustomize" / name, self.directory / "overlay")
