@@ -18,10 +18,10 @@ make_debian() {
     trap 'rm -rf "$scratch"' EXIT
     debootstrap --variant=minbase "$release" "$scratch/root" >"$scratch/log" 2>&1 ||
         { tail -n 20 "$scratch/log" >&2; echo "base-images: debootstrap failed: its words are above" >&2; exit 1; }
-    # As in the image of that name: security fixes come in.
-    mirror=http://deb.debian.org
-    printf 'deb %s %s main\n' "$mirror/debian" "$release" "$mirror/debian" "$release-updates" \
-        "$mirror/debian-security" "$release-security" >"$scratch/root/etc/apt/sources.list"
+    # As in the image of that name: security fixes come in, from the mirror that debootstrap wrote down.
+    mirror=$(sed -n 's/^deb \([^ ]*\) .*/\1/p;q' "$scratch/root/etc/apt/sources.list")
+    printf 'deb %s %s main\n' "$mirror" "$release" "$mirror" "$release-updates" \
+        "${mirror%/}-security" "$release-security" >"$scratch/root/etc/apt/sources.list"
     # Whom this machine trusts, which may be more than Debian does.
     install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$scratch/root/etc/ssl/certs/ca-certificates.crt"
     tar -C "$scratch/root" -c --exclude=./var/cache/apt/archives/\*.deb --exclude=./var/lib/apt/lists/\*_\* . |
