@@ -1,6 +1,6 @@
 # The agent with its iperf3, and nothing else: no shell, no package manager, no user but an unprivileged one.
 #
-#   docker build -t ghcr.io/my-org/iperf3-mesh:0.1.0 .
+#   make image
 #
 # Both base images exist for amd64 and arm64, and nothing here names an architecture. They are of one Debian release,
 # so that the agent finds the libc that it was linked with.
@@ -8,30 +8,44 @@ ARG RUST_IMAGE=rust:1.95-slim-trixie
 ARG DEBIAN_IMAGE=debian:trixie-slim
 
 FROM ${RUST_IMAGE} AS agent
+# With it the binary tells scanners which crates it is made of.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    cargo install --quiet --locked cargo-auditable@0.7.7
 WORKDIR /src
 COPY . .
-# Dependencies and what was compiled of them stay in the builder's cache, so that a change of the source compiles that alone.
+# Dependencies and what was compiled of them stay in the builder's cache, so that a change of the source compiles that
+# alone. One build at a time, since two architectures would take each other's result out of it.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
-    cargo build --release --locked -p iperf3-mesh \
+    --mount=type=cache,target=/src/target,sharing=locked \
+    cargo auditable build --release --locked -p iperf3-mesh \
     && install -D target/release/iperf3-mesh /out/usr/bin/iperf3-mesh
+
+# The agent as a file: docker build --target binary --output DIRECTORY .
+FROM scratch AS binary
+COPY --from=agent /out/usr/bin/iperf3-mesh /
 
 # Debian's iperf3: 3.18 in trixie, kept up by its security team. Not bookworm's 3.12, which a malformed peer crashes
 # (CVE-2024-53580).
 FROM ${DEBIAN_IMAGE} AS files
 RUN apt-get update && apt-get install -y --no-install-recommends iperf3 && rm -rf /var/lib/apt/lists/*
 COPY --from=agent /out/usr/bin/iperf3-mesh /usr/bin/iperf3-mesh
-# Both programs and the libraries that they load. libgcc_s is loaded by name when a thread is cancelled.
-RUN set -eu; mkdir -p /out/etc /out/tmp; chmod 1777 /out/tmp; \
+# Both programs and the libraries that they load. libgcc_s is loaded by name when a thread is cancelled. The packages that
+# they come from are recorded where scanners of images without a package manager look, and their licences come along.
+RUN set -eu; mkdir -p /out/etc /out/tmp /out/var/lib/dpkg/status.d; chmod 1777 /out/tmp; \
     { ldd /usr/bin/iperf3-mesh /usr/bin/iperf3 | grep -o '/[^ :]*\.so[^ :]*'; \
       ldconfig -p | grep -o '/[^ ]*/libgcc_s\.so\.1$'; \
-      echo /usr/bin/iperf3-mesh; echo /usr/bin/iperf3; } | sort -u \
-    | while read -r file; do install -D "$(readlink -f "$file")" "/out$file"; done; \
+      echo /usr/bin/iperf3-mesh; echo /usr/bin/iperf3; } | sort -u > /files; \
+    while read -r file; do install -D "$(readlink -f "$file")" "/out$file"; done < /files; \
+    xargs readlink -f < /files | xargs dpkg -S 2>/dev/null | cut -d: -f1 | sort -u | while read -r package; do \
+        dpkg -s "$package" > "/out/var/lib/dpkg/status.d/$package"; \
+        install -D -m 644 "/usr/share/doc/$package/copyright" "/out/usr/share/doc/$package/copyright"; \
+    done; \
+    cp /etc/os-release /out/etc/; \
     echo 'agent:x:65532:65532::/:/usr/sbin/nologin' > /out/etc/passwd; \
     echo 'agent:x:65532:' > /out/etc/group
 
 FROM scratch
-ARG VERSION=0.1.0
+ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="iperf3-mesh" \
       org.opencontainers.image.description="Bandwidth matrix of a whole cluster, measured by its own nodes" \

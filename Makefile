@@ -9,10 +9,12 @@ ARGS ?=
 SEEDS ?= 1000
 # What `make deny` installs where there is none.
 CARGO_DENY := 0.20.2
+# What `make lint-scripts` runs out of Go's modules.
+ACTIONLINT := v1.7.12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-demo demo test check-manifests e2e lint deny audit sim model chaos bench bench-decision bench-idle \
-        bench-net clean
+.PHONY: help setup setup-demo demo test check-manifests image check-image e2e pictures lint lint-scripts deny audit sim \
+        model chaos bench bench-decision bench-idle bench-net clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,11 +36,23 @@ check-manifests: ## Check manifests, alerts and dashboards against the agent, wi
 	@$(CARGO) build -q $(LOCKED) -p iperf3-mesh
 	@scripts/check-manifests.sh $${CARGO_TARGET_DIR:-target}/debug/iperf3-mesh
 
+image: ## Build the image with docker, also as target/image.tar; ARGS="--no-cache" and the like is passed on
+	@scripts/with-docker.sh scripts/image.sh $(ARGS)
+
+check-image: image ## Check what is in it, and let two agents in it measure each other
+	@scripts/setup.sh python3
+	@scripts/with-docker.sh "$$(scripts/python.sh)" tests/image/image_test.py
+
 # A kubeconfig of the environment may be that of a cluster in use: only one that was asked for is taken.
 e2e: $(if $(IMAGE),,image) ## Show all on a real Kubernetes, built here; or, on one for tests, KUBECONFIG=FILE IMAGE=NAME
 	@scripts/setup.sh python3 curl openssl go ip tc
 	@python3 tests/e2e/run.py --image "$(or $(IMAGE),target/image.tar)" $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(filter command,$(firstword $(origin KUBECONFIG))),--kubeconfig "$(KUBECONFIG)")
+
+pictures: ## Draw the dashboards from a real mesh with Grafana's components, check them, renew the pictures of the docs
+	@scripts/setup.sh cc iperf3 python3 prometheus nft ip tc unshare node npm chromium
+	@$(CARGO) build -q $(LOCKED) -p iperf3-mesh
+	@scripts/pictures.sh $${CARGO_TARGET_DIR:-target}/debug/iperf3-mesh
 
 model: ## Explore every order of events for a few nodes, more of them than the tests do, for minutes
 	@$(CARGO) test -q --release $(LOCKED) -p mesh --no-default-features --features flaws --lib model::table -- \
@@ -49,6 +63,11 @@ lint: ## Check format, lints and documentation
 	@$(CARGO) clippy $(LOCKED) --workspace --all-targets --all-features -- -D warnings
 	@$(CARGO) clippy $(LOCKED) -p mesh --no-default-features --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc -q $(LOCKED) --workspace --all-features --no-deps
+
+lint-scripts: ## Check shell scripts and workflows, with shellcheck and actionlint
+	@scripts/setup.sh shellcheck go
+	@shellcheck --severity=warning scripts/*.sh .ci/run
+	@go run github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT)
 
 deny: ## Check licences, sources and duplicates of all dependencies
 	@command -v cargo-deny >/dev/null || { echo 'deny: installing cargo-deny, which takes minutes' >&2; \

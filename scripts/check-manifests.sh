@@ -11,15 +11,7 @@ scratch=${CARGO_TARGET_DIR:-target}/manifests
 mkdir -p "$scratch"
 export PYTHONDONTWRITEBYTECODE=1
 
-# What is pinned, and for which Python, tells whether the environment is still the right one.
-python=$scratch/venv/bin/python3
-wanted="$(python3 --version) $(cksum <$tests/requirements.txt)"
-if [ "$(cat "$scratch/venv/made-for" 2>/dev/null)" != "$wanted" ]; then
-    rm -rf "$scratch/venv"
-    python3 -m venv "$scratch/venv"
-    "$python" -m pip install -q --disable-pip-version-check -r $tests/requirements.txt
-    echo "$wanted" >"$scratch/venv/made-for"
-fi
+python=$(scripts/python.sh)
 
 # A PrometheusRule holds the file that promtool reads, two columns further right.
 sed '1,/^spec:/d; s/^  //' kustomize/components/prometheus-rule/prometheus-rule.yaml >"$scratch/rules.yaml"
@@ -28,5 +20,7 @@ failed=0
 promtool check rules "$scratch/rules.yaml" || failed=1
 "$python" $tests/rules_test.py "$scratch/rules.yaml" || failed=1
 "$python" $tests/manifests_test.py "$agent" || failed=1
+"$python" $tests/parameters_test.py || failed=1
+"$python" $tests/families_test.py "$agent" || failed=1
 "$python" $tests/dashboards_test.py "$agent" || failed=1
 exit $failed

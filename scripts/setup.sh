@@ -21,11 +21,16 @@ package() {
         dnf:prometheus) echo /usr/bin/prometheus ;;
         apk:python3) echo python3 py3-pip ;;
         dnf:promtool) echo /usr/bin/promtool ;;
+        apt-get:go) echo golang-go ;;
+        dnf:go) echo golang ;;
+        dnf:shellcheck) echo ShellCheck ;;
+        *:node) echo nodejs ;;
         *:nft) echo nftables ;;
         apt-get:ip | apt-get:tc) echo iproute2 ;;
         dnf:ip) echo iproute ;;
         dnf:tc) echo iproute-tc ;;
         apk:ip | apk:tc) echo iproute2 ;;
+        *:update-ca-certificates) echo ca-certificates ;;
         *:unshare) echo util-linux ;;
         *) echo "$1" ;;
     esac

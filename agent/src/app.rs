@@ -194,7 +194,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         looked = look => looked?,
         () = stop.cancelled() => return Ok(()),
     };
-    let advertised = net::advertise_address(config.advertise_address, &seeds.addresses)?;
+    let advertised =
+        net::advertise_address(config.advertise_address, config.ip_family, &seeds.addresses)?;
     let setup = Setup {
         name: config.node_name.clone(),
         zone: config.zone.clone(),

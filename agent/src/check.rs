@@ -17,7 +17,7 @@ use crate::cli::{Protocols, option_name};
 use crate::config::{Config, Discovery};
 use crate::discovery;
 use crate::iperf::{Iperf, LEAST, Version};
-use crate::net::{self, Listen, Resolved};
+use crate::net::{self, Advertised, Listen, NoAddress, Resolved};
 
 pub use finding::{Finding, Findings, Level};
 
@@ -75,7 +75,7 @@ fn join(config: &Config, resolved: &Resolved) -> Vec<Finding> {
 
 /// The other agents' pods. An agent that is not told of them goes on with the names to join.
 async fn pods(config: &Config, resolved: &Resolved) -> Option<Finding> {
-    let advertised = net::advertise_address(config.advertise_address, &resolved.addresses).ok()?;
+    let advertised = advertised(config, resolved).ok()?;
     if config.discovery != Discovery::Kubernetes {
         return None;
     }
@@ -90,9 +90,14 @@ async fn pods(config: &Config, resolved: &Resolved) -> Option<Finding> {
     })
 }
 
+/// As the agent would find it.
+fn advertised(config: &Config, resolved: &Resolved) -> Result<Advertised, NoAddress> {
+    net::advertise_address(config.advertise_address, config.ip_family, &resolved.addresses)
+}
+
 /// The advertised address, and the ports on it.
 fn addresses(config: &Config, resolved: &Resolved) -> Vec<Finding> {
-    let advertised = match net::advertise_address(config.advertise_address, &resolved.addresses) {
+    let advertised = match advertised(config, resolved) {
         Ok(advertised) => advertised,
         Err(error) => {
             let option = option_name("advertise_address");

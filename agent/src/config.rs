@@ -3,6 +3,7 @@
 //! Everything that can be known without touching the network is checked here, and all problems are told at once.
 //! Whether the ports are free and the names resolve is for [`crate::check`] and for the start to find out.
 
+mod address;
 mod discovery;
 mod join;
 mod kubernetes;
@@ -26,6 +27,7 @@ use crate::cli::AgentArgs;
 use crate::metrics::FailedCells;
 use problem::Problems;
 
+pub use address::IpFamily;
 pub use discovery::Discovery;
 pub use join::JoinTarget;
 pub use ports::Ports;
@@ -44,6 +46,8 @@ pub struct Config {
     pub zone: String,
     /// The address at which the others reach it; `None` if it is to be found ([`crate::net::advertise_address`]).
     pub advertise_address: Option<IpAddr>,
+    /// The family of addresses to use where there are both; `None` is whichever comes first.
+    pub ip_family: Option<IpFamily>,
     /// It certainly ran no agent during the last minute: no quiet time after the start.
     pub no_past: bool,
     /// Whom to join.
@@ -85,10 +89,11 @@ impl Config {
         let name = node.node_name.as_deref().unwrap_or(&around.host_name);
         let node_name = problems.read("node_name", name, node_name);
         let zone = problems.read("zone", &node.zone, zone);
+        let ip_family = problems.read_if_given("ip_family", node.ip_family.as_deref(), choice);
         let advertise_address = problems.read_if_given(
             "advertise_address",
             node.advertise_address.as_deref(),
-            advertise_address,
+            |text| address::advertise_address(text, ip_family.flatten()),
         );
         let no_past = problems.read("no_past", &node.no_past, switch);
         let join = join_targets(&mut problems, &mesh.join);
@@ -111,6 +116,7 @@ impl Config {
                 node_name: node_name?,
                 zone: zone?,
                 advertise_address: advertise_address?,
+                ip_family: ip_family?,
                 no_past: no_past?,
                 join: join?,
                 discovery: discovery?,
@@ -194,24 +200,6 @@ fn zone(text: &str) -> Result<String, Wrong> {
         format!("at most {ZONE_LEN_MAX} bytes without blanks or control characters"),
         "Shorten it, or leave it empty.",
     ))
-}
-
-fn advertise_address(text: &str) -> Result<IpAddr, Wrong> {
-    let mend = "Set it to an address of this node that the others can reach, or leave it out.";
-    let wrong = |expected: &str| Wrong::new(expected, mend);
-    let address: IpAddr =
-        text.trim().parse().map_err(|_| wrong("an IPv4 or IPv6 address without a port"))?;
-    let usable = match address {
-        IpAddr::V4(v4) => !v4.is_broadcast(),
-        // It would be of use only with the name of an interface, which differs from node to node.
-        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
-    };
-    if address.is_unspecified() || address.is_multicast() || !usable {
-        return Err(wrong(
-            "an address of one node (not unspecified, multicast, broadcast or IPv6 link-local)",
-        ));
-    }
-    Ok(address)
 }
 
 fn join_targets(problems: &mut Problems, given: &[String]) -> Option<Vec<JoinTarget>> {

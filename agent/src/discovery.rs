@@ -47,8 +47,8 @@ pub struct Finds<'a> {
 /// Looks for peers for ever; `own` is where this agent gossips.
 pub async fn find_peers(finds: &Finds<'_>, config: &Config, own: SocketAddr, metrics: Metrics) {
     match config.discovery {
-        Discovery::Dns => find_names(finds, config, PAUSE_DNS).await,
-        Discovery::Static => find_names(finds, config, PAUSE).await,
+        Discovery::Dns => find_names(finds, config, own, PAUSE_DNS).await,
+        Discovery::Static => find_names(finds, config, own, PAUSE).await,
         Discovery::Kubernetes => {
             let pods = async {
                 match watcher(config, own) {
@@ -57,16 +57,17 @@ pub async fn find_peers(finds: &Finds<'_>, config: &Config, own: SocketAddr, met
                     Err(trouble) => Teller::new(metrics).trouble(&trouble),
                 }
             };
-            tokio::join!(find_names(finds, config, PAUSE), pods);
+            tokio::join!(find_names(finds, config, own, PAUSE), pods);
         }
     }
 }
 
-/// Resolves the names to join for ever, once each `pause` when the mesh is there.
-async fn find_names(finds: &Finds<'_>, config: &Config, pause: Duration) {
+/// Resolves the names to join for ever, once each `pause` when the mesh is there. Addresses of the other family than
+/// `own`, of which a dual-stack Service has one for each agent, cannot be reached from it.
+async fn find_names(finds: &Finds<'_>, config: &Config, own: SocketAddr, pause: Duration) {
     let mut failing = BTreeSet::new();
     loop {
-        let resolved = net::resolve(&config.join, config.ports.gossip, RESOLVED_WITHIN).await;
+        let mut resolved = net::resolve(&config.join, config.ports.gossip, RESOLVED_WITHIN).await;
         let mut failed = BTreeSet::new();
         for failure in &resolved.failures {
             let target = failure.target.to_string();
@@ -76,6 +77,7 @@ async fn find_names(finds: &Finds<'_>, config: &Config, pause: Duration) {
             failed.insert(target);
         }
         failing = failed;
+        resolved.addresses.retain(|address| address.is_ipv4() == own.is_ipv4());
         finds.gossip.join(&resolved.addresses);
         tokio::time::sleep(finds.pause(pause)).await;
     }

@@ -14,7 +14,7 @@ use nix::sys::socket::SockaddrStorage;
 use tokio::net::lookup_host;
 use tokio::task::JoinSet;
 
-use crate::config::{JoinTarget, Ports};
+use crate::config::{IpFamily, JoinTarget, Ports};
 
 /// Addresses for documentation (RFC 5737, RFC 3849): nobody has them, so only the default route leads there.
 const ELSEWHERE: [IpAddr; 2] = [
@@ -58,29 +58,33 @@ impl fmt::Display for AddressSource {
 /// There is no address to advertise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this node has neither a route nor an interface with a global address; \
+    "this node has neither a route nor an interface with a global address, or none of the family that \
+     --ip-family (MESH_IP_FAMILY) names; \
      set --advertise-address (MESH_ADVERTISE_ADDRESS), 127.0.0.1 for a mesh within this machine"
 )]
 pub struct NoAddress;
 
 /// The address to advertise: `given`, else that of the route to the first of `seeds` that has one, else that of the
-/// default route, else the first global one of an interface.
+/// default route, else the first global one of an interface. What is found is of `family`, if that is given.
 ///
 /// # Errors
 /// If there is none at all.
 pub fn advertise_address(
     given: Option<IpAddr>,
+    family: Option<IpFamily>,
     seeds: &[SocketAddr],
 ) -> Result<Advertised, NoAddress> {
     if let Some(address) = given {
         return Ok(Advertised { address, source: AddressSource::Given });
     }
+    let fits = |address: IpAddr| family.is_none_or(|family| family.has(address));
     let seeds = seeds.iter().map(|seed| (*seed, AddressSource::RouteTo(*seed)));
     let elsewhere = ELSEWHERE.map(|ip| (SocketAddr::new(ip, 9), AddressSource::DefaultRoute));
-    let found = seeds.chain(elsewhere).find_map(|(towards, source)| {
+    let mut ways = seeds.chain(elsewhere).filter(|(towards, _)| fits(towards.ip()));
+    let found = ways.find_map(|(towards, source)| {
         source_address(towards).map(|address| Advertised { address, source })
     });
-    found.or_else(interface_address).ok_or(NoAddress)
+    found.or_else(|| interface_address(fits)).ok_or(NoAddress)
 }
 
 /// The address that packets to `towards` would leave from. Connecting a UDP socket asks the routing table alone.
@@ -91,12 +95,12 @@ fn source_address(towards: SocketAddr) -> Option<IpAddr> {
     (!address.is_unspecified()).then_some(address)
 }
 
-/// The first global address of an interface, IPv4 before IPv6.
-fn interface_address() -> Option<Advertised> {
+/// The first global address of an interface that fits, IPv4 before IPv6.
+fn interface_address(fits: impl Fn(IpAddr) -> bool) -> Option<Advertised> {
     let interfaces = getifaddrs().ok()?;
     let mut found: Vec<(IpAddr, String)> = interfaces
         .filter_map(|interface| Some((ip_of(&interface.address?)?, interface.interface_name)))
-        .filter(|(ip, _)| is_global(*ip))
+        .filter(|(ip, _)| is_global(*ip) && fits(*ip))
         .collect();
     found.sort_by_key(|(ip, _)| ip.is_ipv6());
     let (address, name) = found.into_iter().next()?;

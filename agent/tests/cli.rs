@@ -15,10 +15,11 @@ use agent::config::{Config, TestSettings};
 use clap::{Arg, Command, CommandFactory};
 
 /// Flag, variable and default of every option that the design promises.
-const PROMISED: [(&str, &str, &str); 26] = [
+const PROMISED: [(&str, &str, &str); 27] = [
     ("node-name", "SOURCE_NODE_NAME", "the host name"),
     ("zone", "MESH_ZONE", "empty"),
     ("advertise-address", "MESH_ADVERTISE_ADDRESS", "found, and logged"),
+    ("ip-family", "MESH_IP_FAMILY", "whichever comes first"),
     ("no-past", "MESH_NO_PAST", "false"),
     ("join", "MESH_JOIN", "none"),
     ("discovery", "MESH_DISCOVERY", "kubernetes inside a pod with a token, else static"),

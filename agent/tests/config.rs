@@ -99,6 +99,18 @@ fn each_rule_of_a_node_has_its_message() {
                 .into(),
         ),
         (
+            &["--advertise-address=192.0.2.1", "--ip-family=ipv6"],
+            "--advertise-address (MESH_ADVERTISE_ADDRESS) is \"192.0.2.1\"",
+            "expected an address of the family that --ip-family (MESH_IP_FAMILY) names. \
+             Give the node such an address, or change the family on all nodes."
+                .into(),
+        ),
+        (
+            &["--ip-family=6"],
+            "--ip-family (MESH_IP_FAMILY) is \"6\"",
+            "expected one of ipv4, ipv6. Choose one of them.".into(),
+        ),
+        (
             &["--no-past=perhaps"],
             "--no-past (MESH_NO_PAST) is \"perhaps\"",
             "expected true or false. Leave it out for false.".into(),
@@ -400,6 +412,19 @@ fn tcp_goes_before_udp_and_each_has_its_bitrate() {
     assert_eq!(seen, expected);
     let [udp] = config(&["--protocol=udp"]).tests().try_into().unwrap();
     assert_eq!(udp.bitrate, Some(2_000_000));
+}
+
+#[test]
+fn of_several_addresses_the_first_of_the_family_is_taken() {
+    let both = "--advertise-address=192.0.2.1, 2001:db8::1,2001:db8::2";
+    for (family, address) in [
+        (&[][..], "192.0.2.1"),
+        (&["--ip-family=IPv4"], "192.0.2.1"),
+        (&["--ip-family=ipv6"], "2001:db8::1"),
+    ] {
+        let config = config(&[&[both], family].concat());
+        assert_eq!(config.advertise_address, Some(address.parse().unwrap()), "{family:?}");
+    }
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use agent::config::{JoinTarget, Ports};
+use agent::config::{IpFamily, JoinTarget, Ports};
 use agent::net::{AddressSource, Listen, advertise_address, resolve};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -18,22 +18,40 @@ fn target(host: &str, port: u16) -> JoinTarget {
 #[test]
 fn a_given_address_is_taken() {
     let given: IpAddr = "192.0.2.7".parse().unwrap();
-    let advertised = advertise_address(Some(given), &[SocketAddr::new(LOOPBACK, 1)]).unwrap();
+    let advertised = advertise_address(Some(given), None, &[SocketAddr::new(LOOPBACK, 1)]).unwrap();
     assert_eq!((advertised.address, advertised.source), (given, AddressSource::Given));
 }
 
 #[test]
 fn the_address_on_the_route_to_the_first_seed_is_found() {
     let seed = SocketAddr::new(Ipv4Addr::new(127, 0, 0, 9).into(), 9877);
-    let advertised = advertise_address(None, &[seed]).unwrap();
+    let advertised = advertise_address(None, None, &[seed]).unwrap();
     assert!(advertised.address.is_loopback());
     assert_eq!(advertised.source.to_string(), "found on the route to 127.0.0.9:9877");
 }
 
 #[test]
+fn where_a_family_is_named_the_other_is_not_looked_at() {
+    let seeds = [
+        SocketAddr::new(Ipv4Addr::new(127, 0, 0, 9).into(), 9877),
+        SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 9877),
+    ];
+    for (family, seed) in [(IpFamily::Ipv4, seeds[0]), (IpFamily::Ipv6, seeds[1])] {
+        let advertised = advertise_address(None, Some(family), &seeds).unwrap();
+        assert!(family.has(advertised.address), "{advertised:?}");
+        assert_eq!(advertised.source, AddressSource::RouteTo(seed));
+    }
+    // No IPv6 is found by way of an IPv4 seed; a machine may have none.
+    match advertise_address(None, Some(IpFamily::Ipv6), &seeds[..1]) {
+        Ok(found) => assert!(found.address.is_ipv6(), "{found:?}"),
+        Err(none) => assert!(none.to_string().contains("--ip-family (MESH_IP_FAMILY)"), "{none}"),
+    }
+}
+
+#[test]
 fn without_a_seed_an_address_is_never_one_that_nobody_can_reach() {
     // A machine without any network has none, and must say so.
-    match advertise_address(None, &[]) {
+    match advertise_address(None, None, &[]) {
         Ok(found) => {
             assert!(!found.address.is_loopback() && !found.address.is_unspecified(), "{found:?}");
         }

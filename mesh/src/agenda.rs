@@ -54,6 +54,9 @@ pub(crate) struct Agenda {
     pub(crate) pause_began: Option<Time>,
     /// When the open pairs are given up since others are already in the next sweep.
     pub(crate) closing: Option<Time>,
+    /// It is the first one of this life, which may have begun in the middle of it: whoever is not met in it has done
+    /// nothing wrong.
+    pub(crate) is_first: bool,
     /// How many nodes the tournament has, this one included.
     pub(crate) players: usize,
     pub(crate) failed_cells: usize,
@@ -74,6 +77,7 @@ impl Agenda {
             began: now,
             pause_began: None,
             closing: None,
+            is_first: false,
             players: 1,
             failed_cells: 0,
             bye: None,
@@ -192,14 +196,17 @@ impl Agenda {
         self.after_change(at);
     }
 
-    /// Stops asking that peer in this sweep; returns the protocols whose cells have no result.
-    pub(crate) fn give_up(&mut self, peer: &NodeName) -> Vec<Protocol> {
+    /// Stops asking that peer in this sweep; returns the protocols whose cells fail for that reason.
+    pub(crate) fn give_up(&mut self, peer: &NodeName, reason: Reason) -> Vec<Protocol> {
         let Some(&at) = self.index.get(peer) else {
             return Vec::new();
         };
         let was_open = self.pairs[at].is_open();
         self.pairs[at].given_up = true;
         self.after_change(at);
+        if self.is_first && reason == Reason::NotMet {
+            return Vec::new();
+        }
         let missing = [Protocol::Tcp, Protocol::Udp].into_iter();
         let missing: Vec<_> = missing.filter(|&protocol| self.pairs[at].wants(protocol)).collect();
         self.failed_cells += if was_open { missing.len() } else { 0 };

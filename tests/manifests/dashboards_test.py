@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
-"""Asks a real Prometheus, which scrapes a real mesh (the binary $1), every query of every dashboard and of its variables.
+"""Asks a real Prometheus, which scrapes a real mesh (the binary $1), every query of every dashboard and of its
+variables, and those that others rely on.
 
 A query that finds nothing fails, but for those that ask for failures, which must merely be understood.
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
-import urllib.request
 from pathlib import Path
+
+import contract
+from prometheus import Prometheus
 
 DASHBOARDS = Path(__file__).parents[2] / "kustomize/components/grafana-dashboard"
 NODES = ["node1", "node2", "node3"]
@@ -26,40 +27,6 @@ VARIABLES = {
     "destination_node": NODES[1],
     "protocol": "udp",
 }
-
-
-class Prometheus:
-    """A server on a loopback address of its own, so that its port is free."""
-
-    def __init__(self, targets, scratch):
-        self.address = f"127.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250 + 1}.9:9090"
-        config = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-            "scrape_configs": [{"job_name": "iperf3-mesh", "static_configs": [{"targets": targets}]}],
-        }
-        file = Path(scratch, "prometheus.yml")
-        file.write_text(json.dumps(config))
-        self.process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={file}",
-                f"--storage.tsdb.path={scratch}/data",
-                f"--web.listen-address={self.address}",
-                "--log.level=error",
-            ]
-        )
-
-    def query(self, expression):
-        """How many series the answer has; an error if the query is not understood."""
-        query = urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(f"http://{self.address}/api/v1/query?{query}", timeout=10) as answer:
-            return len(json.load(answer)["data"]["result"])
-
-    def has(self, expression, count):
-        try:
-            return self.query(expression) >= count
-        except OSError:
-            return False
 
 
 def expressions(dashboard):
@@ -120,6 +87,7 @@ def main():
             prometheus = Prometheus(mesh_addresses(mesh), scratch)
             wait_for_matrix(prometheus)
             passed, failed = check(prometheus)
+            failed += contract.queries(prometheus, substituted)
         finally:
             for process in [mesh, *([prometheus.process] if prometheus else [])]:
                 process.terminate()

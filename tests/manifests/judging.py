@@ -23,20 +23,32 @@ def complaints(objects, agent):
     yield from names(objects)
     yield from safety(pod_spec(objects))
     yield from addresses(objects, agent)
-    yield from selectors(objects)
+    yield from selectors(objects, agent)
 
 
 def of_kind(objects, kind):
     return [one for one in objects if one["kind"] == kind]
 
 
-def pod_spec(objects):
+def pod_template(objects):
     (daemonset,) = of_kind(objects, "DaemonSet")
-    return daemonset["spec"]["template"]["spec"]
+    return daemonset["spec"]["template"]
+
+
+def pod_spec(objects):
+    return pod_template(objects)["spec"]
 
 
 def container(objects):
     return pod_spec(objects)["containers"][0]
+
+
+def settings(objects):
+    """The variables that the agent gets, with their values; what the downward API gives is empty."""
+    referred = {one["configMapRef"]["name"] for one in container(objects)["envFrom"]}
+    configs = [one["data"] for one in of_kind(objects, "ConfigMap") if one["metadata"]["name"] in referred]
+    own = {variable["name"]: variable.get("value", "") for variable in container(objects)["env"]}
+    return {name: value for config in configs for name, value in config.items()} | own
 
 
 def schema(objects):
@@ -94,6 +106,10 @@ def names(objects):
     referred = [("ServiceAccount", pod_spec(objects)["serviceAccountName"])]
     referred += [("ConfigMap", one["configMapRef"]["name"]) for one in container(objects)["envFrom"]]
     yield from (f"the pods refer to {one}, which is missing" for one in referred if one not in known)
+    subjects = [subject for one in objects if one["kind"].endswith("RoleBinding") for subject in one["subjects"]]
+    account = {"kind": "ServiceAccount", "name": pod_spec(objects)["serviceAccountName"], "namespace": home}
+    if pod_spec(objects)["automountServiceAccountToken"] != (account in subjects):
+        yield f"token and rights of {account['name']} do not go together"
 
 
 def safety(spec):
@@ -133,15 +149,14 @@ def addresses(objects, agent):
     for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
         probe = one[kind]["httpGet"]
         if probe["port"] != "metrics" or probe["path"] not in agent.paths:
-            yield f"{kind} asks {probe}"
-    (config,) = (each for each in of_kind(objects, "ConfigMap") if "IPERF_TEST_INTERVAL" in each["data"])
-    variables = {variable["name"] for variable in one["env"]} | set(config["data"])
-    for variable in sorted(variables - agent.variables):
+            yield f"the {kind} asks for {probe['path']} of the port {probe['port']}, which is not answered"
+    variables = settings(objects)
+    for variable in sorted(set(variables) - set(agent.variables)):
         yield f"the agent knows no variable {variable}"
+    yield from agent.refusals(variables)
     (service,) = of_kind(objects, "Service")
-    join = [variable["value"] for variable in one["env"] if variable["name"] == "MESH_JOIN"]
-    if join != [service["metadata"]["name"]]:
-        yield f"the agents join {join}, which is not the Service"
+    if variables["MESH_JOIN"] != service["metadata"]["name"]:
+        yield f"the agents join {variables['MESH_JOIN']}, which is not the Service"
     numbers = [port["port"] for port in service["spec"]["ports"]]
     if len(set(numbers)) < len(numbers):
         yield "a number stands for TCP and UDP at once, which kubectl apply confuses"
@@ -150,6 +165,9 @@ def addresses(objects, agent):
             yield f"the Service's port {port['name']} leads nowhere"
     for policy in of_kind(objects, "NetworkPolicy"):
         yield from admitted(policy, agent)
+    asked = pod_template(objects)["metadata"].get("annotations", {})
+    if asked and (asked["prometheus.io/port"], asked["prometheus.io/path"]) != (str(ports["metrics"]), "/metrics"):
+        yield f"the annotations lead Prometheus to {asked}"
 
 
 def admitted(policy, agent):
@@ -166,12 +184,16 @@ def admitted(policy, agent):
         yield f"the policy differs from the agent in {sorted(open_ports ^ wanted)}"
 
 
-def selectors(objects):
+def selectors(objects, agent):
     """Whatever selects pods or Services finds them, and monitors name a port that is there."""
     (daemonset,) = of_kind(objects, "DaemonSet")
     (service,) = of_kind(objects, "Service")
-    pods = daemonset["spec"]["template"]["metadata"]["labels"]
-    wanted = {"DaemonSet": daemonset["spec"]["selector"]["matchLabels"], "Service": service["spec"]["selector"]}
+    pods = pod_template(objects)["metadata"]["labels"]
+    wanted = {
+        "DaemonSet": daemonset["spec"]["selector"]["matchLabels"],
+        "Service": service["spec"]["selector"],
+        "agent": dict([agent.variables["IPERF_SERVER_LABEL_SELECTOR"].split("=")]),
+    }
     for policy in of_kind(objects, "NetworkPolicy"):
         wanted["NetworkPolicy"] = policy["spec"]["podSelector"]["matchLabels"]
     for monitor in of_kind(objects, "PodMonitor"):

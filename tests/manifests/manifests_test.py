@@ -4,7 +4,6 @@
 import copy
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,11 +13,15 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-import example
+import contract
 import judging
+import release
 import rendering
+from report import Report
 
 PATIENCE = 30
+# The exit code of a program that cannot use its options.
+UNUSABLE = 2
 # What probes and Prometheus ask for.
 PATHS = {"/healthz", "/readyz", "/metrics"}
 
@@ -27,31 +30,35 @@ PATHS = {"/healthz", "/readyz", "/metrics"}
 class Agent:
     """What the real program says and answers."""
 
+    binary: str
     ports: dict
     iperf_ports: range
     paths: set
-    variables: set
+    # Every variable, and its default.
+    variables: dict
 
-
-def option_default(usage, variable):
-    return re.search(rf"\[env:\s+{variable}=[^]]*\]\s+\[default:\s+([^]]+)\]", usage)[1]
+    def refusals(self, settings):
+        """What the program does not like about these settings; what it finds on this machine does not matter."""
+        around = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        # The addresses of a pod, and what is to be found there, are not to be had here.
+        here = {"MESH_ADVERTISE_ADDRESS": "127.0.0.1,::1", "MESH_DISCOVERY": "static", "MESH_JOIN": ""}
+        command = [self.binary, "check"]
+        done = subprocess.run(command, check=False, env=around | settings | here, capture_output=True, text=True)
+        if done.returncode == UNUSABLE:
+            yield f"the settings are refused: {' '.join(done.stderr.split())}"
 
 
 def ask_agent(binary, settings):
     usage = subprocess.run([binary, "agent", "--help"], check=True, capture_output=True, text=True).stdout
-
-    def default(variable):
-        return int(option_default(usage, variable))
-
+    variables = dict(re.findall(r"\[env:\s+([A-Z0-9_]+)=[^]]*\](?:\s+\[default:\s+([^]]+)\])?", usage))
     ports = {
-        "metrics": default("LISTEN_PORT"),
-        "gossip": default("MESH_GOSSIP_PORT"),
-        "control": default("MESH_CONTROL_PORT"),
+        "metrics": int(variables["LISTEN_PORT"]),
+        "gossip": int(variables["MESH_GOSSIP_PORT"]),
+        "control": int(variables["MESH_CONTROL_PORT"]),
     }
-    first = default("IPERF_SERVER_PORT")
-    iperf_ports = range(first, first + default("IPERF_SERVER_PORTS"))
-    variables = set(re.findall(r"\[env:\s+([A-Z0-9_]+)=", usage))
-    return Agent(ports, iperf_ports, answered_paths(binary, settings, ports["metrics"]), variables)
+    first = int(variables["IPERF_SERVER_PORT"])
+    iperf_ports = range(first, first + int(variables["IPERF_SERVER_PORTS"]))
+    return Agent(binary, ports, iperf_ports, answered_paths(binary, settings, ports["metrics"]), variables)
 
 
 def answered_paths(binary, settings, port):
@@ -87,29 +94,43 @@ def answers(agent, url):
 
 
 def broken(objects):
-    """The same with one mistake each, of those that an API server or nobody would tell of."""
+    """The same with one mistake each, of those that an API server or nobody would tell of, and what must be said."""
 
-    def change(mistake, edit):
+    def change(mistake, words, edit):
         own = copy.deepcopy(objects)
         edit({one["kind"]: one for one in own})
-        return mistake, own
+        return mistake, words, own
 
     def typo(kinds):
-        context = kinds["DaemonSet"]["spec"]["template"]["spec"]["containers"][0]["securityContext"]
+        context = judging.container([kinds["DaemonSet"]])["securityContext"]
         context["readOnlyRootFileSystem"] = context["readOnlyRootFilesystem"]
 
-    yield change("a typo in a field", typo)
-    yield change(
-        "a typo in a monitor",
-        lambda kinds: kinds["PodMonitor"]["spec"]["podMetricsEndpoints"][0].update(scrapeTimeOut="30s"),
-    )
-    yield change(
-        "a wrong port name",
-        lambda kinds: kinds["PodMonitor"]["spec"]["podMetricsEndpoints"][0].update(port="http-metrics"),
-    )
+    def variable(name, value):
+        added = {"name": name, "value": value}
+        return lambda kinds: judging.container([kinds["DaemonSet"]])["env"].append(added)
+
+    def in_pod_monitor(**fields):
+        return lambda kinds: kinds["PodMonitor"]["spec"]["podMetricsEndpoints"][0].update(fields)
+
+    yield change("a typo in a field", "readOnlyRootFileSystem", typo)
+    yield change("a typo in a monitor", "unknown field", in_pod_monitor(scrapeTimeOut="30s"))
+    yield change("a wrong port name", "the port http-metrics, which is missing", in_pod_monitor(port="http-metrics"))
     yield change(
         "a selector that matches nothing",
+        "the Service selects no pod",
         lambda kinds: kinds["Service"]["spec"].update(selector={"app": "iperf3-server"}),
+    )
+    yield change(
+        "a probe of a path that is not there",
+        "the livenessProbe asks for /health ",
+        lambda kinds: judging.container([kinds["DaemonSet"]])["livenessProbe"]["httpGet"].update(path="/health"),
+    )
+    yield change("a variable that is misspelt", "no variable MESH_JION", variable("MESH_JION", "a"))
+    yield change("a value that the agent refuses", "IPERF_TEST_TIMEOUT", variable("IPERF_TEST_TIMEOUT", "2s"))
+    yield change(
+        "rights for somebody else",
+        "do not go together",
+        lambda kinds: kinds["RoleBinding"]["subjects"][0].update(name="default"),
     )
 
 
@@ -138,58 +159,30 @@ def rights(rendered):
             yield f"{name} has {found}, not {right}"
 
 
-def version_complaints(objects):
-    version = re.search(r'(?m)^version = "(.+)"', (rendering.ROOT / "Cargo.toml").read_text())[1]
-    image = judging.container(objects)["image"]
-    if not image.endswith(f":{version}"):
-        yield f"the image is {image}, the program {version}"
-    if f"ARG VERSION={version}\n" not in (rendering.ROOT / "Dockerfile").read_text():
-        yield f"the Dockerfile labels another version than {version}"
-
-
-class Report:
-    passed = failed = 0
-
-    def judge(self, what, found):
-        found = list(found)
-        if found:
-            self.failed += 1
-            print(*(f"{what}: {one}" for one in found), sep="\n")
-        else:
-            self.passed += 1
-
-
-def kubectls():
-    """The pinned kubectl, and the machine's own where there is one: two versions of kustomize."""
-    pinned = str(Path(sys.executable).parent / "kubectl")
-    path = os.pathsep.join(one for one in os.get_exec_path() if Path(one) != Path(pinned).parent)
-    own = shutil.which("kubectl", path=path)
-    return [pinned, *([own] if own else [])]
-
-
 def main():
     report = Report()
-    pinned, *others = kubectls()
+    pinned, *others = rendering.kubectls()
     rendered = rendering.render(pinned)
     for other in others:
         again = rendering.render(other)
         report.judge(other, [name for name in rendered if again[name] != rendered[name]])
     base = rendered["manifests"]
-    (config,) = judging.of_kind(base, "ConfigMap")
-    agent = ask_agent(sys.argv[1], config["data"])
+    agent = ask_agent(sys.argv[1], judging.settings(base))
     for name, objects in rendered.items():
         report.judge(name, judging.complaints(objects, agent))
-    for mistake, objects in broken(rendered["overlays/prometheus-operator"]):
-        refused = any(judging.complaints(objects, agent))
-        report.judge(mistake, [] if refused else ["is not noticed"])
-    report.judge("the example's parameters", example.complaints(rendered["overlays/example"]))
+    for mistake, words, objects in broken(rendered["overlays/prometheus-operator"]):
+        refusal = next((one for one in judging.complaints(objects, agent) if words in one), None)
+        report.judge(mistake, [] if refusal else ["is not noticed"])
+        print(f"  {mistake} is refused: {refusal}")
+    report.judge("what others rely on", [*contract.settings(agent.variables), *contract.undocumented()])
     report.judge("rights", rights(rendered))
-    report.judge("version", version_complaints(base))
+    report.judge("version", release.tag_complaints(rendered))
+    report.judge("the files of a release", release.file_complaints(pinned, agent))
+    report.judge("a change of the version", release.change_complaints(pinned))
     report.judge("metrics", (f"{name} is not exported" for name in unknown_metrics()))
     for file in rendering.sources():
         report.judge(file.name, [] if file.read_text().startswith("# ") else ["does not say why it exists"])
-    print(f"manifests: {report.passed} passed, {report.failed} failed")
-    sys.exit(report.failed > 0)
+    report.end("manifests")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ Judges nothing except that kustomize can build them.
 """
 
 import os
+import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,6 +16,16 @@ ROOT = Path(__file__).parents[2]
 BASE = ROOT / "manifests"
 # Closed pods on the host network make no sense: this component stands on another.
 NEEDS = {"network-policy": ["pod-network"]}
+
+
+def kubectls():
+    """The pinned kubectl, and the machine's own where there is one: two versions of kustomize."""
+    pinned = str(Path(sys.executable).parent / "kubectl")
+    path = os.pathsep.join(one for one in os.get_exec_path() if Path(one) != Path(pinned).parent)
+    own = shutil.which("kubectl", path=path)
+    if not own:
+        print("kustomize: one version only, since this machine has no kubectl of its own")
+    return [pinned, *([own] if own else [])]
 
 
 def build(kubectl, directory):

@@ -14,9 +14,12 @@ pub struct NodeArgs {
     /// Zone of this node; travels with it [default: empty]
     #[arg(long, env = "MESH_ZONE", default_value = "", hide_default_value = true)]
     pub zone: String,
-    /// IP address at which the others reach this node [default: found, and logged]
+    /// IP address at which the others reach this node, or several with commas [default: found, and logged]
     #[arg(long, env = "MESH_ADVERTISE_ADDRESS", value_name = "IP")]
     pub advertise_address: Option<String>,
+    /// Family of addresses to use where there are both: ipv4 or ipv6 [default: whichever comes first]
+    #[arg(long, env = "MESH_IP_FAMILY", value_name = "FAMILY")]
+    pub ip_family: Option<String>,
     /// This node certainly ran no agent during the last minute: skip the quiet time after the start
     #[arg(long, env = "MESH_NO_PAST", value_name = "BOOL", default_value = "false",
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]

@@ -43,16 +43,6 @@ impl Identity {
     }
 }
 
-/// How long to wait before believing.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// Two lives of one name are a conflict when both hearts still beat so long after the second appeared.
-    /// The old life of a restarted node stops beating, and news of its last beats travels for some rounds.
-    pub(super) conflict: Duration,
-    /// A life that was never seen to live counts as silent only after so long: most are about to be live.
-    pub(super) settle: Duration,
-}
-
 /// The node that looks.
 #[derive(Clone, Debug)]
 pub(super) struct Observer {
@@ -61,56 +51,54 @@ pub(super) struct Observer {
     pub(super) since: Instant,
 }
 
-/// What `observer` is to believe `now` of `identities` (of everybody but its own present life).
-pub(super) fn view(
-    observer: &Observer,
-    identities: &[Identity],
-    patience: Patience,
-    now: Instant,
-) -> View {
+/// What `observer` is to believe of `identities` (of everybody but its own present life).
+///
+/// Two lives of one name are a conflict when both hearts still beat for `patience` after the second appeared. The old
+/// life of a restarted node stops beating, and news of its last beats travels for some rounds.
+pub(super) fn view(observer: &Observer, identities: &[Identity], patience: Duration) -> View {
     let mut names: BTreeMap<&NodeName, Vec<&Identity>> = BTreeMap::new();
     for identity in identities {
         names.entry(&identity.published.name).or_default().push(identity);
     }
     let namesakes = names.remove(&observer.name).unwrap_or_default();
-    let members = names.into_values().filter_map(|lives| member(lives, patience, now)).collect();
+    let members = names.into_values().filter_map(|lives| member(lives, patience)).collect();
     View::new(members, is_taken(observer, &namesakes, patience))
 }
 
 /// Whether somebody else lives under the observer's name.
-fn is_taken(observer: &Observer, namesakes: &[&Identity], patience: Patience) -> bool {
+fn is_taken(observer: &Observer, namesakes: &[&Identity], patience: Duration) -> bool {
     let mut spans = spans(namesakes);
     spans.remove(&observer.epoch);
     spans.values().any(|other| {
         let second_seen = other.first_seen.max(observer.since);
-        other.is_up && other.last_rise >= second_seen + patience.conflict
+        other.is_up && other.last_rise >= second_seen + patience
     })
 }
 
 /// The one life of a name that counts, if any does yet.
-fn member(mut lives: Vec<&Identity>, patience: Patience, now: Instant) -> Option<Member> {
+fn member(mut lives: Vec<&Identity>, patience: Duration) -> Option<Member> {
     lives.sort_by_key(|life| std::cmp::Reverse(life.seniority()));
     if let Some(newest) = lives.iter().find(|life| life.is_up()) {
         let presence =
             if in_conflict(&lives, patience) { Presence::Conflict } else { Presence::Live };
         return Some(describe(newest, presence));
     }
-    let settled = |life: &&Identity| {
-        life.ever_live || life.published.leaving || now - life.first_seen >= patience.settle
-    };
-    let newest = lives.into_iter().find(settled)?;
+    // Of a life that was never seen to live nobody knows whether it is about to or has departed long ago, while gossip
+    // still speaks of it. That it is silent is for those to say who knew it before.
+    let is_known = |life: &&Identity| life.ever_live || life.published.leaving;
+    let newest = lives.into_iter().find(is_known)?;
     let presence = if newest.published.leaving { Presence::Left } else { Presence::Silent };
     Some(describe(newest, presence))
 }
 
 /// Whether two epochs of these lives, all of one name, have been up side by side for too long to be a restart.
-fn in_conflict(lives: &[&Identity], patience: Patience) -> bool {
+fn in_conflict(lives: &[&Identity], patience: Duration) -> bool {
     let spans = spans(lives);
     let up: Vec<&Span> = spans.values().filter(|span| span.is_up).take(EPOCHS_MAX).collect();
     up.iter().enumerate().any(|(at, one)| {
         up[at + 1..].iter().any(|other| {
             let second_seen = one.first_seen.max(other.first_seen);
-            one.last_rise.min(other.last_rise) >= second_seen + patience.conflict
+            one.last_rise.min(other.last_rise) >= second_seen + patience
         })
     })
 }

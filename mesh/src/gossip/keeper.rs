@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{error, info};
 
-use super::belief::{self, Observer, Patience};
+use super::belief::{self, Observer};
 use super::guard::{DIGEST_ALARM, DIGEST_CEILING, GossipCounters, Guard, Guarded, count};
 use super::knock::{Doors, KNOCKS_MAX};
 use super::life::{Life, SHUTDOWN_MAX};
@@ -23,7 +23,7 @@ use super::state::Published;
 use super::{GOODBYE_MAX, GossipConfig, GossipError};
 use crate::{View, WIRE_VERSION};
 
-/// See [`Patience::conflict`]; at least this, and as many rounds as below.
+/// See [`belief::view`]; at least this, and as many rounds as below.
 const CONFLICT_AFTER: Duration = Duration::from_secs(15);
 /// Rounds that news take to reach everybody, with much to spare.
 const ROUNDS_TO_SETTLE: u32 = 15;
@@ -176,19 +176,20 @@ impl Keeper {
         counters.identities.store(identities, Ordering::Relaxed);
         self.raise_alarm(now);
         if now >= self.blind_until {
-            self.send_view(now);
+            self.send_view();
         }
         Ok(())
     }
 
-    fn send_view(&self, now: Instant) {
+    fn send_view(&self) {
         let observer = Observer {
             name: self.config.name.clone(),
             epoch: self.config.epoch,
             since: self.started,
         };
         let identities = self.sightings.identities();
-        let view = belief::view(&observer, &identities, self.patience(), now);
+        let patience = self.settle().max(CONFLICT_AFTER);
+        let view = belief::view(&observer, &identities, patience);
         self.ends.views.send_if_modified(|last| {
             let differs = *last != view;
             if differs {
@@ -198,9 +199,8 @@ impl Keeper {
         });
     }
 
-    fn patience(&self) -> Patience {
-        let settle = self.config.interval * ROUNDS_TO_SETTLE;
-        Patience { conflict: settle.max(CONFLICT_AFTER), settle }
+    fn settle(&self) -> Duration {
+        self.config.interval * ROUNDS_TO_SETTLE
     }
 
     /// Says, once a minute, that the mesh is about to outgrow its gossip.
@@ -270,7 +270,7 @@ impl Keeper {
             }
             self.published.sweep = *self.ends.sweep.borrow_and_update();
             self.sightings = Sightings::default();
-            self.blind_until = Instant::now() + self.patience().settle;
+            self.blind_until = Instant::now() + self.settle();
             let by_clock = self.config.generation + self.started.elapsed().as_secs();
             let generation = by_clock.max(generation_before + 1);
             match self.start_life(generation).await {

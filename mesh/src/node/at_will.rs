@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Input, Node, Settings};
 use crate::agenda::Agenda;
 use crate::wire::MeetingId;
-use crate::{Epoch, NodeName, TestSpec, Time};
+use crate::{Epoch, NodeName, Reason, TestSpec, Time};
 
 /// Later than anything that happens.
 const NEVER: Duration = Duration::from_secs(1 << 30);
@@ -24,7 +24,7 @@ impl Agenda {
         let protocols = tests.iter().map(|test| test.protocol);
         let mut agenda = Self::new(now, 1, me, protocols, others.iter(), std::iter::empty());
         for other in others {
-            agenda.give_up(other);
+            agenda.give_up(other, Reason::NotMet);
             if let Some(pair) = agenda.pair_mut(other) {
                 // A view that brings it back gives it another chance, which is not to be taken at once.
                 pair.busy_until = now + NEVER;

@@ -444,9 +444,9 @@ impl Node {
         }
     }
 
-    /// Closes the pair for this sweep; its cells without a result fail.
+    /// Closes the pair for this sweep; its cells without a result fail, if it has had its chance.
     fn give_up(&mut self, peer: &NodeName, reason: Reason) {
-        for protocol in self.agenda.give_up(peer) {
+        for protocol in self.agenda.give_up(peer, reason) {
             let (destination, outcome) = (peer.clone(), Err(reason));
             self.outputs.push_back(Output::Cell { destination, protocol, outcome });
         }

@@ -168,6 +168,7 @@ impl Node {
     fn begin_sweep(&mut self, now: Time, number: u64) {
         let protocols = self.settings.tests.iter().map(|test| test.protocol);
         let silent = self.roster.iter().filter(|peer| peer.member.presence == Presence::Silent);
+        let is_first = self.agenda.number == 0;
         self.agenda = Agenda::new(
             now,
             number,
@@ -176,6 +177,7 @@ impl Node {
             self.roster.meetable(),
             silent.map(|peer| &peer.member.name),
         );
+        self.agenda.is_first = is_first;
         self.highest_sweep = self.highest_sweep.max(number);
         self.be_idle(now, START_PATIENCE);
         self.outputs.push_back(Output::SweepBegan(number));

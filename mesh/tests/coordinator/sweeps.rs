@@ -76,7 +76,7 @@ fn a_node_follows_a_message_as_well_as_gossip() {
 #[test]
 fn who_is_left_behind_closes_what_is_open_within_a_bound_and_follows() {
     // One of three is in the next sweep; the third still wants to meet both in this one.
-    let (stage, took) = left_behind_by(&[0]);
+    let (stage, took) = left_behind_by(&[0], 2);
     // Two meetings in which everything hangs, and the one that was going on.
     assert!(took <= (44 + 11) * SECOND, "{stage}");
     assert_eq!(failures(&stage, 2).len(), 2, "{stage}");
@@ -84,25 +84,34 @@ fn who_is_left_behind_closes_what_is_open_within_a_bound_and_follows() {
 
 #[test]
 fn who_is_left_alone_in_a_sweep_waits_for_nobody() {
-    let (stage, took) = left_behind_by(&[0, 1]);
+    let (stage, took) = left_behind_by(&[0, 1], 2);
     // What was going on; to ask again and again takes twice as long.
     assert!(took <= 13 * SECOND, "{took:?} {stage}");
     assert_eq!(failures(&stage, 2).len(), 2, "{stage}");
 }
 
-/// Of three nodes the first two fall silent while the third still wants to meet them; it believes that those
-/// `ahead` are in the next sweep. How long it takes to follow.
-fn left_behind_by(ahead: &[usize]) -> (Stage, Duration) {
-    let mut stage = Stage::with(3, |_, settings| settings.interval = 1000 * SECOND);
-    stage.pass(4 * SECOND);
+#[test]
+fn who_begins_in_the_middle_of_a_sweep_fails_nobody_whom_it_does_not_meet() {
+    let (stage, _) = left_behind_by(&[0, 1], 1);
+    // The test that was going on when its peer vanished.
+    assert_eq!(failures(&stage, 2), [Reason::Timeout], "{stage}");
+}
+
+/// Of three nodes the first two fall silent while the third still wants to meet them in that `sweep`; it believes that
+/// those `ahead` are in the next one. How long it takes to follow.
+fn left_behind_by(ahead: &[usize], sweep: u64) -> (Stage, Duration) {
+    let mut stage = Stage::with(3, |_, settings| settings.interval = 30 * SECOND);
+    let is_in = |stage: &Stage, sweep| began(stage, 2).last().is_some_and(|last| last.1 == sweep);
+    assert!(stage.until(200 * SECOND, |stage| is_in(stage, sweep)), "{stage}");
+    stage.pass(SECOND);
     let mut members: Vec<_> = (0..3).map(|number| stage.member(number)).collect();
-    ahead.iter().for_each(|&number| members[number].sweep = 2);
+    ahead.iter().for_each(|&number| members[number].sweep = sweep + 1);
     let from = stage.now;
     stage.vanish(0);
     stage.vanish(1);
     stage.show(2, members);
     stage.post = Box::new(|_| Post::Lost { told: false });
-    assert!(stage.until(200 * SECOND, |stage| began(stage, 2).last().unwrap().1 == 2), "{stage}");
+    assert!(stage.until(200 * SECOND, |stage| is_in(stage, sweep + 1)), "{stage}");
     let took = stage.now.since(from);
     (stage, took)
 }

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::belief::{Identity, Observer, Patience, view};
+use super::super::belief::{Identity, Observer, view};
 use super::{address, name, published};
 use crate::{Epoch, Presence, View};
 
-const PATIENCE: Patience =
-    Patience { conflict: Duration::from_secs(15), settle: Duration::from_secs(10) };
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A story told in seconds since the observer started.
 struct Story {
@@ -39,9 +38,9 @@ impl Story {
         }
     }
 
-    fn view(&self, now: u64, identities: &[Identity]) -> View {
+    fn view(&self, identities: &[Identity]) -> View {
         let observer = Observer { name: name("me"), epoch: Epoch(0), since: self.start };
-        view(&observer, identities, PATIENCE, self.at(now))
+        view(&observer, identities, PATIENCE)
     }
 }
 
@@ -63,8 +62,8 @@ fn only(view: &View) -> (u64, Presence) {
 fn a_live_node_is_live_and_a_dead_one_silent() {
     let story = Story::new();
     let life = story.life("a", 1, 0, 30);
-    assert_eq!(only(&story.view(30, from_ref(&life))), (1, Presence::Live));
-    assert_eq!(only(&story.view(60, &[dead(life)])), (1, Presence::Silent));
+    assert_eq!(only(&story.view(from_ref(&life))), (1, Presence::Live));
+    assert_eq!(only(&story.view(&[dead(life)])), (1, Presence::Silent));
 }
 
 #[test]
@@ -72,17 +71,17 @@ fn a_restart_is_no_conflict_however_long_the_old_life_is_believed() {
     let story = Story::new();
     // The old life's last beats still travelled for 10 s.
     let lives = [story.life("a", 1, 0, 110), story.life("a", 2, 100, 400)];
-    assert_eq!(only(&story.view(400, &lives)), (2, Presence::Live));
+    assert_eq!(only(&story.view(&lives)), (2, Presence::Live));
 }
 
 #[test]
 fn two_lives_that_go_on_side_by_side_are_a_conflict() {
     let story = Story::new();
     let lives = |now| [story.life("a", 1, 0, now), story.life("a", 2, 100, now)];
-    assert_eq!(only(&story.view(114, &lives(114))), (2, Presence::Live), "undecided: the newest");
-    assert_eq!(only(&story.view(115, &lives(115))), (2, Presence::Conflict));
+    assert_eq!(only(&story.view(&lives(114))), (2, Presence::Live), "undecided: the newest");
+    assert_eq!(only(&story.view(&lives(115))), (2, Presence::Conflict));
     let [one, other] = lives(200);
-    assert_eq!(only(&story.view(220, &[one, dead(other)])), (1, Presence::Live), "it ends");
+    assert_eq!(only(&story.view(&[one, dead(other)])), (1, Presence::Live), "it ends");
 }
 
 #[test]
@@ -90,15 +89,15 @@ fn two_identities_of_one_life_are_no_conflict() {
     let story = Story::new();
     let again = story.life("a", 1, 100, 400);
     let lives = [story.life("a", 1, 0, 400), again];
-    assert_eq!(only(&story.view(400, &lives)), (1, Presence::Live));
+    assert_eq!(only(&story.view(&lives)), (1, Presence::Live));
 }
 
 #[test]
 fn a_tie_of_generations_is_broken_by_epoch_alike_everywhere() {
     let story = Story::new();
     let (one, other) = (story.life("a", 1, 0, 5), story.life("a", 2, 0, 5));
-    let forth = story.view(5, &[one.clone(), other.clone()]);
-    assert_eq!(forth, story.view(5, &[other, one]));
+    let forth = story.view(&[one.clone(), other.clone()]);
+    assert_eq!(forth, story.view(&[other, one]));
     assert_eq!(only(&forth).0, 2);
 }
 
@@ -106,32 +105,31 @@ fn a_tie_of_generations_is_broken_by_epoch_alike_everywhere() {
 fn a_node_that_said_goodbye_has_left_live_or_not() {
     let story = Story::new();
     let life = leaving(story.life("a", 1, 0, 30));
-    assert_eq!(only(&story.view(31, from_ref(&life))), (1, Presence::Left));
-    assert_eq!(only(&story.view(90, &[dead(life.clone())])), (1, Presence::Left));
+    assert_eq!(only(&story.view(from_ref(&life))), (1, Presence::Left));
+    assert_eq!(only(&story.view(&[dead(life.clone())])), (1, Presence::Left));
     let next = story.life("a", 2, 32, 34);
-    assert_eq!(only(&story.view(34, &[life, next])), (2, Presence::Live));
+    assert_eq!(only(&story.view(&[life, next])), (2, Presence::Live));
 }
 
 #[test]
-fn a_life_never_seen_to_live_waits_before_it_counts_as_silent() {
+fn a_life_never_seen_to_live_is_no_member() {
     let story = Story::new();
     let newcomer = Identity { ever_live: false, ..dead(story.life("a", 2, 100, 100)) };
-    assert!(story.view(105, from_ref(&newcomer)).members().is_empty());
-    assert_eq!(only(&story.view(110, from_ref(&newcomer))), (2, Presence::Silent));
+    assert!(story.view(from_ref(&newcomer)).members().is_empty());
     let before = leaving(dead(story.life("a", 1, 0, 90)));
-    assert_eq!(only(&story.view(105, &[before, newcomer])), (1, Presence::Left));
+    assert_eq!(only(&story.view(&[before, newcomer])), (1, Presence::Left));
 }
 
 #[test]
 fn ones_own_name_is_taken_only_by_another_life_that_goes_on() {
     let story = Story::new();
-    let taken = |now, life: Identity| story.view(now, &[life]).name_taken;
-    assert!(!taken(40, story.life("me", 9, 0, 5)), "one's own earlier life");
-    assert!(taken(40, story.life("me", 9, 20, 35)));
-    assert!(!taken(40, story.life("me", 9, 20, 34)), "not for long enough");
-    assert!(!taken(40, story.life("me", 0, 20, 35)), "an earlier identity of this life");
-    assert!(!taken(60, dead(story.life("me", 9, 20, 35))));
-    assert!(story.view(40, &[story.life("me", 9, 20, 35)]).members().is_empty());
+    let taken = |life: Identity| story.view(&[life]).name_taken;
+    assert!(!taken(story.life("me", 9, 0, 5)), "one's own earlier life");
+    assert!(taken(story.life("me", 9, 20, 35)));
+    assert!(!taken(story.life("me", 9, 20, 34)), "not for long enough");
+    assert!(!taken(story.life("me", 0, 20, 35)), "an earlier identity of this life");
+    assert!(!taken(dead(story.life("me", 9, 20, 35))));
+    assert!(story.view(&[story.life("me", 9, 20, 35)]).members().is_empty());
 }
 
 #[test]
@@ -139,7 +137,7 @@ fn a_conflict_outlasts_a_new_start_of_gossip_in_one_of_the_two() {
     let story = Story::new();
     let again = story.life("a", 1, 198, 200);
     let lives = [story.life("a", 1, 0, 195), story.life("a", 2, 100, 200), again];
-    assert_eq!(only(&story.view(200, &lives)).1, Presence::Conflict);
+    assert_eq!(only(&story.view(&lives)).1, Presence::Conflict);
 }
 
 #[test]
@@ -147,5 +145,5 @@ fn a_crowd_under_one_name_costs_little() {
     let story = Story::new();
     let crowd: Vec<_> = (0..200).map(|epoch| story.life("a", epoch, 0, 100)).collect();
     let crowd: Vec<_> = crowd.iter().cycle().take(20_000).cloned().collect();
-    assert_eq!(only(&story.view(100, &crowd)).1, Presence::Conflict);
+    assert_eq!(only(&story.view(&crowd)).1, Presence::Conflict);
 }

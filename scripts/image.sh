@@ -1,0 +1,31 @@
+#!/bin/sh
+# Builds the image under the name that the manifests ask for, and leaves it in target/image.tar as well, for clusters that
+# import it from a file. Arguments are passed on to `docker build`.
+#
+#   scripts/with-docker.sh scripts/image.sh
+set -eu
+cd "$(dirname "$0")/.."
+export DOCKER_BUILDKIT=1
+image=$(sed -n 's/^ *image: //p' manifests/daemonset.yaml)
+revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+
+# Tells whether both base images are there, as new as they can be had.
+have_bases() {
+    sed -n 's/^ARG [A-Z]*_IMAGE=//p' Dockerfile | while read -r base; do
+        docker pull -q "$base" >/dev/null 2>&1 || docker image inspect "$base" >/dev/null 2>&1 || exit 1
+    done
+}
+
+bases=
+if ! have_bases; then
+    echo "image: no registry has the base images; making some from Debian's packages and this machine's Rust" >&2
+    bases=$(scripts/base-images.sh)
+fi
+
+# The host's network, since a daemon may have no other.
+docker build --network=host $bases --build-arg VERSION="$(scripts/version.sh)" --build-arg REVISION="$revision" \
+    -t "$image" "$@" .
+mkdir -p target
+docker save "$image" -o target/image.tar
+size=$(docker image inspect -f '{{.Size}}' "$image" | awk '{ printf "%.1f MB", $1 / 1e6 }')
+echo "$image: $size, also in target/image.tar"

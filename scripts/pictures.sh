@@ -1,0 +1,33 @@
+#!/bin/sh
+# Draws the dashboards with Grafana's own components, from the figures of a real mesh (of the agent that is named as the
+# argument), checks what they show, and writes the pictures of the docs. It takes some five minutes.
+# Needs node 20 or newer with npm, chromium, iperf3, ip, tc, nft, python3 and prometheus; the rest comes from npm.
+#
+#   scripts/pictures.sh target/debug/iperf3-mesh
+set -eu
+PATH="$PATH:/usr/sbin:/sbin"
+agent=$(realpath "$1")
+cd "$(dirname "$0")/.."
+tests=tests/grafana
+mkdir -p "${CARGO_TARGET_DIR:-target}/pictures"
+scratch=$(realpath "${CARGO_TARGET_DIR:-target}/pictures")
+export PYTHONDONTWRITEBYTECODE=1
+
+major=$(node -p 'process.versions.node.split(".")[0]')
+[ "$major" -ge 20 ] || { echo "pictures: this is node $major; expected 20 or newer" >&2; exit 1; }
+
+# What is locked tells whether what is installed is still the right one. Grafana's packages ask for more than they need
+# (legacy-peer-deps), and none of them needs a script to be installed.
+wanted=$(cksum <$tests/package-lock.json)
+if [ "$(cat $tests/node_modules/made-for 2>/dev/null)" != "$wanted" ]; then
+    npm --prefix $tests ci --legacy-peer-deps --ignore-scripts --no-audit --no-fund --loglevel error
+    echo "$wanted" >$tests/node_modules/made-for
+fi
+node $tests/build.js "$scratch"
+
+# In namespaces of its own there are no ports to collide with, and nothing is left over.
+apart=-nm
+[ "$(id -u)" = 0 ] || apart=-Urnm
+CHROMIUM=$(command -v chromium || command -v chromium-browser)
+export CHROMIUM
+exec unshare $apart $tests/lab.py "$agent" node $tests/shoot.js "$scratch" docs/images

@@ -1,0 +1,86 @@
+"""Judges what is in the image, from the file that `docker save` wrote. Each function yields complaints, in words."""
+
+import json
+import re
+import stat
+import tarfile
+from dataclasses import dataclass
+
+# Twice what it is: whoever doubles it should have a reason.
+MOST_BYTES = 50_000_000
+AGENT = "usr/bin/iperf3-mesh"
+PROGRAMS = {"usr/bin/iperf3", AGENT}
+# The rest: libraries, the place for iperf3's files, and where all came from and under which licence.
+EXPECTED = re.compile(
+    r"(usr/)?lib(64)?/(.*/)?[^/]+\.so[.0-9]*|etc/(passwd|group|os-release)|tmp"
+    r"|var/lib/dpkg/status\.d/[^/]+|usr/share/doc/[^/]+/copyright"
+)
+LABELS = ["title", "description", "source", "licenses", "version", "revision"]
+
+
+@dataclass
+class Image:
+    """Its configuration, and its files by their paths."""
+
+    config: dict
+    files: dict
+    agent: bytes
+
+
+def read(path):
+    """The image is one layer, since its files are copied at once."""
+    with tarfile.open(path) as archive:
+        (manifest,) = json.load(archive.extractfile("manifest.json"))
+        config = json.load(archive.extractfile(manifest["Config"]))["config"]
+        (layer,) = manifest["Layers"]
+        with tarfile.open(fileobj=archive.extractfile(layer)) as content:
+            files = {one.name.removeprefix("./").rstrip("/"): one for one in content}
+            agent = content.extractfile(files[AGENT]).read() if AGENT in files else b""
+    return Image(config, files, agent)
+
+
+def complaints(image, version, user):
+    yield from configuration(image.config, version, user)
+    yield from files(image.files)
+    yield from records(image)
+
+
+def configuration(config, version, user):
+    wanted = {"User": user, "Entrypoint": ["/usr/bin/iperf3-mesh"], "Cmd": ["agent"]}
+    for key, value in wanted.items():
+        if config[key] != value:
+            yield f"{key} is {config[key]}, not {value}"
+    labels = {name: config["Labels"].get(f"org.opencontainers.image.{name}", "") for name in LABELS}
+    yield from (f"label {name} says nothing" for name, value in labels.items() if value in ("", "unknown"))
+    if labels["version"] != version:
+        yield f"label version is {labels['version']}, not {version}"
+
+
+def files(found):
+    """Nothing but what is needed, nothing to rise by, nothing to write to."""
+    for path, file in found.items():
+        if file.isdir() and path != "tmp":
+            expected = any(other.startswith(path) for other in found if not found[other].isdir())
+        else:
+            expected = path in PROGRAMS or EXPECTED.fullmatch(path)
+        if not expected:
+            yield f"/{path} is not needed"
+        if file.mode & (stat.S_ISUID | stat.S_ISGID):
+            yield f"/{path} runs with the rights of its owner"
+        if (file.uid, file.gid) != (0, 0):
+            yield f"/{path} belongs to {file.uid}:{file.gid}"
+        if file.mode & stat.S_IWOTH and not file.issym() and path != "tmp":
+            yield f"/{path} can be written by everybody"
+    yield from (f"/{path} is missing" for path in PROGRAMS - set(found))
+    size = sum(file.size for file in found.values())
+    if size > MOST_BYTES:
+        yield f"{size / 1e6:.1f} MB are more than {MOST_BYTES / 1e6:.0f} MB"
+
+
+def records(image):
+    """A scanner learns which packages the libraries came from, and which crates the agent is made of."""
+    for record in ["etc/os-release", *(f"var/lib/dpkg/status.d/{one}" for one in ["iperf3", "libc6", "libssl3t64"])]:
+        if record not in image.files:
+            yield f"/{record} is missing"
+    if b".dep-v0" not in image.agent:
+        yield "the agent does not tell its crates"

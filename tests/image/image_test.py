@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Checks the image that the manifests name: what is in it, and whether two agents in it measure each other.
+
+The agents run on two addresses of loopback, with the DaemonSet's own security settings, as kustomize renders them.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests/manifests"))
+
+import containers  # noqa: E402
+import contents  # noqa: E402
+import judging  # noqa: E402
+import rendering  # noqa: E402
+from containers import docker  # noqa: E402
+
+# A new agent stays out of all tests for a minute; then comes a sweep of seconds.
+PATIENCE = 240
+LEAST_IPERF3 = (3, 18)
+QUICK = {
+    "IPERF_TEST_PROTOCOL": "both",
+    "IPERF_TEST_DURATION": "1s",
+    "IPERF_TEST_INTERVAL": "2s",
+    "IPERF_BITRATE": "200M",
+}
+
+
+def addresses():
+    """Two that no other run of this test takes at the same time."""
+    network = f"127.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250 + 1}"
+    return [f"{network}.1", f"{network}.2"]
+
+
+def environment(own, other):
+    return QUICK | {
+        "SOURCE_NODE_NAME": own,
+        "MESH_ADVERTISE_ADDRESS": own,
+        "MESH_DISCOVERY": "static",
+        "MESH_JOIN": other,
+    }
+
+
+def cells(container, address):
+    """What the agent's own command, run in the container, knows of the mesh."""
+    answer = docker("exec", container, "iperf3-mesh", "matrix", "-o", "json", f"{address}:9876", check=False)
+    return json.loads(answer)["cells"] if answer else []
+
+
+def measured(found):
+    return len(found) == 4 and all(cell["success"] and cell["bandwidth_mbps"] > 0 for cell in found)
+
+
+def iperf3_complaints(image):
+    said = docker("run", "--rm", "--entrypoint=/usr/bin/iperf3", image, "--version").splitlines()[0]
+    print(said)
+    if tuple(int(part) for part in re.search(r"(\d+)\.(\d+)", said).groups()) < LEAST_IPERF3:
+        yield f"{said} is older than {LEAST_IPERF3}"
+
+
+def meeting_complaints(objects, image):
+    """Starts two agents, waits until both directions of both protocols are measured, and ends them."""
+    first, second = addresses()
+    running = {}
+    try:
+        running[first] = containers.start(objects, image, environment(first, second))
+        running[second] = containers.start(objects, image, environment(second, first))
+        deadline = time.monotonic() + PATIENCE
+        while not measured(found := cells(running[first], first)):
+            if time.monotonic() > deadline:
+                yield f"after {PATIENCE} s the cells are {found}"
+                yield from (docker("logs", one) for one in running.values())
+                return
+            time.sleep(1)
+        for cell in found:
+            print("{source_node} to {destination_node}, {protocol}: {bandwidth_mbps:.0f} Mbit/s".format(**cell))
+        for one in running.values():
+            yield from ending_complaints(one, judging.pod_spec(objects)["terminationGracePeriodSeconds"])
+    finally:
+        for one in running.values():
+            docker("rm", "--force", one)
+
+
+def ending_complaints(container, grace):
+    """Docker kills what has not ended within its grace, which the exit status then tells."""
+    start = time.monotonic()
+    docker("stop", "--time", str(grace), container)
+    status = docker("inspect", "--format", "{{.State.ExitCode}}", container).strip()
+    print(f"ended after {time.monotonic() - start:.1f} s with status {status}")
+    if status != "0":
+        yield f"told to end, the agent exits with {status}"
+        yield docker("logs", "--tail", "20", container)
+
+
+def main():
+    objects = rendering.build(Path(sys.executable).parent / "kubectl", rendering.BASE)
+    image = judging.container(objects)["image"]
+    context = judging.pod_spec(objects)["securityContext"]
+    version = subprocess.run([ROOT / "scripts/version.sh"], check=True, capture_output=True, text=True).stdout.strip()
+    found = contents.read(ROOT / "target/image.tar")
+    checks = {
+        "contents": contents.complaints(found, version, f"{context['runAsUser']}:{context['runAsGroup']}"),
+        "iperf3": iperf3_complaints(image),
+        "two agents": meeting_complaints(objects, image),
+    }
+    failed = 0
+    for what, complaints in checks.items():
+        complaints = list(complaints)
+        failed += bool(complaints)
+        print(*(f"{what}: {one}" for one in complaints), sep="\n", end="\n" if complaints else "")
+    print(f"image: {len(checks) - failed} passed, {failed} failed")
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Runs two agents (the binary $1) with the settings of the base, and of the component ipv6, as pods of dual-stack
+nodes: told both of their addresses, and both of the other's. They must measure each other by the family that is meant.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import judging
+import rendering
+from report import Report
+
+PATIENCE = 90
+# A mesh that is quick, and of a machine that certainly ran no agents before.
+QUICK = {
+    "IPERF_TEST_DURATION": "1s",
+    "IPERF_TEST_INTERVAL": "1s",
+    "IPERF_BITRATE": "100M",
+    "MESH_NO_PAST": "true",
+    "MESH_DISCOVERY": "static",
+}
+
+
+def has_ipv6():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+def ports(number):
+    """Both agents are on one address, so that each has ports of its own."""
+    first = 20000 + os.getpid() % 1000 * 10 + number * 5
+    names = ("LISTEN_PORT", "MESH_CONTROL_PORT", "MESH_GOSSIP_PORT", "IPERF_SERVER_PORT")
+    return {name: str(first + offset) for offset, name in enumerate(names)} | {"IPERF_SERVER_PORTS": "1"}
+
+
+def start(binary, settings, number, log):
+    other = ports(1 - number)["MESH_GOSSIP_PORT"]
+    pod = {
+        "SOURCE_NODE_NAME": f"node{number}",
+        "MESH_ADVERTISE_ADDRESS": "127.0.0.1,::1",
+        "MESH_JOIN": f"127.0.0.1:{other},[::1]:{other}",
+    }
+    environment = os.environ | settings | QUICK | ports(number) | pod
+    return subprocess.Popen([binary, "agent"], env=environment, stdout=log, stderr=log)
+
+
+def unmeasured(host, agents):
+    """What is wrong with the matrix, once there is nothing to wait for any more."""
+    url = f"http://{host}:{ports(0)['LISTEN_PORT']}/api/v1/matrix"
+    deadline = time.monotonic() + PATIENCE
+    wrong = "no answer"
+    while wrong and time.monotonic() < deadline and all(agent.poll() is None for agent in agents):
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                cells = json.load(answer)["cells"]
+            measured = [cell for cell in cells if cell["success"] and cell["bandwidth_mbps"] > 0]
+            wrong = None if len(measured) == 2 else f"{len(measured)} of 2 cells are measured"
+        except OSError as error:
+            wrong = str(error)
+        time.sleep(0.2)
+    return wrong
+
+
+def complaints(binary, settings, address):
+    with tempfile.TemporaryDirectory() as scratch:
+        logs = [Path(scratch, f"node{number}") for number in (0, 1)]
+        agents = [start(binary, settings, number, log.open("w")) for number, log in enumerate(logs)]
+        try:
+            wrong = unmeasured(f"[{address}]" if ":" in address else address, agents)
+        finally:
+            for agent in agents:
+                agent.terminate()
+                agent.wait(timeout=20)
+        for log in logs:
+            if f'"address":"{address}"' not in log.read_text():
+                wrong = wrong or f"{log.name} is not on {address}"
+            if wrong:
+                yield f"{wrong}; {log.name} says:\n{log.read_text()}"
+
+
+def main():
+    report, binary, kubectl = Report(), sys.argv[1], rendering.kubectls()[0]
+    base = judging.settings(rendering.build(kubectl, rendering.BASE))
+    report.judge("manifests", complaints(binary, base, "127.0.0.1"))
+    if has_ipv6():
+        component = rendering.build_component(kubectl, rendering.ROOT / "kustomize/components/ipv6")
+        report.judge("components/ipv6", complaints(binary, judging.settings(component), "::1"))
+    else:
+        print("families: IPv6 is skipped, since this machine has none")
+    report.end("families")
+
+
+if __name__ == "__main__":
+    main()
