@@ -78,7 +78,7 @@ def pod_network(bench):
 def remove(bench):
     """kubectl delete -k leaves nothing"""
     watch = Watch()
-    bench.kubectl("delete", "-k", bench.overlays.write("pod-network"), "--timeout=100s")
+    bench.kubectl("delete", "-k", bench.overlays.write("pod-network"), "--ignore-not-found", "--timeout=100s")
     expect(not bench.kubectl.get("namespace", NAMESPACE), "the namespace is still there")
     kinds, label = "clusterroles,clusterrolebindings", "app.kubernetes.io/name=iperf3-mesh"
     left = bench.kubectl("get", kinds, "-l", label, "-o", "name")
