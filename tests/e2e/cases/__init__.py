@@ -14,6 +14,7 @@ ALL = [
     nodes.drain,
     nodes.power_cut,
     nodes.join,
+    nodes.replace,
     rights.none,
     installation.ipv6,
     installation.pod_network,
