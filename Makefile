@@ -46,7 +46,7 @@ check-image: image ## Check what is in it, and let two agents in it measure each
 # A kubeconfig of the environment may be that of a cluster in use: only one that was asked for is taken.
 e2e: $(if $(IMAGE),,image) ## Show all on a real Kubernetes, built here; or, on one for tests, KUBECONFIG=FILE IMAGE=NAME
 	@scripts/setup.sh python3 curl openssl go ip tc
-	@python3 tests/e2e/run.py --image "$(or $(IMAGE),target/image.tar)" $(if $(ONLY),--only $(ONLY)) \
+	@"$$(scripts/python.sh)" tests/e2e/run.py --image "$(or $(IMAGE),target/image.tar)" $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(filter command,$(firstword $(origin KUBECONFIG))),--kubeconfig "$(KUBECONFIG)")
 
 pictures: ## Draw the dashboards from a real mesh with Grafana's components, check them, renew the pictures of the docs

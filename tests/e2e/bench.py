@@ -42,7 +42,7 @@ class Bench:
 
     def roll_out(self):
         """Waits until all pods run what was applied."""
-        self.kubectl("rollout", "status", "daemonset/iperf3-mesh", "-n", NAMESPACE, "--timeout=110s")
+        self.kubectl("rollout", "status", "daemonset/iperf3-mesh", "-n", NAMESPACE, "--timeout=300s")
 
     def pods(self):
         """The agents' pods by node."""
@@ -50,8 +50,8 @@ class Bench:
         return {pod["spec"].get("nodeName"): pod for pod in pods}
 
     def until_full(self, since=0):
-        """Waits for a full matrix, newer than `since` (seconds since 1970). Whoever has just started is quiet for a while,
-        and may have missed the beginning of a sweep."""
+        """Waits for a full matrix, newer than `since` (seconds since 1970). Whoever has just started is quiet for a
+        while, and may have missed the beginning of a sweep."""
         self.mesh.until_full(self.nodes, QUIET + 180, since)
 
     def until_swept(self, nodes, begun, what):
@@ -61,6 +61,6 @@ class Bench:
     def log(self, node, watch):
         """What the agent on `node` has said since `watch` began, in each of the container's lives that are known."""
         pod = self.pods()[node]["metadata"]["name"]
-        since = f"--since={watch.seconds:.0f}s"
+        since = f"--since={watch.seconds + 1:.0f}s"
         before = self.kubectl.run("logs", "-n", NAMESPACE, pod, since, "--previous")
         return before.stdout * (not before.returncode) + self.kubectl("logs", "-n", NAMESPACE, pod, since)

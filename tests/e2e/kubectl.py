@@ -6,7 +6,8 @@ import subprocess
 
 from report import Failure
 
-PATIENCE = 120
+# More than any time-out that it is given.
+PATIENCE = 330
 
 
 class Kubectl:
@@ -19,7 +20,13 @@ class Kubectl:
         command = [self.program, *map(str, arguments)]
         try:
             return subprocess.run(
-                command, env=self.environment, input=stdin, capture_output=True, text=True, check=False, timeout=PATIENCE
+                command,
+                env=self.environment,
+                input=stdin,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=PATIENCE,
             )
         except subprocess.TimeoutExpired:
             raise Failure(f"kubectl {' '.join(map(str, arguments))} took more than {PATIENCE} s") from None

@@ -1,5 +1,5 @@
-"""The mesh as Prometheus sees it. Prometheus is the one witness of all cases: it sees what a user sees, it goes on when the
-API server does not, and it remembers what was in between."""
+"""The mesh as Prometheus sees it. Prometheus is the one witness of all cases: it sees what a user sees, it goes on when
+the API server does not, and it remembers what was in between."""
 
 from itertools import permutations
 

@@ -1,9 +1,9 @@
-"""The monitoring of kube-prometheus: the real operator makes Prometheus' configuration out of this repository's monitors
-and rules, and a real Prometheus runs with it.
+"""The monitoring of kube-prometheus: the real operator makes Prometheus' configuration out of this repository's
+monitors and rules, and a real Prometheus runs with it.
 
-Both are processes rather than pods, since no registry is to be had. Prometheus has the rights of the ServiceAccount that
-it has in kube-prometheus, and no others. Of the operator's configuration nothing is changed but the place of the rules, and
-what the sidecar in its pods fills in."""
+Both are processes rather than pods, so that no registry is needed. Prometheus has the rights of the ServiceAccount that
+it has in kube-prometheus, and no others. Of the operator's configuration nothing is changed but the place of the rules,
+and what the sidecar in its pods fills in."""
 
 import base64
 import gzip

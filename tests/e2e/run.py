@@ -29,7 +29,7 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kubeconfig", help="a cluster that exists, instead of one that is made")
     parser.add_argument("--image", required=True, help="what `docker save` wrote; a name, with --kubeconfig")
-    parser.add_argument("--only", nargs="*", default=[], help="cases beside those that the others need, such as nodes.join")
+    parser.add_argument("--only", nargs="*", default=[], help="cases to run, such as nodes.join, and those they need")
     return parser.parse_args()
 
 

@@ -31,6 +31,11 @@ def cases():
         agents("abc", 30) + cells("abc", 30, ["ab"], bad=[(0, FOR_EVER)]),
         [fires(9), fires(12, pair("failing", "a", "b"))],
     )
+    yield "a node dies and comes back, and its cells do so in turn: they raise no alerts of their own", in_turn(260), [
+        *silence(*range(50, 100, 2)),
+        *(fires(minute, node("failing", "h")) for minute in (115, 150, 199)),
+        *silence(*range(226, 260, 2)),
+    ]
     yield (
         "a node cannot send, but can be reached",
         agents("abcd", 60) + cells("abcd", 60, ["ab", "ac", "ad"], bad=[(20, FOR_EVER)]),
@@ -90,6 +95,15 @@ def cases():
         fires(135, pair("slow", "a", "b")),
         fires(200, pair("slow", "a", "b")),
     ]
+
+
+def in_turn(end):
+    """Every cell has one result in a period of 20 minutes, in a minute of its own; those to h are bad for a while."""
+    own = agents("abcdefgh", end, sweep=960)
+    for turn, name in enumerate(pairs("abcdefgh")):
+        bad = [(50, 200)] if name[1] == "h" else []
+        own += cell(name, end, bad=bad, gone=[(0, turn * 7 % 15)], every=20)
+    return own
 
 
 def elsewhere(given):

@@ -1,4 +1,4 @@
-"""The cases: functions of a `Bench`, in the order in which they run. The first line of a docstring is the case's title."""
+"""The cases: functions of a `Bench`, in the order in which they run. The first line of each docstring is its title."""
 
 from . import api_server, installation, matrix, nodes, rights, rollout
 

@@ -19,8 +19,8 @@ def away(bench):
     """The API server stops for two sweeps: the mesh goes on, and an agent that restarts meanwhile finds it by DNS"""
     nodes = bench.nodes
     sweeps = bench.mesh.by_node("iperf_mesh_sweep")
-    bench.cluster.stop_api()
     watch = Watch()
+    bench.cluster.stop_api()
     try:
         bench.until_swept(nodes, sweeps, "a sweep without API server")
         bench.until_swept(nodes, {node: sweep + 1 for node, sweep in sweeps.items()}, "two sweeps without API server")
@@ -40,6 +40,8 @@ def away(bench):
     told = f"iperf_mesh_discovery_success_timestamp_seconds > {back.date}"
     until("all agents ask the API again", lambda: len(bench.mesh.by_node(told)) == len(nodes), 150)
     bench.note(f"all agents are told of pods {back} after its start")
+    # Nobody has heard of them for a while.
+    bench.kubectl("wait", "--for=condition=Ready", "node", *nodes, "--timeout=120s")
     bench.note(f"failed meanwhile: {listed(failures) or 'nothing'}")
     expect(all(nodes[0] in cell for cell in failures), "cells of others than the killed agent failed")
     for node in nodes:

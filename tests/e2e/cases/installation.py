@@ -27,7 +27,7 @@ def apply(bench):
 
 
 def scrape(bench):
-    """The Prometheus operator takes PodMonitor and PrometheusRule, and Prometheus sees all agents (overlay kube-prometheus)"""
+    """Prometheus, configured by its operator from PodMonitor and PrometheusRule, sees all (overlay kube-prometheus)"""
     bench.apply("kube-prometheus", "grafana-dashboard")
     watch = Watch()
     bench.monitoring.start_operator()
@@ -78,8 +78,9 @@ def pod_network(bench):
 def remove(bench):
     """kubectl delete -k leaves nothing"""
     watch = Watch()
-    bench.kubectl("delete", "-k", bench.overlays.write("pod-network"), "--timeout=100s")
+    bench.kubectl("delete", "-k", bench.overlays.write("pod-network"), "--ignore-not-found", "--timeout=100s")
     expect(not bench.kubectl.get("namespace", NAMESPACE), "the namespace is still there")
-    left = bench.kubectl("get", "clusterroles,clusterrolebindings", "-l", "app.kubernetes.io/name=iperf3-mesh", "-o", "name")
+    kinds, label = "clusterroles,clusterrolebindings", "app.kubernetes.io/name=iperf3-mesh"
+    left = bench.kubectl("get", kinds, "-l", label, "-o", "name")
     expect(not left, f"left behind: {left.split()}")
     bench.note(f"gone after {watch}")

@@ -27,8 +27,22 @@ def power_cut(bench):
     node = bench.nodes[-1]
     watch = Watch()
     bench.cluster.kill_node(node)
-    others = bench.nodes
-    column = {(other, node, protocol) for other in others for protocol in PROTOCOLS}
+    try:
+        dead(bench, node, watch)
+    finally:
+        watch = Watch()
+        bench.kubectl("delete", "node", node)
+    there = f'{{__name__=~"iperf_.*", destination_node="{node}"}}'
+    until("the series of the node are gone", lambda: not bench.prometheus.query(there), 300)
+    bench.note(f"its series are gone {watch} after the deletion of the node object")
+    until("the alert is over", lambda: not bench.prometheus.query('ALERTS{alertstate="firing"}'), 180)
+    bench.note(f"the alert is over after {watch}")
+    bench.until_full(since=Watch().date)
+
+
+def dead(bench, node, watch):
+    """What is to be seen of `node` as long as its object is there."""
+    column = {(other, node, protocol) for other in bench.nodes for protocol in PROTOCOLS}
     failing = f'iperf_mesh_cell_failure{{destination_node="{node}"}}'
     until("the column fails", lambda: bench.mesh.by_cell(failing).keys() == column, 5 * bench.mesh.period())
     reasons = sorted({labels["reason"] for labels, _ in bench.prometheus.query(failing)})
@@ -36,28 +50,12 @@ def power_cut(bench):
     until("the node is not ready", lambda: not is_ready(bench, node), 120)
     bench.note(f"the node is not ready after {watch}")
     until("an alert", lambda: bench.mesh.alerts(watch), 600)
-    bench.note(f"the alert fires after {watch}")
-    alert_once(bench, node, watch)
-    delete(bench, node)
-
-
-def alert_once(bench, node, watch):
     firing = bench.prometheus.query('ALERTS{alertstate="firing"}')
-    found = [(labels["alertname"], labels.get("node")) for labels, _ in firing]
-    expect(found == [("IperfMeshNodeImpaired", node)], f"alerts: {found}")
+    alerts = [(labels["alertname"], labels.get("node")) for labels, _ in firing]
+    bench.note(f"{', '.join(map(str, alerts))} after {watch}")
+    expect(alerts == [("IperfMeshNodeImpaired", node)], f"{alerts} is not the one alert for {node}")
     failures = {cell: reasons for cell, reasons in bench.mesh.failures(watch).items() if node not in cell}
     expect(not failures, f"cells between the others failed: {listed(failures)}")
-
-
-def delete(bench, node):
-    watch = Watch()
-    bench.kubectl("delete", "node", node)
-    there = f'{{__name__=~"iperf_.*", destination_node="{node}"}}'
-    until("the series of the node are gone", lambda: not bench.prometheus.query(there), 300)
-    bench.note(f"its series are gone {watch} after the deletion of the node object")
-    until("the alert is over", lambda: not bench.prometheus.query('ALERTS{alertstate="firing"}'), 180)
-    bench.note(f"the alert is over after {watch}")
-    bench.until_full(since=Watch().date)
 
 
 def is_ready(bench, node):

@@ -27,7 +27,8 @@ def minimal(bench):
     for wanted, questions in {"yes": MAY, "no": MUST_NOT}.items():
         for question in questions:
             # Its exit code says it, too.
-            answer = bench.kubectl.run("auth", "can-i", "-n", NAMESPACE, "--as", AGENT, *question.split()).stdout.strip()
+            asked = bench.kubectl.run("auth", "can-i", "-n", NAMESPACE, "--as", AGENT, *question.split())
+            answer = asked.stdout.strip()
             expect(answer == wanted, f"may they {question}? {answer}")
     more = rules(bench, AGENT) - rules(bench, NOBODY)
     expect(len(more) == 1, f"beyond what every account may they have {more}")
