@@ -14,10 +14,12 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 WORKDIR /src
 COPY . .
 # Dependencies and what was compiled of them stay in the builder's cache, so that a change of the source compiles that
-# alone. One build at a time, since two architectures would take each other's result out of it.
+# alone. One build at a time, since two architectures would take each other's result out of it. The sources are touched,
+# since cargo goes by their dates: those of another checkout may be older than what was compiled of this one.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
-    cargo auditable build --release --locked -p iperf3-mesh \
+    find agent mesh -name '*.rs' -exec touch {} + \
+    && cargo auditable build --release --locked -p iperf3-mesh \
     && install -D target/release/iperf3-mesh /out/usr/bin/iperf3-mesh
 
 # The agent as a file: docker build --target binary --output DIRECTORY .

@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
+import mesh
+import monitoring
 from kubectl import Kubectl
 from report import Failure, Skipped
+
+# All that the cases put into it.
+NAMESPACES = [mesh.NAMESPACE, monitoring.NAMESPACE]
 
 
 class Existing:
@@ -16,8 +21,8 @@ class Existing:
 
     def __enter__(self):
         self.logs.mkdir(parents=True, exist_ok=True)
-        for namespace in ["iperf3-mesh", "monitoring"]:
-            if not self.kubectl.run("get", "namespace", namespace).returncode:
+        for namespace in NAMESPACES:
+            if self.kubectl.get("namespace", namespace):
                 raise Failure(
                     f"the cluster of {self.kubeconfig} has a namespace {namespace} already: "
                     "take a cluster that is for tests only"
@@ -25,7 +30,8 @@ class Existing:
         return self
 
     def __exit__(self, *_):
-        """Others made it, and others take it down."""
+        """Others made it and take it down; it is left as it was, but for the definitions of the operator's resources."""
+        self.kubectl("delete", "namespace", "--ignore-not-found", *NAMESPACES)
 
     def nodes(self):
         return [node["metadata"]["name"] for node in self.kubectl.get("nodes")["items"]]

@@ -83,8 +83,9 @@ def main():
                 kubectl = Kubectl(programs.path("kubectl"), cluster.kubeconfig)
                 run(cluster, kubectl, image_name(asked.image), asked.only, report)
     except Failure as failure:
-        print(f"e2e: {failure}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"e2e: {failure}")
+    except KeyboardInterrupt:
+        sys.exit("e2e: interrupted")
     finally:
         print(report.table())
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 from cluster.waiting import until
-from mesh import QUIET, listed
+from mesh import listed
 from report import expect
 from waiting import Watch
 
@@ -25,29 +25,34 @@ def away(bench):
         bench.until_swept(nodes, sweeps, "a sweep without API server")
         bench.until_swept(nodes, {node: sweep + 1 for node, sweep in sweeps.items()}, "two sweeps without API server")
         bench.note(f"two sweeps without it after {watch}")
-        restart = Watch()
-        born = f'process_start_time_seconds{{instance="{nodes[0]}"}}'
-        before = bench.mesh.by_node(born)[nodes[0]]
-        kill_agent(bench, nodes[0])
-        until("the killed agent again", lambda: bench.prometheus.query(f"{born} != {before}"), 60)
-        bench.note(f"the agent killed on {nodes[0]} runs again after {restart}")
-        bench.mesh.until_full(nodes, QUIET + 180, since=restart.date)
-        bench.note(f"the matrix is full and new after {restart}")
+        restart(bench, nodes[0])
         failures = bench.mesh.failures(watch)
     finally:
         back = Watch()
         bench.cluster.start_api()
-    told = f"iperf_mesh_discovery_success_timestamp_seconds > {back.date}"
-    until("all agents ask the API again", lambda: len(bench.mesh.by_node(told)) == len(nodes), 150)
-    bench.note(f"all agents are told of pods {back} after its start")
-    # Nobody has heard of them for a while.
-    bench.kubectl("wait", "--for=condition=Ready", "node", *nodes, "--timeout=120s")
     bench.note(f"failed meanwhile: {listed(failures) or 'nothing'}")
     expect(all(nodes[0] in cell for cell in failures), "cells of others than the killed agent failed")
+    told = f"iperf_mesh_discovery_success_timestamp_seconds > {back.date}"
+    until("all agents are told of pods again", lambda: len(bench.mesh.by_node(told)) == len(nodes), 150)
+    bench.note(f"all agents are told of pods {back} after its start")
+    # Nobody has heard of the nodes for a while; logs come by way of them.
+    bench.kubectl("wait", "--for=condition=Ready", "node", *nodes, "--timeout=120s")
     for node in nodes:
         warnings = [line for line in bench.log(node, watch).splitlines() if level(line) in ("WARN", "ERROR")]
         bench.note(f"{node}: {len(warnings)} warnings")
         expect(1 <= len(warnings) <= WARNINGS_MAX, f"{node} warns {len(warnings)} times: {warnings}")
+
+
+def restart(bench, node):
+    """Kills an agent, and waits until it is in the mesh again."""
+    watch = Watch()
+    born = f'process_start_time_seconds{{instance="{node}"}}'
+    before = bench.mesh.by_node(born)[node]
+    kill_agent(bench, node)
+    until("the killed agent again", lambda: bench.prometheus.query(f"{born} != {before}"), 60)
+    bench.note(f"the agent killed on {node} runs again after {watch}")
+    bench.until_full(since=watch.date)
+    bench.note(f"the matrix is full and new after {watch}")
 
 
 def kill_agent(bench, node):
