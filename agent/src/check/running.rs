@@ -1,6 +1,7 @@
-//! The agent that runs here already, as it does for whoever checks from within its pod: then its ports are not free,
-//! and that is as it should be.
+//! The agent that runs here already: for whoever checks from within its pod the ports are not free, and that is as it
+//! should be.
 
+use std::fs::read_link;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -27,11 +28,18 @@ pub(super) async fn agent(config: &Config, listen: &Listen) -> Option<Finding> {
     let http = SocketAddr::new(listen.address, listen.http.port());
     let url = format!("http://{http}/api/v1/schedule");
     let running: Running = Client::default().get(&url, LIMITS).await.ok()?;
-    let is_this = running.node == config.node_name;
-    is_this.then(|| {
-        Finding::ok(
-            "ports",
-            format!("in use by the agent that runs here, version {}", running.version),
-        )
+    (running.node == config.node_name).then(|| {
+        let detail = format!("in use by an agent of this name, version {}", running.version);
+        if is_own_container() {
+            return Finding::ok("ports", detail);
+        }
+        let mend = "Nothing, if it is the one that is to run here. Of two under one name neither would be tested: stop one.";
+        Finding::warning("ports", detail, mend)
     })
+}
+
+/// Whether this is the agent's own container, of which it is the first process.
+fn is_own_container() -> bool {
+    let [first, this] = ["/proc/1/exe", "/proc/self/exe"].map(|link| read_link(link).ok());
+    this.is_some() && first == this
 }
