@@ -1,9 +1,10 @@
 //! What would stop this node from taking part in the mesh, each with its mend.
 //!
 //! It looks and changes nothing: a port is opened and closed at once, a file is made and removed. It asks no other
-//! agent: whether a firewall lets the mesh through only a test can tell.
+//! node's agent: whether a firewall lets the mesh through only a test can tell.
 
 mod finding;
+mod running;
 
 use std::fs::OpenOptions;
 use std::io;
@@ -34,7 +35,7 @@ pub async fn run(config: &Config) -> Findings {
     let resolved = net::resolve(&config.join, config.ports.gossip, RESOLVE_WITHIN).await;
     findings.extend(join(config, &resolved));
     findings.extend(pods(config, &resolved).await);
-    findings.extend(addresses(config, &resolved));
+    findings.extend(addresses(config, &resolved).await);
     findings.push(temporary_directory(&std::env::temp_dir()));
     if config.settings.protocol != Protocols::Tcp {
         findings.extend(["rmem_max", "wmem_max"].map(buffer));
@@ -96,7 +97,7 @@ fn advertised(config: &Config, resolved: &Resolved) -> Result<Advertised, NoAddr
 }
 
 /// The advertised address, and the ports on it.
-fn addresses(config: &Config, resolved: &Resolved) -> Vec<Finding> {
+async fn addresses(config: &Config, resolved: &Resolved) -> Vec<Finding> {
     let advertised = match advertised(config, resolved) {
         Ok(advertised) => advertised,
         Err(error) => {
@@ -110,7 +111,11 @@ fn addresses(config: &Config, resolved: &Resolved) -> Vec<Finding> {
     let is_local = found.level < Level::Error;
     let mut findings = vec![found];
     if is_local {
-        findings.extend(ports(config, &Listen::new(advertised.address, &config.ports)));
+        let listen = Listen::new(advertised.address, &config.ports);
+        match running::agent(config, &listen).await {
+            Some(running) => findings.push(running),
+            None => findings.extend(ports(config, &listen)),
+        }
     }
     findings
 }

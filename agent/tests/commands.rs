@@ -253,3 +253,20 @@ fn a_reader_who_has_read_enough_is_no_error() {
         assert!(status.code().is_some(), "{args:?}: {status}");
     }
 }
+
+#[test]
+fn a_check_beside_the_agent_of_this_node_says_who_has_the_ports() {
+    let network = Network::draw();
+    let agent = Agent::start(network, 1, "n1", &[]);
+    await_that("readiness", SOON, || agent.get("/readyz").is_ok(), || agent.program.stderr());
+    let address = agent.address.to_string();
+    let check = |name| {
+        run(&["check", "--node-name", name, "--advertise-address", &address, "--join", &address])
+    };
+    let same = check("n1");
+    assert_eq!(same.code, Some(0), "{same:?}");
+    assert!(same.stdout.contains("in use by an agent of this name"), "{same:?}");
+    let other = check("n2");
+    assert_eq!(other.code, Some(1), "{other:?}");
+    assert!(other.stdout.contains("port 9876 tcp"), "{other:?}");
+}

@@ -30,27 +30,27 @@ pub(super) fn advertise_address(text: &str, family: Option<IpFamily>) -> Result<
     let addresses = text.split(',').map(address).collect::<Result<Vec<_>, _>>()?;
     let mut fitting =
         addresses.into_iter().filter(|address| family.is_none_or(|family| family.has(*address)));
-    fitting.next().ok_or_else(|| {
+    let first = fitting.next().ok_or_else(|| {
         Wrong::new(
             format!("an address of the family that {} names", option_name("ip_family")),
             "Give the node such an address, or change the family on all nodes.",
         )
-    })
-}
-
-fn address(text: &str) -> Result<IpAddr, Wrong> {
-    let wrong = |expected: &str| Wrong::new(expected, MEND);
-    let address: IpAddr =
-        text.trim().parse().map_err(|_| wrong("an IPv4 or IPv6 address without a port"))?;
-    let usable = match address {
+    })?;
+    let is_usable = match first {
         IpAddr::V4(v4) => !v4.is_broadcast(),
         // It would be of use only with the name of an interface, which differs from node to node.
         IpAddr::V6(v6) => !v6.is_unicast_link_local(),
     };
-    if address.is_unspecified() || address.is_multicast() || !usable {
-        return Err(wrong(
+    if first.is_unspecified() || first.is_multicast() || !is_usable {
+        return Err(Wrong::new(
             "an address of one node (not unspecified, multicast, broadcast or IPv6 link-local)",
+            MEND,
         ));
     }
-    Ok(address)
+    Ok(first)
+}
+
+fn address(text: &str) -> Result<IpAddr, Wrong> {
+    let expected = "an IPv4 or IPv6 address without a port";
+    text.trim().parse().map_err(|_| Wrong::new(expected, MEND))
 }

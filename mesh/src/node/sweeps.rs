@@ -150,9 +150,11 @@ impl Node {
     }
 
     /// Notes that nobody is left to be met now. Who comes later, or is quiet after its start, is met in the pause, if
-    /// there is time, and else in the next sweep: nobody waits for it.
+    /// there is time, and else in the next sweep: nobody waits for it, unless there was nobody else, as when a whole
+    /// mesh starts.
     fn finish_sweep(&mut self, now: Time) {
-        let is_waiting = self.agenda.open_pairs().any(|pair| !pair.quiet);
+        let has_met_none = self.agenda.open() > 0 && self.agenda.open() == self.agenda.total();
+        let is_waiting = has_met_none || self.agenda.open_pairs().any(|pair| !pair.quiet);
         if is_waiting || self.agenda.pause_began.is_some() {
             return;
         }

@@ -90,6 +90,24 @@ fn who_is_quiet_holds_up_nobody_else() {
 }
 
 #[test]
+fn when_all_start_about_the_same_time_the_first_sweep_ends_when_they_have_met() {
+    let mut stage = Stage::with(3, |_, settings| settings.no_past = false);
+    stage.pass(3 * SECOND);
+    [1, 2].into_iter().for_each(|number| stage.restart(number, Epoch(1000), false));
+    gossip(&mut stage, 3, |_, _| {});
+    stage.pass(QUIET + 4 * 11 * SECOND);
+    for node in 0..3 {
+        let ended = stage.outputs(node).filter_map(|(_, output)| match output {
+            Output::SweepEnded(report) => Some(report.duration),
+            _ => None,
+        });
+        let ended: Vec<_> = ended.collect();
+        assert!(matches!(ended[..], [duration] if duration > 10 * SECOND), "{ended:?} {stage}");
+        assert_eq!((successes(&stage, node), failures(&stage, node)), (2, vec![]), "{stage}");
+    }
+}
+
+#[test]
 fn who_restarts_again_and_again_costs_its_own_cells_and_holds_up_no_sweep() {
     let mut stage = Stage::with(4, |_, settings| settings.interval = 100 * SECOND);
     // Always once more before its quiet time is over.

@@ -18,7 +18,7 @@ BOUND = ["setpriv", "--pdeathsig", "KILL", "--"]
 class Network:
     """A network namespace, held by a process that does nothing."""
 
-    KINDS = ["--net"]
+    KINDS = ("--net",)
 
     def __init__(self, *setup):
         """`setup` is a command that runs before the keeper, in the namespaces, and must end by executing it."""
@@ -49,7 +49,7 @@ class Network:
 class Machine(Network):
     """A network with processes, mounts and a host name of its own; its end kills whatever runs in it."""
 
-    KINDS = ["--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    KINDS = ("--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
 
     def __init__(self, setup, ready):
         """`setup` makes the file `ready` when its work is done, and executes what follows it."""
