@@ -43,11 +43,15 @@ check-image: image ## Check what is in it, and let two agents in it measure each
 	@scripts/setup.sh python3
 	@scripts/with-docker.sh "$$(scripts/python.sh)" tests/image/image_test.py
 
-# A kubeconfig of the environment may be that of a cluster in use: only one that was asked for is taken.
-e2e: $(if $(IMAGE),,image) ## Show all on a real Kubernetes, built here; or, on one for tests, KUBECONFIG=FILE IMAGE=NAME
+# A kubeconfig of the environment may be that of a cluster in use: only what was given to make itself is taken.
+given = $(if $(filter command,$(firstword $(origin $1))),$($1))
+
+e2e: ## Show all on a real Kubernetes, built here; or, on one for tests, KUBECONFIG=FILE IMAGE=NAME:TAG
 	@scripts/setup.sh python3 curl openssl go ip tc
-	@"$$(scripts/python.sh)" tests/e2e/run.py --image "$(or $(IMAGE),target/image.tar)" $(if $(ONLY),--only $(ONLY)) \
-	  $(if $(filter command,$(firstword $(origin KUBECONFIG))),--kubeconfig "$(KUBECONFIG)")
+	@$(if $(call given,KUBECONFIG),,"$$(scripts/python.sh)" tests/e2e/cluster check)
+	@$(if $(call given,KUBECONFIG)$(call given,IMAGE),,$(MAKE) --no-print-directory image)
+	@"$$(scripts/python.sh)" tests/e2e/run.py --image "$(or $(call given,IMAGE),target/image.tar)" \
+	  $(if $(ONLY),--only $(ONLY)) $(if $(call given,KUBECONFIG),--kubeconfig "$(KUBECONFIG)")
 
 pictures: ## Draw the dashboards from a real mesh with Grafana's components, check them, renew the pictures of the docs
 	@scripts/setup.sh cc iperf3 python3 prometheus nft ip tc unshare node npm chromium

@@ -1,5 +1,7 @@
 """A cluster that somebody else made, for example with kind: it takes all commands, but has no power switch."""
 
+import shutil
+import socket
 from pathlib import Path
 
 import mesh
@@ -20,6 +22,8 @@ class Existing:
         self.kubectl = Kubectl("kubectl", kubeconfig)
 
     def __enter__(self):
+        if not shutil.which("kubectl"):
+            raise Failure("kubectl is not installed: the cases need one that fits the cluster, on the PATH")
         self.logs.mkdir(parents=True, exist_ok=True)
         for namespace in NAMESPACES:
             if self.kubectl.get("namespace", namespace):
@@ -30,7 +34,7 @@ class Existing:
         return self
 
     def __exit__(self, *_):
-        """Others made it and take it down; it is left as it was, but for the definitions of the operator's resources."""
+        """Others made it; it is left as it was, but for the definitions of the operator's resources."""
         self.kubectl("delete", "namespace", "--ignore-not-found", *NAMESPACES)
 
     def nodes(self):
@@ -43,6 +47,13 @@ class Existing:
     def api_server(self):
         (cluster,) = self.kubectl.config()["clusters"]
         return cluster["cluster"]["server"]
+
+    def reach(self, address, port):
+        """Prometheus runs here: there may be no route to pods, or a policy that lets in only those of its namespace."""
+        try:
+            socket.create_connection((address, port), timeout=5).close()
+        except OSError as error:
+            raise Skipped(f"pods that answer this machine: port {port} of {address}: {error}") from None
 
     def rate(self, _source, _destination):
         raise Skipped("links of known speed")

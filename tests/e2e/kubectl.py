@@ -40,7 +40,8 @@ class Kubectl:
 
     def get(self, *arguments):
         """An object, or a list of them, as they are in the API; nothing if it is not there."""
-        return json.loads(self("get", "-o", "json", "--ignore-not-found", *arguments) or "null")
+        said = self("get", "-o", "json", "--ignore-not-found", "--request-timeout=30s", *arguments)
+        return json.loads(said or "null")
 
     def apply(self, *objects):
         self("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))

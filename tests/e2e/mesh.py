@@ -7,6 +7,7 @@ from report import Failure
 from waiting import until_nothing
 
 NAMESPACE = "iperf3-mesh"
+PORT = 9876
 PROTOCOLS = ["tcp", "udp"]
 # How long an agent stays out of all tests after its start.
 QUIET = 61

@@ -7,6 +7,7 @@
 
 import argparse
 import json
+import re
 import signal
 import sys
 import tarfile
@@ -30,7 +31,23 @@ def options():
     parser.add_argument("--kubeconfig", help="a cluster that exists, instead of one that is made")
     parser.add_argument("--image", required=True, help="what `docker save` wrote; a name, with --kubeconfig")
     parser.add_argument("--only", nargs="*", default=[], help="cases to run, such as nodes.join, and those they need")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    check(asked)
+    return asked
+
+
+def check(asked):
+    """Ends before anything is made if the image is not of the kind that the cluster takes."""
+    image, kubeconfig = asked.image, asked.kubeconfig
+    if not kubeconfig and not Path(image).is_file():
+        sys.exit(f"e2e: --image {image}: expected a file that `docker save` wrote, for the cluster that is made here: "
+                 "`make image` writes target/image.tar; a name goes with --kubeconfig (of make: KUBECONFIG=FILE) only")
+    if kubeconfig and not Path(kubeconfig).is_file():
+        sys.exit(f"e2e: --kubeconfig {kubeconfig}: expected a file: `kind get kubeconfig >FILE` writes one")
+    # A port of a registry is followed by a slash, and a digest is no tag.
+    if kubeconfig and not re.fullmatch(r"[^\s@]+:[\w.-]+", image):
+        sys.exit(f"e2e: --image {image}: with --kubeconfig, expected a name with a tag, which nodes have or can pull: "
+                 "--image registry.example/iperf3-mesh:1.2.3 (of make: IMAGE=NAME:TAG)")
 
 
 def image_name(tar):

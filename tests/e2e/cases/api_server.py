@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 from cluster.waiting import until
-from mesh import listed
+from mesh import PORT, listed
 from report import expect
 from waiting import Watch
 
@@ -58,7 +58,8 @@ def restart(bench, node):
 def kill_agent(bench, node):
     """Kills the agent's process; nobody is left to say goodbye."""
     said = subprocess.run(
-        [*bench.cluster.inside(node), "ss", "-Hltnp", "sport = :9876"], capture_output=True, text=True, check=True
+        [*bench.cluster.inside(node), "ss", "-Hltnp", f"sport = :{PORT}"],
+        capture_output=True, text=True, check=True, timeout=10,
     ).stdout
     os.kill(int(re.search(r"pid=(\d+)", said)[1]), signal.SIGKILL)
 

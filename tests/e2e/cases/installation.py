@@ -4,8 +4,8 @@ import re
 
 from cluster import programs
 from cluster.waiting import until
-from mesh import NAMESPACE
-from report import expect
+from mesh import NAMESPACE, PORT
+from report import Skipped, expect
 from waiting import Watch, until_nothing
 
 
@@ -49,6 +49,9 @@ def unwell(prometheus):
 
 def ipv6(bench):
     """From IPv4 to IPv6 (component ipv6)"""
+    for node, pod in bench.pods().items():
+        if not any(":" in address["ip"] for address in pod["status"]["podIPs"]):
+            raise Skipped(f"nodes with IPv6, and {node} has none")
     watch = Watch()
     bench.apply("kube-prometheus", "grafana-dashboard", "ipv6")
     bench.roll_out()
@@ -68,9 +71,10 @@ def pod_network(bench):
     expect(not warnings or about_old_pods, f"the API server warns: {warnings}")
     bench.roll_out()
     bench.note(f"rolled out after {watch}")
+    bench.kubectl("get", "networkpolicy", "iperf3-mesh", "-n", NAMESPACE)
     for node, pod in bench.pods().items():
         expect(not pod["spec"].get("hostNetwork"), f"the pod on {node} is still on the host network")
-    bench.kubectl("get", "networkpolicy", "iperf3-mesh", "-n", NAMESPACE)
+        bench.cluster.reach(pod["status"]["podIP"], PORT)
     bench.until_full(since=watch.date)
     bench.note(f"the matrix is full after {watch}")
 

@@ -14,8 +14,6 @@ import contract
 import dashboards_test
 
 LABELS = {"__name__", *CELL, "endpoint", "instance", "job", "namespace"}
-# Of a full Ethernet frame on the wire, what TCP with timestamps carries.
-PAYLOAD = 1448 / 1514
 TOLERANCE = 0.05
 # A single result on a busy machine may be off; the median of several tells what the agents measure.
 RESULTS = 3
@@ -48,7 +46,7 @@ def values(bench):
     bench.note("Mbit/s          measured  allowed   wire  error")
     errors = {}
     for (source, destination), rate in rates.items():
-        measured, allowed = median[source, destination, "tcp"], rate * PAYLOAD
+        measured, allowed = median[source, destination, "tcp"], bench.cluster.goodput(source, destination)
         errors[source, destination] = error = measured / allowed - 1
         bench.note(f"{source} -> {destination}  {measured:8.1f} {allowed:8.1f} {rate:6.0f} {error:+6.1%}")
     loss = max(bench.mesh.by_cell("iperf_network_loss_ratio").values())

@@ -1,4 +1,5 @@
-"""Holds a cluster by hand: `python3 tests/e2e/cluster up [IMAGE.tar ...]`; `build` only gets the programs."""
+"""Holds a cluster by hand: `python3 tests/e2e/cluster up [IMAGE.tar ...]`; `build` only gets the programs,
+`check` only tells what this computer lacks."""
 
 import signal
 import sys
@@ -14,10 +15,12 @@ def main(arguments):
     """Runs the command."""
     if arguments == ["build"]:
         print(*programs.everything(), sep="\n")
+    elif arguments == ["check"]:
+        programs.check_computer()
     elif arguments[:1] == ["up"]:
         up([Path(image) for image in arguments[1:]])
     else:
-        raise SystemExit("usage: python3 tests/e2e/cluster build | up [IMAGE.tar ...]")
+        raise SystemExit("usage: python3 tests/e2e/cluster check | build | up [IMAGE.tar ...]")
 
 
 def up(images):

@@ -92,6 +92,9 @@ class Cluster:
         self.switch.unplug(number(name))
         self._end_node(name)
 
+    def reach(self, _address, _port):
+        """There are routes from the control plane to all pods, and nothing is in between."""
+
     def inside(self, where):
         """What to put before a command so that it runs in the network of a node, or of "control-plane"."""
         if where == "control-plane":

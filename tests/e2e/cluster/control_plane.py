@@ -103,7 +103,7 @@ class ControlPlane:
         for service in [*self.services, self.api_server]:
             service.check()
         try:
-            return self.kubectl("get", "--raw=/readyz")
+            return self.kubectl("get", "--raw=/readyz", "--request-timeout=5s")
         except RuntimeError:
             return False
 

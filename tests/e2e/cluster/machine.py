@@ -11,6 +11,8 @@ import subprocess
 from . import programs
 from .waiting import until
 
+# More than any time-out that a command is given, and enough to import an image on a busy computer.
+PATIENCE = 180
 # The kernel sends this signal when the thread that started the process ends.
 BOUND = ["setpriv", "--pdeathsig", "KILL", "--"]
 
@@ -91,7 +93,11 @@ class Process:
 
 def check(*command):
     """Runs a command to its end, and returns what it wrote; its complaint is part of the exception if it fails."""
-    done = subprocess.run([str(word) for word in command], check=False, capture_output=True, text=True)
+    command = [str(word) for word in command]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"{' '.join(command)} took more than {PATIENCE} s") from None
     if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr.strip() or done.returncode}")
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
     return done.stdout

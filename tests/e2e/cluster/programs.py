@@ -1,7 +1,8 @@
 """Gets the programs that a cluster consists of, once: those in Go from their modules, the runtime from Debian.
 
 For whoever starts one of them: `path(name)` is its file. Everything is kept below CACHE in a directory that is named
-by its version, so that a second run builds nothing, and a new version does not disturb the old one.
+by its version, and by a hash of what stands in build/, so that a second run builds nothing, and a new version does not
+disturb the old one.
 """
 
 import functools
@@ -34,7 +35,9 @@ GO = {
 # Package, and the directory in it that is of use.
 DEBIAN = {"containerd": "usr/bin", "runc": "usr/sbin", "containernetworking-plugins": "usr/lib/cni"}
 
-# What must be on the computer, besides Go and apt where something has to be got first.
+# Seconds for the slowest of all builds, on a slow computer.
+PATIENCE = 3600
+# What must be on the computer, besides Go, and apt where something has to be got first.
 TOOLS = ["ip", "tc", "mount", "nsenter", "unshare", "setpriv", "openssl"]
 
 
@@ -45,6 +48,19 @@ def check_computer():
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if missing:
         raise SystemExit(f"e2e: not installed: {', '.join(missing)} (Debian: iproute2, util-linux, openssl)")
+    check_go()
+
+
+@functools.cache
+def check_go():
+    """Ends with the mend if Go is too old. From 1.21 on it gets by itself what go.mod says, and tells that version."""
+    source = MODULES / "kubernetes"
+    told = run("go", "version", cwd=source, capture_output=True, text=True).stdout
+    here = re.search(r"go(\d+)\.(\d+)", told)
+    needed = re.search(r"^go (\d+)\.(\d+)", (source / "go.mod").read_text(), re.MULTILINE)
+    if tuple(map(int, here.groups())) < tuple(map(int, needed.groups())):
+        raise SystemExit(f"e2e: {shutil.which('go')} is {here[0]}; build/*/go.mod ask for {needed[0]} or newer: "
+                         "install one from https://go.dev/dl and put it first on the PATH (with sudo: on root's)")
 
 
 def path(program):
@@ -67,24 +83,32 @@ def built(module):
     version = version_of(source)
 
     def build(directory):
+        check_go()
         # Kubernetes asks its own binaries for the version that it serves.
         stamp = f"-X k8s.io/component-base/version.gitVersion={version}" if module == "kubernetes" else ""
         for program, package in GO[module].items():
             run("go", "build", "-trimpath", "-ldflags", f"-s -w {stamp}", "-o", directory / program, package,
                 cwd=source, env=os.environ | {"CGO_ENABLED": "0"}, stderr=subprocess.PIPE, text=True)
 
-    return cached(f"{module}-{version}", build)
+    return cached(f"{module}-{version}-{fingerprint(source)}", build)
 
 
 def version_of(source):
-    """The version of what a module builds: that of the first module it requires, or the hash of its own source."""
+    """The version of what a module builds: that of the first module it requires, if it does not build its own."""
     required = re.search(r"^require \S+ (v\S+)", (source / "go.mod").read_text(), re.MULTILINE)
-    return required[1] if required else hashlib.sha256((source / "main.go").read_bytes()).hexdigest()[:12]
+    return required[1] if required else "own"
+
+
+def fingerprint(source):
+    """Tells one state of a module's own files from another."""
+    files = sorted(file for pattern in ["go.mod", "go.sum", "*.go"] for file in source.glob(pattern))
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()[:12]
 
 
 def source_of(module):
     """The directory with the source of the Go module that `module` builds."""
     file = MODULES / module
+    check_go()
     required = re.search(r"^require (\S+) v", (file / "go.mod").read_text(), re.MULTILINE)[1]
     told = run("go", "mod", "download", "-json", required, cwd=file, capture_output=True, text=True).stdout
     return Path(json.loads(told)["Dir"])
@@ -124,8 +148,10 @@ def cached(name, make):
 def run(*command, **options):
     """Runs a command, and ends everything with what it said if it fails."""
     try:
-        return subprocess.run([str(word) for word in command], check=True, **options)
+        return subprocess.run([str(word) for word in command], check=True, timeout=PATIENCE, **options)
     except FileNotFoundError:
         raise SystemExit(f"e2e: {command[0]} is not installed: it is needed to get the cluster's programs") from None
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"e2e: {' '.join(map(str, command))} took more than {PATIENCE} s") from None
     except subprocess.CalledProcessError as error:
         raise SystemExit(f"{error.stderr or ''}e2e: {' '.join(map(str, error.cmd))} failed") from None
