@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 export DOCKER_BUILDKIT=1
-image=$(sed -n 's/^ *image: //p' manifests/daemonset.yaml)
+image=$(scripts/image-name.sh)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 
 # Tells whether both base images are there, as new as they can be had.

@@ -12,6 +12,7 @@ digest=$1
 mkdir -p "$2"
 dist=$(realpath "$2")
 cd "$(dirname "$0")/.."
+image=$(scripts/image-name.sh)
 mkdir -p target
 scratch=$(mktemp -d -p target)
 trap 'rm -rf "$scratch"' EXIT
@@ -23,7 +24,7 @@ apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [../../$1]
 images:
-  - name: ghcr.io/my-org/iperf3-mesh
+  - name: ${image%:*}
     newTag: $(scripts/version.sh)
     digest: $digest
 EOF

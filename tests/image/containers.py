@@ -4,13 +4,23 @@ import subprocess
 
 import judging
 
+# None of its commands takes longer, not even that which ends an agent and has a grace of its own.
+PATIENCE = 120
+
 
 def docker(*arguments, check=True):
     """Runs docker, and returns what it printed."""
-    done = subprocess.run(["docker", *arguments], check=False, capture_output=True, text=True)
+    done = subprocess.run(["docker", *arguments], check=False, capture_output=True, text=True, timeout=PATIENCE)
     if check and done.returncode:
         raise SystemExit(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def logs(container):
+    """The last of what an agent said, which it does on its standard error."""
+    command = ["docker", "logs", "--tail", "50", container]
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.run(command, check=False, text=True, timeout=PATIENCE, **both).stdout
 
 
 def security(pod, agent):

@@ -5,7 +5,6 @@ The agents run on two addresses of loopback, with the DaemonSet's own security s
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ sys.path.append(str(ROOT / "tests/manifests"))
 import containers  # noqa: E402
 import contents  # noqa: E402
 import judging  # noqa: E402
+import loopback  # noqa: E402
 import rendering  # noqa: E402
 from containers import docker  # noqa: E402
 
@@ -34,8 +34,7 @@ QUICK = {
 
 def addresses():
     """Two that no other run of this test takes at the same time."""
-    network = f"127.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250 + 1}"
-    return [f"{network}.1", f"{network}.2"]
+    return [loopback.own(1), loopback.own(2)]
 
 
 def environment(own, other):
@@ -75,7 +74,7 @@ def meeting_complaints(objects, image):
         while not measured(found := cells(running[first], first)):
             if time.monotonic() > deadline:
                 yield f"after {PATIENCE} s the cells are {found}"
-                yield from (docker("logs", one) for one in running.values())
+                yield from (containers.logs(one) for one in running.values())
                 return
             time.sleep(1)
         for cell in found:
@@ -95,7 +94,7 @@ def ending_complaints(container, grace):
     print(f"ended after {time.monotonic() - start:.1f} s with status {status}")
     if status != "0":
         yield f"told to end, the agent exits with {status}"
-        yield docker("logs", "--tail", "20", container)
+        yield containers.logs(container)
 
 
 def main():

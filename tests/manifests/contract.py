@@ -43,6 +43,9 @@ METRICS = [
     "iperf_test_success",
 ]
 
+# Every one of their series has them.
+LABELS = ["source_node", "destination_node", "protocol"]
+
 # Variables and their defaults; None is for the downward API, or the pod itself, to say.
 SETTINGS = {
     "SOURCE_NODE_NAME": None,
@@ -105,10 +108,13 @@ def queries(prometheus, substituted):
         if not re.match(pattern(query), ours.get(place, "")):
             yield f"{DASHBOARD.name} does not ask {query} in {place}"
     for metric in METRICS:
-        found = prometheus.query(f"count by (source_node, destination_node, protocol) ({metric})")
+        found = prometheus.query(f"count by ({', '.join(LABELS)}) ({metric})")
         print(f"  {found:3} cells   {metric}")
-        if not found or prometheus.query(f"{metric}{{source_node='', destination_node='', protocol=''}}"):
-            yield f"{metric} is missing, or lacks its labels"
+        if not found:
+            yield f"{metric} is missing"
+        for label in LABELS:
+            if prometheus.query(f'{metric}{{{label}=""}}'):
+                yield f"{metric} is there without {label}"
 
 
 def settings(defaults):

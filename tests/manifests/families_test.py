@@ -3,6 +3,7 @@
 nodes: told both of their addresses, and both of the other's. They must measure each other by the family that is meant.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -54,6 +55,15 @@ def start(binary, settings, number, log):
     return subprocess.Popen([binary, "agent"], env=environment, stdout=log, stderr=log)
 
 
+def end(agent):
+    agent.terminate()
+    try:
+        agent.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        agent.kill()
+        agent.wait(timeout=20)
+
+
 def unmeasured(host, agents):
     """What is wrong with the matrix, once there is nothing to wait for any more."""
     url = f"http://{host}:{ports(0)['LISTEN_PORT']}/api/v1/matrix"
@@ -74,13 +84,12 @@ def unmeasured(host, agents):
 def complaints(binary, settings, address):
     with tempfile.TemporaryDirectory() as scratch:
         logs = [Path(scratch, f"node{number}") for number in (0, 1)]
-        agents = [start(binary, settings, number, log.open("w")) for number, log in enumerate(logs)]
-        try:
+        with contextlib.ExitStack() as running:
+            agents = []
+            for number, log in enumerate(logs):
+                agents.append(start(binary, settings, number, running.enter_context(log.open("w"))))
+                running.callback(end, agents[-1])
             wrong = unmeasured(f"[{address}]" if ":" in address else address, agents)
-        finally:
-            for agent in agents:
-                agent.terminate()
-                agent.wait(timeout=20)
         for log in logs:
             if f'"address":"{address}"' not in log.read_text():
                 wrong = wrong or f"{log.name} is not on {address}"

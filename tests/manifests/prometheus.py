@@ -1,18 +1,19 @@
 """A real Prometheus for tests: scrapes some agents every second, and answers queries."""
 
 import json
-import os
 import subprocess
 import urllib.parse
 import urllib.request
 from pathlib import Path
+
+import loopback
 
 
 class Prometheus:
     """A server on a loopback address of its own, so that its port is free."""
 
     def __init__(self, targets, scratch):
-        self.address = f"127.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250 + 1}.9:9090"
+        self.address = f"{loopback.own(9)}:9090"
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
             "scrape_configs": [{"job_name": "iperf3-mesh", "static_configs": [{"targets": targets}]}],

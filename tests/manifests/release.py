@@ -11,7 +11,6 @@ import rendering
 import yaml
 
 DIGEST = "sha256:" + 8 * "01234567"
-NAME = "ghcr.io/my-org/iperf3-mesh"
 
 
 def run(kubectl, *command, check=True):
@@ -25,6 +24,11 @@ def run(kubectl, *command, check=True):
 
 def version():
     return run("kubectl", rendering.ROOT / "scripts/version.sh")[0]
+
+
+def image_name():
+    """The image's, without a tag."""
+    return run("kubectl", rendering.ROOT / "scripts/image-name.sh")[0].rpartition(":")[0]
 
 
 def images(objects):
@@ -48,7 +52,7 @@ def file_complaints(kubectl, agent):
         for file in ["install.yaml", "install-prometheus-operator.yaml"]:
             objects = list(yaml.safe_load_all(Path(scratch, file).read_text()))
             yield from (f"{file}: {one}" for one in judging.complaints(objects, agent))
-            if images(objects) != {f"{NAME}:{version()}@{DIGEST}"}:
+            if images(objects) != {f"{image_name()}:{version()}@{DIGEST}"}:
                 yield f"{file} asks for {images(objects)}"
         sums = Path(scratch, "sha256sums").read_text()
         if sorted(line.split()[1] for line in sums.splitlines()) != sorted({*os.listdir(scratch)} - {"sha256sums"}):
@@ -78,8 +82,15 @@ def change_complaints(kubectl):
                 if version() in file.read_text():
                     yield f"{file.relative_to(copy)} still names {version()}"
         tag = copy / "scripts/check-tag.sh"
-        said = subprocess.run([tag, "v9.8.7", NAME], check=False, capture_output=True, text=True)
+        run(kubectl, "git", "init", "-q", copy)
+        settings = "GIT_CONFIG_GLOBAL=/dev/null && git config user.name test && git config user.email test@example.com"
+        commit = f"cd {copy} && export {settings} && git commit -q --allow-empty -m test"
+        run(kubectl, "sh", "-c", f"{commit} && git update-ref refs/remotes/origin/main HEAD && git tag v9.8.7")
+        said = subprocess.run([tag, "v9.8.7", image_name()], check=False, capture_output=True, text=True)
         if said.returncode:
             yield f"v9.8.7 is refused: {said.stderr}"
-        if run(kubectl, tag, f"v{version()}", NAME, check=False)[1]:
+        if run(kubectl, tag, f"v{version()}", image_name(), check=False)[1]:
             yield "the tag of another version is taken"
+        run(kubectl, "sh", "-c", f"{commit} && git tag --force v9.8.7")
+        if run(kubectl, tag, "v9.8.7", image_name(), check=False)[1]:
+            yield "the tag of a commit that was not merged is taken"
