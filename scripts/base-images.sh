@@ -1,14 +1,15 @@
 #!/bin/sh
 # Makes images like those that the Dockerfile starts from, for machines that reach no registry: Debian by debootstrap,
 # and on it the Rust toolchain of this machine; both trust whom this machine trusts. Prints the arguments that make
-# `docker build` start from them.
+# `docker build` start from them. They are made anew in every week of the calendar, so that security fixes come in.
 #
 #   docker build $(scripts/base-images.sh) .
 set -eu
 cd "$(dirname "$0")/.."
 release=$(sed -n 's/^ARG DEBIAN_IMAGE=debian:\([a-z]*\).*/\1/p' Dockerfile)
-debian=iperf3-mesh-base/debian:$release
-rust=iperf3-mesh-base/rust:$(rustc --version | cut -d' ' -f2)-$release
+week=$(date +%G.%V)
+debian=iperf3-mesh-base/debian:$release-$week
+rust=iperf3-mesh-base/rust:$(rustc --version | cut -d' ' -f2)-$release-$week
 
 there() { docker image inspect "$1" >/dev/null 2>&1; }
 
@@ -40,4 +41,7 @@ EOF
 
 there "$debian" || make_debian
 there "$rust" || make_rust
+# Those of other weeks would only take up room.
+docker image ls --format '{{.Repository}}:{{.Tag}}' 'iperf3-mesh-base/*' | grep -v -e "-$week\$" |
+    xargs -r docker image rm --force >/dev/null
 echo "--build-arg RUST_IMAGE=$rust --build-arg DEBIAN_IMAGE=$debian"

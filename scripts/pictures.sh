@@ -25,9 +25,13 @@ if [ "$(cat $tests/node_modules/made-for 2>/dev/null)" != "$wanted" ]; then
 fi
 node $tests/build.js "$scratch"
 
-# In namespaces of its own there are no ports to collide with, and nothing is left over.
-apart=-nm
-[ "$(id -u)" = 0 ] || apart=-Urnm
+# In namespaces of its own there are no ports to collide with, and nothing is left over: killing its process 1 ends it all.
+apart="--net --mount --pid --fork --kill-child --mount-proc"
+[ "$(id -u)" = 0 ] || apart="--user --map-root-user $apart"
 CHROMIUM=$(command -v chromium || command -v chromium-browser)
 export CHROMIUM
-exec unshare $apart $tests/lab.py "$agent" node $tests/shoot.js "$scratch" docs/images
+unshare $apart $tests/lab.py "$agent" node $tests/shoot.js "$scratch" docs/images &
+lab=$!
+# It waits for process 1 and takes no notice of milder signals.
+trap 'kill -KILL "$lab"; exit 143' INT TERM
+wait "$lab"

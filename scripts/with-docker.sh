@@ -61,7 +61,9 @@ stop() {
     umount "$run"/exec/netns/* 2>/dev/null || true
     rm -rf "$run"
 }
-dockerd --data-root "$home/data" --exec-root "$run/exec" --pidfile "$run/pid" --host "$DOCKER_HOST" \
+# Whatever ends this script ends the daemon, too.
+setpriv --pdeathsig TERM \
+    dockerd --data-root "$home/data" --exec-root "$run/exec" --pidfile "$run/pid" --host "$DOCKER_HOST" \
     --bridge none --iptables=false --ip6tables=false >"$home/dockerd.log" 2>&1 9>&- &
 daemon=$!
 trap stop EXIT
@@ -78,4 +80,11 @@ until answers; do
     sleep 0.5
 done
 
-"$@" 9>&-
+# In the background, since a shell hears of no signal while it waits for a command in the foreground. An interrupt is for
+# both, as in the foreground: the terminal sends it to the command as well.
+exec 3<&0
+env --default-signal=INT,QUIT "$@" <&3 3<&- 9>&- &
+command=$!
+trap 'wait "$command" || true; exit 130' INT
+trap 'kill "$command" 2>/dev/null || true; wait "$command" || true; exit 143' TERM
+wait "$command"

@@ -2,9 +2,10 @@
 """A small mesh in trouble, for pictures: lab.py AGENT COMMAND... runs COMMAND while a Prometheus holds its figures.
 
 Six agents with links of different rates. After some good sweeps two ways begin to lose packets, and later one of them is
-shut, so that a picture shows before and after. Run it where it may make network namespaces and mount over /run:
+shut, so that a picture shows before and after. It makes network namespaces and mounts over /run, and so runs in namespaces
+of its own only, as process 1; whoever is not root adds --user --map-root-user:
 
-    unshare -nm tests/grafana/lab.py target/debug/iperf3-mesh COMMAND      # as root, else: unshare -Urnm
+    unshare --net --mount --pid --fork --kill-child --mount-proc tests/grafana/lab.py target/debug/iperf3-mesh COMMAND
 
 COMMAND finds PROMETHEUS (its URL), SECONDS_BACK (how long this has run) and LAB (what is wrong, JSON) in its environment.
 All that this starts ends with it.
@@ -32,10 +33,19 @@ SETTINGS = ["--protocol=both", "--duration=1s", "--timeout=3s", "--interval=5s",
 SWITCH = "198.18.0.254"
 PORT = 9876
 PATIENCE = 180
+# For COMMAND.
+MOST_SECONDS = 900
 
 
 def run(command, **more):
     subprocess.run(command.split(), check=True, **more)
+
+
+def refuse_to_spoil():
+    """A network with an interface that is up, or processes that were there before, are somebody else's."""
+    up = subprocess.run(["ip", "-o", "link", "show", "up"], check=True, capture_output=True).stdout
+    if os.getpid() != 1 or up:
+        sys.exit(f"lab: this would mount over /run and change the network of this machine: run it as {__file__} tells")
 
 
 def address(node):
@@ -107,9 +117,11 @@ def live(prometheus):
 
 def main():
     binary, *command = sys.argv[1:]
+    refuse_to_spoil()
     wire()
     processes = []
-    with tempfile.TemporaryDirectory() as scratch, Path(scratch, "agents.log").open("w") as log:
+    # Like all else, what is on the new /run ends with the namespaces.
+    with tempfile.TemporaryDirectory(dir="/run") as scratch, Path(scratch, "agents.log").open("w") as log:
         began = time.time()
         try:
             processes += [start_agent(binary, node, log) for node in RATES]
@@ -119,6 +131,7 @@ def main():
             done = subprocess.run(
                 command,
                 check=False,
+                timeout=MOST_SECONDS,
                 env=os.environ
                 | {
                     "PROMETHEUS": f"http://{prometheus.address}",
