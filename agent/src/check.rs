@@ -144,10 +144,6 @@ fn address(address: IpAddr, source: &str, resolved: &Resolved) -> Finding {
 
 /// Every port that the agent and its iperf3 open.
 fn ports(config: &Config, listen: &Listen) -> Vec<Finding> {
-    let iperf = &config.ports.iperf;
-    let tests: Vec<SocketAddr> =
-        iperf.clone().map(|port| SocketAddr::new(listen.address, port)).collect();
-    let subject = format!("ports {}-{} tcp+udp", iperf.start(), iperf.end());
     vec![
         port(format!("port {} tcp", listen.http.port()), "listen_port", &[(listen.http, tcp)]),
         port(
@@ -156,12 +152,25 @@ fn ports(config: &Config, listen: &Listen) -> Vec<Finding> {
             &[(listen.control, tcp)],
         ),
         port(format!("port {} udp", listen.gossip.port()), "gossip_port", &[(listen.gossip, udp)]),
-        port(
-            subject,
-            "iperf_port",
-            &tests.iter().flat_map(|at| [(*at, tcp as Bind), (*at, udp)]).collect::<Vec<_>>(),
-        ),
+        test_ports(config, listen.address),
     ]
+}
+
+/// The ports of iperf3. A test takes any that is free.
+fn test_ports(config: &Config, address: IpAddr) -> Finding {
+    let ports = &config.ports.iperf;
+    let subject = format!("ports {}-{} tcp+udp", ports.start(), ports.end());
+    let sockets = |number| {
+        let at = SocketAddr::new(address, number);
+        [(at, tcp as Bind), (at, udp)]
+    };
+    let found = ports.clone().map(|number| port(subject.clone(), "iperf_port", &sockets(number)));
+    let (free, taken): (Vec<_>, Vec<_>) = found.partition(|finding| finding.level == Level::Ok);
+    match taken.into_iter().next() {
+        Some(taken) if free.is_empty() => taken,
+        Some(taken) => Finding { level: Level::Warning, ..taken },
+        None => Finding::ok(subject, "free"),
+    }
 }
 
 type Bind = fn(SocketAddr) -> io::Result<()>;

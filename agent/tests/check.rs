@@ -111,6 +111,20 @@ async fn an_old_iperf3_is_an_error_or_tells_what_is_lost() {
 }
 
 #[tokio::test]
+async fn as_long_as_one_port_of_iperf3_is_free_the_node_takes_part() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = iperf3_of("3.16", directory.path());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Not the last ones that there are.
+    let first = taken.local_addr().unwrap().port().min(65528);
+    let findings = check(&[&program, &format!("--iperf-port={first}"), "--iperf-ports=8"]).await;
+    assert!(findings.is_ok(), "{findings}");
+    let subject = format!("ports {first}-{} tcp+udp", first + 7);
+    let warnings = lines(&findings, Level::Warning);
+    assert!(warnings.iter().any(|warning| warning.starts_with(&subject)), "{warnings:?}");
+}
+
+#[tokio::test]
 async fn each_port_that_is_taken_is_an_error_of_its_own() {
     let directory = tempfile::tempdir().unwrap();
     let program = iperf3_of("3.16", directory.path());
