@@ -17,15 +17,15 @@ make_debian() {
     scripts/setup.sh debootstrap update-ca-certificates
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
-    debootstrap --variant=minbase "$release" "$scratch/root" >"$scratch/log" 2>&1 ||
+    debootstrap --variant=minbase "$release" "$scratch/debian" >"$scratch/log" 2>&1 ||
         { tail -n 20 "$scratch/log" >&2; echo "base-images: debootstrap failed: its words are above" >&2; exit 1; }
     # As in the image of that name: security fixes come in, from the mirror that debootstrap wrote down.
-    mirror=$(sed -n 's/^deb \([^ ]*\) .*/\1/p;q' "$scratch/root/etc/apt/sources.list")
+    mirror=$(sed -n 's/^deb \([^ ]*\) .*/\1/p;q' "$scratch/debian/etc/apt/sources.list")
     printf 'deb %s %s main\n' "$mirror" "$release" "$mirror" "$release-updates" \
-        "${mirror%/}-security" "$release-security" >"$scratch/root/etc/apt/sources.list"
+        "${mirror%/}-security" "$release-security" >"$scratch/debian/etc/apt/sources.list"
     # Whom this machine trusts, which may be more than Debian does.
-    install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$scratch/root/etc/ssl/certs/ca-certificates.crt"
-    tar -C "$scratch/root" -c --exclude=./var/cache/apt/archives/\*.deb --exclude=./var/lib/apt/lists/\*_\* . |
+    install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$scratch/debian/etc/ssl/certs/ca-certificates.crt"
+    tar -C "$scratch/debian" -c --exclude=./var/cache/apt/archives/\*.deb --exclude=./var/lib/apt/lists/\*_\* . |
         docker import - "$debian" >/dev/null
 }
 

@@ -3,10 +3,11 @@ tests and pauses, and in short scrape intervals, so that a case takes minutes ra
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-IMAGE = "ghcr.io/my-org/iperf3-mesh"
+IMAGE = subprocess.check_output([ROOT / "scripts/image-name.sh"], text=True, timeout=10).strip().rsplit(":", 1)[0]
 SETTINGS = {"IPERF_TEST_DURATION": "2s", "IPERF_TEST_INTERVAL": "2s", "IPERF_TEST_PROTOCOL": "both"}
 # What of docs/install.md: the scrape interval is one edit.
 SCRAPING = [
