@@ -34,8 +34,10 @@ pub async fn run(config: &Config) -> Findings {
     let mut findings = iperf3(config).await;
     let resolved = net::resolve(&config.join, config.ports.gossip, RESOLVE_WITHIN).await;
     findings.extend(join(config, &resolved));
-    findings.extend(pods(config, &resolved).await);
-    findings.extend(addresses(config, &resolved).await);
+    let advertised =
+        net::advertise_address(config.advertise_address, config.ip_family, &resolved.addresses);
+    findings.extend(pods(config, advertised.as_ref().ok()).await);
+    findings.extend(addresses(config, advertised, &resolved).await);
     findings.push(temporary_directory(&std::env::temp_dir()));
     if config.settings.protocol != Protocols::Tcp {
         findings.extend(["rmem_max", "wmem_max"].map(buffer));
@@ -75,11 +77,8 @@ fn join(config: &Config, resolved: &Resolved) -> Vec<Finding> {
 }
 
 /// The other agents' pods. An agent that is not told of them goes on with the names to join.
-async fn pods(config: &Config, resolved: &Resolved) -> Option<Finding> {
-    let advertised = advertised(config, resolved).ok()?;
-    if config.discovery != Discovery::Kubernetes {
-        return None;
-    }
+async fn pods(config: &Config, advertised: Option<&Advertised>) -> Option<Finding> {
+    let advertised = advertised.filter(|_| config.discovery == Discovery::Kubernetes)?;
     let own = Listen::new(advertised.address, &config.ports).gossip;
     let found = match discovery::watcher(config, own) {
         Ok(watcher) => watcher.look().await,
@@ -91,14 +90,13 @@ async fn pods(config: &Config, resolved: &Resolved) -> Option<Finding> {
     })
 }
 
-/// As the agent would find it.
-fn advertised(config: &Config, resolved: &Resolved) -> Result<Advertised, NoAddress> {
-    net::advertise_address(config.advertise_address, config.ip_family, &resolved.addresses)
-}
-
 /// The advertised address, and the ports on it.
-async fn addresses(config: &Config, resolved: &Resolved) -> Vec<Finding> {
-    let advertised = match advertised(config, resolved) {
+async fn addresses(
+    config: &Config,
+    advertised: Result<Advertised, NoAddress>,
+    resolved: &Resolved,
+) -> Vec<Finding> {
+    let advertised = match advertised {
         Ok(advertised) => advertised,
         Err(error) => {
             let option = option_name("advertise_address");
