@@ -18,7 +18,7 @@ use lab::baseline::{self, Baseline};
 use lab::hosts::Lab;
 use lab::mesh::Evidence;
 use lab::privilege::privileged;
-use lab::trial::{self, Plan, Sweep};
+use lab::trial::{self, Plan};
 
 /// A sweep may take this many times its bound.
 const RATIO_MAX: f64 = 1.05;
@@ -66,6 +66,7 @@ const PLAN: Plan = Plan {
     // Fits 100 Mbit/s and is too much for 20.
     udp_bitrate: 24_000_000,
     sweeps: 3,
+    spare_sweeps: 0,
     tolerance: 0.03,
 };
 
@@ -155,10 +156,11 @@ fn mesh(lab: &Lab, plan: &Plan) -> Vec<String> {
     let (sweeps, mut evidence) = trial::run(lab, plan);
     let bound = plan.bound(lab).as_secs_f64();
     let tests = lab.hosts().len() * (lab.hosts().len() - 1) * plan.protocols.len();
-    let mut missed: Vec<String> = sweeps.iter().flat_map(Sweep::complaints).collect();
+    let mut missed: Vec<String> =
+        sweeps.iter().flat_map(|sweep| [sweep.faults(), sweep.errors()].concat()).collect();
     for sweep in &sweeps {
         let (wrong, failed, not_once) =
-            (sweep.wrong.len(), sweep.failed.len(), sweep.not_once.len());
+            (sweep.wrong.len() + sweep.off.len(), sweep.failed.len(), sweep.not_once.len());
         let seconds = sweep.took.as_secs_f64();
         let ratio = seconds / bound;
         let name = format!("mesh, sweep {}", sweep.number);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::answers::CellEntry;
 pub(crate) use super::answers::Matrix;
 use super::events::Cell;
 use super::goodput::{narrowest, tcp_mbps};
@@ -33,35 +34,39 @@ pub(crate) fn off(value: f64, expected: f64) -> f64 {
     (value / expected - 1.0).abs()
 }
 
-/// What of the cells is not as it must be. The bandwidth may be off by `tolerance`, a share; `expected` says what
-/// it must be, megabits per second, for each cell that it knows.
-pub(crate) fn faults(
-    matrix: &Matrix,
-    wanted: &BTreeSet<Cell>,
-    expected: &BTreeMap<Cell, f64>,
-    tolerance: f64,
-) -> Vec<String> {
+/// What is wrong with the cells themselves: a test that failed, a cell too many, one that is missing.
+pub(crate) fn faults(matrix: &Matrix, wanted: &BTreeSet<Cell>) -> Vec<String> {
     let mut faults = Vec::new();
     let mut seen = BTreeSet::new();
     for entry in &matrix.cells {
         let cell = entry.cell();
-        let fault = match (entry.success, entry.bandwidth_mbps, expected.get(&cell)) {
-            (Some(true), Some(mbps), Some(&right)) if off(mbps, right) > tolerance => {
-                let (retransmits, rtt) = (entry.retransmits, entry.rtt_ms);
-                Some(format!(
-                    "{mbps:.2} Mbit/s instead of {right:.2}, retransmits {retransmits:?}, RTT {rtt:?} ms"
-                ))
-            }
-            (Some(true), Some(_), _) => None,
-            _ => Some(format!("success {:?}, reason {:?}", entry.success, entry.reason)),
-        };
-        faults.extend(fault.map(|fault| format!("{cell}: {fault}")));
+        if entry.success != Some(true) || entry.bandwidth_mbps.is_none() {
+            let (success, reason) = (entry.success, &entry.reason);
+            faults.push(format!("{cell}: success {success:?}, reason {reason:?}"));
+        }
         if !wanted.contains(&cell) || !seen.insert(cell.clone()) {
             faults.push(format!("{cell}: does not belong there"));
         }
     }
     faults.extend(wanted.difference(&seen).map(|cell| format!("{cell}: is not in the matrix")));
     faults
+}
+
+/// The cells whose bandwidth is off by more than `tolerance`, a share; `expected` says what it must be, megabits per
+/// second, for each cell that it knows.
+pub(crate) fn off_rates(
+    matrix: &Matrix,
+    expected: &BTreeMap<Cell, f64>,
+    tolerance: f64,
+) -> BTreeMap<Cell, String> {
+    let judge = |entry: &CellEntry| {
+        let (mbps, &right) = (entry.bandwidth_mbps?, expected.get(&entry.cell())?);
+        let (retransmits, rtt) = (entry.retransmits, entry.rtt_ms);
+        (off(mbps, right) > tolerance).then(|| {
+            format!("{mbps:.2} Mbit/s instead of {right:.2}, retransmits {retransmits:?}, RTT {rtt:?} ms")
+        })
+    };
+    matrix.cells.iter().filter_map(|entry| Some((entry.cell(), judge(entry)?))).collect()
 }
 
 #[cfg(test)]
@@ -81,38 +86,35 @@ mod tests {
         )
     }
 
-    fn judge(cells: &str) -> Vec<String> {
-        let cell = |destination: &str| Cell {
-            source: "a".into(),
-            destination: destination.into(),
-            protocol: "tcp".into(),
-        };
-        let wanted = BTreeSet::from([cell("b")]);
-        faults(&matrix(cells), &wanted, &BTreeMap::from([(cell("b"), 100.0)]), 0.03)
+    fn cell(destination: &str) -> Cell {
+        Cell { source: "a".into(), destination: destination.into(), protocol: "tcp".into() }
+    }
+
+    fn off_rates_of(mbps: &str) -> usize {
+        let expected = BTreeMap::from([(cell("b"), 100.0)]);
+        off_rates(&matrix(&entry("b", "true", mbps)), &expected, 0.03).len()
     }
 
     #[test]
-    fn a_cell_within_the_tolerance_is_right() {
-        assert!(judge(&entry("b", "true", "97.5")).is_empty());
-        assert!(judge(&entry("b", "true", "102.5")).is_empty());
+    fn a_rate_within_the_tolerance_is_right() {
+        assert_eq!(["97.5", "102.5"].map(off_rates_of), [0, 0]);
+        assert_eq!(["96.5", "103.5"].map(off_rates_of), [1, 1]);
     }
 
     #[test]
     fn every_kind_of_wrong_cell_is_found() {
+        let wanted = BTreeSet::from([cell("b")]);
+        let good = entry("b", "true", "100");
+        assert!(faults(&matrix(&good), &wanted).is_empty());
         for (cells, word) in [
-            (entry("b", "true", "96.5"), "instead of"),
-            (entry("b", "true", "103.5"), "instead of"),
             (entry("b", "true", "null"), "success"),
             (entry("b", "false", "null"), "success"),
             (entry("b", "null", "null"), "success"),
             (String::new(), "is not in the matrix"),
-            (format!("{0},{0}", entry("b", "true", "100")), "does not belong"),
-            (
-                format!("{},{}", entry("b", "true", "100"), entry("c", "true", "100")),
-                "does not belong",
-            ),
+            (format!("{good},{good}"), "does not belong"),
+            (format!("{good},{}", entry("c", "true", "100")), "does not belong"),
         ] {
-            let faults = judge(&cells);
+            let faults = faults(&matrix(&cells), &wanted);
             assert!(faults.len() == 1 && faults[0].contains(word), "{cells}: {faults:?}");
         }
     }
