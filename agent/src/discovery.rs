@@ -11,14 +11,14 @@ mod pod;
 pub mod trouble;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mesh::Input;
 use mesh::gossip::Gossip;
+use mesh::{Expected, Input, NodeName};
 use tokio::sync::mpsc;
 
-use crate::config::{Config, Discovery};
+use crate::config::{Config, Discovery, Ports};
 use crate::metrics::Metrics;
 use crate::net;
 use kubernetes::{Pace, Search, Watcher};
@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_secs(30);
 pub struct Finds<'a> {
     /// Takes the addresses.
     pub gossip: &'a Gossip,
-    /// Takes the nodes that are gone.
+    /// Takes the nodes that are gone, and those that are expected.
     pub inputs: mpsc::Sender<Input>,
 }
 
@@ -52,7 +52,9 @@ pub async fn find_peers(finds: &Finds<'_>, config: &Config, own: SocketAddr, met
         Discovery::Kubernetes => {
             let pods = async {
                 match watcher(config, own) {
-                    Ok(watcher) => find_pods(finds, watcher, metrics).await,
+                    Ok(watcher) => {
+                        find_pods(finds, watcher, &config.node_name, &config.ports, metrics).await;
+                    }
                     // What a pod lacks it gets with the next pod only.
                     Err(trouble) => Teller::new(metrics).trouble(&trouble),
                 }
@@ -98,19 +100,32 @@ pub fn watcher(config: &Config, own: SocketAddr) -> Result<Watcher, Trouble> {
 }
 
 /// Hands on for ever what `watcher` finds: when it changes, and again and again, since gossip tries a few addresses
-/// at a time, and a node may fall silent after its pod is gone.
-pub async fn find_pods(finds: &Finds<'_>, watcher: Watcher, metrics: Metrics) {
+/// at a time, and a node may fall silent after its pod is gone. All agents have the `ports` of this one, which is on
+/// the node `own`.
+pub async fn find_pods(
+    finds: &Finds<'_>,
+    watcher: Watcher,
+    own: &NodeName,
+    ports: &Ports,
+    metrics: Metrics,
+) {
     let mut census = watcher.census();
+    let on_node = |address: IpAddr| Expected {
+        control: SocketAddr::new(address, ports.control),
+        http_port: ports.listen,
+    };
     let hand_on = async {
         loop {
-            let (addresses, gone) = {
+            let (addresses, gone, expected) = {
                 let census = census.borrow_and_update();
-                (census.addresses(), census.gone(Instant::now()))
+                (census.addresses(), census.gone(Instant::now()), census.expected(own))
             };
             finds.gossip.join(&addresses);
-            for node in gone {
+            let expected = expected.into_iter().map(|(node, address)| (node, on_node(address)));
+            let gone = gone.into_iter().map(Input::Gone);
+            for input in gone.chain([Input::Expected(expected.collect())]) {
                 // Closed only when the agent ends.
-                let _ = finds.inputs.send(Input::Gone(node)).await;
+                let _ = finds.inputs.send(input).await;
             }
             // Never closed: the watcher below runs for ever.
             let _ = tokio::time::timeout(finds.pause(PAUSE), census.changed()).await;

@@ -1,11 +1,29 @@
 //! The node's own list of its peers. Gossip forgets a silent node after minutes; this list keeps it until it has
-//! departed: said goodbye, was silent for long enough, or is silent and gone from the cluster.
+//! departed: said goodbye, was silent for long enough, or is silent and gone from the cluster. Nodes that the cluster
+//! knows and gossip does not belong to it, too: who starts while one of them is dead would otherwise never miss it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::wire::is_compatible;
-use crate::{Epoch, Member, NodeName, Presence, Time, View};
+use crate::{Epoch, Member, NodeName, Presence, Time, View, WIRE_VERSION};
+
+/// How long a node that the cluster knows may take to appear in gossip until it is held to be silent. Less than
+/// [`QUIET`](crate::lease::QUIET), so that it is in the first sweep of who has just started.
+const APPEARS_WITHIN: Duration = Duration::from_secs(30);
+
+/// The life of a node that nobody has heard of. Epochs are drawn at random.
+const UNHEARD: Epoch = Epoch(0);
+
+/// A node on which an agent runs as far as the cluster knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Where that agent takes control messages.
+    pub control: SocketAddr,
+    /// Where it answers the read API, on the address of `control`.
+    pub http_port: u16,
+}
 
 /// A peer that has not departed.
 #[derive(Clone, Debug)]
@@ -50,13 +68,24 @@ pub(crate) struct Roster {
     /// The silent ones, longest first: at every input it is asked who is to be forgotten, which must not cost a look
     /// at each peer.
     silent: BTreeSet<(Time, NodeName)>,
-    /// Peers that were silent for too long, or whose node is gone, as long as gossip still speaks of that life of theirs.
+    /// Peers that were silent for too long, or whose node is gone, as long as gossip still speaks of that life of
+    /// theirs, or the cluster of their node.
     forgotten: BTreeMap<NodeName, Epoch>,
+    expected: BTreeMap<NodeName, Expected>,
+    /// Expected nodes that are no peers, and since when. Almost always empty.
+    missing: BTreeMap<NodeName, Time>,
 }
 
 impl Roster {
     pub(crate) fn new(me: NodeName) -> Self {
-        Self { me, peers: BTreeMap::new(), silent: BTreeSet::new(), forgotten: BTreeMap::new() }
+        Self {
+            me,
+            peers: BTreeMap::new(),
+            silent: BTreeSet::new(),
+            forgotten: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            missing: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn get(&self, name: &NodeName) -> Option<&Peer> {
@@ -77,9 +106,10 @@ impl Roster {
 
     pub(crate) fn update(&mut self, now: Time, view: &View) -> Changes {
         let mut changes = Changes::default();
-        self.forgotten.retain(|name, epoch| {
-            let member = view.get(name).filter(|member| member.presence == Presence::Silent);
-            member.is_some_and(|member| member.epoch == *epoch)
+        let expected = &self.expected;
+        self.forgotten.retain(|name, epoch| match view.get(name) {
+            Some(member) => member.presence == Presence::Silent && member.epoch == *epoch,
+            None => expected.contains_key(name),
         });
         for member in view.members() {
             self.update_member(now, member, &mut changes);
@@ -103,6 +133,9 @@ impl Roster {
         if member.presence == Presence::Left {
             if self.take_out(&member.name).is_some() {
                 changes.departed.push(member.name.clone());
+                if self.expected.contains_key(&member.name) {
+                    self.missing.insert(member.name.clone(), now);
+                }
             }
             return;
         }
@@ -119,8 +152,14 @@ impl Roster {
         if peer.is_meetable() && !was_meetable {
             changes.arrived.push(member.name.clone());
         }
-        self.silent.extend(silent_since.map(|since| (since, member.name.clone())));
-        self.peers.insert(member.name.clone(), peer);
+        self.put_in(peer);
+    }
+
+    fn put_in(&mut self, peer: Peer) {
+        let name = &peer.member.name;
+        self.missing.remove(name);
+        self.silent.extend(peer.silent_since.map(|since| (since, name.clone())));
+        self.peers.insert(name.clone(), peer);
     }
 
     /// Takes the peer off the list.
@@ -155,8 +194,44 @@ impl Roster {
         true
     }
 
-    /// When the next silent peer is to be forgotten.
-    pub(crate) fn forget_at(&self, after: Duration) -> Option<Time> {
-        self.silent.first().map(|&(since, _)| since + after)
+    /// These nodes, and no others, have an agent as far as the cluster knows.
+    pub(crate) fn expect(&mut self, now: Time, nodes: BTreeMap<NodeName, Expected>) {
+        self.missing.retain(|name, _| nodes.contains_key(name));
+        for name in nodes.keys() {
+            let is_new = !self.expected.contains_key(name) && !self.peers.contains_key(name);
+            if is_new && *name != self.me {
+                self.missing.insert(name.clone(), now);
+            }
+        }
+        self.expected = nodes;
+    }
+
+    /// Takes in, as silent, the expected nodes that have not appeared in time.
+    pub(crate) fn miss(&mut self, now: Time) {
+        let late = self.missing.iter().filter(|(_, since)| now >= **since + APPEARS_WITHIN);
+        let late: Vec<NodeName> = late.map(|(name, _)| name.clone()).collect();
+        for name in late {
+            self.forgotten.remove(&name);
+            if let Some(Expected { control, http_port }) = self.expected.get(&name).copied() {
+                let member = Member {
+                    name,
+                    epoch: UNHEARD,
+                    wire: WIRE_VERSION,
+                    zone: String::new(),
+                    control,
+                    http_port,
+                    sweep: 0,
+                    presence: Presence::Silent,
+                };
+                self.put_in(Peer { member, silent_since: Some(now), last_request: None });
+            }
+        }
+    }
+
+    /// When the next silent peer is to be forgotten, or the next missing node is to be held to be silent.
+    pub(crate) fn deadline(&self, forget_after: Duration) -> Option<Time> {
+        let forget = self.silent.first().map(|&(since, _)| since + forget_after);
+        let miss = self.missing.values().min().map(|&since| since + APPEARS_WITHIN);
+        forget.into_iter().chain(miss).min()
     }
 }

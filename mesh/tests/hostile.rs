@@ -37,6 +37,8 @@ enum Step {
     Answer(u8),
     /// The cluster no longer knows that node.
     Gone(usize),
+    /// The cluster knows so many nodes.
+    Expected(usize),
     Stop,
 }
 
@@ -178,6 +180,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Undelivered),
         6 => any::<u8>().prop_map(Step::Answer),
         1 => (0usize..8).prop_map(Step::Gone),
+        1 => (0usize..8).prop_map(Step::Expected),
     ]
 }
 
@@ -221,6 +224,11 @@ impl Trial {
             }
             Step::Answer(how) => self.answer(how),
             Step::Gone(number) => self.input(Input::Gone(name(number))),
+            Step::Expected(count) => {
+                let node = mesh::Expected { control: ([10, 9, 9, 9], 9878).into(), http_port: 1 };
+                let nodes = (0..count).map(|number| (name(number), node));
+                self.input(Input::Expected(nodes.collect()));
+            }
             Step::Stop => self.input(Input::Stop),
         }
     }

@@ -1,8 +1,9 @@
-//! The agents' pods as the API server last told of them: where they gossip, and which nodes have lost theirs.
+//! The agents' pods as the API server last told of them: where they gossip, which nodes have one, and which have lost
+//! theirs.
 //! Asks nobody anything.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mesh::NodeName;
@@ -40,6 +41,16 @@ impl Census {
         let addresses: BTreeSet<SocketAddr> =
             self.pods.values().filter_map(|pod| pod.gossip).collect();
         addresses.into_iter().collect()
+    }
+
+    /// The nodes on which a pod runs, and its address. None if that of `own`, this agent's, has no pod: then agents do
+    /// not go by the names of their nodes.
+    pub fn expected(&self, own: &NodeName) -> BTreeMap<NodeName, IpAddr> {
+        if !self.pods.values().any(|pod| pod.node.as_ref() == Some(own)) {
+            return BTreeMap::new();
+        }
+        let running = self.pods.values().filter_map(|pod| Some((pod.node.clone()?, pod.gossip?)));
+        running.map(|(node, gossip)| (node, gossip.ip())).collect()
     }
 
     /// The nodes whose pod was deleted not long before `now`, and that have no other. A node is among them only if

@@ -5,15 +5,17 @@
 mod server;
 mod trouble;
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use agent::config::Ports;
 use agent::discovery::census::Census;
 use agent::discovery::kubernetes::{Pace, Search, Watcher};
 use agent::discovery::{Finds, find_pods};
 use agent::metrics::{FailedCells, Metrics, Settings};
 use mesh::gossip::{Gossip, GossipConfig};
-use mesh::{Epoch, Input, NodeName, Protocol};
+use mesh::{Epoch, Expected, Input, NodeName, Protocol};
 use serde_json::{Value, json};
 use server::{Mood, Server};
 use tokio::sync::{mpsc, watch};
@@ -234,7 +236,7 @@ async fn gossip(node: &str, at: SocketAddr) -> Gossip {
 }
 
 #[tokio::test]
-async fn two_agents_meet_through_their_pods_and_hear_when_one_is_gone() {
+async fn two_agents_meet_through_their_pods_and_hear_of_the_others() {
     let server = Server::start().await;
     let (here, there) = (free("127.0.0.1"), free("127.0.0.2"));
     let (one, _two) = (gossip("node-1", here).await, gossip("node-2", there).await);
@@ -246,14 +248,38 @@ async fn two_agents_meet_through_their_pods_and_hear_when_one_is_gone() {
     let finds = Finds { gossip: &one, inputs };
     let watcher = watcher(&server, &here.to_string(), PACE);
     let mut views = one.views();
+    let own = name("node-1");
+    let ports = Ports { listen: 9876, control: 9878, gossip: here.port(), iperf: 5201..=5208 };
     let story = async {
         views.wait_for(|view| view.get(&name("node-2")).is_some()).await.unwrap();
+        // This one has no pod on a node of its name yet.
+        assert!(expected(&mut said, |_| true).await.is_empty());
+        server.put(pod("node-1", &["127.0.0.1"]));
+        server.put(pod("node-3", &["127.0.0.3"]));
+        let nodes = expected(&mut said, |nodes| nodes.len() == 2).await;
+        assert_eq!(nodes, ["node-2 at 127.0.0.2:9878", "node-3 at 127.0.0.3:9878"]);
         server.delete("agent-node-2");
-        let said = said.recv().await.unwrap();
-        assert!(matches!(&said, Input::Gone(node) if *node == name("node-2")), "{said:?}");
+        let is_gone = |said: &Input| matches!(said, Input::Gone(node) if *node == name("node-2"));
+        while !is_gone(&said.recv().await.unwrap()) {}
+        assert_eq!(expected(&mut said, |_| true).await, ["node-3 at 127.0.0.3:9878"]);
     };
     tokio::select! {
-        () = find_pods(&finds, watcher, metrics()) => panic!("it has stopped to look"),
+        () = find_pods(&finds, watcher, &own, &ports, metrics()) => panic!("it has stopped to look"),
         done = timeout(SOON, story) => done.unwrap(),
+    }
+}
+
+/// The nodes of the next word of which nodes are expected that is `wanted`.
+async fn expected(
+    said: &mut mpsc::Receiver<Input>,
+    wanted: impl Fn(&BTreeMap<NodeName, Expected>) -> bool,
+) -> Vec<String> {
+    loop {
+        if let Input::Expected(nodes) = said.recv().await.unwrap()
+            && wanted(&nodes)
+        {
+            let tell = |(node, it): (NodeName, Expected)| format!("{node} at {}", it.control);
+            return nodes.into_iter().map(tell).collect();
+        }
     }
 }

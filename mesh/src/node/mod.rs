@@ -12,7 +12,7 @@ mod choice;
 mod requests;
 mod sweeps;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::lease::QUIET;
 use crate::reservation::{
     ClientStart, Effect, Ending, PortRange, RunId, ServerFailure, ServerStart, Slot,
 };
-use crate::roster::{Peer, Roster};
+use crate::roster::{Expected, Peer, Roster};
 use crate::wire::{Body, MeetingId, Message, Refusal, Role};
 use crate::{
     Epoch, NodeName, Outcome, Presence, Protocol, Reason, TestSpec, Time, View, WIRE_VERSION,
@@ -86,6 +86,8 @@ pub enum Input {
     },
     /// The cluster knows that node no longer: if it is silent, it has departed. May be said again and again.
     Gone(NodeName),
+    /// On these nodes an agent runs as far as the cluster knows: who does not appear in gossip is silent.
+    Expected(BTreeMap<NodeName, Expected>),
     /// Time has passed.
     Tick,
     /// Leave the present meeting and begin no other one.
@@ -239,6 +241,7 @@ impl Node {
                     self.depart(node);
                 }
             }
+            Input::Expected(nodes) => self.roster.expect(now, nodes),
             Input::Tick => {}
             Input::Stop => {
                 self.stopping = true;
@@ -257,9 +260,9 @@ impl Node {
 
     /// When the next input is due at the latest, be it a [`Input::Tick`].
     pub fn deadline(&self) -> Option<Time> {
-        let forget = self.roster.forget_at(self.forget_after());
+        let roster = self.roster.deadline(self.forget_after());
         let next = if self.slot.peer().is_some() { None } else { self.ask_at };
-        [self.slot.deadline(), forget, next, self.sweep_deadline()].into_iter().flatten().min()
+        [self.slot.deadline(), roster, next, self.sweep_deadline()].into_iter().flatten().min()
     }
 
     /// The peers that have not departed.
@@ -348,6 +351,7 @@ impl Node {
         for forgotten in self.roster.forget(now, self.forget_after()) {
             self.depart(forgotten);
         }
+        self.roster.miss(now);
         if self.stopping || self.name_taken {
             self.ask_at = None;
             return;

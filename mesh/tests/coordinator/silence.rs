@@ -1,5 +1,9 @@
 //! Peers that fall silent, say goodbye, and come back.
 
+use std::net::SocketAddr;
+
+use mesh::Expected;
+
 use super::*;
 
 #[test]
@@ -123,6 +127,92 @@ fn a_silent_peer_that_is_gone_from_the_cluster_has_departed_once_and_for_all() {
     let restarted = Member { epoch: mesh::Epoch(7), ..stage.member(1) };
     stage.show(0, vec![restarted]);
     assert_eq!(stage.node(0).peers().count(), 1);
+}
+
+/// A cluster of so many nodes with an agent, this one included.
+fn cluster(nodes: usize) -> Input {
+    let control = |number: usize| SocketAddr::from(([10, 9, 9, number as u8], 9878));
+    let expected = |number| (name(number), Expected { control: control(number), http_port: 9876 });
+    Input::Expected((0..nodes).map(expected).collect())
+}
+
+/// So many nodes that have just started and know each other, and one more that is dead and was never heard of.
+fn beside_a_dead_one(nodes: usize, change: impl Fn(&mut mesh::Settings)) -> Stage {
+    let mut stage = Stage::empty(nodes + 1, |_, settings| change(settings));
+    stage.vanish(nodes);
+    for to in 0..nodes {
+        let live = (0..nodes).map(|number| stage.member(number)).collect();
+        stage.show(to, live);
+        stage.input(to, cluster(nodes + 1));
+    }
+    stage
+}
+
+#[test]
+fn a_node_of_the_cluster_that_nobody_hears_of_is_unreachable_in_the_first_sweep() {
+    for nodes in [1, 2] {
+        let mut stage = beside_a_dead_one(nodes, |settings| {
+            settings.no_past = false;
+            settings.interval = 1000 * SECOND;
+        });
+        assert!(stage.until(200 * SECOND, |stage| ended(stage, 0, 1).is_some()), "{stage}");
+        assert_eq!(successes(&stage, 0), nodes - 1, "{stage}");
+        assert_eq!(failures(&stage, 0), [Reason::Unreachable], "{stage}");
+        assert!(stage.cells(0).iter().all(|(to, _, outcome)| (*to == nodes) == outcome.is_err()));
+    }
+}
+
+#[test]
+fn a_node_that_appears_in_time_is_not_missed() {
+    let mut stage = Stage::empty(2, |_, settings| settings.interval = 1000 * SECOND);
+    stage.input(0, cluster(2));
+    stage.pass(29 * SECOND);
+    stage.introduce_all();
+    stage.pass(60 * SECOND);
+    assert!(successes(&stage, 0) > 0 && failures(&stage, 0).is_empty(), "{stage}");
+}
+
+#[test]
+fn a_missing_node_is_forgotten_once_for_each_of_its_pods() {
+    let mut stage = beside_a_dead_one(1, |settings| settings.forget_after = Some(90 * SECOND));
+    let departures = |stage: &Stage| {
+        stage.outputs(0).filter(|(_, output)| matches!(output, Output::Departed(_))).count()
+    };
+    let wait = |stage: &mut Stage| {
+        for _ in 0..20 {
+            stage.pass(30 * SECOND);
+            stage.input(0, cluster(2));
+            stage.show(0, vec![]);
+        }
+    };
+    wait(&mut stage);
+    assert_eq!((departures(&stage), stage.node(0).peers().count()), (1, 0), "{stage}");
+    // The new one does not come up either.
+    stage.input(0, cluster(1));
+    wait(&mut stage);
+    assert_eq!((departures(&stage), stage.node(0).peers().count()), (2, 0), "{stage}");
+    let live = stage.member(1);
+    stage.show(0, vec![live]);
+    assert_eq!(stage.node(0).peers().count(), 1);
+}
+
+#[test]
+fn who_said_goodbye_and_does_not_come_back_is_missed() {
+    let mut stage = Stage::new(3);
+    stage.input(0, cluster(3));
+    stage.pass(100 * SECOND);
+    gossip(&mut stage, 3, |number, member| {
+        member.presence = if number == 2 { Presence::Left } else { Presence::Live };
+    });
+    stage.vanish(2);
+    let knows = |stage: &Stage| stage.node(0).peer(&name(2)).is_some();
+    stage.pass(29 * SECOND);
+    assert!(!knows(&stage), "{stage}");
+    stage.pass(2 * SECOND);
+    assert!(knows(&stage), "{stage}");
+    stage.input(0, cluster(2));
+    stage.input(0, Input::Gone(name(2)));
+    assert!(!knows(&stage), "{stage}");
 }
 
 #[test]

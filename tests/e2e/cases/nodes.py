@@ -1,7 +1,7 @@
 """Nodes that are drained, die and join."""
 
 from cluster.waiting import until
-from mesh import PROTOCOLS, listed
+from mesh import NAMESPACE, PROTOCOLS, QUIET, listed
 from report import expect
 from waiting import Watch
 
@@ -56,6 +56,17 @@ def dead(bench, node, watch):
     expect(alerts == [f"IperfMeshNodeImpaired ({node})"], "that is not the one alert that the node should raise")
     failures = {cell: reasons for cell, reasons in bench.mesh.failures(watch).items() if node not in cell}
     expect(not failures, f"cells between the others failed: {listed(failures)}")
+    newcomer(bench, bench.nodes[0], node)
+
+
+def newcomer(bench, here, dead_node):
+    """An agent that never saw the dead node misses it, too."""
+    watch = Watch()
+    bench.kubectl("delete", "pod", "-n", NAMESPACE, bench.pods()[here]["metadata"]["name"])
+    cells = f'{{source_node="{here}",destination_node="{dead_node}"}}'
+    failing = f"iperf_mesh_cell_failure{cells} and on (protocol) iperf_test_timestamp_seconds{cells} > {watch.date}"
+    until("the column in a new row", lambda: len(bench.mesh.by_cell(failing)) == len(PROTOCOLS), QUIET + 60)
+    bench.note(f"an agent that starts meanwhile, on {here}, fails its cells to the dead node after {watch}")
 
 
 def is_ready(bench, node):
