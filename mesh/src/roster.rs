@@ -125,12 +125,16 @@ impl Roster {
     }
 
     fn update_member(&mut self, now: Time, member: &Member, changes: &mut Changes) {
-        let is_known = self.peers.get(&member.name).is_some_and(|peer| peer.member == *member);
+        let known = self.peers.get(&member.name).map(|peer| &peer.member);
+        let has_left = member.presence == Presence::Left;
+        // A goodbye is remembered for minutes; who was missed since is not the one who said it.
+        let is_old =
+            known.is_some_and(|known| known == member || has_left && known.epoch == UNHEARD);
         let is_forgotten = self.forgotten.contains_key(&member.name);
-        if is_known || is_forgotten || member.name == self.me {
+        if is_old || is_forgotten || member.name == self.me {
             return;
         }
-        if member.presence == Presence::Left {
+        if has_left {
             if self.take_out(&member.name).is_some() {
                 changes.departed.push(member.name.clone());
                 if self.expected.contains_key(&member.name) {
