@@ -23,7 +23,7 @@ use crate::iperf::Iperf;
 use crate::metrics::{FailedCells, Metrics};
 use crate::net::{self, Listen};
 use crate::runs::Runs;
-use crate::{client, http};
+use crate::{cli, client, http};
 
 /// Inputs that wait for the driver at once.
 const INPUTS_MAX: usize = 1024;
@@ -183,6 +183,9 @@ impl Agent {
 pub async fn run(config: Config) -> anyhow::Result<()> {
     // First of all: who is process 1 of a container gets no signal that it does not handle.
     let stop = stop_on_signals()?;
+    for variable in cli::unread_variables() {
+        tracing::warn!(variable, "no option reads this variable; is it misspelt?");
+    }
     let tests = config.tests();
     let look = async {
         let iperf = probe(&config.iperf3, &tests).await?;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::cli::{Protocols, option_name};
+use crate::cli::{self, Protocols, option_name};
 use crate::config::{Config, Discovery};
 use crate::discovery;
 use crate::iperf::{Iperf, LEAST, Version};
@@ -31,7 +31,8 @@ const FILES_MIN: u64 = 1024;
 
 /// Looks at everything that `config` needs.
 pub async fn run(config: &Config) -> Findings {
-    let mut findings = iperf3(config).await;
+    let mut findings = variables();
+    findings.extend(iperf3(config).await);
     let resolved = net::resolve(&config.join, config.ports.gossip, RESOLVE_WITHIN).await;
     findings.extend(join(config, &resolved));
     let advertised =
@@ -45,6 +46,15 @@ pub async fn run(config: &Config) -> Findings {
     findings.push(open_files());
     findings.push(clock());
     Findings::new(findings)
+}
+
+/// Who misspells a variable gets the default of the option that was meant.
+fn variables() -> Vec<Finding> {
+    let unread = cli::unread_variables().into_iter();
+    let mend = "Correct its name (iperf3-mesh agent --help has them all), or remove it.";
+    unread
+        .map(|name| Finding::warning("variable", format!("no option reads {name}"), mend))
+        .collect()
 }
 
 /// Names that do not resolve do not stop an agent: it tries again. But a node that finds nobody is alone.

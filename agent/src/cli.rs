@@ -93,6 +93,18 @@ pub(crate) fn option_name(id: &str) -> String {
     }
 }
 
+/// The variables of this process that look like those of the options, and that none reads: misspelt, most likely.
+pub fn unread_variables() -> Vec<String> {
+    let cli = Cli::command();
+    let args: Vec<_> = cli.get_subcommands().flat_map(Command::get_arguments).collect();
+    let is_ours = |name: &str| ["IPERF_", "MESH_"].iter().any(|prefix| name.starts_with(prefix));
+    let is_read = |name: &str| args.iter().any(|arg| arg.get_env().is_some_and(|env| env == name));
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut unread: Vec<String> = names.filter(|name| is_ours(name) && !is_read(name)).collect();
+    unread.sort();
+    unread
+}
+
 /// The options of `agent`.
 #[derive(Clone, Debug, Args)]
 pub struct AgentArgs {

@@ -190,6 +190,25 @@ fn check_finds_what_would_stop_an_agent() {
 }
 
 #[test]
+fn a_misspelt_variable_is_told_and_stops_nobody() {
+    let address = Network::draw().address(1).to_string();
+    let variables = [
+        ("MESH_ADVERTISE_ADDRESS", address.as_str()),
+        ("IPERF_TEST_DURATIN", "9s"),
+        ("MESH_JION", "node1"),
+        ("HOME", "/"),
+    ];
+    let ended = Program::start_with(&["check"], &variables).ended(SOON);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let told = |text: &str| text.matches("no option reads").count();
+    assert_eq!(told(&ended.stdout), 2, "{ended:?}");
+    assert!(["IPERF_TEST_DURATIN", "MESH_JION"].iter().all(|name| ended.stdout.contains(name)));
+
+    let agent = Program::start_with(&["agent"], &variables);
+    await_that("both warnings", SOON, || told(&agent.stderr()) == 2, || agent.stderr());
+}
+
+#[test]
 fn every_command_helps() {
     for (command, word) in [
         ("agent", "--advertise-address"),
