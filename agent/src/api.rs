@@ -41,6 +41,8 @@ pub enum NodeState {
     Live,
     /// Not heard of for some seconds, and not departed.
     Silent,
+    /// Kubernetes runs an agent there, and gossip has never heard of it.
+    Missing,
     /// Two live agents go by this name.
     Conflict,
     /// Speaks a wire version that this agent does not talk to.
@@ -49,13 +51,15 @@ pub enum NodeState {
 
 impl NodeState {
     /// All states, in the order of the documentation.
-    pub const ALL: [Self; 4] = [Self::Live, Self::Silent, Self::Conflict, Self::Incompatible];
+    pub const ALL: [Self; 5] =
+        [Self::Live, Self::Silent, Self::Missing, Self::Conflict, Self::Incompatible];
 
     /// The name as it stands in labels and in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Live => "live",
             Self::Silent => "silent",
+            Self::Missing => "missing",
             Self::Conflict => "conflict",
             Self::Incompatible => "incompatible",
         }

@@ -11,14 +11,14 @@ mod pod;
 pub mod trouble;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mesh::gossip::Gossip;
-use mesh::{Expected, Input, NodeName};
+use mesh::{Input, NodeName};
 use tokio::sync::mpsc;
 
-use crate::config::{Config, Discovery, Ports};
+use crate::config::{Config, Discovery};
 use crate::metrics::Metrics;
 use crate::net;
 use kubernetes::{Pace, Search, Watcher};
@@ -52,9 +52,7 @@ pub async fn find_peers(finds: &Finds<'_>, config: &Config, own: SocketAddr, met
         Discovery::Kubernetes => {
             let pods = async {
                 match watcher(config, own) {
-                    Ok(watcher) => {
-                        find_pods(finds, watcher, &config.node_name, &config.ports, metrics).await;
-                    }
+                    Ok(watcher) => find_pods(finds, watcher, &config.node_name, metrics).await,
                     // What a pod lacks it gets with the next pod only.
                     Err(trouble) => Teller::new(metrics).trouble(&trouble),
                 }
@@ -100,30 +98,19 @@ pub fn watcher(config: &Config, own: SocketAddr) -> Result<Watcher, Trouble> {
 }
 
 /// Hands on for ever what `watcher` finds: when it changes, and again and again, since gossip tries a few addresses
-/// at a time, and a node may fall silent after its pod is gone. All agents have the `ports` of this one, which is on
-/// the node `own`.
-pub async fn find_pods(
-    finds: &Finds<'_>,
-    watcher: Watcher,
-    own: &NodeName,
-    ports: &Ports,
-    metrics: Metrics,
-) {
+/// at a time, and a node may fall silent after its pod is gone. This agent is on the node `own`.
+pub async fn find_pods(finds: &Finds<'_>, watcher: Watcher, own: &NodeName, metrics: Metrics) {
     let mut census = watcher.census();
-    let on_node = |address: IpAddr| Expected {
-        control: SocketAddr::new(address, ports.control),
-        http_port: ports.listen,
-    };
     let hand_on = async {
         loop {
             let (addresses, gone, expected) = {
                 let census = census.borrow_and_update();
-                (census.addresses(), census.gone(Instant::now()), census.expected(own))
+                let (gone, expected) = (census.gone(Instant::now()), census.expected(own));
+                (census.addresses(), gone, expected)
             };
             finds.gossip.join(&addresses);
-            let expected = expected.into_iter().map(|(node, address)| (node, on_node(address)));
             let gone = gone.into_iter().map(Input::Gone);
-            for input in gone.chain([Input::Expected(expected.collect())]) {
+            for input in gone.chain([Input::Expected(expected)]) {
                 // Closed only when the agent ends.
                 let _ = finds.inputs.send(input).await;
             }

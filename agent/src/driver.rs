@@ -104,6 +104,10 @@ impl Driver {
                 tracing::info!(%node, "a node has departed");
                 self.show_members();
             }
+            Output::Missing(node) => {
+                tracing::warn!(%node, "Kubernetes runs an agent there, and gossip has not heard of it");
+                self.show_members();
+            }
             Output::SweepBegan(sweep) => {
                 tracing::info!(sweep, "a sweep begins");
                 gossip.publish_sweep(sweep);
@@ -187,13 +191,15 @@ fn member_status(peer: &Peer, now: Time) -> MemberStatus {
         Presence::Live => NodeState::Live,
         Presence::Conflict => NodeState::Conflict,
         Presence::Silent | Presence::Left => NodeState::Silent,
+        Presence::Missing => NodeState::Missing,
     };
     MemberStatus {
         name: member.name.clone(),
         zone: member.zone.clone(),
         state,
         silent_since: peer.silent_since.map(|since| instant_of(since, now)),
-        http: Some((member.control.ip(), member.http_port).into()),
+        http: (member.presence != Presence::Missing)
+            .then(|| (member.control.ip(), member.http_port).into()),
         epoch: member.epoch,
         sweep: member.sweep,
     }

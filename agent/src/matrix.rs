@@ -134,6 +134,7 @@ async fn ask(
 fn askable(member: &MemberStatus) -> Result<String, &'static str> {
     match (member.state, member.http) {
         (NodeState::Silent, _) => Err("silent"),
+        (NodeState::Missing, _) => Err("missing"),
         (NodeState::Incompatible, _) => Err("incompatible version"),
         (_, None) => Err("address unknown"),
         (_, Some(http)) => Ok(format!("http://{http}/api/v1/row")),

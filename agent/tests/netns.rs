@@ -129,7 +129,7 @@ fn every_cell_of_every_sweep_is_right() {
 #[test]
 fn udp_loss_is_what_the_links_imply() {
     in_quiet_lab(udp_loss_is_what_the_links_imply, &[50, 50, 4], |lab| {
-        let plan = Plan { protocols: &["udp"], udp_bitrate: 6_000_000, sweeps: 1, ..MEASURED };
+        let plan = Plan { protocols: &["udp"], udp_bitrate: 6_000_000, ..MEASURED };
         assert_healthy(lab, &plan);
     });
 }

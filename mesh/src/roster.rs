@@ -3,34 +3,32 @@
 //! knows and gossip does not belong to it, too: who starts while one of them is dead would otherwise never miss it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::wire::is_compatible;
 use crate::{Epoch, Member, NodeName, Presence, Time, View, WIRE_VERSION};
 
-/// How long a node that the cluster knows may take to appear in gossip until it is held to be silent. Less than
-/// [`QUIET`](crate::lease::QUIET), so that it is in the first sweep of who has just started.
+/// How long a node that the cluster knows may take to appear in gossip until it is missing. Less than
+/// [`QUIET`](crate::lease::QUIET), so that who has just started knows it in its first sweep.
 const APPEARS_WITHIN: Duration = Duration::from_secs(30);
 
-/// The life of a node that nobody has heard of. Epochs are drawn at random.
-const UNHEARD: Epoch = Epoch(0);
-
-/// A node on which an agent runs as far as the cluster knows.
+/// What the cluster knows of a node that should have an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// Where that agent takes control messages.
-    pub control: SocketAddr,
-    /// Where it answers the read API, on the address of `control`.
-    pub http_port: u16,
+    /// The address of that agent.
+    pub address: IpAddr,
+    /// For how long the cluster has seen it not to work.
+    pub unready_for: Duration,
 }
 
 /// A peer that has not departed.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// As it last described itself; `Presence::Silent` if gossip has lost it.
+    /// As it last described itself; `Presence::Silent` if gossip has lost it, `Presence::Missing` if it has never
+    /// known it.
     pub member: Member,
-    /// Since when it has been silent.
+    /// Since when it has been silent, or missing.
     pub silent_since: Option<Time>,
     /// The last meeting that it asked for, so that an old request is known when it comes again.
     pub(crate) last_request: Option<(Epoch, u64)>,
@@ -68,12 +66,12 @@ pub(crate) struct Roster {
     /// The silent ones, longest first: at every input it is asked who is to be forgotten, which must not cost a look
     /// at each peer.
     silent: BTreeSet<(Time, NodeName)>,
-    /// Peers that were silent for too long, or whose node is gone, as long as gossip still speaks of that life of
-    /// theirs, or the cluster of their node.
-    forgotten: BTreeMap<NodeName, Epoch>,
+    /// Peers that have departed, as long as gossip still speaks of that life of theirs, or the cluster of their node:
+    /// only who speaks is back.
+    departed: BTreeMap<NodeName, Epoch>,
     expected: BTreeMap<NodeName, Expected>,
-    /// Expected nodes that are no peers, and since when. Almost always empty.
-    missing: BTreeMap<NodeName, Time>,
+    /// Expected nodes that may yet appear, and since when. Almost always empty.
+    awaited: BTreeMap<NodeName, Time>,
 }
 
 impl Roster {
@@ -82,9 +80,9 @@ impl Roster {
             me,
             peers: BTreeMap::new(),
             silent: BTreeSet::new(),
-            forgotten: BTreeMap::new(),
+            departed: BTreeMap::new(),
             expected: BTreeMap::new(),
-            missing: BTreeMap::new(),
+            awaited: BTreeMap::new(),
         }
     }
 
@@ -107,15 +105,18 @@ impl Roster {
     pub(crate) fn update(&mut self, now: Time, view: &View) -> Changes {
         let mut changes = Changes::default();
         let expected = &self.expected;
-        self.forgotten.retain(|name, epoch| match view.get(name) {
-            Some(member) => member.presence == Presence::Silent && member.epoch == *epoch,
+        self.departed.retain(|name, epoch| match view.get(name) {
+            Some(Member { presence: Presence::Silent | Presence::Left, epoch: its, .. }) => {
+                its == epoch
+            }
+            Some(_) => false,
             None => expected.contains_key(name),
         });
         for member in view.members() {
             self.update_member(now, member, &mut changes);
         }
         for (name, peer) in &mut self.peers {
-            if peer.member.presence != Presence::Silent && view.get(name).is_none() {
+            if peer.silent_since.is_none() && view.get(name).is_none() {
                 peer.member.presence = Presence::Silent;
                 peer.silent_since = Some(now);
                 self.silent.insert((now, name.clone()));
@@ -125,21 +126,15 @@ impl Roster {
     }
 
     fn update_member(&mut self, now: Time, member: &Member, changes: &mut Changes) {
-        let known = self.peers.get(&member.name).map(|peer| &peer.member);
-        let has_left = member.presence == Presence::Left;
-        // A goodbye is remembered for minutes; who was missed since is not the one who said it.
-        let is_old =
-            known.is_some_and(|known| known == member || has_left && known.epoch == UNHEARD);
-        let is_forgotten = self.forgotten.contains_key(&member.name);
-        if is_old || is_forgotten || member.name == self.me {
+        let is_known = self.peers.get(&member.name).is_some_and(|peer| peer.member == *member);
+        let has_departed = self.departed.contains_key(&member.name);
+        if is_known || has_departed || member.name == self.me {
             return;
         }
-        if has_left {
+        if member.presence == Presence::Left {
+            self.departed.insert(member.name.clone(), member.epoch);
             if self.take_out(&member.name).is_some() {
                 changes.departed.push(member.name.clone());
-                if self.expected.contains_key(&member.name) {
-                    self.missing.insert(member.name.clone(), now);
-                }
             }
             return;
         }
@@ -161,7 +156,7 @@ impl Roster {
 
     fn put_in(&mut self, peer: Peer) {
         let name = &peer.member.name;
-        self.missing.remove(name);
+        self.awaited.remove(name);
         self.silent.extend(peer.silent_since.map(|since| (since, name.clone())));
         self.peers.insert(name.clone(), peer);
     }
@@ -188,54 +183,84 @@ impl Roster {
         over
     }
 
-    /// Takes the peer out if it is silent, and tells whether it was. Who speaks is there, whatever others say.
+    /// Takes the peer out if it is silent or missing, and tells whether it was. Who speaks is there, whatever others say.
     pub(crate) fn dismiss(&mut self, name: &NodeName) -> bool {
         if self.get(name).is_none_or(|peer| peer.silent_since.is_none()) {
             return false;
         }
         let peer = self.take_out(name);
-        self.forgotten.extend(peer.map(|peer| (name.clone(), peer.member.epoch)));
+        self.departed.extend(peer.map(|peer| (name.clone(), peer.member.epoch)));
         true
     }
 
-    /// These nodes, and no others, have an agent as far as the cluster knows.
-    pub(crate) fn expect(&mut self, now: Time, nodes: BTreeMap<NodeName, Expected>) {
-        self.missing.retain(|name, _| nodes.contains_key(name));
+    /// These nodes, and no others, should have an agent as far as the cluster knows. Returns the missing ones that it
+    /// no longer expects: they have departed.
+    pub(crate) fn expect(
+        &mut self,
+        now: Time,
+        nodes: BTreeMap<NodeName, Expected>,
+    ) -> Vec<NodeName> {
+        self.awaited.retain(|name, _| nodes.contains_key(name));
         for name in nodes.keys() {
             let is_new = !self.expected.contains_key(name) && !self.peers.contains_key(name);
             if is_new && *name != self.me {
-                self.missing.insert(name.clone(), now);
+                self.awaited.insert(name.clone(), now);
             }
         }
         self.expected = nodes;
+        let missing = self.iter().filter(|peer| peer.member.presence == Presence::Missing);
+        let over = missing.filter(|peer| !self.expected.contains_key(&peer.member.name));
+        let over: Vec<NodeName> = over.map(|peer| peer.member.name.clone()).collect();
+        over.iter().for_each(|name| drop(self.take_out(name)));
+        over
     }
 
-    /// Takes in, as silent, the expected nodes that have not appeared in time.
-    pub(crate) fn miss(&mut self, now: Time) {
-        let late = self.missing.iter().filter(|(_, since)| now >= **since + APPEARS_WITHIN);
+    /// Takes in, and returns, the expected nodes that have not appeared in time, unless they have departed: said
+    /// goodbye, or do not work for as long as `forget_after`.
+    pub(crate) fn miss(&mut self, now: Time, forget_after: Duration) -> Vec<NodeName> {
+        let late = self.awaited.iter().filter(|(_, since)| now >= **since + APPEARS_WITHIN);
         let late: Vec<NodeName> = late.map(|(name, _)| name.clone()).collect();
+        let mut missing = Vec::new();
         for name in late {
-            self.forgotten.remove(&name);
-            if let Some(Expected { control, http_port }) = self.expected.get(&name).copied() {
-                let member = Member {
-                    name,
-                    epoch: UNHEARD,
-                    wire: WIRE_VERSION,
-                    zone: String::new(),
-                    control,
-                    http_port,
-                    sweep: 0,
-                    presence: Presence::Silent,
-                };
-                self.put_in(Peer { member, silent_since: Some(now), last_request: None });
+            self.awaited.remove(&name);
+            let expected = self.expected.get(&name).copied();
+            let Some(expected) = expected.filter(|it| it.unready_for < forget_after) else {
+                continue;
+            };
+            if !self.departed.contains_key(&name) && !self.is_taken(expected.address) {
+                missing.push(name.clone());
+                self.put_in(missing_peer(now, name, expected));
             }
         }
+        missing
     }
 
-    /// When the next silent peer is to be forgotten, or the next missing node is to be held to be silent.
+    /// Whether a live peer has that address: the agent there goes by another name than that of its node.
+    fn is_taken(&self, address: IpAddr) -> bool {
+        let mut live = self.iter().filter(|peer| peer.silent_since.is_none());
+        live.any(|peer| peer.member.control.ip() == address)
+    }
+
+    /// When the next silent peer is to be forgotten, or the next expected node is missing.
     pub(crate) fn deadline(&self, forget_after: Duration) -> Option<Time> {
         let forget = self.silent.first().map(|&(since, _)| since + forget_after);
-        let miss = self.missing.values().min().map(|&since| since + APPEARS_WITHIN);
+        let miss = self.awaited.values().min().map(|&since| since + APPEARS_WITHIN);
         forget.into_iter().chain(miss).min()
     }
+}
+
+fn missing_peer(now: Time, name: NodeName, expected: Expected) -> Peer {
+    let Expected { address, unready_for } = expected;
+    let member = Member {
+        name,
+        // Nobody's: epochs are drawn at random.
+        epoch: Epoch(0),
+        wire: WIRE_VERSION,
+        zone: String::new(),
+        control: SocketAddr::new(address, 0),
+        http_port: 0,
+        sweep: 0,
+        presence: Presence::Missing,
+    };
+    Peer { member, silent_since: Some(now - unready_for), last_request: None }
 }

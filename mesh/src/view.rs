@@ -15,6 +15,8 @@ pub enum Presence {
     Silent,
     /// Said goodbye.
     Left,
+    /// Never heard of, though the cluster says that it is there. No [`View`] says so, only the node's own list.
+    Missing,
     /// Two live agents go by this name.
     Conflict,
 }

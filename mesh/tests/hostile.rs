@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use mesh::wire::{Body, Handover, MeetingId, Message, PlannedTest, Refusal, Role};
 use mesh::{
-    Epoch, Figures, Input, Member, Node, Output, Presence, Protocol, Reason, RunId, ServerFailure,
-    TestSpec, Time, View,
+    Epoch, Expected, Figures, Input, Member, Node, Output, Presence, Protocol, Reason, RunId,
+    ServerFailure, TestSpec, Time, View,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -37,8 +37,8 @@ enum Step {
     Answer(u8),
     /// The cluster no longer knows that node.
     Gone(usize),
-    /// The cluster knows so many nodes.
-    Expected(usize),
+    /// The cluster knows these nodes, which have not worked for so many seconds.
+    Expected(BTreeMap<usize, u64>),
     Stop,
 }
 
@@ -180,7 +180,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Undelivered),
         6 => any::<u8>().prop_map(Step::Answer),
         1 => (0usize..8).prop_map(Step::Gone),
-        1 => (0usize..8).prop_map(Step::Expected),
+        1 => proptest::collection::btree_map(0usize..8, 0u64..2000, 0..8).prop_map(Step::Expected),
     ]
 }
 
@@ -224,10 +224,12 @@ impl Trial {
             }
             Step::Answer(how) => self.answer(how),
             Step::Gone(number) => self.input(Input::Gone(name(number))),
-            Step::Expected(count) => {
-                let node = mesh::Expected { control: ([10, 9, 9, 9], 9878).into(), http_port: 1 };
-                let nodes = (0..count).map(|number| (name(number), node));
-                self.input(Input::Expected(nodes.collect()));
+            Step::Expected(nodes) => {
+                let expected = |(number, seconds)| {
+                    let unready_for = Duration::from_secs(seconds);
+                    (name(number), Expected { address: [10, 9, 9, 9].into(), unready_for })
+                };
+                self.input(Input::Expected(nodes.into_iter().map(expected).collect()));
             }
             Step::Stop => self.input(Input::Stop),
         }

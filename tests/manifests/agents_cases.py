@@ -77,6 +77,12 @@ def cases():
         [fires(14), fires(20, ("IperfMeshSplit",))],
     )
     yield (
+        "gossip is blocked: the agents know of each other from Kubernetes only, for an hour",
+        agents("abc", 90, members=1)
+        + [series("iperf_mesh_members", 60, 2, instance=name, state="missing") for name in "abc"],
+        [fires(14), fires(20, ("IperfMeshSplit",)), fires(80, ("IperfMeshSplit",))],
+    )
+    yield (
         "the API server does not answer: some agents had an answer, others never",
         agents("abc", 120) + cells("abc", 120) + discovery("ab", 120, 20) + discovery("c", 120, None),
         [fires(25), fires(45, ("IperfMeshDiscoveryFailing",)), fires(110, ("IperfMeshDiscoveryFailing",))],

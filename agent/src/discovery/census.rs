@@ -3,10 +3,11 @@
 //! Asks nobody anything.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mesh::NodeName;
+use k8s_openapi::jiff::Timestamp;
+use mesh::{Expected, NodeName};
 
 use super::pod::{self, Pod};
 
@@ -27,12 +28,22 @@ pub struct Census {
 pub(super) struct Resident {
     node: Option<NodeName>,
     gossip: Option<SocketAddr>,
+    /// It was asked to end.
+    is_ending: bool,
+    /// Since when it has not worked, as far as Kubernetes sees that.
+    unready_since: Option<Timestamp>,
 }
 
 /// The name of `pod`, and what is to be remembered of it; `own` is where this agent gossips.
 pub(super) fn resident(pod: &Pod, own: SocketAddr) -> Option<(String, Resident)> {
     let gossip = pod::gossip_address(pod, own).filter(|address| *address != own);
-    Some((pod.metadata.name.clone()?, Resident { node: pod::node(pod), gossip }))
+    let resident = Resident {
+        node: pod::node(pod),
+        gossip,
+        is_ending: pod.metadata.deletion_timestamp.is_some(),
+        unready_since: pod::unready_since(pod),
+    };
+    Some((pod.metadata.name.clone()?, resident))
 }
 
 impl Census {
@@ -43,14 +54,20 @@ impl Census {
         addresses.into_iter().collect()
     }
 
-    /// The nodes on which a pod runs, and its address. None if that of `own`, this agent's, has no pod: then agents do
-    /// not go by the names of their nodes.
-    pub fn expected(&self, own: &NodeName) -> BTreeMap<NodeName, IpAddr> {
+    /// The nodes on which a pod runs and is not about to end. None if that of `own`, this agent's, has no pod: then
+    /// agents do not go by the names of their nodes.
+    pub fn expected(&self, own: &NodeName) -> BTreeMap<NodeName, Expected> {
         if !self.pods.values().any(|pod| pod.node.as_ref() == Some(own)) {
             return BTreeMap::new();
         }
-        let running = self.pods.values().filter_map(|pod| Some((pod.node.clone()?, pod.gossip?)));
-        running.map(|(node, gossip)| (node, gossip.ip())).collect()
+        let now = Timestamp::now();
+        let staying = self.pods.values().filter(|pod| !pod.is_ending);
+        let expected = staying.filter_map(|pod| {
+            let unready_for = pod.unready_since.map(|since| now.duration_since(since));
+            let unready_for = unready_for.and_then(|time| time.try_into().ok()).unwrap_or_default();
+            Some((pod.node.clone()?, Expected { address: pod.gossip?.ip(), unready_for }))
+        });
+        expected.collect()
     }
 
     /// The nodes whose pod was deleted not long before `now`, and that have no other. A node is among them only if

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, GroupVersionKind};
 use mesh::NodeName;
 use serde::Deserialize;
@@ -30,6 +31,17 @@ pub(super) struct Status {
     phase: String,
     #[serde(default, rename = "podIPs")]
     pod_ips: Vec<PodIp>,
+    #[serde(default)]
+    conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Condition {
+    #[serde(rename = "type")]
+    name: String,
+    status: String,
+    last_transition_time: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -60,6 +72,13 @@ pub(super) fn resource() -> ApiResource {
 /// The node that the pod is bound to. On a node of another name its agent cannot be.
 pub(super) fn node(pod: &Pod) -> Option<NodeName> {
     NodeName::new(pod.spec.node_name.as_deref()?).ok()
+}
+
+/// Since when the pod has not been ready. Of a node that is dead Kubernetes says so after some 40 s.
+pub(super) fn unready_since(pod: &Pod) -> Option<Timestamp> {
+    let mut conditions = pod.status.as_ref()?.conditions.iter();
+    let ready = conditions.find(|condition| condition.name == "Ready")?;
+    if ready.status == "True" { None } else { ready.last_transition_time }
 }
 
 /// Where the pod's agent gossips, if it runs and has an address of the family of `own`, this agent's. Its port is

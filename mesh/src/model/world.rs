@@ -126,6 +126,7 @@ impl World {
             Output::Cell { .. }
             | Output::Departed(_)
             | Output::SweepBegan(_)
+            | Output::Missing(_)
             | Output::SweepEnded(_) => {}
         }
     }

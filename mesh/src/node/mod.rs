@@ -86,7 +86,8 @@ pub enum Input {
     },
     /// The cluster knows that node no longer: if it is silent, it has departed. May be said again and again.
     Gone(NodeName),
-    /// On these nodes an agent runs as far as the cluster knows: who does not appear in gossip is silent.
+    /// These nodes, and no others, should have an agent as far as the cluster knows: who does not appear in gossip is
+    /// missing. May be said again and again.
     Expected(BTreeMap<NodeName, Expected>),
     /// Time has passed.
     Tick,
@@ -116,6 +117,8 @@ pub enum Output {
     },
     /// That node has departed: its cells go.
     Departed(NodeName),
+    /// That node should have an agent, and nobody has heard of it: its cells fail until it has departed.
+    Missing(NodeName),
     /// This node now works on that sweep; to be gossiped.
     SweepBegan(u64),
     /// This node has met or given up everybody.
@@ -241,7 +244,10 @@ impl Node {
                     self.depart(node);
                 }
             }
-            Input::Expected(nodes) => self.roster.expect(now, nodes),
+            Input::Expected(nodes) => {
+                let departed = self.roster.expect(now, nodes);
+                departed.into_iter().for_each(|node| self.depart(node));
+            }
             Input::Tick => {}
             Input::Stop => {
                 self.stopping = true;
@@ -351,7 +357,10 @@ impl Node {
         for forgotten in self.roster.forget(now, self.forget_after()) {
             self.depart(forgotten);
         }
-        self.roster.miss(now);
+        for missing in self.roster.miss(now, self.forget_after()) {
+            self.outputs.push_back(Output::Missing(missing.clone()));
+            self.fail_cells(&missing, Reason::Unreachable);
+        }
         if self.stopping || self.name_taken {
             self.ask_at = None;
             return;
@@ -389,9 +398,9 @@ impl Node {
         meeting: Option<MeetingId>,
         body: Body,
     ) {
-        let Some(peer) = self.roster.get(&to) else {
-            return;
-        };
+        // Of who is missing nobody knows the epoch, so that it would take no message.
+        let peer = self.roster.get(&to).filter(|peer| peer.member.presence != Presence::Missing);
+        let Some(peer) = peer else { return };
         let message = Message {
             wire: WIRE_VERSION,
             from: self.settings.name.clone(),
@@ -467,7 +476,7 @@ fn reason_of_presence(peer: Option<&Peer>) -> Option<Reason> {
         Some(peer) => Some(match peer.member.presence {
             Presence::Live => Reason::Incompatible,
             Presence::Conflict => Reason::NameConflict,
-            Presence::Silent | Presence::Left => Reason::Unreachable,
+            Presence::Silent | Presence::Left | Presence::Missing => Reason::Unreachable,
         }),
         None => Some(Reason::Unreachable),
     }

@@ -81,7 +81,7 @@ impl Node {
         if self.agenda.number == 0 {
             // Who hears of a sweep comes late to a mesh that has settled.
             let is_time = now >= self.settle.at || self.highest_sweep > 0;
-            if is_time && self.roster.iter().next().is_some() {
+            if is_time && self.roster.meetable().next().is_some() {
                 self.begin_sweep(now, self.highest_sweep.max(1));
             }
             return;
@@ -109,7 +109,7 @@ impl Node {
             return None;
         }
         if self.agenda.number == 0 {
-            let has_peers = self.roster.iter().next().is_some();
+            let has_peers = self.roster.meetable().next().is_some();
             return has_peers.then_some(self.settle.at.max(self.quiet_until));
         }
         [self.agenda.closing, self.stalls_at(), self.raise_at()].into_iter().flatten().min()
@@ -187,7 +187,7 @@ impl Node {
         self.announce();
     }
 
-    /// Fails the cells of the peers that are there and cannot be met: a foreign version, a name that two have.
+    /// Fails the cells of the peers that cannot be asked: a foreign version, a name that two have, nobody's epoch.
     fn fail_unaskable(&mut self) {
         let reasons = self.roster.iter().filter(|peer| peer.member.presence != Presence::Silent);
         let reasons: Vec<_> = reasons

@@ -1,6 +1,6 @@
 //! Peers that fall silent, say goodbye, and come back.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 
 use mesh::Expected;
 
@@ -129,10 +129,12 @@ fn a_silent_peer_that_is_gone_from_the_cluster_has_departed_once_and_for_all() {
     assert_eq!(stage.node(0).peers().count(), 1);
 }
 
-/// A cluster of so many nodes with an agent, this one included.
-fn cluster(nodes: usize) -> Input {
-    let control = |number: usize| SocketAddr::from(([10, 9, 9, number as u8], 9878));
-    let expected = |number| (name(number), Expected { control: control(number), http_port: 9876 });
+/// What the cluster says of the nodes that should have an agent, the last of which has not worked for so long.
+fn cluster(stage: &Stage, nodes: usize, unready_for: Duration) -> Input {
+    let expected = |number| {
+        let unready_for = if number + 1 == nodes { unready_for } else { Duration::ZERO };
+        (name(number), Expected { address: stage.member(number).control.ip(), unready_for })
+    };
     Input::Expected((0..nodes).map(expected).collect())
 }
 
@@ -143,29 +145,58 @@ fn beside_a_dead_one(nodes: usize, change: impl Fn(&mut mesh::Settings)) -> Stag
     for to in 0..nodes {
         let live = (0..nodes).map(|number| stage.member(number)).collect();
         stage.show(to, live);
-        stage.input(to, cluster(nodes + 1));
     }
     stage
 }
 
+fn departures(stage: &Stage) -> usize {
+    stage.outputs(0).filter(|(_, output)| matches!(output, Output::Departed(_))).count()
+}
+
+fn knows(stage: &Stage, number: usize) -> bool {
+    stage.node(0).peer(&name(number)).is_some()
+}
+
 #[test]
-fn a_node_of_the_cluster_that_nobody_hears_of_is_unreachable_in_the_first_sweep() {
+fn a_node_that_the_cluster_knows_and_nobody_has_heard_of_is_unreachable() {
     for nodes in [1, 2] {
-        let mut stage = beside_a_dead_one(nodes, |settings| {
-            settings.no_past = false;
-            settings.interval = 1000 * SECOND;
-        });
-        assert!(stage.until(200 * SECOND, |stage| ended(stage, 0, 1).is_some()), "{stage}");
-        assert_eq!(successes(&stage, 0), nodes - 1, "{stage}");
-        assert_eq!(failures(&stage, 0), [Reason::Unreachable], "{stage}");
+        let mut stage = beside_a_dead_one(nodes, |settings| settings.interval = 20 * SECOND);
+        let told = cluster(&stage, nodes + 1, Duration::ZERO);
+        stage.input(0, told);
+        stage.pass(29 * SECOND);
+        assert!(failures(&stage, 0).is_empty(), "{stage}");
+        stage.pass(100 * SECOND);
+        let late = |(at, _): &&(Time, u64)| at.since(Time::default()) > 30 * SECOND;
+        let sweeps = began(&stage, 0).iter().filter(late).count();
+        let failures = failures(&stage, 0);
+        assert_eq!(failures.len(), 1 + sweeps, "{stage}");
+        assert!(failures.iter().all(|&reason| reason == Reason::Unreachable));
         assert!(stage.cells(0).iter().all(|(to, _, outcome)| (*to == nodes) == outcome.is_err()));
+        // Nobody knows the epoch without which it takes no message.
+        assert!(stage.sent(0, "request").iter().all(|(_, message)| message.to != name(nodes)));
     }
+}
+
+#[test]
+fn a_missing_node_that_speaks_is_met_in_the_same_sweep() {
+    let mut stage = Stage::empty(3, |_, settings| settings.interval = 1000 * SECOND);
+    let told = cluster(&stage, 3, Duration::ZERO);
+    stage.input(0, told);
+    let two = vec![stage.member(0), stage.member(1)];
+    (0..2).for_each(|to| stage.show(to, two.clone()));
+    stage.pass(60 * SECOND);
+    assert_eq!((successes(&stage, 0), failures(&stage, 0)), (1, vec![Reason::Unreachable]));
+    gossip(&mut stage, 3, |_, _| {});
+    stage.pass(60 * SECOND);
+    assert_eq!((successes(&stage, 0), failures(&stage, 0).len()), (2, 1), "{stage}");
+    assert_eq!(began(&stage, 0).len(), 1);
 }
 
 #[test]
 fn a_node_that_appears_in_time_is_not_missed() {
     let mut stage = Stage::empty(2, |_, settings| settings.interval = 1000 * SECOND);
-    stage.input(0, cluster(2));
+    let told = cluster(&stage, 2, Duration::ZERO);
+    stage.input(0, told);
     stage.pass(29 * SECOND);
     stage.introduce_all();
     stage.pass(60 * SECOND);
@@ -173,50 +204,72 @@ fn a_node_that_appears_in_time_is_not_missed() {
 }
 
 #[test]
-fn a_missing_node_is_forgotten_once_for_each_of_its_pods() {
-    let mut stage = beside_a_dead_one(1, |settings| settings.forget_after = Some(90 * SECOND));
-    let departures = |stage: &Stage| {
-        stage.outputs(0).filter(|(_, output)| matches!(output, Output::Departed(_))).count()
-    };
-    let wait = |stage: &mut Stage| {
-        for _ in 0..20 {
-            stage.pass(30 * SECOND);
-            stage.input(0, cluster(2));
+fn a_missing_node_is_forgotten_as_long_after_it_stopped_to_work_as_any_other() {
+    // It was seen not to work at 100 s, or that long before.
+    for (before, forgotten_at) in [(0, Some(190)), (50, Some(140)), (70, None)] {
+        let mut stage = beside_a_dead_one(1, |settings| settings.forget_after = Some(90 * SECOND));
+        stage.pass(100 * SECOND);
+        for time in (0..600).step_by(10) {
+            // What is said again does not bring it back.
+            let told = cluster(&stage, 2, (before + time) * SECOND);
+            stage.input(0, told);
             stage.show(0, vec![]);
+            stage.pass(10 * SECOND);
         }
-    };
-    wait(&mut stage);
-    assert_eq!((departures(&stage), stage.node(0).peers().count()), (1, 0), "{stage}");
-    // The new one does not come up either.
-    stage.input(0, cluster(1));
-    wait(&mut stage);
-    assert_eq!((departures(&stage), stage.node(0).peers().count()), (2, 0), "{stage}");
-    let live = stage.member(1);
-    stage.show(0, vec![live]);
-    assert_eq!(stage.node(0).peers().count(), 1);
+        let at = departed(&stage, 0).map(|at| at.since(Time::default()).as_secs());
+        assert_eq!(at, forgotten_at, "{stage}");
+        assert_eq!(departures(&stage), usize::from(forgotten_at.is_some()));
+        stage.introduce_all();
+        assert!(knows(&stage, 1), "{stage}");
+    }
 }
 
 #[test]
-fn who_said_goodbye_and_does_not_come_back_is_missed() {
-    let mut stage = Stage::new(3);
-    stage.input(0, cluster(3));
-    stage.pass(100 * SECOND);
-    stage.vanish(2);
-    let knows_after = |stage: &mut Stage, seconds: u32| {
-        stage.pass(seconds * SECOND);
+fn a_missing_node_has_departed_when_the_cluster_knows_it_no_longer() {
+    for by in [Input::Expected(BTreeMap::new()), Input::Gone(name(1))] {
+        let mut stage = beside_a_dead_one(1, |_| {});
+        let told = cluster(&stage, 2, Duration::ZERO);
+        stage.input(0, told);
+        stage.pass(60 * SECOND);
+        assert!(knows(&stage, 1), "{stage}");
+        stage.input(0, by);
+        stage.pass(60 * SECOND);
+        assert_eq!((knows(&stage, 1), departures(&stage)), (false, 1), "{stage}");
+    }
+}
+
+#[test]
+fn who_said_goodbye_is_not_missed_by_who_heard_it_nor_by_who_is_told_of_it() {
+    for has_met in [true, false] {
+        let mut stage = Stage::empty(2, |_, _| {});
+        let goodbye = Member { presence: Presence::Left, ..stage.member(1) };
+        if has_met {
+            stage.introduce_all();
+        }
+        let told = cluster(&stage, 2, Duration::ZERO);
+        stage.input(0, told);
+        stage.pass(20 * SECOND);
+        stage.vanish(1);
         // Gossip speaks of it for minutes.
-        gossip(stage, 3, |number, member| {
-            member.presence = if number == 2 { Presence::Left } else { Presence::Live };
-        });
-        stage.node(0).peer(&name(2)).is_some()
-    };
-    let knows = [1, 29, 2, 60].map(|seconds| knows_after(&mut stage, seconds));
-    assert_eq!(knows, [false, false, true, true], "{stage}");
-    stage.input(0, cluster(2));
-    stage.input(0, Input::Gone(name(2)));
-    assert!(!knows_after(&mut stage, 60), "{stage}");
-    let departures = stage.outputs(0).filter(|(_, output)| matches!(output, Output::Departed(_)));
-    assert_eq!(departures.count(), 2, "{stage}");
+        for sweep in 0..6 {
+            stage.show(0, vec![Member { sweep, ..goodbye.clone() }]);
+            stage.pass(30 * SECOND);
+        }
+        stage.show(0, vec![]);
+        stage.pass(60 * SECOND);
+        assert_eq!((knows(&stage, 1), departures(&stage)), (false, usize::from(has_met)));
+        assert!(failures(&stage, 0).is_empty(), "{stage}");
+    }
+}
+
+#[test]
+fn a_node_is_not_missed_whose_agent_goes_by_another_name() {
+    let mut stage = Stage::new(2);
+    let address = stage.member(1).control.ip();
+    let expected = Expected { address, unready_for: Duration::ZERO };
+    stage.input(0, Input::Expected(BTreeMap::from([(name(7), expected)])));
+    stage.pass(100 * SECOND);
+    assert!(!knows(&stage, 7) && failures(&stage, 0).is_empty(), "{stage}");
 }
 
 #[test]

@@ -339,6 +339,7 @@ impl Stage {
             | Output::Departed(_)
             | Output::SweepBegan(_)
             | Output::SweepEnded(_)
+            | Output::Missing(_)
             | Output::Reservation { .. } => {}
         }
     }

@@ -161,7 +161,7 @@ impl World {
                     self.ledger.good(sweep, number, number_of(&destination), protocol);
                 }
             }
-            Output::Departed(_) | Output::Reservation { .. } => {}
+            Output::Departed(_) | Output::Missing(_) | Output::Reservation { .. } => {}
         }
     }
 
