@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_secs(30);
 pub struct Finds<'a> {
     /// Takes the addresses.
     pub gossip: &'a Gossip,
-    /// Takes the nodes that are gone, and those that are expected.
+    /// Takes the nodes that are gone, and those of the cluster.
     pub inputs: mpsc::Sender<Input>,
 }
 
@@ -103,14 +103,13 @@ pub async fn find_pods(finds: &Finds<'_>, watcher: Watcher, own: &NodeName, metr
     let mut census = watcher.census();
     let hand_on = async {
         loop {
-            let (addresses, gone, expected) = {
+            let (addresses, gone, cluster) = {
                 let census = census.borrow_and_update();
-                let (gone, expected) = (census.gone(Instant::now()), census.expected(own));
-                (census.addresses(), gone, expected)
+                (census.addresses(), census.gone(Instant::now()), census.cluster(own))
             };
             finds.gossip.join(&addresses);
             let gone = gone.into_iter().map(Input::Gone);
-            for input in gone.chain([Input::Expected(expected)]) {
+            for input in gone.chain([Input::Cluster(cluster)]) {
                 // Closed only when the agent ends.
                 let _ = finds.inputs.send(input).await;
             }

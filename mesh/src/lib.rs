@@ -37,7 +37,7 @@ pub use name::{Epoch, NAME_LEN_MAX, NameError, NodeName};
 pub use node::{Input, Node, Output, Settings, Status, SweepReport};
 pub use outcome::{Figures, Outcome, Reason};
 pub use reservation::{ClientStart, PortRange, RunId, ServerFailure, ServerStart};
-pub use roster::{Expected, Peer};
+pub use roster::{ClusterNode, Peer};
 pub use test::{Protocol, TestSpec};
 pub use time::Time;
 pub use view::{Member, Presence, View};

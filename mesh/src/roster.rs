@@ -13,9 +13,9 @@ use crate::{Epoch, Member, NodeName, Presence, Time, View, WIRE_VERSION};
 /// [`QUIET`](crate::lease::QUIET), so that who has just started knows it in its first sweep.
 const APPEARS_WITHIN: Duration = Duration::from_secs(30);
 
-/// What the cluster knows of a node that should have an agent.
+/// A node that should have an agent, as far as the cluster knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
+pub struct ClusterNode {
     /// The address of that agent.
     pub address: IpAddr,
     /// For how long the cluster has seen it not to work.
@@ -69,8 +69,8 @@ pub(crate) struct Roster {
     /// Peers that have departed, as long as gossip still speaks of that life of theirs, or the cluster of their node:
     /// only who speaks is back.
     departed: BTreeMap<NodeName, Epoch>,
-    expected: BTreeMap<NodeName, Expected>,
-    /// Expected nodes that may yet appear, and since when. Almost always empty.
+    cluster: BTreeMap<NodeName, ClusterNode>,
+    /// Its nodes that may yet appear, and since when. Almost always empty.
     awaited: BTreeMap<NodeName, Time>,
 }
 
@@ -81,7 +81,7 @@ impl Roster {
             peers: BTreeMap::new(),
             silent: BTreeSet::new(),
             departed: BTreeMap::new(),
-            expected: BTreeMap::new(),
+            cluster: BTreeMap::new(),
             awaited: BTreeMap::new(),
         }
     }
@@ -104,13 +104,13 @@ impl Roster {
 
     pub(crate) fn update(&mut self, now: Time, view: &View) -> Changes {
         let mut changes = Changes::default();
-        let expected = &self.expected;
+        let cluster = &self.cluster;
         self.departed.retain(|name, epoch| match view.get(name) {
             Some(Member { presence: Presence::Silent | Presence::Left, epoch: its, .. }) => {
                 its == epoch
             }
             Some(_) => false,
-            None => expected.contains_key(name),
+            None => cluster.contains_key(name),
         });
         for member in view.members() {
             self.update_member(now, member, &mut changes);
@@ -193,43 +193,42 @@ impl Roster {
         true
     }
 
-    /// These nodes, and no others, should have an agent as far as the cluster knows. Returns the missing ones that it
-    /// no longer expects: they have departed.
-    pub(crate) fn expect(
+    /// Takes what the cluster says now, and returns the missing nodes of which it no longer speaks: they have departed.
+    pub(crate) fn update_cluster(
         &mut self,
         now: Time,
-        nodes: BTreeMap<NodeName, Expected>,
+        nodes: BTreeMap<NodeName, ClusterNode>,
     ) -> Vec<NodeName> {
         self.awaited.retain(|name, _| nodes.contains_key(name));
         for name in nodes.keys() {
-            let is_new = !self.expected.contains_key(name) && !self.peers.contains_key(name);
+            let is_new = !self.cluster.contains_key(name) && !self.peers.contains_key(name);
             if is_new && *name != self.me {
                 self.awaited.insert(name.clone(), now);
             }
         }
-        self.expected = nodes;
+        self.cluster = nodes;
         let missing = self.iter().filter(|peer| peer.member.presence == Presence::Missing);
-        let over = missing.filter(|peer| !self.expected.contains_key(&peer.member.name));
+        let over = missing.filter(|peer| !self.cluster.contains_key(&peer.member.name));
         let over: Vec<NodeName> = over.map(|peer| peer.member.name.clone()).collect();
         over.iter().for_each(|name| drop(self.take_out(name)));
         over
     }
 
-    /// Takes in, and returns, the expected nodes that have not appeared in time, unless they have departed: said
-    /// goodbye, or do not work for as long as `forget_after`.
+    /// Takes in, and returns, the nodes of the cluster that have not appeared in time, unless they have departed: said
+    /// goodbye, or have not worked for as long as `forget_after`.
     pub(crate) fn miss(&mut self, now: Time, forget_after: Duration) -> Vec<NodeName> {
         let late = self.awaited.iter().filter(|(_, since)| now >= **since + APPEARS_WITHIN);
         let late: Vec<NodeName> = late.map(|(name, _)| name.clone()).collect();
         let mut missing = Vec::new();
         for name in late {
             self.awaited.remove(&name);
-            let expected = self.expected.get(&name).copied();
-            let Some(expected) = expected.filter(|it| it.unready_for < forget_after) else {
+            let node = self.cluster.get(&name).copied();
+            let Some(node) = node.filter(|node| node.unready_for < forget_after) else {
                 continue;
             };
-            if !self.departed.contains_key(&name) && !self.is_taken(expected.address) {
+            if !self.departed.contains_key(&name) && !self.is_taken(node.address) {
                 missing.push(name.clone());
-                self.put_in(missing_peer(now, name, expected));
+                self.put_in(missing_peer(now, name, node));
             }
         }
         missing
@@ -241,7 +240,7 @@ impl Roster {
         live.any(|peer| peer.member.control.ip() == address)
     }
 
-    /// When the next silent peer is to be forgotten, or the next expected node is missing.
+    /// When the next silent peer is to be forgotten, or the next node of the cluster is missing.
     pub(crate) fn deadline(&self, forget_after: Duration) -> Option<Time> {
         let forget = self.silent.first().map(|&(since, _)| since + forget_after);
         let miss = self.awaited.values().min().map(|&since| since + APPEARS_WITHIN);
@@ -249,8 +248,8 @@ impl Roster {
     }
 }
 
-fn missing_peer(now: Time, name: NodeName, expected: Expected) -> Peer {
-    let Expected { address, unready_for } = expected;
+fn missing_peer(now: Time, name: NodeName, node: ClusterNode) -> Peer {
+    let ClusterNode { address, unready_for } = node;
     let member = Member {
         name,
         // Nobody's: epochs are drawn at random.

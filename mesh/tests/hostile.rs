@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mesh::wire::{Body, Handover, MeetingId, Message, PlannedTest, Refusal, Role};
 use mesh::{
-    Epoch, Expected, Figures, Input, Member, Node, Output, Presence, Protocol, Reason, RunId,
+    ClusterNode, Epoch, Figures, Input, Member, Node, Output, Presence, Protocol, Reason, RunId,
     ServerFailure, TestSpec, Time, View,
 };
 use proptest::prelude::*;
@@ -38,7 +38,7 @@ enum Step {
     /// The cluster no longer knows that node.
     Gone(usize),
     /// The cluster knows these nodes, which have not worked for so many seconds.
-    Expected(BTreeMap<usize, u64>),
+    Cluster(BTreeMap<usize, u64>),
     Stop,
 }
 
@@ -180,7 +180,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Undelivered),
         6 => any::<u8>().prop_map(Step::Answer),
         1 => (0usize..8).prop_map(Step::Gone),
-        1 => proptest::collection::btree_map(0usize..8, 0u64..2000, 0..8).prop_map(Step::Expected),
+        1 => proptest::collection::btree_map(0usize..8, 0u64..2000, 0..8).prop_map(Step::Cluster),
     ]
 }
 
@@ -224,12 +224,12 @@ impl Trial {
             }
             Step::Answer(how) => self.answer(how),
             Step::Gone(number) => self.input(Input::Gone(name(number))),
-            Step::Expected(nodes) => {
-                let expected = |(number, seconds)| {
+            Step::Cluster(nodes) => {
+                let node = |(number, seconds)| {
                     let unready_for = Duration::from_secs(seconds);
-                    (name(number), Expected { address: [10, 9, 9, 9].into(), unready_for })
+                    (name(number), ClusterNode { address: [10, 9, 9, 9].into(), unready_for })
                 };
-                self.input(Input::Expected(nodes.into_iter().map(expected).collect()));
+                self.input(Input::Cluster(nodes.into_iter().map(node).collect()));
             }
             Step::Stop => self.input(Input::Stop),
         }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
-use mesh::{Expected, NodeName};
+use mesh::{ClusterNode, NodeName};
 
 use super::pod::{self, Pod};
 
@@ -56,18 +56,18 @@ impl Census {
 
     /// The nodes on which a pod runs and is not about to end. None if that of `own`, this agent's, has no pod: then
     /// agents do not go by the names of their nodes.
-    pub fn expected(&self, own: &NodeName) -> BTreeMap<NodeName, Expected> {
+    pub fn cluster(&self, own: &NodeName) -> BTreeMap<NodeName, ClusterNode> {
         if !self.pods.values().any(|pod| pod.node.as_ref() == Some(own)) {
             return BTreeMap::new();
         }
         let now = Timestamp::now();
         let staying = self.pods.values().filter(|pod| !pod.is_ending);
-        let expected = staying.filter_map(|pod| {
+        let nodes = staying.filter_map(|pod| {
             let unready_for = pod.unready_since.map(|since| now.duration_since(since));
             let unready_for = unready_for.and_then(|time| time.try_into().ok()).unwrap_or_default();
-            Some((pod.node.clone()?, Expected { address: pod.gossip?.ip(), unready_for }))
+            Some((pod.node.clone()?, ClusterNode { address: pod.gossip?.ip(), unready_for }))
         });
-        expected.collect()
+        nodes.collect()
     }
 
     /// The nodes whose pod was deleted not long before `now`, and that have no other. A node is among them only if

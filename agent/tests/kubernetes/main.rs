@@ -15,7 +15,7 @@ use agent::discovery::{Finds, find_pods};
 use agent::metrics::{FailedCells, Metrics, Settings};
 use k8s_openapi::jiff::Timestamp;
 use mesh::gossip::{Gossip, GossipConfig};
-use mesh::{Epoch, Expected, Input, NodeName, Protocol};
+use mesh::{ClusterNode, Epoch, Input, NodeName, Protocol};
 use serde_json::{Value, json};
 use server::{Mood, Server};
 use tokio::sync::{mpsc, watch};
@@ -207,7 +207,7 @@ async fn a_node_is_gone_while_no_pod_of_it_is_left() {
 }
 
 #[tokio::test]
-async fn nodes_with_a_pod_that_runs_and_stays_are_expected() {
+async fn the_cluster_is_the_nodes_with_a_pod_that_runs_and_stays() {
     let server = Server::start().await;
     let not_ready_since = |since: Option<Timestamp>| {
         let status = if since.is_some() { "False" } else { "True" };
@@ -233,16 +233,16 @@ async fn nodes_with_a_pod_that_runs_and_stays_are_expected() {
     let mut watching = Watching::start(&server);
     watching.sees(&["10.0.0.2:9877", "10.0.0.3:9877", "10.0.0.4:9877"]).await;
 
-    let expected = watching.census.borrow().expected(&name("node-1"));
-    let [(dead, its), (works, others)] = expected.iter().collect::<Vec<_>>()[..] else {
-        panic!("{expected:?}")
+    let cluster = watching.census.borrow().cluster(&name("node-1"));
+    let [(dead, its), (works, others)] = cluster.iter().collect::<Vec<_>>()[..] else {
+        panic!("{cluster:?}")
     };
     assert_eq!((dead.as_str(), works.as_str()), ("dead", "works"));
     assert_eq!(its.address.to_string(), "10.0.0.3");
     assert!(its.unready_for >= HOUR && its.unready_for < HOUR + SOON, "{its:?}");
     assert_eq!(others.unready_for, Duration::ZERO);
     // Agents go by other names than those of their nodes.
-    assert!(watching.census.borrow().expected(&name("host-1")).is_empty());
+    assert!(watching.census.borrow().cluster(&name("host-1")).is_empty());
 }
 
 #[tokio::test]
@@ -292,13 +292,13 @@ async fn two_agents_meet_through_their_pods_and_hear_of_the_others() {
     let own = name("node-1");
     let story = async {
         views.wait_for(|view| view.get(&name("node-2")).is_some()).await.unwrap();
-        assert!(expected(&mut said, |_| true).await.is_empty());
+        assert!(cluster(&mut said, |_| true).await.is_empty());
         server.put(pod("node-1", &["127.0.0.1"]));
-        assert_eq!(expected(&mut said, |nodes| !nodes.is_empty()).await, ["node-2 at 127.0.0.2"]);
+        assert_eq!(cluster(&mut said, |nodes| !nodes.is_empty()).await, ["node-2 at 127.0.0.2"]);
         server.delete("agent-node-2");
         let is_gone = |said: &Input| matches!(said, Input::Gone(node) if *node == name("node-2"));
         while !is_gone(&said.recv().await.unwrap()) {}
-        assert!(expected(&mut said, |_| true).await.is_empty());
+        assert!(cluster(&mut said, |_| true).await.is_empty());
     };
     tokio::select! {
         () = find_pods(&finds, watcher, &own, metrics()) => panic!("it has stopped to look"),
@@ -306,16 +306,16 @@ async fn two_agents_meet_through_their_pods_and_hear_of_the_others() {
     }
 }
 
-/// The nodes of the next word of which nodes are expected that is `wanted`.
-async fn expected(
+/// The nodes of the next word on the cluster that is `wanted`.
+async fn cluster(
     said: &mut mpsc::Receiver<Input>,
-    wanted: impl Fn(&BTreeMap<NodeName, Expected>) -> bool,
+    wanted: impl Fn(&BTreeMap<NodeName, ClusterNode>) -> bool,
 ) -> Vec<String> {
     loop {
-        if let Input::Expected(nodes) = said.recv().await.unwrap()
+        if let Input::Cluster(nodes) = said.recv().await.unwrap()
             && wanted(&nodes)
         {
-            let tell = |(node, it): (NodeName, Expected)| format!("{node} at {}", it.address);
+            let tell = |(node, it): (NodeName, ClusterNode)| format!("{node} at {}", it.address);
             return nodes.into_iter().map(tell).collect();
         }
     }

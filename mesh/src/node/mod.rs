@@ -22,7 +22,7 @@ use crate::lease::QUIET;
 use crate::reservation::{
     ClientStart, Effect, Ending, PortRange, RunId, ServerFailure, ServerStart, Slot,
 };
-use crate::roster::{Expected, Peer, Roster};
+use crate::roster::{ClusterNode, Peer, Roster};
 use crate::wire::{Body, MeetingId, Message, Refusal, Role};
 use crate::{
     Epoch, NodeName, Outcome, Presence, Protocol, Reason, TestSpec, Time, View, WIRE_VERSION,
@@ -88,7 +88,7 @@ pub enum Input {
     Gone(NodeName),
     /// These nodes, and no others, should have an agent as far as the cluster knows: who does not appear in gossip is
     /// missing. May be said again and again.
-    Expected(BTreeMap<NodeName, Expected>),
+    Cluster(BTreeMap<NodeName, ClusterNode>),
     /// Time has passed.
     Tick,
     /// Leave the present meeting and begin no other one.
@@ -244,8 +244,8 @@ impl Node {
                     self.depart(node);
                 }
             }
-            Input::Expected(nodes) => {
-                let departed = self.roster.expect(now, nodes);
+            Input::Cluster(nodes) => {
+                let departed = self.roster.update_cluster(now, nodes);
                 departed.into_iter().for_each(|node| self.depart(node));
             }
             Input::Tick => {}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh::Expected;
+use mesh::ClusterNode;
 
 use super::*;
 
@@ -131,11 +131,11 @@ fn a_silent_peer_that_is_gone_from_the_cluster_has_departed_once_and_for_all() {
 
 /// What the cluster says of the nodes that should have an agent, the last of which has not worked for so long.
 fn cluster(stage: &Stage, nodes: usize, unready_for: Duration) -> Input {
-    let expected = |number| {
+    let node = |number| {
         let unready_for = if number + 1 == nodes { unready_for } else { Duration::ZERO };
-        (name(number), Expected { address: stage.member(number).control.ip(), unready_for })
+        (name(number), ClusterNode { address: stage.member(number).control.ip(), unready_for })
     };
-    Input::Expected((0..nodes).map(expected).collect())
+    Input::Cluster((0..nodes).map(node).collect())
 }
 
 /// So many nodes that have just started and know each other, and one more that is dead and was never heard of.
@@ -226,7 +226,7 @@ fn a_missing_node_is_forgotten_as_long_after_it_stopped_to_work_as_any_other() {
 
 #[test]
 fn a_missing_node_has_departed_when_the_cluster_knows_it_no_longer() {
-    for by in [Input::Expected(BTreeMap::new()), Input::Gone(name(1))] {
+    for by in [Input::Cluster(BTreeMap::new()), Input::Gone(name(1))] {
         let mut stage = beside_a_dead_one(1, |_| {});
         let told = cluster(&stage, 2, Duration::ZERO);
         stage.input(0, told);
@@ -266,8 +266,8 @@ fn who_said_goodbye_is_not_missed_by_who_heard_it_nor_by_who_is_told_of_it() {
 fn a_node_is_not_missed_whose_agent_goes_by_another_name() {
     let mut stage = Stage::new(2);
     let address = stage.member(1).control.ip();
-    let expected = Expected { address, unready_for: Duration::ZERO };
-    stage.input(0, Input::Expected(BTreeMap::from([(name(7), expected)])));
+    let node = ClusterNode { address, unready_for: Duration::ZERO };
+    stage.input(0, Input::Cluster(BTreeMap::from([(name(7), node)])));
     stage.pass(100 * SECOND);
     assert!(!knows(&stage, 7) && failures(&stage, 0).is_empty(), "{stage}");
 }
