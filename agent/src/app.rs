@@ -221,6 +221,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         version = crate::board::VERSION,
         "the agent starts"
     );
+    if !setup.no_past {
+        let seconds = mesh::QUIET.as_secs();
+        tracing::info!(
+            seconds,
+            "quiet at first: no tests, since an earlier life may have promised some"
+        );
+    }
     let own = setup.listen.gossip;
     let agent = Agent::start(setup).await?;
     let metrics = agent.board.metrics().clone();

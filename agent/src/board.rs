@@ -195,7 +195,11 @@ impl Board {
     /// Takes how far the sweep is.
     pub fn set_sweep(&self, sweep: SweepStatus) {
         // Without a peer there is nothing left to do.
-        let progress = if sweep.total == 0 { 1.0 } else { sweep.met as f64 / sweep.total as f64 };
+        let progress = match (sweep.number, sweep.total) {
+            (0, _) => 0.0,
+            (_, 0) => 1.0,
+            (_, total) => sweep.met as f64 / total as f64,
+        };
         self.metrics.set_sweep(sweep.number, progress, sweep.last, sweep.bound);
         self.lock().sweep = sweep;
     }

@@ -131,7 +131,9 @@ pub struct AgentArgs {
 /// The options of `local`.
 #[derive(Clone, Debug, Args)]
 // Two cores carry some Gbit/s over loopback, which 64 nodes share; and nobody waits five minutes at a prompt.
+// Of an option that is given twice the last one counts: `make demo` has its own, and takes more.
 #[command(
+    args_override_self = true,
     mut_arg("duration", |arg| arg.default_value("1s")),
     mut_arg("interval", |arg| arg.default_value("2s")),
     mut_arg("bitrate", |arg| arg.default_value("100M")),

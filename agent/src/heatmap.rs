@@ -151,7 +151,7 @@ impl<'a> Layer<'a> {
         let shown = |sign: char| texts.iter().any(|text| text.starts_with(sign));
         let signs = [
             ('!', "!… failed, reasons below"),
-            ('·', "· never tested"),
+            ('·', "· never tested (new agents wait a minute)"),
             ('?', "? row not available"),
         ];
         let signs: Vec<_> =
@@ -195,7 +195,7 @@ impl<'a> Layer<'a> {
 /// A reason in five letters at most, so that a failure is no wider than a bandwidth.
 const fn short(reason: Reason) -> &'static str {
     match reason {
-        Reason::Unreachable => "gone",
+        Reason::Unreachable => "unrch",
         Reason::NotMet => "unmet",
         Reason::Incompatible => "vers",
         Reason::NameConflict => "name",

@@ -193,7 +193,6 @@ fn cells(
 pub struct FetchError {
     address: String,
     default_port: u16,
-    #[source]
     cause: ClientError,
 }
 

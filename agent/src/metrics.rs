@@ -173,7 +173,7 @@ impl Metrics {
             sweep_bound: gauge(
                 r,
                 "iperf_mesh_sweep_bound_seconds",
-                "The least time that any schedule needs for a sweep of the present members",
+                "The least time that any schedule needs for this sweep, of the nodes that were there when it began",
             )?,
             quiet: int_gauge(
                 r,

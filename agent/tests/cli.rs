@@ -106,6 +106,16 @@ fn a_wrong_command_line_ends_with_the_code_for_usage() {
     }
 }
 
+/// `make demo ARGS="--nodes 8"` appends to options that are there already.
+#[test]
+fn the_last_of_two_equal_options_of_local_counts() {
+    let demo = ["local", "--nodes", "4", "--duration", "1s", "--sweeps", "1"];
+    let Task::Local(args) = read(&[&demo[..], &["--nodes", "8", "--sweeps", "3"]].concat()) else {
+        panic!("not local")
+    };
+    assert_eq!((args.nodes, args.sweeps, args.tests.duration.as_str()), (8, Some(3), "1s"));
+}
+
 #[test]
 fn local_has_small_defaults_of_its_own() {
     let Task::Local(args) = read(&["local"]) else { panic!("not local") };

@@ -15,6 +15,9 @@ use crate::config::{TestSettings, units};
 /// Between two lines when stderr is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
+/// As many as fit on a line of 80 columns.
+const MEETINGS_SHOWN: usize = 2;
+
 /// How often the bar is redrawn at most, in a second.
 const REDRAWN_HZ: u8 = 5;
 
@@ -48,7 +51,7 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(None, target);
         let style =
-            ProgressStyle::with_template("{prefix} [{bar:20}] {pos}/{len} pairs  {wide_msg}");
+            ProgressStyle::with_template("{prefix} [{bar:12}] {pos}/{len} pairs  {wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
         Self { bar, is_terminal, last_line: None }
     }
@@ -88,7 +91,7 @@ impl Progress {
     }
 }
 
-/// The present meetings, each named once.
+/// The present meetings, each named once; the first ones of many.
 fn meetings(boards: &[Board]) -> String {
     let mut pairs: Vec<_> = boards
         .iter()
@@ -100,5 +103,7 @@ fn meetings(boards: &[Board]) -> String {
         .collect();
     pairs.sort();
     pairs.dedup();
-    pairs.iter().map(|(a, b)| format!("{a} <-> {b}")).collect::<Vec<_>>().join("  ")
+    let shown = pairs.iter().take(MEETINGS_SHOWN).map(|(a, b)| format!("{a} <-> {b}"));
+    let more = pairs.len().saturating_sub(MEETINGS_SHOWN);
+    shown.chain((more > 0).then(|| format!("+{more}"))).collect::<Vec<_>>().join("  ")
 }
