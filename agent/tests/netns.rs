@@ -120,8 +120,8 @@ fn faults_break_the_link_and_are_mended() {
 }
 
 #[test]
-fn every_cell_of_every_sweep_is_right() {
-    in_quiet_lab(every_cell_of_every_sweep_is_right, &[100, 100, 100, 20], |lab| {
+fn every_cell_is_measured_in_every_sweep_and_right() {
+    in_quiet_lab(every_cell_is_measured_in_every_sweep_and_right, &[100, 100, 100, 20], |lab| {
         assert_healthy(lab, &MEASURED);
     });
 }
