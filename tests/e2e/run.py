@@ -96,7 +96,7 @@ def main():
         else:
             with Cluster() as cluster:
                 report.note(f"a cluster of {len(cluster.nodes())} nodes is there")
-                cluster.load_image(Path(asked.image).resolve())
+                cluster.load_image(asked.image)
                 kubectl = Kubectl(programs.path("kubectl"), cluster.kubeconfig)
                 run(cluster, kubectl, image_name(asked.image), asked.only, report)
     except Failure as failure:

@@ -18,7 +18,7 @@ def main(arguments):
     elif arguments == ["check"]:
         programs.check_computer()
     elif arguments[:1] == ["up"]:
-        up([Path(image) for image in arguments[1:]])
+        up(arguments[1:])
     else:
         raise SystemExit("usage: python3 tests/e2e/cluster check | build | up [IMAGE.tar ...]")
 

@@ -70,6 +70,8 @@ class Cluster:
 
     def load_image(self, tar):
         """Gives an image to all nodes, and to those that are added later."""
+        # The nodes have other working directories.
+        tar = Path(tar).resolve()
         self.images.append(tar)
         for node in self.running.values():
             node.load_image(tar)
