@@ -23,7 +23,7 @@ pub(crate) struct Plan {
     pub(crate) udp_bitrate: u64,
     /// How many sweeps of the assembled mesh.
     pub(crate) sweeps: u64,
-    /// How many more at most, as long as some cell's figures were right in none.
+    /// How many more at most, as long as some cell is [`never_right`].
     pub(crate) spare_sweeps: u64,
     /// How far a TCP cell may be off, a share.
     pub(crate) tolerance: f64,

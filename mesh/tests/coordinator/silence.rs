@@ -58,6 +58,11 @@ fn who_was_silent_and_speaks_again_is_met_in_the_same_sweep() {
     }
 }
 
+/// How many departures node 0 has told of.
+fn departures(stage: &Stage) -> usize {
+    stage.outputs(0).filter(|(_, output)| matches!(output, Output::Departed(_))).count()
+}
+
 /// When the other one has departed after it fell silent at 10 s; what it was `shown` again afterwards.
 fn forgotten(change: impl Fn(&mut mesh::Settings), again: bool) -> Stage {
     let mut stage = Stage::with(2, |_, settings| change(settings));
@@ -95,8 +100,7 @@ fn or_after_two_periods_if_these_are_longer() {
 #[test]
 fn or_after_the_time_that_was_set_and_then_for_good() {
     let stage = forgotten(|settings| settings.forget_after = Some(90 * SECOND), true);
-    let departures = stage.outputs(0).filter(|(_, output)| matches!(output, Output::Departed(_)));
-    assert_eq!(departures.count(), 1, "{stage}");
+    assert_eq!(departures(&stage), 1, "{stage}");
     let silent_for = departed(&stage, 0).unwrap().since(Time::default()) - 10 * SECOND;
     assert!(silent_for >= 90 * SECOND && silent_for <= 91 * SECOND, "{silent_for:?}");
     assert_eq!(stage.node(0).peers().count(), 0);
@@ -121,8 +125,7 @@ fn a_silent_peer_that_is_gone_from_the_cluster_has_departed_once_and_for_all() {
         stage.input(0, Input::Gone(name(1)));
         stage.show(0, vec![Member { sweep, ..silent.clone() }]);
     }
-    let departures = stage.outputs(0).filter(|(_, output)| matches!(output, Output::Departed(_)));
-    assert_eq!(departures.count(), 1, "{stage}");
+    assert_eq!(departures(&stage), 1, "{stage}");
     assert_eq!(stage.node(0).peers().count(), 0);
     let restarted = Member { epoch: mesh::Epoch(7), ..stage.member(1) };
     stage.show(0, vec![restarted]);
@@ -147,10 +150,6 @@ fn beside_a_dead_one(nodes: usize, change: impl Fn(&mut mesh::Settings)) -> Stag
         stage.show(to, live);
     }
     stage
-}
-
-fn departures(stage: &Stage) -> usize {
-    stage.outputs(0).filter(|(_, output)| matches!(output, Output::Departed(_))).count()
 }
 
 fn knows(stage: &Stage, number: usize) -> bool {
