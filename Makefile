@@ -59,13 +59,13 @@ pictures: ## Draw the dashboards from a real mesh with Grafana's components, che
 	@scripts/pictures.sh $${CARGO_TARGET_DIR:-target}/debug/iperf3-mesh
 
 model: ## Explore every order of events for a few nodes, more of them than the tests do, for minutes
-	@$(CARGO) test -q --release $(LOCKED) -p mesh --no-default-features --features flaws --lib model::table -- \
+	@$(CARGO) test -q --release $(LOCKED) -p iperf3-mesh-core --no-default-features --features flaws --lib model::table -- \
 	  --ignored --nocapture --test-threads 1 $(ARGS)
 
 lint: ## Check format, lints and documentation
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy $(LOCKED) --workspace --all-targets --all-features -- -D warnings
-	@$(CARGO) clippy $(LOCKED) -p mesh --no-default-features --all-targets -- -D warnings
+	@$(CARGO) clippy $(LOCKED) -p iperf3-mesh-core --no-default-features --all-targets -- -D warnings
 	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc -q $(LOCKED) --workspace --all-features --no-deps
 
 lint-scripts: ## Check shell scripts and workflows, with shellcheck and actionlint
@@ -82,7 +82,7 @@ audit: deny ## Check them for known vulnerabilities, too; needs github.com
 	@$(CARGO) deny $(LOCKED) check advisories
 
 sim: ## Send SEEDS=1000 simulated meshes through storms; SEEDS=4711..4712 tells what happened in one
-	@$(CARGO) run -q --release $(LOCKED) -p mesh --no-default-features --features sim --example storms -- $(SEEDS)
+	@$(CARGO) run -q --release $(LOCKED) -p iperf3-mesh-core --no-default-features --features sim --example storms -- $(SEEDS)
 
 bench-net: setup ## Measure meshes of 8, 7 and 9 agents in network namespaces against the bound, for minutes
 	@$(CARGO) bench $(LOCKED) -p iperf3-mesh --bench net -- $(ARGS)
@@ -91,8 +91,8 @@ bench-idle: setup ## Measure what an agent costs between two sweeps
 	@$(CARGO) bench $(LOCKED) -p iperf3-mesh --bench idle
 
 bench-decision: ## Measure what one decision costs, and what a node remembers, with 10 to 10,000 nodes
-	@$(CARGO) bench $(LOCKED) -q -p mesh --no-default-features --bench memory
-	@$(CARGO) bench $(LOCKED) -q -p mesh --no-default-features --bench decision -- $(ARGS)
+	@$(CARGO) bench $(LOCKED) -q -p iperf3-mesh-core --no-default-features --bench memory
+	@$(CARGO) bench $(LOCKED) -q -p iperf3-mesh-core --no-default-features --bench decision -- $(ARGS)
 
 chaos: setup ## Kill, freeze, cut off and restart real agents for minutes (seeds 1, 2, 3), then judge; ARGS="--seed 7"
 	@$(CARGO) bench $(LOCKED) -p iperf3-mesh --bench chaos -- $(ARGS)

@@ -1,5 +1,5 @@
-//! What an agent costs between two sweeps: processor time, memory, the time of a scrape, the size of the program.
-//! Ends with 1 if it is more than it may be.
+//! What an agent costs between two sweeps: processor time, memory, the time of a scrape, the size
+//! of the program. Ends with 1 if it is more than it may be.
 //!
 //! `cargo bench -p iperf3-mesh --bench idle`
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
@@ -34,13 +34,19 @@ const TICKS: f64 = 100.0;
 fn main() -> ExitCode {
     let mut is_cheap = false;
     privileged(&[], || is_cheap = measure());
-    if is_cheap { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if is_cheap {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn measure() -> bool {
     let lab = Lab::with_mbps(&[100; 8]);
     let mesh = Mesh::start(&lab, &["--duration", "1s", "--interval", "300s"]);
-    assert!(wait_until(Duration::from_secs(90), || mesh.agents().all(is_between_sweeps)));
+    assert!(wait_until(Duration::from_secs(90), || mesh
+        .agents()
+        .all(is_between_sweeps)));
 
     let before: Vec<f64> = mesh.agents().map(cpu_seconds).collect();
     thread::sleep(LOOK);
@@ -57,7 +63,11 @@ fn measure() -> bool {
     println!("8 agents between two sweeps, for {LOOK:?}");
     println!("share of a core  {:.2} % at most", most(&shares) * 100.0);
     println!("memory (RSS)     {:.1} MB at most", most(&memory));
-    println!("a scrape         {:.1} ms at most of {}", most(&scrapes), scrapes.len());
+    println!(
+        "a scrape         {:.1} ms at most of {}",
+        most(&scrapes),
+        scrapes.len()
+    );
     let program = fs::metadata(env!("CARGO_BIN_EXE_iperf3-mesh")).unwrap();
     println!("the program      {:.1} MB", program.len() as f64 / 1e6);
     let faults = mesh.finish().faults;
@@ -68,24 +78,35 @@ fn measure() -> bool {
 fn is_between_sweeps(agent: &Agent<'_>) -> bool {
     let value = |name: &str| {
         let metrics = agent.metrics().ok()?;
-        metrics.iter().find(|series| series.name == name).map(|series| series.value)
+        metrics
+            .iter()
+            .find(|series| series.name == name)
+            .map(|series| series.value)
     };
     value("iperf_mesh_sweep") >= Some(1.0)
         && value("iperf_mesh_sweep_progress_ratio") == Some(1.0)
         && value("iperf_mesh_sweep_duration_seconds").is_some()
 }
 
-/// User and system time so far: fields 14 and 15, counted from behind the name, which may have blanks.
+/// User and system time so far: fields 14 and 15, counted from behind the name, which may have
+/// blanks.
 fn cpu_seconds(agent: &Agent<'_>) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
     let (_, fields) = stat.rsplit_once(')').unwrap();
-    let ticks = fields.split_whitespace().skip(11).take(2).map(|it| it.parse::<f64>().unwrap());
+    let ticks = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|it| it.parse::<f64>().unwrap());
     ticks.sum::<f64>() / TICKS
 }
 
 fn memory_mb(agent: &Agent<'_>) -> f64 {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1e3
 }
 

@@ -1,8 +1,10 @@
-//! The mesh against its bound: agents in network namespaces, every sweep timed and every cell compared with what its
-//! link must yield; beside it, in the same laboratory, what there was before. Ends with 1 if a goal is missed.
+//! The mesh against its bound: agents in network namespaces, every sweep timed and every cell
+//! compared with what its link must yield; beside it, in the same laboratory, what there was
+//! before. Ends with 1 if a goal is missed.
 //!
-//! `cargo bench -p iperf3-mesh --bench net -- [--only PART]... [--sweeps N] [--skip-baselines]`, where a part is `8`, `7`,
-//! `9` (that many agents, TCP) or `both` (five agents, TCP and UDP, one link too narrow for the UDP bitrate).
+//! `cargo bench -p iperf3-mesh --bench net -- [--only PART]... [--sweeps N] [--skip-baselines]`,
+//! where a part is `8`, `7`, `9` (that many agents, TCP) or `both` (five agents, TCP and UDP, one
+//! link too narrow for the UDP bitrate).
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "the report is what it is for")]
 
@@ -86,7 +88,11 @@ fn main() -> ExitCode {
     for goal in &missed {
         println!("MISSED  {goal}");
     }
-    if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if missed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// What the arguments ask for.
@@ -98,7 +104,11 @@ struct Wanted {
 
 impl Wanted {
     fn read(args: &[String]) -> Result<Self, String> {
-        let mut wanted = Self { parts: Vec::new(), sweeps: PLAN.sweeps, baselines: true };
+        let mut wanted = Self {
+            parts: Vec::new(),
+            sweeps: PLAN.sweeps,
+            baselines: true,
+        };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().map(String::as_str).unwrap_or_default();
@@ -130,7 +140,7 @@ fn part(name: &str) -> Result<&'static Part, String> {
         .ok_or_else(|| format!("--only {name}: expected one of {}", names()))
 }
 
-/// Runs and prints the parts; the goals that were missed.
+/// Processes and prints the parts; the goals that were missed.
 fn report(wanted: &Wanted) -> Vec<String> {
     let mut missed = Vec::new();
     for part in &wanted.parts {
@@ -142,11 +152,22 @@ fn report(wanted: &Wanted) -> Vec<String> {
             part.mbps
         );
         println!("                 tests   wrong  failed  not once  seconds   bound   ratio");
-        let plan = Plan { protocols: part.protocols, sweeps: wanted.sweeps, ..PLAN };
-        missed.extend(mesh(&lab, &plan).into_iter().map(|goal| format!("{}: {goal}", part.name)));
+        let plan = Plan {
+            protocols: part.protocols,
+            sweeps: wanted.sweeps,
+            ..PLAN
+        };
+        missed.extend(
+            mesh(&lab, &plan)
+                .into_iter()
+                .map(|goal| format!("{}: {goal}", part.name)),
+        );
         if part.with_baselines && wanted.baselines {
             print_baseline("serial", &baseline::serial(&lab, PLAN.seconds));
-            print_baseline("uncoordinated", &baseline::uncoordinated(&lab, PLAN.seconds));
+            print_baseline(
+                "uncoordinated",
+                &baseline::uncoordinated(&lab, PLAN.seconds),
+            );
         }
     }
     missed
@@ -156,11 +177,16 @@ fn mesh(lab: &Lab, plan: &Plan) -> Vec<String> {
     let (sweeps, mut evidence) = trial::run(lab, plan);
     let bound = plan.bound(lab).as_secs_f64();
     let tests = lab.hosts().len() * (lab.hosts().len() - 1) * plan.protocols.len();
-    let mut missed: Vec<String> =
-        sweeps.iter().flat_map(|sweep| [sweep.faults(), sweep.errors()].concat()).collect();
+    let mut missed: Vec<String> = sweeps
+        .iter()
+        .flat_map(|sweep| [sweep.faults(), sweep.errors()].concat())
+        .collect();
     for sweep in &sweeps {
-        let (wrong, failed, not_once) =
-            (sweep.wrong.len() + sweep.off.len(), sweep.failed.len(), sweep.not_once.len());
+        let (wrong, failed, not_once) = (
+            sweep.wrong.len() + sweep.off.len(),
+            sweep.failed.len(),
+            sweep.not_once.len(),
+        );
         let seconds = sweep.took.as_secs_f64();
         let ratio = seconds / bound;
         let name = format!("mesh, sweep {}", sweep.number);
@@ -168,7 +194,10 @@ fn mesh(lab: &Lab, plan: &Plan) -> Vec<String> {
             "{name:15} {tests:6} {wrong:7} {failed:7} {not_once:9} {seconds:8.2} {bound:7.1} {ratio:7.3}"
         );
         if ratio > RATIO_MAX {
-            missed.push(format!("sweep {}: {ratio:.3} times its bound", sweep.number));
+            missed.push(format!(
+                "sweep {}: {ratio:.3} times its bound",
+                sweep.number
+            ));
         }
     }
     print_evidence(&evidence);
@@ -193,7 +222,13 @@ fn print_evidence(evidence: &Evidence) {
 }
 
 fn print_baseline(name: &str, sum: &Baseline) {
-    let Baseline { tests, failed, off_3, off_10, seconds } = sum;
+    let Baseline {
+        tests,
+        failed,
+        off_3,
+        off_10,
+        seconds,
+    } = sum;
     println!(
         "{name:15} {tests:6} {off_3:7} {failed:7} {:>9} {seconds:8.2}   ({off_10} off by more than 10 %)",
         ""

@@ -1,8 +1,10 @@
-//! The types of the read API, as they stand in JSON. Their fields are a contract: order, names and units.
+//! The types of the read API, as they stand in JSON. Their fields are a contract: order, names and
+//! units.
 //!
-//! Plain data: who fills them is `board` (what this agent knows) and `matrix` (what the peers know).
+//! Plain data: who fills them is `state` (what this agent knows) and `matrix` (what the peers
+//! know).
 
-use mesh::{NodeName, Protocol, Reason};
+use iperf3_mesh_core::{NodeName, Protocol, Reason};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// `/api/v1/matrix`: every ordered pair of nodes × configured protocol, sorted.
@@ -51,8 +53,13 @@ pub enum NodeState {
 
 impl NodeState {
     /// All states, in the order of the documentation.
-    pub const ALL: [Self; 5] =
-        [Self::Live, Self::Silent, Self::Missing, Self::Conflict, Self::Incompatible];
+    pub const ALL: [Self; 5] = [
+        Self::Live,
+        Self::Silent,
+        Self::Missing,
+        Self::Conflict,
+        Self::Incompatible,
+    ];
 
     /// The name as it stands in labels and in the API.
     pub const fn as_str(self) -> &'static str {
@@ -104,11 +111,15 @@ pub struct CellResult {
     pub success_age_seconds: Option<f64>,
 }
 
-/// Takes a reason of a version to come for a failure without a name, rather than refusing the whole answer.
+/// Takes a reason of a version to come for a failure without a name, rather than refusing the whole
+/// answer.
 fn known_reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Reason>, D::Error> {
     let name = Option::<String>::deserialize(deserializer)?;
     Ok(name.map(|name| {
-        Reason::ALL.into_iter().find(|reason| reason.as_str() == name).unwrap_or(Reason::Iperf)
+        Reason::ALL
+            .into_iter()
+            .find(|reason| reason.as_str() == name)
+            .unwrap_or(Reason::Iperf)
     }))
 }
 
@@ -161,7 +172,8 @@ pub struct MembersReport {
     pub node: NodeName,
     /// Its zone, empty if it has none.
     pub zone: String,
-    /// Its present life: 16 hexadecimal digits, since 64 bits are more than a JavaScript number holds.
+    /// Its present life: 16 hexadecimal digits, since 64 bits are more than a JavaScript number
+    /// holds.
     pub epoch: String,
     /// Another live agent goes by its name.
     pub name_taken: bool,
@@ -180,7 +192,8 @@ pub struct MemberReport {
     pub state: &'static str,
     /// How long it has been silent; null unless it is.
     pub silent_seconds: Option<f64>,
-    /// Its present life: 16 hexadecimal digits, since 64 bits are more than a JavaScript number holds.
+    /// Its present life: 16 hexadecimal digits, since 64 bits are more than a JavaScript number
+    /// holds.
     pub epoch: String,
     /// The sweep that it works on.
     pub sweep: u64,

@@ -1,19 +1,19 @@
-//! The two clocks: boot time, on which every instant and deadline of this node lies, and Unix time, which
-//! only stamps events for people.
+//! The two clocks: boot time, on which every instant and deadline of this node lies, and Unix time,
+//! which only stamps events for people.
 //!
 //! It decides nothing, and nothing may rest on Unix time: it steps, and the nodes' readings differ.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mesh::Time;
+use iperf3_mesh_core::Time;
 use nix::time::{ClockId, clock_gettime};
 
-/// The longest sleep without a look at the boot clock. Timers of the runtime stand still while the machine is
-/// suspended, the boot clock does not: after a resume a sleeper is late by this at most.
+/// The longest sleep without a look at the boot clock. Timers of the runtime stand still while the
+/// machine is suspended, the boot clock does not: after a resume a sleeper is late by this at most.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The present instant on the boot clock (`CLOCK_BOOTTIME`), which goes on while the machine is suspended
-/// and is never set. Async-signal-safe: a forked child may ask before its exec.
+/// The present instant on the boot clock (`CLOCK_BOOTTIME`), which goes on while the machine is
+/// suspended and is never set. Async-signal-safe: a forked child may ask before its exec.
 ///
 /// # Panics
 ///
@@ -26,7 +26,9 @@ pub fn boot_now() -> Time {
 
 /// Nanoseconds since 1970, zero if the clock is set to before that.
 pub fn unix_now_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 

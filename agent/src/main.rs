@@ -3,22 +3,25 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use agent::cli::Cli;
+use iperf3_mesh::cli::Cli;
 
 /// How long a lookup that cannot be cancelled may hold up the end of the process.
 const LAST_LOOKUPS_WITHIN: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let cli = Cli::get();
-    // One thread: iperf3 dies with the thread that started it, and this one lives as long as the process.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // One thread: iperf3 dies with the thread that started it, and this one lives as long as the
+    // process.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let code = match runtime {
         Ok(runtime) => {
-            let code = runtime.block_on(agent::command::run(cli));
+            let code = runtime.block_on(iperf3_mesh::commands::run(cli));
             runtime.shutdown_timeout(LAST_LOOKUPS_WITHIN);
             code
         }
         Err(error) => Err(error.into()),
     };
-    code.unwrap_or_else(|error| agent::command::complain(&error))
+    code.unwrap_or_else(|error| iperf3_mesh::commands::report_error(&error))
 }

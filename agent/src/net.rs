@@ -1,23 +1,19 @@
-//! Addresses: the one at which the others reach this node, those of the agents to join, and where to listen.
+//! Addresses: the one at which the others reach this node, those of the agents to join, and where
+//! to listen.
 //!
 //! No packet is sent here except the resolver's own.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::num::NonZeroU16;
-use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
-use tokio::net::lookup_host;
-use tokio::task::JoinSet;
 
-use crate::config::{IpFamily, JoinTarget, Ports};
+use crate::config::{IpFamily, Ports};
 
-/// Addresses for documentation (RFC 5737, RFC 3849): nobody has them, so only the default route leads there.
-const ELSEWHERE: [IpAddr; 2] = [
+/// Addresses for documentation (RFC 5737, RFC 3849): nobody has them, so only the default route
+/// leads there.
+const UNROUTED_PROBES: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
 ];
@@ -64,8 +60,9 @@ impl fmt::Display for AddressSource {
 )]
 pub struct NoAddress;
 
-/// The address to advertise: `given`, else that of the route to the first of `seeds` that has one, else that of the
-/// default route, else the first global one of an interface. What is found is of `family`, if that is given.
+/// The address to advertise: `given`, else that of the route to the first of `seeds` that has one,
+/// else that of the default route, else the first global one of an interface. What is found is of
+/// `family`, if that is given.
 ///
 /// # Errors
 /// If there is none at all.
@@ -75,19 +72,27 @@ pub fn advertise_address(
     seeds: &[SocketAddr],
 ) -> Result<Advertised, NoAddress> {
     if let Some(address) = given {
-        return Ok(Advertised { address, source: AddressSource::Given });
+        return Ok(Advertised {
+            address,
+            source: AddressSource::Given,
+        });
     }
     let fits = |address: IpAddr| family.is_none_or(|family| family.has(address));
-    let seeds = seeds.iter().map(|seed| (*seed, AddressSource::RouteTo(*seed)));
-    let elsewhere = ELSEWHERE.map(|ip| (SocketAddr::new(ip, 9), AddressSource::DefaultRoute));
-    let mut ways = seeds.chain(elsewhere).filter(|(towards, _)| fits(towards.ip()));
+    let seeds = seeds
+        .iter()
+        .map(|seed| (*seed, AddressSource::RouteTo(*seed)));
+    let elsewhere = UNROUTED_PROBES.map(|ip| (SocketAddr::new(ip, 9), AddressSource::DefaultRoute));
+    let mut ways = seeds
+        .chain(elsewhere)
+        .filter(|(towards, _)| fits(towards.ip()));
     let found = ways.find_map(|(towards, source)| {
         source_address(towards).map(|address| Advertised { address, source })
     });
     found.or_else(|| interface_address(fits)).ok_or(NoAddress)
 }
 
-/// The address that packets to `towards` would leave from. Connecting a UDP socket asks the routing table alone.
+/// The address that packets to `towards` would leave from. Connecting a UDP socket asks the routing
+/// table alone.
 fn source_address(towards: SocketAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind((wildcard(towards.ip()), 0)).ok()?;
     socket.connect(towards).ok()?;
@@ -104,7 +109,10 @@ fn interface_address(fits: impl Fn(IpAddr) -> bool) -> Option<Advertised> {
         .collect();
     found.sort_by_key(|(ip, _)| ip.is_ipv6());
     let (address, name) = found.into_iter().next()?;
-    Some(Advertised { address, source: AddressSource::Interface(name) })
+    Some(Advertised {
+        address,
+        source: AddressSource::Interface(name),
+    })
 }
 
 fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
@@ -128,13 +136,13 @@ fn wildcard(like: IpAddr) -> IpAddr {
     }
 }
 
-/// Where an agent listens; iperf3 listens on [`Listen::address`], too.
+/// Where an agent listens; iperf3 listens on [`ListenAddrs::address`], too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listen {
+pub struct ListenAddrs {
     /// The advertised address. Nothing but the metrics listens on any other.
     pub address: IpAddr,
-    /// Metrics, probes, page and read API. Kubernetes forwards ports to the loopback of a pod, so this one is open
-    /// on every address, unless the mesh itself is within one machine.
+    /// Metrics, probes, page and read API. Kubernetes forwards ports to the loopback of a pod, so
+    /// this one is open on every address, unless the mesh itself is within one machine.
     pub http: SocketAddr,
     /// The other agents' messages.
     pub control: SocketAddr,
@@ -142,10 +150,14 @@ pub struct Listen {
     pub gossip: SocketAddr,
 }
 
-impl Listen {
+impl ListenAddrs {
     /// Where the agent that advertises `address` listens.
     pub fn new(address: IpAddr, ports: &Ports) -> Self {
-        let http = if address.is_loopback() { address } else { wildcard(address) };
+        let http = if address.is_loopback() {
+            address
+        } else {
+            wildcard(address)
+        };
         Self {
             address,
             http: SocketAddr::new(http, ports.listen),
@@ -153,71 +165,4 @@ impl Listen {
             gossip: SocketAddr::new(address, ports.gossip),
         }
     }
-}
-
-/// What became of the names to join.
-#[derive(Debug, Default)]
-pub struct Resolved {
-    /// All addresses, in the order of the targets, each once.
-    pub addresses: Vec<SocketAddr>,
-    /// The targets without an address.
-    pub failures: Vec<Unresolved>,
-}
-
-/// A target without an address. It may get one at any time: to be logged and tried again.
-#[derive(Debug, thiserror::Error)]
-#[error("{target}, an agent to join, has no address: {cause}")]
-pub struct Unresolved {
-    /// Whom to join.
-    pub target: JoinTarget,
-    /// What the resolver says.
-    pub cause: io::Error,
-}
-
-/// Resolves all `targets` at once, each within `deadline`. A name means all its addresses; a target without a port
-/// gets `default_port`.
-///
-/// The resolver of the C library cannot be stopped: after the deadline its thread may go on for some seconds. A
-/// runtime that must end in time is ended with `shutdown_background`.
-pub async fn resolve(targets: &[JoinTarget], default_port: u16, deadline: Duration) -> Resolved {
-    let mut lookups = JoinSet::new();
-    for (order, target) in targets.iter().cloned().enumerate() {
-        lookups
-            .spawn(async move { (order, lookup(&target, default_port, deadline).await, target) });
-    }
-    let mut answers = lookups.join_all().await;
-    answers.sort_by_key(|(order, ..)| *order);
-
-    let mut resolved = Resolved::default();
-    let mut seen = HashSet::new();
-    for (_, answer, target) in answers {
-        match answer {
-            Ok(found) => {
-                resolved
-                    .addresses
-                    .extend(found.into_iter().filter(|address| seen.insert(*address)));
-            }
-            Err(cause) => resolved.failures.push(Unresolved { target, cause }),
-        }
-    }
-    resolved
-}
-
-async fn lookup(
-    target: &JoinTarget,
-    default_port: u16,
-    deadline: Duration,
-) -> io::Result<Vec<SocketAddr>> {
-    let port = target.port.map_or(default_port, NonZeroU16::get);
-    let answer = tokio::time::timeout(deadline, lookup_host((target.host.as_str(), port))).await;
-    let late =
-        |_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {deadline:?}"));
-    let addresses: Vec<SocketAddr> = answer.map_err(late)??.collect();
-    if addresses.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            "the name is known, but has no address",
-        ));
-    }
-    Ok(addresses)
 }

@@ -7,8 +7,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::LogFormat;
 
-/// Sends the log to stderr. `RUST_LOG` sets the level; without it, `level` does. What chitchat warns of,
-/// and what kube says at all, is for gossip and discovery to judge.
+/// Sends the log to stderr. `RUST_LOG` sets the level; without it, `level` does. What chitchat
+/// warns of, and what kube says at all, is for gossip and discovery to judge.
 pub fn start(format: LogFormat, level: LevelFilter) {
     let default = format!("{level},chitchat=error,kube_client=off");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));

@@ -1,5 +1,5 @@
-//! The `agent` command: agents that meet, join late, leave, die, come back, or go by one name. Separate processes on
-//! loopback addresses of their own, with the real gossip and the real iperf3.
+//! The `agent` command: agents that meet, join late, leave, die, come back, or go by one name.
+//! Separate processes on loopback addresses of their own, with the real gossip and the real iperf3.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
@@ -46,12 +46,14 @@ const EVENT: [&str; 14] = [
 /// Every ordered pair of `agents`, sorted.
 fn pairs(agents: &[&Agent]) -> Vec<(String, String)> {
     let names: BTreeSet<&String> = agents.iter().map(|agent| &agent.name).collect();
-    let all =
-        names.iter().flat_map(|&from| names.iter().map(move |&to| (from.clone(), to.clone())));
+    let all = names
+        .iter()
+        .flat_map(|&from| names.iter().map(move |&to| (from.clone(), to.clone())));
     all.filter(|(from, to)| from != to).collect()
 }
 
-/// Waits until each of `agents` answers with a matrix of all of them and nobody else, in which every cell is good.
+/// Waits until each of `agents` answers with a matrix of all of them and nobody else, in which
+/// every cell is good.
 #[track_caller]
 fn await_whole(agents: &[&Agent], limit: Duration) {
     let whole = pairs(agents);
@@ -99,7 +101,10 @@ fn failed(agent: &Agent, source: &str, destination: &str, reason: &str) -> bool 
 
 /// Whether `agent` neither shows nor exports anything about `node`.
 fn is_gone(agent: &Agent, node: &str) -> bool {
-    let is_exported = agent.series().iter().any(|series| series.has("destination_node", node));
+    let is_exported = agent
+        .series()
+        .iter()
+        .any(|series| series.has("destination_node", node));
     !is_exported && !agent.states().is_empty() && !agent.states().contains_key(node)
 }
 
@@ -119,13 +124,29 @@ fn agents_meet_a_later_one_joins_and_who_stops_is_gone() {
     let mut n1 = Agent::start(network, 1, "n1", &["--zone=east"]);
     let mut n2 = Agent::start(network, 2, "n2", &[]);
     await_whole(&[&n1, &n2], SWEEP);
-    let labels = [("source_node", "n1"), ("destination_node", "n2"), ("protocol", "tcp")];
+    let labels = [
+        ("source_node", "n1"),
+        ("destination_node", "n2"),
+        ("protocol", "tcp"),
+    ];
     assert_eq!(n1.labelled("iperf_test_success", &labels), Some(1.0));
-    assert!(n1.labelled("iperf_network_bandwidth_mbps", &labels).unwrap() > 1.0);
+    assert!(
+        n1.labelled("iperf_network_bandwidth_mbps", &labels)
+            .unwrap()
+            > 1.0
+    );
     let cells = |agent: &Agent| {
-        agent.series().into_iter().filter(|series| series.name == "iperf_test_success").count()
+        agent
+            .series()
+            .into_iter()
+            .filter(|series| series.name == "iperf_test_success")
+            .count()
     };
-    assert_eq!((cells(&n1), cells(&n2)), (1, 1), "each exports its own row only");
+    assert_eq!(
+        (cells(&n1), cells(&n2)),
+        (1, 1),
+        "each exports its own row only"
+    );
 
     let mut n3 = Agent::start(network, 3, "n3", &[]);
     let is_known = || n1.states().contains_key("n3");
@@ -137,9 +158,15 @@ fn agents_meet_a_later_one_joins_and_who_stops_is_gone() {
         assert_eq!(document["nodes"][0]["zone"], "east", "{document}");
         assert_eq!(ask(agent.http(), "/readyz").unwrap().0, 200);
         assert_eq!(agent.metric("iperf_mesh_overlaps_total"), Some(0.0));
-        assert_eq!(agent.labelled("iperf_mesh_members", &[("state", "live")]), Some(3.0));
+        assert_eq!(
+            agent.labelled("iperf_mesh_members", &[("state", "live")]),
+            Some(3.0)
+        );
     }
-    let events: Vec<Event> = [&n1, &n2, &n3].iter().flat_map(|agent| agent.events()).collect();
+    let events: Vec<Event> = [&n1, &n2, &n3]
+        .iter()
+        .flat_map(|agent| agent.events())
+        .collect();
     for (source, destination) in pairs(&[&n1, &n2, &n3]) {
         let first = events.iter().filter(|event| {
             event.role == Role::Client
@@ -148,13 +175,21 @@ fn agents_meet_a_later_one_joins_and_who_stops_is_gone() {
                 && event.outcome.as_deref() == Some("success")
         });
         let first = first.map(|event| event.sweep).min().unwrap() as f64;
-        assert!(first <= joined + 1.0, "{source} -> {destination} in {first}, joined in {joined}");
+        assert!(
+            first <= joined + 1.0,
+            "{source} -> {destination} in {first}, joined in {joined}"
+        );
     }
 
     let ended = n3.terminate();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     for agent in [&n1, &n2] {
-        await_that("n3 is gone", GOODBYE, || is_gone(agent, "n3"), || seen(&[agent]));
+        await_that(
+            "n3 is gone",
+            GOODBYE,
+            || is_gone(agent, "n3"),
+            || seen(&[agent]),
+        );
     }
     await_whole(&[&n1, &n2], SWEEP);
     for agent in [&mut n1, &mut n2] {
@@ -166,22 +201,34 @@ fn agents_meet_a_later_one_joins_and_who_stops_is_gone() {
     all.into_iter().for_each(assert_events_are_whole);
 }
 
-/// Every test of an agent that has ended by itself has its start and its end, with all that belongs to them.
+/// Every test of an agent that has ended by itself has its start and its end, with all that belongs
+/// to them.
 fn assert_events_are_whole(agent: &Agent) {
     let log = agent.program.stderr();
-    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
     let (mut started, mut finished) = (BTreeSet::new(), BTreeSet::new());
     for line in lines {
-        let Some(event) = line["event"].as_str() else { continue };
+        let Some(event) = line["event"].as_str() else {
+            continue;
+        };
         for key in EVENT {
             assert!(!line[key].is_null(), "no {key} in {line}");
         }
         assert_eq!(line["node"], agent.name.as_str());
-        let process = (line["meeting"].to_string(), line["role"].to_string(), line["pid"].as_u64());
+        let process = (
+            line["meeting"].to_string(),
+            line["role"].to_string(),
+            line["pid"].as_u64(),
+        );
         let is_first = match event {
             "test_started" => started.insert(process),
             "test_finished" => {
-                assert!(line["outcome"].is_string() && line["reason"].is_string(), "{line}");
+                assert!(
+                    line["outcome"].is_string() && line["reason"].is_string(),
+                    "{line}"
+                );
                 finished.insert(process)
             }
             _ => panic!("an unknown event: {line}"),
@@ -203,16 +250,35 @@ fn a_killed_agent_is_silent_and_unreachable_until_it_is_back() {
     n2.program.kill();
     for agent in [&n1, &n3] {
         let is_silent = || {
-            agent.states().get("n2").is_some_and(|state| state == "silent")
-                && ["n1", "n3"].iter().all(|source| failed(agent, source, "n2", "unreachable"))
+            agent
+                .states()
+                .get("n2")
+                .is_some_and(|state| state == "silent")
+                && ["n1", "n3"]
+                    .iter()
+                    .all(|source| failed(agent, source, "n2", "unreachable"))
         };
-        await_that("n2 is silent and unreachable", SWEEP, is_silent, || seen(&[agent]));
-        let to_n2 = [("source_node", agent.name.as_str()), ("destination_node", "n2")];
+        await_that("n2 is silent and unreachable", SWEEP, is_silent, || {
+            seen(&[agent])
+        });
+        let to_n2 = [
+            ("source_node", agent.name.as_str()),
+            ("destination_node", "n2"),
+        ];
         assert_eq!(agent.labelled("iperf_test_success", &to_n2), Some(0.0));
-        assert_eq!(agent.labelled("iperf_network_bandwidth_mbps", &to_n2), Some(0.0));
+        assert_eq!(
+            agent.labelled("iperf_network_bandwidth_mbps", &to_n2),
+            Some(0.0)
+        );
         let reason = [("destination_node", "n2"), ("reason", "unreachable")];
-        assert_eq!(agent.labelled("iperf_mesh_cell_failure", &reason), Some(1.0));
-        assert_eq!(agent.labelled("iperf_mesh_members", &[("state", "silent")]), Some(1.0));
+        assert_eq!(
+            agent.labelled("iperf_mesh_cell_failure", &reason),
+            Some(1.0)
+        );
+        assert_eq!(
+            agent.labelled("iperf_mesh_members", &[("state", "silent")]),
+            Some(1.0)
+        );
         // What it measured itself is not known any more, and nobody makes it up.
         assert_eq!(cell(agent, "n2", "n1").unwrap().success, None);
     }
@@ -241,10 +307,14 @@ fn two_agents_of_one_name_both_say_so_until_one_of_them_stops() {
                         && why.contains("--node-name")
                 })
         };
-        await_that("a twin knows of the other", CONFLICT, knows, || seen(&[agent]));
+        await_that("a twin knows of the other", CONFLICT, knows, || {
+            seen(&[agent])
+        });
     }
     let knows = || {
-        n1.states().get("twin").is_some_and(|state| state == "conflict")
+        n1.states()
+            .get("twin")
+            .is_some_and(|state| state == "conflict")
             && n1.labelled("iperf_mesh_members", &[("state", "conflict")]) == Some(1.0)
             && failed(&n1, "n1", "twin", "name_conflict")
     };
@@ -255,9 +325,12 @@ fn two_agents_of_one_name_both_say_so_until_one_of_them_stops() {
         twin.metric("iperf_mesh_name_conflict") == Some(0.0)
             && ask(twin.http(), "/readyz").is_ok_and(|(status, _)| status == 200)
     };
-    await_that("the twin that stays has its name for itself", CONFLICT, is_mended, || {
-        seen(&[&twin])
-    });
+    await_that(
+        "the twin that stays has its name for itself",
+        CONFLICT,
+        is_mended,
+        || seen(&[&twin]),
+    );
     await_whole(&[&n1, &twin], CONFLICT);
     for agent in [&n1, &twin] {
         assert_eq!(agent.metric("iperf_mesh_overlaps_total"), Some(0.0));
@@ -273,12 +346,17 @@ fn a_port_in_use_is_named_with_its_option() {
         let ended = start();
         assert_eq!(ended.code, Some(1), "{ended:?}");
         for part in [&format!("{address}:{port}"), option] {
-            assert!(ended.stderr.contains(part), "no {part} in {:?}", ended.stderr);
+            assert!(
+                ended.stderr.contains(part),
+                "no {part} in {:?}",
+                ended.stderr
+            );
         }
     };
-    for (port, option) in
-        [(9876, "--listen-port (LISTEN_PORT)"), (9878, "--control-port (MESH_CONTROL_PORT)")]
-    {
+    for (port, option) in [
+        (9876, "--listen-port (LISTEN_PORT)"),
+        (9878, "--control-port (MESH_CONTROL_PORT)"),
+    ] {
         let _taken = TcpListener::bind((address, port)).unwrap();
         check(port, option);
     }
@@ -289,11 +367,13 @@ fn a_port_in_use_is_named_with_its_option() {
 #[test]
 fn a_seed_that_does_not_resolve_is_told_once_and_does_not_keep_others_out() {
     let network = Network::draw();
-    let join = ["--no-past", "--join=nobody.invalid"];
+    let join = ["--skip-quiet-time", "--join=nobody.invalid"];
     let n1 = Agent::start_with(network, 1, "n1", &[&QUICK[..], &join].concat());
     let warnings = || {
         let log = n1.program.stderr();
-        log.lines().filter(|line| line.contains("WARN") && line.contains("nobody.invalid")).count()
+        log.lines()
+            .filter(|line| line.contains("WARN") && line.contains("nobody.invalid"))
+            .count()
     };
     await_that("a warning", SOON, || warnings() > 0, || n1.program.stderr());
     let n2 = Agent::start(network, 2, "n2", &[]);
@@ -301,7 +381,7 @@ fn a_seed_that_does_not_resolve_is_told_once_and_does_not_keep_others_out() {
     assert_eq!(warnings(), 1, "{}", n1.program.stderr());
 }
 
-/// Without `--no-past` it may have forgotten a reservation of a former life.
+/// Without `--skip-quiet-time` it may have forgotten a reservation of a former life.
 #[test]
 fn an_agent_with_a_past_is_quiet_at_first() {
     let network = Network::draw();
@@ -309,10 +389,17 @@ fn an_agent_with_a_past_is_quiet_at_first() {
     let join = format!("--join={}", network.address(1));
     let quiet = Agent::start_with(network, 2, "quiet", &[&QUICK[..], &[&join]].concat());
     let is_refused = || {
-        let refused = [("role", "asker"), ("outcome", "refused"), ("reason", "quiet")];
-        n1.labelled("iperf_mesh_reservations_total", &refused).is_some()
+        let refused = [
+            ("role", "asker"),
+            ("outcome", "refused"),
+            ("reason", "quiet"),
+        ];
+        n1.labelled("iperf_mesh_reservations_total", &refused)
+            .is_some()
     };
-    await_that("n1 asks and is refused", SWEEP, is_refused, || n1.program.stderr());
+    await_that("n1 asks and is refused", SWEEP, is_refused, || {
+        n1.program.stderr()
+    });
     assert_eq!(quiet.metric("iperf_mesh_quiet"), Some(1.0));
     assert_eq!(n1.metric("iperf_mesh_quiet"), Some(0.0));
     assert_eq!(ask(quiet.http(), "/readyz").unwrap().0, 200);
@@ -324,13 +411,16 @@ fn an_agent_with_a_past_is_quiet_at_first() {
 #[test]
 fn variables_configure_an_agent_as_flags_do() {
     let network = Network::draw();
-    let addresses = [network.address(1).to_string(), network.address(2).to_string()];
+    let addresses = [
+        network.address(1).to_string(),
+        network.address(2).to_string(),
+    ];
     let start = |name, address: &str| {
         let variables = [
             ("SOURCE_NODE_NAME", name),
             ("MESH_ZONE", "west"),
             ("MESH_ADVERTISE_ADDRESS", address),
-            ("MESH_NO_PAST", "true"),
+            ("MESH_SKIP_QUIET_TIME", "true"),
             ("MESH_JOIN", &format!("{},{}", addresses[0], addresses[1])),
             ("MESH_DISCOVERY", "static"),
             ("LISTEN_PORT", "19876"),
@@ -361,10 +451,16 @@ fn variables_configure_an_agent_as_flags_do() {
         let cells = document["cells"].as_array().cloned().unwrap_or_default();
         cells.len() == 4 && cells.iter().all(|cell| cell["success"] == true)
     };
-    await_that("four cells", SWEEP, is_whole, || format!("{:#}\n{}", matrix(), n1.stderr()));
+    await_that("four cells", SWEEP, is_whole, || {
+        format!("{:#}\n{}", matrix(), n1.stderr())
+    });
     assert_eq!(matrix()["nodes"][1]["zone"], "west");
     let mut listeners = network.listeners();
     listeners.retain(|at| *at.ip().to_string() == addresses[0] && at.port() < 15_200);
     assert!(listeners.is_empty(), "{listeners:?}");
-    assert!(n1.stderr().lines().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+    assert!(
+        n1.stderr()
+            .lines()
+            .all(|line| serde_json::from_str::<Value>(line).is_ok())
+    );
 }

@@ -1,4 +1,4 @@
-//! What `check` finds on a machine where one thing is wrong, and that it names the mend.
+//! What `check` finds on a machine where one thing is wrong, and that it names the hint.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
@@ -6,9 +6,9 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use agent::check::{self, Finding, Findings, Level};
-use agent::cli::{Cli, Task};
-use agent::config::{Config, Surroundings};
+use iperf3_mesh::cli::{self, Cli};
+use iperf3_mesh::commands::check::{self, Finding, Findings, Level};
+use iperf3_mesh::config::{Config, Environment};
 
 /// Ports that were free a moment ago.
 fn free_ports<const N: usize>() -> [u16; N] {
@@ -19,7 +19,12 @@ fn free_ports<const N: usize>() -> [u16; N] {
 /// Checks an agent on the loopback, on free ports but for what `words` say.
 async fn check(words: &[&str]) -> Findings {
     let [listen, control, gossip, iperf] = free_ports();
-    let ports = [("listen", listen), ("control", control), ("gossip", gossip), ("iperf", iperf)];
+    let ports = [
+        ("listen", listen),
+        ("control", control),
+        ("gossip", gossip),
+        ("iperf", iperf),
+    ];
     let mut all: Vec<String> = ["iperf3-mesh", "check"].map(str::to_owned).into();
     for (name, port) in ports {
         let flag = format!("--{name}-port=");
@@ -27,36 +32,59 @@ async fn check(words: &[&str]) -> Findings {
             all.push(format!("{flag}{port}"));
         }
     }
-    for (flag, value) in
-        [("--advertise-address=", "127.0.0.1"), ("--iperf-ports=", "1"), ("--join=", "127.0.0.1:1")]
-    {
+    for (flag, value) in [
+        ("--advertise-address=", "127.0.0.1"),
+        ("--iperf-ports=", "1"),
+        ("--join=", "127.0.0.1:1"),
+    ] {
         if !words.iter().any(|word| word.starts_with(flag)) {
             all.push(format!("{flag}{value}"));
         }
     }
     all.extend(words.iter().map(|word| (*word).to_owned()));
-    let Task::Check(args) = Cli::read(&all).unwrap().command else { panic!("not check") };
-    let around = Surroundings { host_name: "worker-1".to_owned(), in_pod: false, has_token: false };
-    check::run(&Config::new(&args.agent, &around).unwrap()).await
+    let cli::Command::Check(args) = Cli::read(&all).unwrap().command else {
+        panic!("not check")
+    };
+    let environment = Environment {
+        host_name: "worker-1".to_owned(),
+        in_pod: false,
+        has_token: false,
+    };
+    check::findings(&Config::new(&args.agent, &environment).unwrap()).await
 }
 
-/// The findings of that level as `subject: detail -> mend`.
+/// The findings of that level as `subject: detail -> hint`.
 fn lines(findings: &Findings, level: Level) -> Vec<String> {
     let line = |f: &Finding| {
-        format!("{}: {} -> {}", f.subject, f.detail, f.mend.as_deref().unwrap_or("nothing"))
+        format!(
+            "{}: {} -> {}",
+            f.subject,
+            f.detail,
+            f.hint.as_deref().unwrap_or("nothing")
+        )
     };
-    findings.all().iter().filter(|finding| finding.level == level).map(line).collect()
+    findings
+        .all()
+        .iter()
+        .filter(|finding| finding.level == level)
+        .map(line)
+        .collect()
 }
 
-/// A program that answers like that version of iperf3. Another process writes it: a file that this one has open
-/// for writing could not be run while another test starts a child.
+/// A program that answers like that version of iperf3. Another process writes it: a file that this
+/// one has open for writing could not be run while another test starts a child.
 fn iperf3_of(version: &str, directory: &Path) -> String {
     let path = directory.join("iperf3");
     let script = format!(
         "printf '#!/bin/sh\\necho \"iperf {version} (fake)\"\\n' > \"$0\" && chmod +x \"$0\""
     );
-    let status =
-        Command::new("sh").arg("-c").arg(script).arg(&path).stdin(Stdio::null()).status().unwrap();
+    let status = Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .arg(&path)
+        .stdin(Stdio::null())
+        .status()
+        .unwrap();
     assert!(status.success());
     format!("--iperf3={}", path.display())
 }
@@ -82,7 +110,9 @@ async fn a_missing_iperf3_is_an_error() {
         "{error}"
     );
     assert!(
-        findings.to_string().contains("\nThis node cannot take part; errors: 1, "),
+        findings
+            .to_string()
+            .contains("\nThis node cannot take part; errors: 1, "),
         "{findings}"
     );
 }
@@ -99,7 +129,9 @@ async fn an_old_iperf3_is_an_error_or_tells_what_is_lost() {
     let findings = check(&[&program]).await;
     assert!(findings.is_ok(), "{findings}");
     assert!(
-        lines(&findings, Level::Warning).iter().any(|line| line.contains("--rcv-timeout")),
+        lines(&findings, Level::Warning)
+            .iter()
+            .any(|line| line.contains("--rcv-timeout")),
         "{findings}"
     );
 
@@ -117,11 +149,19 @@ async fn as_long_as_one_port_of_iperf3_is_free_the_node_takes_part() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     // Not the last ones that there are.
     let first = taken.local_addr().unwrap().port().min(65528);
-    let findings = check(&[&program, &format!("--iperf-port={first}"), "--iperf-ports=8"]).await;
+    let findings = check(&[
+        &program,
+        &format!("--iperf-port={first}"),
+        "--iperf-ports=8",
+    ])
+    .await;
     assert!(findings.is_ok(), "{findings}");
     let subject = format!("ports {first}-{} tcp+udp", first + 7);
     let warnings = lines(&findings, Level::Warning);
-    assert!(warnings.iter().any(|warning| warning.starts_with(&subject)), "{warnings:?}");
+    assert!(
+        warnings.iter().any(|warning| warning.starts_with(&subject)),
+        "{warnings:?}"
+    );
 }
 
 #[tokio::test]
@@ -130,7 +170,10 @@ async fn each_port_that_is_taken_is_an_error_of_its_own() {
     let program = iperf3_of("3.16", directory.path());
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let (tcp_port, udp_port) = (tcp.local_addr().unwrap().port(), udp.local_addr().unwrap().port());
+    let (tcp_port, udp_port) = (
+        tcp.local_addr().unwrap().port(),
+        udp.local_addr().unwrap().port(),
+    );
     let stop = "Stop what has it (`ss -lntup` tells; it may be another agent), or set";
     for (flag, variable, protocol, port) in [
         ("--listen-port", "LISTEN_PORT", "tcp", tcp_port),
@@ -148,11 +191,15 @@ async fn each_port_that_is_taken_is_an_error_of_its_own() {
         let findings = check(&[&program, &format!("--iperf-port={port}")]).await;
         let [error] = lines(&findings, Level::Error).try_into().unwrap();
         assert!(
-            error.starts_with(&format!("ports {port}-{port} tcp+udp: 127.0.0.1:{port} cannot be")),
+            error.starts_with(&format!(
+                "ports {port}-{port} tcp+udp: 127.0.0.1:{port} cannot be"
+            )),
             "{error}"
         );
         assert!(
-            error.ends_with(&format!("{stop} --iperf-port (IPERF_SERVER_PORT) to another port.")),
+            error.ends_with(&format!(
+                "{stop} --iperf-port (IPERF_SERVER_PORT) to another port."
+            )),
             "{error}"
         );
     }
@@ -161,8 +208,11 @@ async fn each_port_that_is_taken_is_an_error_of_its_own() {
 #[tokio::test]
 async fn an_address_of_another_node_is_one_error_and_not_one_for_each_port() {
     let directory = tempfile::tempdir().unwrap();
-    let findings =
-        check(&[&iperf3_of("3.16", directory.path()), "--advertise-address=192.0.2.7"]).await;
+    let findings = check(&[
+        &iperf3_of("3.16", directory.path()),
+        "--advertise-address=192.0.2.7",
+    ])
+    .await;
     let [error] = lines(&findings, Level::Error).try_into().unwrap();
     assert!(
         error.starts_with("address: 192.0.2.7 (given) is not an address of this node: "),
@@ -178,9 +228,10 @@ async fn an_address_of_another_node_is_one_error_and_not_one_for_each_port() {
 async fn an_unknown_name_is_an_error_only_if_nobody_else_is_there_to_join() {
     let directory = tempfile::tempdir().unwrap();
     let program = iperf3_of("3.16", directory.path());
-    for (join, level) in
-        [("nobody.invalid", Level::Error), ("nobody.invalid,127.0.0.1:1", Level::Warning)]
-    {
+    for (join, level) in [
+        ("nobody.invalid", Level::Error),
+        ("nobody.invalid,127.0.0.1:1", Level::Warning),
+    ] {
         let findings = check(&[&program, &format!("--join={join}")]).await;
         let [line] = lines(&findings, level).try_into().unwrap();
         assert!(
@@ -199,8 +250,14 @@ async fn programs_get_the_same_as_json() {
     let list = json["findings"].as_array().unwrap();
     assert_eq!(list[0]["subject"], "iperf3");
     assert_eq!(list[0]["level"], "ok");
-    assert!(list[0].get("mend").is_none());
-    let join = list.iter().find(|finding| finding["subject"] == "join").unwrap();
+    assert!(list[0].get("hint").is_none());
+    let join = list
+        .iter()
+        .find(|finding| finding["subject"] == "join")
+        .unwrap();
     assert_eq!(join["level"], "warning");
-    assert_eq!(join["mend"], "Set --join (MESH_JOIN), unless this is the first node of its mesh.");
+    assert_eq!(
+        join["hint"],
+        "Set --join (MESH_JOIN), unless this is the first node of its mesh."
+    );
 }

@@ -1,4 +1,5 @@
-//! The command line: its options, their variables and defaults, and what the documentation says of them.
+//! The command line: its options, their variables and defaults, and what the documentation says of
+//! them.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,22 +11,38 @@ use std::collections::BTreeSet;
 use std::process::Command as Process;
 use std::time::Duration;
 
-use agent::cli::{Cli, MatrixFormat, Protocols, Report, Task};
-use agent::config::{Config, TestSettings};
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, CommandFactory};
+use iperf3_mesh::cli::{Cli, Command, MatrixFormat, OutputFormat, Protocols};
+use iperf3_mesh::config::{Config, TestSettings};
 
 /// Flag, variable and default of every option that the design promises.
 const PROMISED: [(&str, &str, &str); 27] = [
     ("node-name", "SOURCE_NODE_NAME", "the host name"),
     ("zone", "MESH_ZONE", "empty"),
-    ("advertise-address", "MESH_ADVERTISE_ADDRESS", "found, and logged"),
+    (
+        "advertise-address",
+        "MESH_ADVERTISE_ADDRESS",
+        "found, and logged",
+    ),
     ("ip-family", "MESH_IP_FAMILY", "whichever comes first"),
-    ("no-past", "MESH_NO_PAST", "false"),
+    ("skip-quiet-time", "MESH_SKIP_QUIET_TIME", "false"),
     ("join", "MESH_JOIN", "none"),
-    ("discovery", "MESH_DISCOVERY", "kubernetes inside a pod with a token, else static"),
+    (
+        "discovery",
+        "MESH_DISCOVERY",
+        "kubernetes inside a pod with a token, else static",
+    ),
     ("namespace", "IPERF_SERVER_NAMESPACE", "the pod's own"),
-    ("label-selector", "IPERF_SERVER_LABEL_SELECTOR", "app.kubernetes.io/name=iperf3-mesh"),
-    ("forget-after", "MESH_FORGET_AFTER", "15m or two periods, the longer"),
+    (
+        "label-selector",
+        "IPERF_SERVER_LABEL_SELECTOR",
+        "app.kubernetes.io/name=iperf3-mesh",
+    ),
+    (
+        "forget-after",
+        "MESH_FORGET_AFTER",
+        "15m or two periods, the longer",
+    ),
     ("listen-port", "LISTEN_PORT", "9876"),
     ("control-port", "MESH_CONTROL_PORT", "9878"),
     ("gossip-port", "MESH_GOSSIP_PORT", "9877"),
@@ -45,8 +62,10 @@ const PROMISED: [(&str, &str, &str); 27] = [
     ("log-format", "LOG_FORMAT", "text"),
 ];
 
-fn read(words: &[&str]) -> Task {
-    Cli::read(["iperf3-mesh"].iter().chain(words)).unwrap().command
+fn read(words: &[&str]) -> Command {
+    Cli::read(["iperf3-mesh"].iter().chain(words))
+        .unwrap()
+        .command
 }
 
 fn help(command: &str) -> String {
@@ -63,7 +82,10 @@ fn the_definitions_hold_together() {
 #[test]
 fn the_help_of_agent_and_check_has_every_promised_option_with_variable_and_default() {
     for command in ["agent", "check"] {
-        let help: Vec<String> = help(command).split_whitespace().map(str::to_owned).collect();
+        let help: Vec<String> = help(command)
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect();
         let help = help.join(" ");
         for (flag, variable, default) in PROMISED {
             let start = help
@@ -79,17 +101,25 @@ fn the_help_of_agent_and_check_has_every_promised_option_with_variable_and_defau
 
 #[test]
 fn nothing_but_what_is_promised_is_defined_for_an_agent() {
-    let promised: BTreeSet<_> = PROMISED.iter().map(|(flag, ..)| (*flag).to_owned()).collect();
+    let promised: BTreeSet<_> = PROMISED
+        .iter()
+        .map(|(flag, ..)| (*flag).to_owned())
+        .collect();
     let command = Cli::command();
-    let defined: BTreeSet<_> =
-        options(&command, "agent").iter().map(|option| option.flag.clone()).collect();
+    let defined: BTreeSet<_> = options(&command, "agent")
+        .iter()
+        .map(|option| option.flag.clone())
+        .collect();
     assert_eq!(defined, promised);
 }
 
 #[test]
 fn the_version_is_that_of_the_package() {
     let asked = Cli::read(["iperf3-mesh", "--version"]).unwrap_err();
-    assert_eq!(asked.to_string(), format!("iperf3-mesh {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        asked.to_string(),
+        format!("iperf3-mesh {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
@@ -102,7 +132,11 @@ fn a_wrong_command_line_ends_with_the_code_for_usage() {
         &["map"],
     ] {
         let error = Cli::read(["iperf3-mesh"].iter().chain(words)).unwrap_err();
-        assert_eq!(error.exit_code(), i32::from(agent::cli::EXIT_USAGE), "{error}");
+        assert_eq!(
+            error.exit_code(),
+            i32::from(iperf3_mesh::cli::EXIT_USAGE),
+            "{error}"
+        );
     }
 }
 
@@ -110,16 +144,25 @@ fn a_wrong_command_line_ends_with_the_code_for_usage() {
 #[test]
 fn the_last_of_two_equal_options_of_local_counts() {
     let demo = ["local", "--nodes", "4", "--duration", "1s", "--sweeps", "1"];
-    let Task::Local(args) = read(&[&demo[..], &["--nodes", "8", "--sweeps", "3"]].concat()) else {
+    let Command::Local(args) = read(&[&demo[..], &["--nodes", "8", "--sweeps", "3"]].concat())
+    else {
         panic!("not local")
     };
-    assert_eq!((args.nodes, args.sweeps, args.tests.duration.as_str()), (8, Some(3), "1s"));
+    assert_eq!(
+        (args.nodes, args.sweeps, args.tests.duration.as_str()),
+        (8, Some(3), "1s")
+    );
 }
 
 #[test]
 fn local_has_small_defaults_of_its_own() {
-    let Task::Local(args) = read(&["local"]) else { panic!("not local") };
-    assert_eq!((args.nodes, args.sweeps, args.output), (4, None, Report::Table));
+    let Command::Local(args) = read(&["local"]) else {
+        panic!("not local")
+    };
+    assert_eq!(
+        (args.nodes, args.sweeps, args.output),
+        (4, None, OutputFormat::Table)
+    );
     let settings = TestSettings::try_from(&args.tests).unwrap();
     assert_eq!(
         (settings.duration, settings.interval),
@@ -130,26 +173,42 @@ fn local_has_small_defaults_of_its_own() {
 
 #[test]
 fn matrix_and_plan_have_the_documented_defaults() {
-    let Task::Matrix(args) = read(&["matrix"]) else { panic!("not matrix") };
-    assert_eq!((args.address.as_str(), args.timeout), ("127.0.0.1:9876", Duration::from_secs(5)));
-    assert_eq!((args.output, args.protocol), (MatrixFormat::Heatmap, Protocols::Both));
-    let Task::Plan(args) = read(&["plan", "--nodes=300", "-o", "json"]) else { panic!("not plan") };
-    assert_eq!((args.nodes, args.output, args.max_age), (300, Report::Json, None));
+    let Command::Matrix(args) = read(&["matrix"]) else {
+        panic!("not matrix")
+    };
+    assert_eq!(
+        (args.address.as_str(), args.timeout),
+        ("127.0.0.1:9876", Duration::from_secs(5))
+    );
+    assert_eq!(
+        (args.output, args.protocol),
+        (MatrixFormat::Heatmap, Protocols::Both)
+    );
+    let Command::Plan(args) = read(&["plan", "--nodes=300", "-o", "json"]) else {
+        panic!("not plan")
+    };
+    assert_eq!(
+        (args.nodes, args.output, args.max_age),
+        (300, OutputFormat::Json, None)
+    );
     assert_eq!(args.latency, Duration::from_micros(500));
-    assert_eq!(TestSettings::try_from(&args.tests).unwrap().duration, Duration::from_secs(5));
+    assert_eq!(
+        TestSettings::try_from(&args.tests).unwrap().duration,
+        Duration::from_secs(5)
+    );
 }
 
 /// Names the command line that the child reads, its words with blanks between.
 const WORDS: &str = "CLI_TEST_WORDS";
 
-/// Not a test of its own: the environment belongs to the process, so the tests below run this one again, each
-/// with variables of its own, and read what it prints.
+/// Not a test of its own: the environment belongs to the process, so the tests below run this one
+/// again, each with variables of its own, and read what it prints.
 #[test]
 fn child_with_an_environment_of_its_own() {
     let Ok(words) = std::env::var(WORDS) else {
         return;
     };
-    let Task::Agent(args) = read(&words.split(' ').collect::<Vec<_>>()) else {
+    let Command::Agent(args) = read(&words.split(' ').collect::<Vec<_>>()) else {
         panic!("not agent")
     };
     match Config::try_from(*args) {
@@ -166,7 +225,11 @@ fn child_with_an_environment_of_its_own() {
 
 fn config_with(variables: &[(&str, &str)], words: &str) -> String {
     let output = Process::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_with_an_environment_of_its_own", "--nocapture"])
+        .args([
+            "--exact",
+            "child_with_an_environment_of_its_own",
+            "--nocapture",
+        ])
         .env_remove("KUBERNETES_SERVICE_HOST")
         .env(WORDS, words)
         .env("SOURCE_NODE_NAME", "n")
@@ -180,9 +243,15 @@ fn config_with(variables: &[(&str, &str)], words: &str) -> String {
 
 #[test]
 fn a_variable_counts_and_a_flag_wins_over_it() {
-    let variables =
-        [("IPERF_TEST_DURATION", "7s"), ("IPERF_BITRATE", "1M"), ("IPERF_BIDIR", "true")];
-    assert_eq!(config_with(&variables, "agent"), "n 7s Some(1000000) true []");
+    let variables = [
+        ("IPERF_TEST_DURATION", "7s"),
+        ("IPERF_BITRATE", "1M"),
+        ("IPERF_BIDIR", "true"),
+    ];
+    assert_eq!(
+        config_with(&variables, "agent"),
+        "n 7s Some(1000000) true []"
+    );
     let words = "agent --duration=2 --bitrate=0 --bidir=false";
     assert_eq!(config_with(&variables, words), "n 2s None false []");
 }
@@ -208,9 +277,18 @@ fn an_empty_variable_is_unset() {
 
 #[test]
 fn a_variable_that_cannot_be_used_is_named() {
-    let seen = config_with(&[("LISTEN_PORT", "http"), ("IPERF_TEST_PROTOCOL", "sctp")], "agent");
-    assert!(seen.contains("--listen-port (LISTEN_PORT) is \"http\": expected"), "{seen}");
-    assert!(seen.contains("--protocol (IPERF_TEST_PROTOCOL) is \"sctp\": expected"), "{seen}");
+    let seen = config_with(
+        &[("LISTEN_PORT", "http"), ("IPERF_TEST_PROTOCOL", "sctp")],
+        "agent",
+    );
+    assert!(
+        seen.contains("--listen-port (LISTEN_PORT) is \"http\": expected"),
+        "{seen}"
+    );
+    assert!(
+        seen.contains("--protocol (IPERF_TEST_PROTOCOL) is \"sctp\": expected"),
+        "{seen}"
+    );
 }
 
 /// An option as it is defined or documented: a default that is no constant is a dash.
@@ -221,28 +299,38 @@ struct Described {
     default: String,
 }
 
-fn options(cli: &Command, task: &str) -> BTreeSet<Described> {
+fn options(cli: &clap::Command, task: &str) -> BTreeSet<Described> {
     let task = cli.find_subcommand(task).unwrap();
-    let flagged =
-        task.get_arguments().filter(|arg| arg.get_long().is_some_and(|flag| flag != "help"));
+    let flagged = task
+        .get_arguments()
+        .filter(|arg| arg.get_long().is_some_and(|flag| flag != "help"));
     flagged.map(described).collect()
 }
 
 fn described(arg: &Arg) -> Described {
-    let default =
-        arg.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
+    let default = arg
+        .get_default_values()
+        .first()
+        .map(|value| value.to_string_lossy().into_owned());
     Described {
         flag: arg.get_long().unwrap().to_owned(),
-        variable: arg.get_env().map_or("-".to_owned(), |name| name.to_string_lossy().into_owned()),
-        default: default.filter(|text| !text.is_empty()).unwrap_or("-".to_owned()),
+        variable: arg
+            .get_env()
+            .map_or("-".to_owned(), |name| name.to_string_lossy().into_owned()),
+        default: default
+            .filter(|text| !text.is_empty())
+            .unwrap_or("-".to_owned()),
     }
 }
 
-/// The rows of the tables below the heading of `task`: flag, variable and default in backticks, then the meaning.
+/// The rows of the tables below the heading of `task`: flag, variable and default in backticks,
+/// then the meaning.
 fn documented(page: &str, task: &str) -> BTreeSet<Described> {
     let heading = format!("## `{task}`");
-    let section =
-        page.split("\n## ").find(|part| format!("## {part}").starts_with(&heading)).unwrap();
+    let section = page
+        .split("\n## ")
+        .find(|part| format!("## {part}").starts_with(&heading))
+        .unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| `-"));
     rows.map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
@@ -254,9 +342,16 @@ fn documented(page: &str, task: &str) -> BTreeSet<Described> {
         let flag = flag.trim_matches('`').split("--").nth(1).unwrap();
         let flag = flag.split([' ', '[']).next().unwrap().to_owned();
         let quoted = |cell: &str| {
-            cell.strip_prefix('`').and_then(|c| c.strip_suffix('`')).unwrap_or("-").to_owned()
+            cell.strip_prefix('`')
+                .and_then(|c| c.strip_suffix('`'))
+                .unwrap_or("-")
+                .to_owned()
         };
-        Described { flag, variable: quoted(variable), default: quoted(default) }
+        Described {
+            flag,
+            variable: quoted(variable),
+            default: quoted(default),
+        }
     })
     .collect()
 }

@@ -1,13 +1,15 @@
-//! The configuration: one bad case for each rule with its message, and the values that good texts come to.
+//! The configuration: one bad case for each rule with its message, and the values that good texts
+//! come to.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
 use std::time::Duration;
 
-use agent::cli::{AgentArgs, Cli, Task};
-use agent::config::{Config, Discovery, JoinTarget, LogFormat, Ports, Surroundings, units};
-use agent::metrics::FailedCells;
-use mesh::Protocol;
+use iperf3_mesh::cli::{AgentArgs, Cli, Command};
+use iperf3_mesh::config::FailedCells;
+use iperf3_mesh::config::{Config, Discovery, Environment, JoinTarget, LogFormat, Ports};
+use iperf3_mesh::units;
+use iperf3_mesh_core::Protocol;
 use proptest::prelude::*;
 
 const HOST: &str = "worker-1";
@@ -15,21 +17,25 @@ const HOST: &str = "worker-1";
 fn args(words: &[&str]) -> AgentArgs {
     let cli = Cli::read(["iperf3-mesh", "agent"].iter().chain(words)).unwrap();
     match cli.command {
-        Task::Agent(args) => *args,
+        Command::Agent(args) => *args,
         other => panic!("{other:?}"),
     }
 }
 
-fn outside() -> Surroundings {
-    Surroundings { host_name: HOST.to_owned(), in_pod: false, has_token: false }
+fn outside() -> Environment {
+    Environment {
+        host_name: HOST.to_owned(),
+        in_pod: false,
+        has_token: false,
+    }
 }
 
 fn config(words: &[&str]) -> Config {
     Config::new(&args(words), &outside()).unwrap()
 }
 
-fn problems_in(words: &[&str], around: &Surroundings) -> Vec<String> {
-    let errors = Config::new(&args(words), around).unwrap_err();
+fn problems_in(words: &[&str], env: &Environment) -> Vec<String> {
+    let errors = Config::new(&args(words), env).unwrap_err();
     errors.problems().iter().map(ToString::to_string).collect()
 }
 
@@ -54,7 +60,8 @@ const WHOLE: &str =
     "iperf3 counts in whole seconds, and a longer test would hold both nodes for too long.";
 const SLOW: &str = "some seconds more let a slow connection end by itself.";
 
-/// A command line with one fault, what the message calls the option and its value, and the rest of the message.
+/// A command line with one fault, what the message calls the option and its value, and the rest of
+/// the message.
 type Case<'a> = (&'a [&'a str], &'a str, String);
 
 fn expect(cases: &[Case<'_>]) {
@@ -89,8 +96,16 @@ fn each_rule_of_a_node_has_its_message() {
                 "expected a name for this node; a node name has at most 253 bytes, this one has 254. {NAME_MEND}"
             ),
         ),
-        (&["--zone=a\nb"], "--zone (MESH_ZONE) is \"a\\nb\"", zone_rest.into()),
-        (&["--zone", &zone], &format!("--zone (MESH_ZONE) is {zone:?}"), zone_rest.into()),
+        (
+            &["--zone=a\nb"],
+            "--zone (MESH_ZONE) is \"a\\nb\"",
+            zone_rest.into(),
+        ),
+        (
+            &["--zone", &zone],
+            &format!("--zone (MESH_ZONE) is {zone:?}"),
+            zone_rest.into(),
+        ),
         (
             &["--advertise-address=node-1"],
             "--advertise-address (MESH_ADVERTISE_ADDRESS) is \"node-1\"",
@@ -111,12 +126,19 @@ fn each_rule_of_a_node_has_its_message() {
             "expected one of ipv4, ipv6. Choose one of them.".into(),
         ),
         (
-            &["--no-past=perhaps"],
-            "--no-past (MESH_NO_PAST) is \"perhaps\"",
+            &["--skip-quiet-time=perhaps"],
+            "--skip-quiet-time (MESH_SKIP_QUIET_TIME) is \"perhaps\"",
             "expected true or false. Leave it out for false.".into(),
         ),
     ]);
-    for address in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "fe80::1"] {
+    for address in [
+        "0.0.0.0",
+        "::",
+        "224.0.0.1",
+        "ff02::1",
+        "255.255.255.255",
+        "fe80::1",
+    ] {
         let option = format!("--advertise-address (MESH_ADVERTISE_ADDRESS) is {address:?}");
         expect(&[(&["--advertise-address", address], &option, ADDRESS.into())]);
     }
@@ -144,11 +166,24 @@ fn each_rule_of_the_mesh_has_its_message() {
         let option = format!("--namespace (IPERF_SERVER_NAMESPACE) is {name:?}");
         expect(&[(&[&format!("--namespace={name}")], &option, NAMESPACE.into())]);
     }
-    for selector in
-        ["a in b", "a in (b", "a=b)", "a,,b", "=b", "a=b c", "!", "a notin b,c)", "x/y/z=1", "a=-b"]
-    {
+    for selector in [
+        "a in b",
+        "a in (b",
+        "a=b)",
+        "a,,b",
+        "=b",
+        "a=b c",
+        "!",
+        "a notin b,c)",
+        "x/y/z=1",
+        "a=-b",
+    ] {
         let option = format!("--label-selector (IPERF_SERVER_LABEL_SELECTOR) is {selector:?}");
-        expect(&[(&[&format!("--label-selector={selector}")], &option, SELECTOR.into())]);
+        expect(&[(
+            &[&format!("--label-selector={selector}")],
+            &option,
+            SELECTOR.into(),
+        )]);
     }
     let silence = "expected from 1m to 30days. Take longer than a restart of a node lasts.";
     expect(&[
@@ -176,18 +211,31 @@ fn each_rule_of_the_mesh_has_its_message() {
              Use static, and name the agents to join with --join (MESH_JOIN)."
                 .into(),
         ),
-        (&["--forget-after=59s"], "--forget-after (MESH_FORGET_AFTER) is \"59s\"", silence.into()),
-        (&["--forget-after=31d"], "--forget-after (MESH_FORGET_AFTER) is \"31d\"", silence.into()),
+        (
+            &["--forget-after=59s"],
+            "--forget-after (MESH_FORGET_AFTER) is \"59s\"",
+            silence.into(),
+        ),
+        (
+            &["--forget-after=31d"],
+            "--forget-after (MESH_FORGET_AFTER) is \"31d\"",
+            silence.into(),
+        ),
     ]);
 }
 
 #[test]
 fn kubernetes_is_the_default_where_its_api_can_be_asked() {
-    let tokenless = Surroundings { in_pod: true, ..outside() };
-    let inside = Surroundings { has_token: true, ..tokenless.clone() };
-    let discovery = |words: &[&str], around: &Surroundings| {
-        Config::new(&args(words), around).unwrap().discovery
+    let tokenless = Environment {
+        in_pod: true,
+        ..outside()
     };
+    let inside = Environment {
+        has_token: true,
+        ..tokenless.clone()
+    };
+    let discovery =
+        |words: &[&str], env: &Environment| Config::new(&args(words), env).unwrap().discovery;
     assert_eq!(discovery(&[], &inside), Discovery::Kubernetes);
     assert_eq!(discovery(&[], &tokenless), Discovery::Static);
     assert_eq!(discovery(&[], &outside()), Discovery::Static);
@@ -198,7 +246,10 @@ fn kubernetes_is_the_default_where_its_api_can_be_asked() {
     let message = "--discovery (MESH_DISCOVERY) is \"kubernetes\": \
         expected dns or static in a pod without the token of a ServiceAccount. Set automountServiceAccountToken: true, \
         or use dns and set --join (MESH_JOIN) to a headless Service of the agents.";
-    assert_eq!(problems_in(&["--discovery=kubernetes"], &tokenless), [message]);
+    assert_eq!(
+        problems_in(&["--discovery=kubernetes"], &tokenless),
+        [message]
+    );
 }
 
 #[test]
@@ -208,12 +259,36 @@ fn each_rule_of_the_ports_has_its_message() {
     let iperf = "expected a port other than iperf3's 5201-5208";
     let count = "expected a number from 1 to 64. Set it within that range.";
     expect(&[
-        (&["--listen-port=0"], "--listen-port (LISTEN_PORT) is \"0\"", PORT.into()),
-        (&["--control-port=65536"], "--control-port (MESH_CONTROL_PORT) is \"65536\"", PORT.into()),
-        (&["--gossip-port=x"], "--gossip-port (MESH_GOSSIP_PORT) is \"x\"", PORT.into()),
-        (&["--iperf-port=0"], "--iperf-port (IPERF_SERVER_PORT) is \"0\"", PORT.into()),
-        (&["--iperf-ports=0"], "--iperf-ports (IPERF_SERVER_PORTS) is \"0\"", count.into()),
-        (&["--iperf-ports=65"], "--iperf-ports (IPERF_SERVER_PORTS) is \"65\"", count.into()),
+        (
+            &["--listen-port=0"],
+            "--listen-port (LISTEN_PORT) is \"0\"",
+            PORT.into(),
+        ),
+        (
+            &["--control-port=65536"],
+            "--control-port (MESH_CONTROL_PORT) is \"65536\"",
+            PORT.into(),
+        ),
+        (
+            &["--gossip-port=x"],
+            "--gossip-port (MESH_GOSSIP_PORT) is \"x\"",
+            PORT.into(),
+        ),
+        (
+            &["--iperf-port=0"],
+            "--iperf-port (IPERF_SERVER_PORT) is \"0\"",
+            PORT.into(),
+        ),
+        (
+            &["--iperf-ports=0"],
+            "--iperf-ports (IPERF_SERVER_PORTS) is \"0\"",
+            count.into(),
+        ),
+        (
+            &["--iperf-ports=65"],
+            "--iperf-ports (IPERF_SERVER_PORTS) is \"65\"",
+            count.into(),
+        ),
         (
             &["--control-port=9876"],
             "--control-port (MESH_CONTROL_PORT) is \"9876\"",
@@ -243,7 +318,12 @@ fn each_rule_of_the_ports_has_its_message() {
         ),
     ]);
     assert_eq!(config(&["--iperf-port=65528"]).ports.iperf, 65528..=65535);
-    assert_eq!(config(&["--iperf-port=9879", "--iperf-ports=1"]).ports.iperf, 9879..=9879);
+    assert_eq!(
+        config(&["--iperf-port=9879", "--iperf-ports=1"])
+            .ports
+            .iperf,
+        9879..=9879
+    );
 }
 
 #[test]
@@ -325,7 +405,7 @@ fn a_timeout_holds_its_test() {
         ),
     ]);
     let longest = config(&["--omit=9", "--duration=50", "--timeout=60"]).settings;
-    assert_eq!(longest.timeout, mesh::TIMEOUT_MAX);
+    assert_eq!(longest.timeout, iperf3_mesh_core::TIMEOUT_MAX);
 }
 
 #[test]
@@ -355,8 +435,11 @@ fn all_problems_are_told_at_once() {
         "--log-format=y",
     ];
     let errors = Config::new(&args(&words), &outside()).unwrap_err();
-    let options: Vec<_> =
-        errors.problems().iter().map(|p| (p.option.as_str(), p.value.as_str())).collect();
+    let options: Vec<_> = errors
+        .problems()
+        .iter()
+        .map(|p| (p.option.as_str(), p.value.as_str()))
+        .collect();
     let expected = [
         ("--zone (MESH_ZONE)", "\t"),
         ("--join (MESH_JOIN)", "a:b"),
@@ -379,7 +462,14 @@ fn all_problems_are_told_at_once() {
 fn without_options_an_agent_is_as_documented() {
     let config = config(&[]);
     assert_eq!(config.node_name.as_str(), HOST);
-    assert_eq!((config.zone.as_str(), config.advertise_address, config.no_past), ("", None, false));
+    assert_eq!(
+        (
+            config.zone.as_str(),
+            config.advertise_address,
+            config.skip_quiet_time
+        ),
+        ("", None, false)
+    );
     assert_eq!(
         (config.join.len(), config.discovery, config.forget_after),
         (0, Discovery::Static, None)
@@ -387,10 +477,18 @@ fn without_options_an_agent_is_as_documented() {
     assert_eq!(config.label_selector, "app.kubernetes.io/name=iperf3-mesh");
     assert_eq!(
         config.ports,
-        Ports { listen: 9876, control: 9878, gossip: 9877, iperf: 5201..=5208 }
+        Ports {
+            listen: 9876,
+            control: 9878,
+            gossip: 9877,
+            iperf: 5201..=5208
+        }
     );
     assert_eq!(config.settings.interval, Duration::from_secs(300));
-    assert_eq!((config.failed_cells, config.log_format), (FailedCells::Zero, LogFormat::Text));
+    assert_eq!(
+        (config.failed_cells, config.log_format),
+        (FailedCells::Zero, LogFormat::Text)
+    );
     assert_eq!(config.iperf3.to_str(), Some("iperf3"));
     let [test] = config.tests().try_into().unwrap();
     assert_eq!(
@@ -403,12 +501,22 @@ fn without_options_an_agent_is_as_documented() {
 
 #[test]
 fn tcp_goes_before_udp_and_each_has_its_bitrate() {
-    let words =
-        ["--protocol=Both", "--bitrate=1.5G", "--udp-bitrate=500k", "--bidir", "--streams=4"];
+    let words = [
+        "--protocol=Both",
+        "--bitrate=1.5G",
+        "--udp-bitrate=500k",
+        "--bidir",
+        "--streams=4",
+    ];
     let tests = config(&words).tests();
-    let seen: Vec<_> = tests.iter().map(|t| (t.protocol, t.bitrate, t.bidir, t.streams)).collect();
-    let expected =
-        [(Protocol::Tcp, Some(1_500_000_000), true, 4), (Protocol::Udp, Some(500_000), true, 4)];
+    let seen: Vec<_> = tests
+        .iter()
+        .map(|t| (t.protocol, t.bitrate, t.bidir, t.streams))
+        .collect();
+    let expected = [
+        (Protocol::Tcp, Some(1_500_000_000), true, 4),
+        (Protocol::Udp, Some(500_000), true, 4),
+    ];
     assert_eq!(seen, expected);
     let [udp] = config(&["--protocol=udp"]).tests().try_into().unwrap();
     assert_eq!(udp.bitrate, Some(2_000_000));
@@ -423,7 +531,11 @@ fn of_several_addresses_the_first_of_the_family_is_taken() {
         (&["--ip-family=ipv6"], "2001:db8::1"),
     ] {
         let config = config(&[&[both], family].concat());
-        assert_eq!(config.advertise_address, Some(address.parse().unwrap()), "{family:?}");
+        assert_eq!(
+            config.advertise_address,
+            Some(address.parse().unwrap()),
+            "{family:?}"
+        );
     }
 }
 
@@ -435,8 +547,10 @@ fn targets_to_join_are_read_in_every_form() {
         "--join=[fd00::2],[fd00::3]:79",
     ];
     let join = config(&words).join;
-    let seen: Vec<_> =
-        join.iter().map(|t| (t.host.as_str(), t.port.map_or(0, u16::from))).collect();
+    let seen: Vec<_> = join
+        .iter()
+        .map(|t| (t.host.as_str(), t.port.map_or(0, u16::from)))
+        .collect();
     let expected = [
         ("node-1", 0),
         ("node-2", 77),
@@ -447,26 +561,49 @@ fn targets_to_join_are_read_in_every_form() {
     ];
     assert_eq!(seen, expected);
     let shown: Vec<_> = join.iter().map(JoinTarget::to_string).collect();
-    assert_eq!(shown, ["node-1", "node-2:77", "10.0.0.1:78", "fd00::1", "fd00::2", "[fd00::3]:79"]);
+    assert_eq!(
+        shown,
+        [
+            "node-1",
+            "node-2:77",
+            "10.0.0.1:78",
+            "fd00::1",
+            "fd00::2",
+            "[fd00::3]:79"
+        ]
+    );
 }
 
 #[test]
 fn selectors_are_taken_as_kubernetes_takes_them() {
-    for selector in
-        ["a", "!a", "a=b", "a==b", "a!=b", "a=", "x.io/a in (b, c),d notin (e)", "a = b , c != d"]
-    {
-        assert_eq!(config(&["--label-selector", selector]).label_selector, selector);
+    for selector in [
+        "a",
+        "!a",
+        "a=b",
+        "a==b",
+        "a!=b",
+        "a=",
+        "x.io/a in (b, c),d notin (e)",
+        "a = b , c != d",
+    ] {
+        assert_eq!(
+            config(&["--label-selector", selector]).label_selector,
+            selector
+        );
     }
 }
 
 #[test]
 fn switches_can_be_turned_off_again() {
-    for (word, on) in
-        [("--bidir", true), ("--bidir=true", true), ("--bidir=ON", true), ("--bidir=no", false)]
-    {
+    for (word, on) in [
+        ("--bidir", true),
+        ("--bidir=true", true),
+        ("--bidir=ON", true),
+        ("--bidir=no", false),
+    ] {
         assert_eq!(config(&[word]).settings.bidir, on, "{word}");
     }
-    assert!(config(&["--no-past"]).no_past);
+    assert!(config(&["--skip-quiet-time"]).skip_quiet_time);
 }
 
 #[test]
@@ -480,7 +617,11 @@ fn durations_have_units_or_are_seconds() {
         (" 0 ", 0),
     ];
     for (text, millis) in cases {
-        assert_eq!(units::duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        assert_eq!(
+            units::duration(text),
+            Ok(Duration::from_millis(millis)),
+            "{text}"
+        );
     }
     assert_eq!(units::duration("0.5ms"), Ok(Duration::from_micros(500)));
 }

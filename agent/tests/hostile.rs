@@ -1,5 +1,5 @@
-//! What strangers can do to agents that measure each other: garbage on every port, by the thousand. It is refused and
-//! counted, costs a test at most, and changes nothing for the sweep after it.
+//! What strangers can do to agents that measure each other: garbage on every port, by the thousand.
+//! It is refused and counted, costs a test at most, and changes nothing for the sweep after it.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
@@ -49,21 +49,33 @@ impl Victims {
         let agents =
             [("n1", 1), ("n2", 2)].map(|(name, host)| Agent::start(network, host, name, &[]));
         let victims = Self { network, agents };
-        let meet = || victims.agents.iter().all(|agent| agent.good_cells().len() == 2);
+        let meet = || {
+            victims
+                .agents
+                .iter()
+                .all(|agent| agent.good_cells().len() == 2)
+        };
         await_that("the agents meet", SWEEP, meet, String::new);
         victims
     }
 
     fn sweep(&self) -> u64 {
-        let sweeps = self.agents.iter().filter_map(|agent| agent.metric("iperf_mesh_sweep"));
+        let sweeps = self
+            .agents
+            .iter()
+            .filter_map(|agent| agent.metric("iperf_mesh_sweep"));
         sweeps.fold(0.0, f64::max) as u64
     }
 
     fn sum(&self, metric: &str) -> f64 {
-        self.agents.iter().filter_map(|agent| agent.metric(metric)).sum()
+        self.agents
+            .iter()
+            .filter_map(|agent| agent.metric(metric))
+            .sum()
     }
 
-    /// Asserts that it is over: a sweep that began later has succeeded, and nothing is left when the agents stop.
+    /// Asserts that it is over: a sweep that began later has succeeded, and nothing is left when
+    /// the agents stop.
     fn assert_unharmed(mut self) {
         let next = self.sweep() + 1;
         let whole = || {
@@ -101,7 +113,11 @@ impl Victims {
             let left: Vec<_> = children.iter().filter(|process| process.lives()).collect();
             assert!(left.is_empty(), "{left:?}");
         }
-        assert!(self.network.listeners().is_empty(), "{:?}", self.network.listeners());
+        assert!(
+            self.network.listeners().is_empty(),
+            "{:?}",
+            self.network.listeners()
+        );
     }
 
     fn intervals(&self) -> (Vec<checker::Interval>, Vec<String>) {
@@ -116,7 +132,8 @@ fn noise(random: &mut StdRng, most: usize) -> Vec<u8> {
     bytes
 }
 
-/// Sends `request` and takes the status of the answer; `None` if the connection is cut off without one.
+/// Sends `request` and takes the status of the answer; `None` if the connection is cut off without
+/// one.
 fn exchange(to: SocketAddr, request: &[u8]) -> Option<u16> {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -124,7 +141,11 @@ fn exchange(to: SocketAddr, request: &[u8]) -> Option<u16> {
     let _ = stream.write_all(request);
     let mut answer = Vec::new();
     if let Err(error) = stream.read_to_end(&mut answer) {
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "no answer to {request:.200?}");
+        assert_eq!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset,
+            "no answer to {request:.200?}"
+        );
     }
     let head = String::from_utf8_lossy(&answer);
     head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
@@ -136,14 +157,23 @@ fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 }
 
 fn post(path: &str, body: &[u8]) -> Vec<u8> {
-    request("POST", path, &format!("Content-Length: {}\r\n", body.len()), body)
+    request(
+        "POST",
+        path,
+        &format!("Content-Length: {}\r\n", body.len()),
+        body,
+    )
 }
 
 /// A message as an agent would send it, but for one thing.
 fn absurd_message(random: &mut StdRng) -> Value {
-    let (from, to) = if random.random() { ("n1", "n2") } else { ("nobody", "n1") };
+    let (from, to) = if random.random() {
+        ("n1", "n2")
+    } else {
+        ("nobody", "n1")
+    };
     let meeting = json!({"asker": from, "epoch": 1, "number": 1});
-    let spec = json!({"protocol": "tcp", "duration": 1000, "omit": 0, "timeout": 5000, "bitrate": null, "streams": 1, "bidir": false});
+    let spec = json!({"protocol": "tcp", "duration_ms": 1000, "omit_ms": 0, "timeout_ms": 5000, "bitrate_bps": null, "streams": 1, "bidir": false});
     let planned = json!({"client": "asker", "spec": spec});
     let mut message = json!({
         "wire": 1, "from": from, "from_epoch": 1, "to": to, "to_epoch": 1, "sweep": 1,
@@ -165,8 +195,14 @@ fn absurd_message(random: &mut StdRng) -> Value {
         ("/body", json!({"request": {"plan": []}})),
         ("/body", json!({"request": {"plan": vec![planned; 30]}})),
         ("/body", json!({"next": {"test": 256}})),
-        ("/body", json!({"grant": {"test": 0, "address": "nowhere", "port": 0}})),
-        ("/body", json!({"grant": {"test": 255, "address": "127.0.0.1", "port": 65536}})),
+        (
+            "/body",
+            json!({"grant": {"test": 0, "address": "nowhere", "port": 0}}),
+        ),
+        (
+            "/body",
+            json!({"grant": {"test": 255, "address": "127.0.0.1", "port": 65536}}),
+        ),
         ("/body/request/plan/0/client", json!("granter")),
         ("/body/request/plan/0/spec/duration", json!(0)),
         ("/body/request/plan/0/spec/timeout", json!(u64::MAX)),
@@ -182,11 +218,26 @@ fn absurd_message(random: &mut StdRng) -> Value {
 fn garbage(random: &mut StdRng, path: &str) -> Vec<u8> {
     match random.random_range(0..8) {
         0 => post(path, &noise(random, 4096)),
-        1 => post(path, json!([[{"wire": {"from": [null, 1, "x"]}}], 7]).to_string().as_bytes()),
+        1 => post(
+            path,
+            json!([[{"wire": {"from": [null, 1, "x"]}}], 7])
+                .to_string()
+                .as_bytes(),
+        ),
         2 | 3 => post(path, absurd_message(random).to_string().as_bytes()),
         4 => post(path, "[".repeat(8000).as_bytes()),
-        5 => request("POST", path, "Content-Length: 99999999999999\r\n", b"{\"wire\":1"),
-        6 => request("POST", path, "Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n"),
+        5 => request(
+            "POST",
+            path,
+            "Content-Length: 99999999999999\r\n",
+            b"{\"wire\":1",
+        ),
+        6 => request(
+            "POST",
+            path,
+            "Transfer-Encoding: chunked\r\n",
+            b"5\r\nhello\r\n0\r\n\r\n",
+        ),
         _ => [b"\0", &noise(random, 300)[..], b"\r\n\r\n"].concat(),
     }
 }
@@ -204,7 +255,9 @@ impl Drop for Stop<'_> {
 fn begun(to: SocketAddr, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE).unwrap();
     stream.set_nodelay(true).unwrap();
-    stream.write_all(&request("POST", path, "Content-Length: 8000\r\n", b"")).unwrap();
+    stream
+        .write_all(&request("POST", path, "Content-Length: 8000\r\n", b""))
+        .unwrap();
     stream
 }
 
@@ -221,8 +274,8 @@ fn dribble(to: SocketAddr, path: &str, stop: &AtomicBool) {
     }
 }
 
-/// Sends bodies in pieces of one byte, just slowly enough that each is read on its own: whoever keeps the pieces keeps
-/// a buffer of kilobytes for each.
+/// Sends bodies in pieces of one byte, just slowly enough that each is read on its own: whoever
+/// keeps the pieces keeps a buffer of kilobytes for each.
 fn crumble(to: SocketAddr, path: &str) {
     let mut streams: Vec<_> = (0..16).map(|_| begun(to, path)).collect();
     for _ in 0..2000 {
@@ -239,7 +292,10 @@ fn garbage_on_the_control_and_http_ports_is_refused_and_counted() {
     let victims = Victims::start();
     let control = SocketAddr::from((victims.agents[0].address, CONTROL));
     let http = victims.agents[1].http();
-    let before = (victims.sweep(), victims.sum("iperf_mesh_rejected_messages_total"));
+    let before = (
+        victims.sweep(),
+        victims.sum("iperf_mesh_rejected_messages_total"),
+    );
     let stop = AtomicBool::new(false);
     let refused = thread::scope(|scope| {
         let _stop = Stop(&stop);
@@ -251,7 +307,9 @@ fn garbage_on_the_control_and_http_ports_is_refused_and_counted() {
             scope.spawn(move || {
                 let mut random = StdRng::seed_from_u64(seed);
                 let statuses = (0..MANY).map(|_| exchange(to, &garbage(&mut random, path)));
-                statuses.filter(|status| !matches!(status, Some(200..300))).count()
+                statuses
+                    .filter(|status| !matches!(status, Some(200..300)))
+                    .count()
             })
         };
         let attacks = [attack(control, MESSAGE, 1), attack(http, "/api/v1/row", 2)];
@@ -261,7 +319,9 @@ fn garbage_on_the_control_and_http_ports_is_refused_and_counted() {
     // Most are no messages at all; some are, but from nobody whom the agent knows.
     assert!(refused[0] > MANY * 9 / 10, "{refused:?}");
     assert_eq!(refused[1], MANY, "nothing but GET is answered there");
-    let rejected = victims.agents[0].metric("iperf_mesh_rejected_messages_total").unwrap();
+    let rejected = victims.agents[0]
+        .metric("iperf_mesh_rejected_messages_total")
+        .unwrap();
     assert!(rejected >= refused[0] as f64, "{rejected} of {refused:?}");
     assert!(victims.sum("iperf_mesh_rejected_messages_total") > before.1 + rejected - 1.0);
     assert!(victims.sweep() > before.0, "the mesh stood still");
@@ -275,15 +335,20 @@ fn garbage_on_the_gossip_port_is_refused_and_counted() {
     let mut random = StdRng::seed_from_u64(3);
     for number in 0..MANY {
         let mut datagram = noise(&mut random, 1400);
-        // Every other one begins like a message of the gossip, so that more than the first look is put to the test.
+        // Every other one begins like a message of the gossip, so that more than the first look is
+        // put to the test.
         if number % 2 == 0 {
             datagram.splice(0..0, [0x53, 0xb0, 1, random.random_range(0..5)]);
         }
-        socket.send_to(&datagram, (victims.agents[number % 3 % 2].address, GOSSIP)).unwrap();
+        socket
+            .send_to(&datagram, (victims.agents[number % 3 % 2].address, GOSSIP))
+            .unwrap();
     }
     let refused = || {
         victims.agents.iter().all(|agent| {
-            agent.metric("iperf_mesh_gossip_refused_total").is_some_and(|refused| refused > 100.0)
+            agent
+                .metric("iperf_mesh_gossip_refused_total")
+                .is_some_and(|refused| refused > 100.0)
         })
     };
     await_that("datagrams are refused", SOON, refused, || {
@@ -292,7 +357,8 @@ fn garbage_on_the_gossip_port_is_refused_and_counted() {
     victims.assert_unharmed();
 }
 
-/// A server of iperf3 serves one client, the first that comes: a stranger may cost a test, and no more.
+/// A server of iperf3 serves one client, the first that comes: a stranger may cost a test, and no
+/// more.
 #[test]
 fn strangers_at_the_iperf3_servers_cost_tests_and_no_more() {
     let victims = Victims::start();
@@ -304,25 +370,40 @@ fn strangers_at_the_iperf3_servers_cost_tests_and_no_more() {
             let (address, stop) = (agent.address, &stop);
             scope.spawn(move || pester(address, stop))
         });
-        await_that("two sweeps of it", 2 * SWEEP, || victims.sweep() >= began + 2, String::new);
+        await_that(
+            "two sweeps of it",
+            2 * SWEEP,
+            || victims.sweep() >= began + 2,
+            String::new,
+        );
         drop(stopping);
         attacks.map(|attack| attack.join().unwrap())
     });
-    assert!(came.iter().all(|&came| came > 0), "no server was met: {came:?}");
+    assert!(
+        came.iter().all(|&came| came > 0),
+        "no server was met: {came:?}"
+    );
     let (intervals, _) = victims.intervals();
-    let disturbed = intervals.iter().filter(|it| it.role == Role::Client && !it.succeeded());
-    assert!(disturbed.count() > 0, "the strangers came too late to disturb anybody");
+    let disturbed = intervals
+        .iter()
+        .filter(|it| it.role == Role::Client && !it.succeeded());
+    assert!(
+        disturbed.count() > 0,
+        "the strangers came too late to disturb anybody"
+    );
     victims.assert_unharmed();
 }
 
-/// Connects to whatever iperf3 server of that agent is open, silent or talking, until told to stop; how often it
-/// met one.
+/// Connects to whatever iperf3 server of that agent is open, silent or talking, until told to stop;
+/// how often it met one.
 fn pester(address: Ipv4Addr, stop: &AtomicBool) -> usize {
     let mut random = StdRng::seed_from_u64(4);
     let (mut came, mut silent) = (0, Vec::new());
     while !stop.load(Ordering::Relaxed) {
         for port in 5201..=5208 {
-            let Ok(mut stream) = TcpStream::connect((address, port)) else { continue };
+            let Ok(mut stream) = TcpStream::connect((address, port)) else {
+                continue;
+            };
             came += 1;
             if random.random() {
                 // What is open is a server that waits for the peer; a cookie makes this its client.

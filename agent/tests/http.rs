@@ -4,12 +4,15 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use agent::api::{Matrix, NodeState};
-use agent::board::{Board, Identity, MeetingStatus, MemberStatus, ScheduleStatus, SweepStatus};
-use agent::client::{Client, ClientError, Limits};
-use agent::matrix::fetch;
-use agent::metrics::{FailedCells, Metrics, Settings};
-use mesh::{Epoch, Figures, NodeName, Protocol, Reason};
+use iperf3_mesh::api::{Matrix, NodeState};
+use iperf3_mesh::commands::matrix::fetch;
+use iperf3_mesh::config::FailedCells;
+use iperf3_mesh::http::client::{Client, ClientError, Limits};
+use iperf3_mesh::metrics::{Metrics, Settings};
+use iperf3_mesh::state::{
+    AgentState, Identity, MeetingStatus, MemberStatus, ScheduleStatus, SweepStatus,
+};
+use iperf3_mesh_core::{Epoch, Figures, NodeName, Protocol, Reason};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +26,7 @@ fn name(text: &str) -> NodeName {
     NodeName::new(text).unwrap()
 }
 
-fn board(node: &str) -> Board {
+fn state(node: &str) -> AgentState {
     let metrics = Metrics::new(Settings {
         source: name(node),
         protocols: vec![Protocol::Tcp],
@@ -37,7 +40,7 @@ fn board(node: &str) -> Board {
         epoch: Epoch(0x2a),
         protocols: vec![Protocol::Tcp],
     };
-    Board::new(identity, metrics.unwrap())
+    AgentState::new(identity, metrics.unwrap())
 }
 
 fn member(node: &str, http: SocketAddr) -> MemberStatus {
@@ -53,15 +56,25 @@ fn member(node: &str, http: SocketAddr) -> MemberStatus {
 }
 
 fn figures(mbps: f64) -> Figures {
-    Figures { bandwidth_mbps: mbps, retransmits: Some(1), rtt_ms: Some(0.5), ..Figures::default() }
+    Figures {
+        bandwidth_mbps: mbps,
+        retransmits: Some(1),
+        rtt_ms: Some(0.5),
+        ..Figures::default()
+    }
 }
 
-/// Serves `board` on a port of the system's choice until the token is cancelled.
-async fn serve(board: &Board) -> (SocketAddr, CancellationToken) {
+/// Serves `state` on a port of the system's choice until the token is cancelled.
+async fn serve(state: &AgentState) -> (SocketAddr, CancellationToken) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    tokio::spawn(agent::http::serve(listener, board.clone(), Client::default(), stop.clone()));
+    tokio::spawn(iperf3_mesh::http::serve(
+        listener,
+        state.clone(),
+        Client::default(),
+        stop.clone(),
+    ));
     (address, stop)
 }
 
@@ -75,7 +88,9 @@ async fn raw(address: SocketAddr, request: &[u8]) -> String {
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8_lossy(&answer).into_owned()
     };
-    timeout(DEADLINE, exchange).await.expect("an end of the connection")
+    timeout(DEADLINE, exchange)
+        .await
+        .expect("an end of the connection")
 }
 
 async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
@@ -92,9 +107,9 @@ async fn get(address: SocketAddr, path: &str) -> (String, String) {
 
 #[tokio::test]
 async fn every_path_answers_in_its_own_form() {
-    let board = board("node-a");
-    board.set_listening(true);
-    let (address, _stop) = serve(&board).await;
+    let state = state("node-a");
+    state.set_listening(true);
+    let (address, _stop) = serve(&state).await;
     for (path, content_type) in [
         ("/", "text/plain; charset=utf-8"),
         ("/metrics", "text/plain; version=0.0.4; charset=utf-8"),
@@ -108,16 +123,28 @@ async fn every_path_answers_in_its_own_form() {
         let answer = ask(address, "GET", path).await;
         let head = answer.split("\r\n\r\n").next().unwrap().to_lowercase();
         assert!(head.starts_with("http/1.1 200 ok"), "{path}: {head}");
-        assert!(head.contains(&format!("content-type: {content_type}\r\n")), "{path}: {head}");
+        assert!(
+            head.contains(&format!("content-type: {content_type}\r\n")),
+            "{path}: {head}"
+        );
         assert!(head.contains("cache-control: no-store"), "{path}: {head}");
 
         let head = ask(address, "HEAD", path).await;
-        assert!(head.starts_with("HTTP/1.1 200 OK") && head.ends_with("\r\n\r\n"), "{head}");
+        assert!(
+            head.starts_with("HTTP/1.1 200 OK") && head.ends_with("\r\n\r\n"),
+            "{head}"
+        );
 
         let refused = ask(address, "POST", path).await;
         assert!(refused.starts_with("HTTP/1.1 405"), "{path}: {refused}");
-        assert!(refused.to_lowercase().contains("allow: get, head"), "{refused}");
-        assert!(refused.ends_with(r#"{"error":"only GET and HEAD"}"#), "{refused}");
+        assert!(
+            refused.to_lowercase().contains("allow: get, head"),
+            "{refused}"
+        );
+        assert!(
+            refused.ends_with(r#"{"error":"only GET and HEAD"}"#),
+            "{refused}"
+        );
     }
     for method in ["GET", "POST"] {
         let answer = ask(address, method, "/nowhere").await;
@@ -128,34 +155,50 @@ async fn every_path_answers_in_its_own_form() {
 
 #[tokio::test]
 async fn the_probes_tell_what_is_wrong() {
-    let board = board("node-a");
-    let (address, _stop) = serve(&board).await;
+    let state = state("node-a");
+    let (address, _stop) = serve(&state).await;
     let (status, body) = get(address, "/readyz").await;
-    assert!(status.contains("503") && body.contains("not all ports"), "{status} {body}");
-    board.set_listening(true);
+    assert!(
+        status.contains("503") && body.contains("not all ports"),
+        "{status} {body}"
+    );
+    state.set_listening(true);
     assert!(get(address, "/readyz").await.0.contains("200"));
-    board.set_members(Vec::new(), true);
+    state.set_members(Vec::new(), true);
     let (status, body) = get(address, "/readyz").await;
-    assert!(status.contains("503") && body.contains("--node-name"), "{status} {body}");
+    assert!(
+        status.contains("503") && body.contains("--node-name"),
+        "{status} {body}"
+    );
 
     let now = Instant::now();
-    assert_eq!(board.health(now + Duration::from_secs(29)), Ok(()));
-    let stuck = board.health(now + Duration::from_secs(61)).unwrap_err();
+    assert_eq!(state.health(now + Duration::from_secs(29)), Ok(()));
+    let stuck = state.health(now + Duration::from_secs(61)).unwrap_err();
     assert!(stuck.contains("stuck for"), "{stuck}");
 }
 
 #[tokio::test]
 async fn members_and_schedule_are_shown() {
-    let board = board("node-a");
-    let (address, _stop) = serve(&board).await;
+    let state = state("node-a");
+    let (address, _stop) = serve(&state).await;
     let mut silent = member("node-b", "10.0.0.2:9876".parse().unwrap());
     silent.state = NodeState::Silent;
     silent.silent_since = Some(Instant::now());
-    board.set_members(vec![silent], false);
+    state.set_members(vec![silent], false);
     let bound = Duration::from_secs(10);
-    board.set_sweep(SweepStatus { number: 3, met: 1, total: 4, bound, ..SweepStatus::default() });
-    board.set_schedule(ScheduleStatus {
-        meeting: Some(MeetingStatus { peer: name("node-b"), role: "asker", since: Instant::now() }),
+    state.set_sweep(SweepStatus {
+        number: 3,
+        met: 1,
+        total: 4,
+        bound,
+        ..SweepStatus::default()
+    });
+    state.set_schedule(ScheduleStatus {
+        meeting: Some(MeetingStatus {
+            peer: name("node-b"),
+            role: "asker",
+            since: Instant::now(),
+        }),
         next: vec![name("node-c")],
         open_pairs: 3,
     });
@@ -171,32 +214,44 @@ async fn members_and_schedule_are_shown() {
     assert_eq!(schedule["sweep"]["met"], 1);
     assert_eq!(schedule["sweep"]["last_seconds"], Value::Null);
     let metrics = get(address, "/metrics").await.1;
-    assert!(metrics.contains("iperf_mesh_members{state=\"silent\"} 1\n"), "{metrics}");
-    assert!(metrics.contains("iperf_mesh_members{state=\"live\"} 1\n"), "itself: {metrics}");
-    assert!(metrics.contains("iperf_mesh_sweep_progress_ratio 0.25\n"), "{metrics}");
+    assert!(
+        metrics.contains("iperf_mesh_members{state=\"silent\"} 1\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("iperf_mesh_members{state=\"live\"} 1\n"),
+        "itself: {metrics}"
+    );
+    assert!(
+        metrics.contains("iperf_mesh_sweep_progress_ratio 0.25\n"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
 async fn who_departs_takes_cells_and_series_along() {
-    let board = board("node-a");
-    let (address, _stop) = serve(&board).await;
+    let state = state("node-a");
+    let (address, _stop) = serve(&state).await;
     let http = "10.0.0.2:9876".parse().unwrap();
-    board.set_members(vec![member("node-b", http), member("node-c", http)], false);
-    board.record(&name("node-b"), Protocol::Tcp, &Ok(figures(94.0)));
-    board.record(&name("node-c"), Protocol::Tcp, &Ok(figures(95.0)));
-    board.set_members(vec![member("node-c", http)], false);
+    state.set_members(vec![member("node-b", http), member("node-c", http)], false);
+    state.record(&name("node-b"), Protocol::Tcp, &Ok(figures(94.0)));
+    state.record(&name("node-c"), Protocol::Tcp, &Ok(figures(95.0)));
+    state.set_members(vec![member("node-c", http)], false);
     // A result that comes too late brings nothing back.
-    board.record(&name("node-b"), Protocol::Tcp, &Ok(figures(94.0)));
+    state.record(&name("node-b"), Protocol::Tcp, &Ok(figures(94.0)));
     for path in ["/metrics", "/api/v1/row"] {
         let body = get(address, path).await.1;
-        assert!(body.contains("node-c") && !body.contains("node-b"), "{path}: {body}");
+        assert!(
+            body.contains("node-c") && !body.contains("node-b"),
+            "{path}: {body}"
+        );
     }
 }
 
 /// The contract of the API: fields, their order, their nulls.
 #[tokio::test]
 async fn the_matrix_has_its_promised_form() {
-    let (a, b) = (board("node-a"), board("node-b"));
+    let (a, b) = (state("node-a"), state("node-b"));
     let (at_a, _stop_a) = serve(&a).await;
     let (at_b, _stop_b) = serve(&b).await;
     a.set_members(vec![member("node-b", at_b)], false);
@@ -269,13 +324,21 @@ async fn misbehave(mut stream: TcpStream, how: Sick) -> std::io::Result<()> {
             stream.write_all(b"H").await?;
             tokio::time::sleep(Duration::from_millis(100)).await;
         },
-        Sick::Garbage => stream.write_all(&[0xff, 0, b'\n', 7, 0x80].repeat(100)).await,
+        Sick::Garbage => {
+            stream
+                .write_all(&[0xff, 0, b'\n', 7, 0x80].repeat(100))
+                .await
+        }
         Sick::Endless => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10485760\r\n\r\n").await?;
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10485760\r\n\r\n")
+                .await?;
             stream.write_all(&vec![b'['; 10 << 20]).await
         }
         Sick::Fails => {
-            stream.write_all(b"HTTP/1.1 500 Oh\r\nContent-Length: 4\r\n\r\n\x1b[31").await
+            stream
+                .write_all(b"HTTP/1.1 500 Oh\r\nContent-Length: 4\r\n\r\n\x1b[31")
+                .await
         }
         Sick::SomebodyElse => {
             let row = r#"{"version":"1","node":"mallory","zone":"","cells":[]}"#;
@@ -286,12 +349,16 @@ async fn misbehave(mut stream: TcpStream, how: Sick) -> std::io::Result<()> {
 }
 
 async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 #[tokio::test]
 async fn a_sick_peer_costs_its_own_row_only() {
-    let (a, well) = (board("node-a"), board("well"));
+    let (a, well) = (state("node-a"), state("well"));
     let (at_a, _stop_a) = serve(&a).await;
     let (at_well, _stop_well) = serve(&well).await;
     let mut silent = member("silent", at_well);
@@ -314,7 +381,11 @@ async fn a_sick_peer_costs_its_own_row_only() {
 
     let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
     let error = |node: &str| {
-        let node = matrix.nodes.iter().find(|other| other.name.as_str() == node).unwrap();
+        let node = matrix
+            .nodes
+            .iter()
+            .find(|other| other.name.as_str() == node)
+            .unwrap();
         node.row_error.clone().unwrap_or_default()
     };
     assert_eq!(error("node-a"), "");
@@ -330,12 +401,18 @@ async fn a_sick_peer_costs_its_own_row_only() {
         ("refuses", "no connection"),
     ] {
         assert!(error(node).contains(expected), "{node}: {}", error(node));
-        assert!(!error(node).contains('\x1b'), "an escape of the peer's reaches the terminal");
+        assert!(
+            !error(node).contains('\x1b'),
+            "an escape of the peer's reaches the terminal"
+        );
     }
     assert_eq!(matrix.nodes.len(), 10);
     assert_eq!(matrix.cells.len(), 90);
-    let tested: Vec<_> =
-        matrix.cells.iter().filter(|cell| cell.result.success == Some(true)).collect();
+    let tested: Vec<_> = matrix
+        .cells
+        .iter()
+        .filter(|cell| cell.result.success == Some(true))
+        .collect();
     assert_eq!(tested.len(), 2, "{tested:?}");
 
     let page = get(at_a, "/").await.1;
@@ -346,21 +423,35 @@ async fn a_sick_peer_costs_its_own_row_only() {
 /// So many hanging peers that not all can be asked in time, and still an answer.
 #[tokio::test]
 async fn many_hanging_peers_do_not_keep_the_reader_waiting() {
-    let a = board("node-a");
+    let a = state("node-a");
     let (at_a, _stop) = serve(&a).await;
     let hangs = sick(Sick::Hangs).await;
-    a.set_members((0..100).map(|n| member(&format!("peer-{n:03}"), hangs)).collect(), false);
+    a.set_members(
+        (0..100)
+            .map(|n| member(&format!("peer-{n:03}"), hangs))
+            .collect(),
+        false,
+    );
     let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
-    assert_eq!(matrix.nodes.iter().filter(|node| node.row_error.is_none()).count(), 1);
+    assert_eq!(
+        matrix
+            .nodes
+            .iter()
+            .filter(|node| node.row_error.is_none())
+            .count(),
+        1
+    );
     assert!(matrix.nodes.iter().any(|node| {
-        node.row_error.as_deref().is_some_and(|error| error.starts_with("not asked within"))
+        node.row_error
+            .as_deref()
+            .is_some_and(|error| error.starts_with("not asked within"))
     }));
 }
 
 #[tokio::test]
 async fn hostile_heads_are_refused_and_counted() {
-    let board = board("node-a");
-    let (address, _stop) = serve(&board).await;
+    let state = state("node-a");
+    let (address, _stop) = serve(&state).await;
     let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100_000));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(1000));
     let hostile: [&[u8]; 6] = [
@@ -373,7 +464,10 @@ async fn hostile_heads_are_refused_and_counted() {
     ];
     for request in hostile {
         let answer = raw(address, request).await;
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+            "{answer}"
+        );
     }
     let metrics = get(address, "/metrics").await.1;
     let counted = r#"iperf_mesh_rejected_messages_total{reason="bad_http"} 6"#;
@@ -383,8 +477,8 @@ async fn hostile_heads_are_refused_and_counted() {
 /// A visitor that takes every connection it gets and never finishes its request.
 #[tokio::test]
 async fn a_slow_visitor_neither_starves_others_nor_stays() {
-    let board = board("node-a");
-    let (address, _stop) = serve(&board).await;
+    let state = state("node-a");
+    let (address, _stop) = serve(&state).await;
     let mut slow = Vec::new();
     for _ in 0..300 {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -400,14 +494,22 @@ async fn a_slow_visitor_neither_starves_others_nor_stays() {
         .await
         .unwrap();
     let mut answer = String::new();
-    timeout(DEADLINE, other.read_to_string(&mut answer)).await.unwrap().unwrap();
+    timeout(DEADLINE, other.read_to_string(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains(r#"reason="too_many_connections""#), "{answer}");
+    assert!(
+        answer.contains(r#"reason="too_many_connections""#),
+        "{answer}"
+    );
 
     // All of the slow ones are shown out, also those that had been let in.
     for mut stream in slow {
         let mut rest = Vec::new();
-        let _ = timeout(DEADLINE, stream.read_to_end(&mut rest)).await.expect("shown out");
+        let _ = timeout(DEADLINE, stream.read_to_end(&mut rest))
+            .await
+            .expect("shown out");
     }
 }
 
@@ -416,22 +518,35 @@ async fn it_stops_even_if_a_visitor_stays() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let server = agent::http::serve(listener, board("node-a"), Client::default(), stop.clone());
+    let server =
+        iperf3_mesh::http::serve(listener, state("node-a"), Client::default(), stop.clone());
     let server = tokio::spawn(server);
     let mut visitor = TcpStream::connect(address).await.unwrap();
     visitor.write_all(b"GET / HTT").await.unwrap();
     stop.cancel();
     timeout(DEADLINE, server).await.expect("stopped").unwrap();
-    assert!(TcpStream::connect(address).await.is_err(), "the port is closed");
+    assert!(
+        TcpStream::connect(address).await.is_err(),
+        "the port is closed"
+    );
 }
 
 #[tokio::test]
 async fn an_agent_that_cannot_be_asked_is_named_with_the_mend() {
     let nobody = nobody().await.to_string();
-    let error = fetch(&nobody, 9876, DEADLINE).await.unwrap_err().to_string();
-    assert!(error.contains(&nobody) && error.contains("no connection"), "{error}");
+    let error = fetch(&nobody, 9876, DEADLINE)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&nobody) && error.contains("no connection"),
+        "{error}"
+    );
     assert!(error.contains("node-a:9876"), "{error}");
-    let error = fetch("not an address", 9876, DEADLINE).await.unwrap_err().to_string();
+    let error = fetch("not an address", 9876, DEADLINE)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("not an address"), "{error}");
     let garbage = sick(Sick::Garbage).await.to_string();
     assert!(fetch(&garbage, 9876, DEADLINE).await.is_err());
@@ -442,12 +557,20 @@ async fn the_client_keeps_to_its_limits() {
     let client = Client::default();
     let within = Duration::from_millis(200);
     let hangs = format!("http://{}/", sick(Sick::Hangs).await);
-    let answer = client.get::<Value>(&hangs, Limits { within, bytes: 100 }).await;
+    let answer = client
+        .get::<Value>(&hangs, Limits { within, bytes: 100 })
+        .await;
     assert!(matches!(answer, Err(ClientError::Timeout(_))), "{answer:?}");
     let endless = format!("http://{}/", sick(Sick::Endless).await);
-    let limits = Limits { within: DEADLINE, bytes: 100 };
+    let limits = Limits {
+        within: DEADLINE,
+        bytes: 100,
+    };
     let answer = client.post::<_, Value>(&endless, &"question", limits).await;
-    assert!(matches!(answer, Err(ClientError::TooLong(100))), "{answer:?}");
+    assert!(
+        matches!(answer, Err(ClientError::TooLong(100))),
+        "{answer:?}"
+    );
 }
 
 /// Agents of a version to come may know more reasons and fields than this one.

@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use agent::clock::boot_now;
-use agent::iperf::{
+use iperf3_mesh::clock::boot_now;
+use iperf3_mesh::iperf::{
     Client, ClientRun, Iperf, Limits, NotReady, ProbeError, Server, ServerRun, SpawnError, Version,
 };
-use mesh::{Protocol, Reason, TestSpec};
+use iperf3_mesh_core::{Protocol, Reason, TestSpec};
 use tempfile::TempDir;
 
 /// Longer than anything here takes that does not hang.
@@ -31,24 +31,48 @@ const SHORT: Duration = Duration::from_millis(600);
 #[tokio::test]
 async fn a_tcp_test_yields_what_arrived() {
     let stage = Stage::new().await;
-    let spec = TestSpec { bitrate: Some(20_000_000), omit: Duration::from_secs(1), ..tcp() };
+    let spec = TestSpec {
+        bitrate: Some(20_000_000),
+        omit: Duration::from_secs(1),
+        ..tcp()
+    };
     let (client, server) = stage.meet(spec).await;
     let figures = client.report.forward.unwrap();
-    assert!((15.0..25.0).contains(&figures.bandwidth_mbps), "{figures:?}");
-    assert!(figures.rtt_ms.is_some() && figures.retransmits.is_some(), "{figures:?}");
-    assert_eq!((figures.jitter_ms, figures.packets, figures.lost_packets), (None, None, None));
+    assert!(
+        (15.0..25.0).contains(&figures.bandwidth_mbps),
+        "{figures:?}"
+    );
+    assert!(
+        figures.rtt_ms.is_some() && figures.retransmits.is_some(),
+        "{figures:?}"
+    );
+    assert_eq!(
+        (figures.jitter_ms, figures.packets, figures.lost_packets),
+        (None, None, None)
+    );
     assert_eq!((client.report.reverse, client.cancelled), (None, false));
-    assert!(server.accepted && !server.cancelled && !server.timed_out, "{server:?}");
-    assert_eq!((server.stranger, server.detail.as_str()), (None, ""));
+    assert!(
+        server.accepted && !server.cancelled && !server.timed_out,
+        "{server:?}"
+    );
+    assert_eq!((server.unexpected_client, server.detail.as_str()), (None, ""));
 }
 
 #[tokio::test]
 async fn a_udp_test_yields_jitter_and_packets() {
     let stage = Stage::new().await;
-    let (client, _) = stage.meet(TestSpec { bitrate: Some(2_000_000), ..udp() }).await;
+    let (client, _) = stage
+        .meet(TestSpec {
+            bitrate: Some(2_000_000),
+            ..udp()
+        })
+        .await;
     let figures = client.report.forward.unwrap();
     assert!((1.5..2.5).contains(&figures.bandwidth_mbps), "{figures:?}");
-    assert!((150..260).contains(&figures.packets.unwrap()), "{figures:?}");
+    assert!(
+        (150..260).contains(&figures.packets.unwrap()),
+        "{figures:?}"
+    );
     assert!(figures.jitter_ms.is_some(), "{figures:?}");
     assert_eq!(figures.lost_packets, Some(0));
     assert_eq!((figures.retransmits, figures.rtt_ms), (None, None));
@@ -58,12 +82,20 @@ async fn a_udp_test_yields_jitter_and_packets() {
 async fn a_test_of_both_directions_yields_both() {
     for spec in [tcp(), udp()] {
         let stage = Stage::new().await;
-        let spec = TestSpec { bitrate: Some(10_000_000), bidir: true, streams: 2, ..spec };
+        let spec = TestSpec {
+            bitrate: Some(10_000_000),
+            bidir: true,
+            streams: 2,
+            ..spec
+        };
         let (client, _) = stage.meet(spec).await;
         for outcome in [client.report.forward, client.report.reverse.unwrap()] {
             // Two streams at that rate each.
             let figures = outcome.unwrap();
-            assert!((15.0..25.0).contains(&figures.bandwidth_mbps), "{figures:?}");
+            assert!(
+                (15.0..25.0).contains(&figures.bandwidth_mbps),
+                "{figures:?}"
+            );
         }
     }
 }
@@ -73,7 +105,11 @@ async fn no_server_is_a_failed_connection() {
     let stage = Stage::new().await;
     let end = stage.client(tcp(), PATIENCE).wait().await;
     assert_eq!(end.report.forward, Err(Reason::Connect));
-    assert!(end.report.detail.ends_with("Connection refused"), "{}", end.report.detail);
+    assert!(
+        end.report.detail.ends_with("Connection refused"),
+        "{}",
+        end.report.detail
+    );
 }
 
 #[tokio::test]
@@ -90,7 +126,13 @@ async fn a_crash_is_iperfs_failure() {
 async fn a_client_that_hangs_is_dead_at_its_deadline() {
     let stage = Stage::new().await;
     let _silent = TcpListener::bind((stage.remote, stage.port)).unwrap();
-    let mut client = stage.client(TestSpec { bidir: true, ..tcp() }, SHORT);
+    let mut client = stage.client(
+        TestSpec {
+            bidir: true,
+            ..tcp()
+        },
+        SHORT,
+    );
     let end = client.wait().await;
     assert_eq!(end.report.forward, Err(Reason::Timeout));
     assert_eq!(end.report.reverse, Some(Err(Reason::Timeout)));
@@ -147,15 +189,27 @@ async fn what_is_too_late_is_never_started() {
     let now = boot_now();
     let past = now - Duration::from_millis(1);
     for limits in [
-        Limits { start_by: past, deadline: now + PATIENCE },
-        Limits { start_by: now + PATIENCE, deadline: past },
+        Limits {
+            start_by: past,
+            deadline: now + PATIENCE,
+        },
+        Limits {
+            start_by: now + PATIENCE,
+            deadline: past,
+        },
     ] {
-        let run = ClientRun { limits, ..stage.client_run(tcp(), PATIENCE) };
+        let run = ClientRun {
+            limits,
+            ..stage.client_run(tcp(), PATIENCE)
+        };
         assert!(matches!(stage.iperf.client(run), Err(SpawnError::TooLate)));
     }
     assert!(!stage.dir.path().join("started").exists());
     stage.client(tcp(), PATIENCE).wait().await;
-    assert!(stage.dir.path().join("started").exists(), "in time it is started");
+    assert!(
+        stage.dir.path().join("started").exists(),
+        "in time it is started"
+    );
 }
 
 // ---- the end of the agent, and an early end ----
@@ -200,7 +254,13 @@ async fn both_roles_can_be_ended_early() {
     let stage = Stage::new().await;
     let mut server = stage.server(stage.local, PATIENCE);
     server.ready().await.unwrap();
-    let mut client = stage.client(TestSpec { duration: PATIENCE, ..tcp() }, PATIENCE);
+    let mut client = stage.client(
+        TestSpec {
+            duration: PATIENCE,
+            ..tcp()
+        },
+        PATIENCE,
+    );
     let killer = client.killer();
     killer.kill();
     assert!(client.wait().await.cancelled);
@@ -230,7 +290,10 @@ async fn what_is_dropped_is_killed_and_reaped() {
 
 #[test]
 fn the_end_of_the_runtime_kills_and_reaps() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let stage = runtime.block_on(Stage::new());
     let mut server = runtime.block_on(async { stage.server(stage.local, PATIENCE) });
     runtime.block_on(server.ready()).unwrap();
@@ -276,9 +339,15 @@ async fn a_stranger_is_thrown_out() {
     let peer = IpAddr::from([127, 255, 255, 1]);
     let mut server = stage.server(peer, PATIENCE);
     server.ready().await.unwrap();
-    let mut client = stage.client(TestSpec { duration: PATIENCE, ..tcp() }, PATIENCE);
+    let mut client = stage.client(
+        TestSpec {
+            duration: PATIENCE,
+            ..tcp()
+        },
+        PATIENCE,
+    );
     let end = server.wait().await;
-    assert_eq!(end.stranger, Some(stage.local));
+    assert_eq!(end.unexpected_client, Some(stage.local));
     assert!(!end.accepted && !end.cancelled && !end.timed_out, "{end:?}");
     assert!(is_reaped(server.pid()));
     assert!(client.wait().await.report.forward.is_err());
@@ -310,7 +379,12 @@ async fn a_server_that_never_listens_is_given_up() {
 async fn one_port_serves_one_test_after_another() {
     let stage = Stage::new().await;
     for _ in 0..3 {
-        let (client, _) = stage.meet(TestSpec { bitrate: Some(10_000_000), ..tcp() }).await;
+        let (client, _) = stage
+            .meet(TestSpec {
+                bitrate: Some(10_000_000),
+                ..tcp()
+            })
+            .await;
         assert!(client.report.forward.is_ok(), "{client:?}");
     }
 }
@@ -331,20 +405,30 @@ async fn what_is_not_a_fit_iperf3_is_refused_with_the_mend() {
     let error = Iperf::probe(Path::new("no-such-iperf3")).await.unwrap_err();
     assert!(matches!(error, ProbeError::NotFound { .. }), "{error:?}");
     let error = Iperf::probe(&plain).await.unwrap_err();
-    assert!(matches!(error, ProbeError::NotExecutable { .. }), "{error:?}");
+    assert!(
+        matches!(error, ProbeError::NotExecutable { .. }),
+        "{error:?}"
+    );
     assert_mends(&error, &plain);
     let error = Iperf::probe(&other).await.unwrap_err();
     assert!(matches!(error, ProbeError::NotIperf { .. }), "{error:?}");
     assert_mends(&error, &other);
     let error = Iperf::probe(&old).await.unwrap_err();
     let found = Version { major: 3, minor: 7 };
-    assert!(matches!(error, ProbeError::TooOld { found: it, .. } if it == found), "{error:?}");
+    assert!(
+        matches!(error, ProbeError::TooOld { found: it, .. } if it == found),
+        "{error:?}"
+    );
     assert_mends(&error, &old);
 }
 
 fn assert_mends(error: &ProbeError, program: &Path) {
     let text = error.to_string();
-    for part in [program.to_str().unwrap(), "expected", "apt-get install iperf3"] {
+    for part in [
+        program.to_str().unwrap(),
+        "expected",
+        "apt-get install iperf3",
+    ] {
         assert!(text.contains(part), "{text:?} should contain {part:?}");
     }
 }
@@ -370,18 +454,42 @@ impl Stage {
     async fn fake(name: &str) -> Self {
         let dir = TempDir::new().unwrap();
         let iperf = Iperf::probe(&link(&dir, name)).await.unwrap();
-        Self { dir, ..Self::with(iperf) }
+        Self {
+            dir,
+            ..Self::with(iperf)
+        }
     }
 
     fn with(iperf: Iperf) -> Self {
         let (local, remote) = (address(), address());
-        let port = TcpListener::bind((remote, 0)).unwrap().local_addr().unwrap().port();
-        Self { iperf, local, remote, port, dir: TempDir::new().unwrap() }
+        let port = TcpListener::bind((remote, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        Self {
+            iperf,
+            local,
+            remote,
+            port,
+            dir: TempDir::new().unwrap(),
+        }
     }
 
     fn client_run(&self, spec: TestSpec, within: Duration) -> ClientRun {
-        let Self { local, remote, port, .. } = *self;
-        ClientRun { spec, local, remote, port, limits: limits(within) }
+        let Self {
+            local,
+            remote,
+            port,
+            ..
+        } = *self;
+        ClientRun {
+            spec,
+            local,
+            remote,
+            port,
+            limits: limits(within),
+        }
     }
 
     fn client(&self, spec: TestSpec, within: Duration) -> Client {
@@ -390,10 +498,21 @@ impl Stage {
 
     fn server(&self, peer: IpAddr, within: Duration) -> Server {
         let (spec, local, port) = (tcp(), self.remote, self.port);
-        self.iperf.server(&ServerRun { spec, local, port, peer, limits: limits(within) }).unwrap()
+        self.iperf
+            .server(&ServerRun {
+                spec,
+                local,
+                port,
+                peer,
+                limits: limits(within),
+            })
+            .unwrap()
     }
 
-    async fn meet(&self, spec: TestSpec) -> (agent::iperf::ClientEnd, agent::iperf::ServerEnd) {
+    async fn meet(
+        &self,
+        spec: TestSpec,
+    ) -> (iperf3_mesh::iperf::ClientEnd, iperf3_mesh::iperf::ServerEnd) {
         let mut server = self.server(self.local, PATIENCE);
         server.ready().await.unwrap();
         let mut client = self.client(spec, PATIENCE);
@@ -403,7 +522,10 @@ impl Stage {
 
 fn limits(within: Duration) -> Limits {
     let now = boot_now();
-    Limits { start_by: now + within, deadline: now + within }
+    Limits {
+        start_by: now + within,
+        deadline: now + within,
+    }
 }
 
 fn tcp() -> TestSpec {
@@ -419,7 +541,10 @@ fn tcp() -> TestSpec {
 }
 
 fn udp() -> TestSpec {
-    TestSpec { protocol: Protocol::Udp, ..tcp() }
+    TestSpec {
+        protocol: Protocol::Udp,
+        ..tcp()
+    }
 }
 
 /// A loopback address that no other test uses, in this process or in another.
@@ -430,11 +555,15 @@ fn address() -> IpAddr {
     Ipv4Addr::new(127, 64 | pid[2] & 63, pid[3], last).into()
 }
 
-/// A link and not a copy: a file that was written a moment ago cannot be executed while a child that another
-/// test forks still has it open.
+/// A link and not a copy: a file that was written a moment ago cannot be executed while a child
+/// that another test forks still has it open.
 fn link(dir: &TempDir, name: &str) -> std::path::PathBuf {
     let path = dir.path().join(name);
-    symlink(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake/iperf3"), &path).unwrap();
+    symlink(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake/iperf3"),
+        &path,
+    )
+    .unwrap();
     path
 }
 
@@ -462,8 +591,11 @@ fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// Alive until shortly before `deadline`, dead soon after.
-fn assert_dies_at(pid: u32, deadline: mesh::Time) {
+fn assert_dies_at(pid: u32, deadline: iperf3_mesh_core::Time) {
     assert!(!is_dead(pid), "it has just been started");
     until("the kernel's timer has ended it", || is_dead(pid));
-    assert!(boot_now() >= deadline - Duration::from_millis(100), "it was ended too early");
+    assert!(
+        boot_now() >= deadline - Duration::from_millis(100),
+        "it was ended too early"
+    );
 }

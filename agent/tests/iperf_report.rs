@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agent::iperf::Report;
-use mesh::{Figures, Outcome, Protocol, Reason, TestSpec};
+use iperf3_mesh::iperf::Report;
+use iperf3_mesh_core::{Figures, Outcome, Protocol, Reason, TestSpec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -16,7 +16,12 @@ use Protocol::{Tcp, Udp};
 
 /// Megabits per second, retransmits, round-trip time in milliseconds.
 fn tcp(bandwidth_mbps: f64, retransmits: u64, rtt_ms: Option<f64>) -> Outcome {
-    Ok(Figures { bandwidth_mbps, retransmits: Some(retransmits), rtt_ms, ..Figures::default() })
+    Ok(Figures {
+        bandwidth_mbps,
+        retransmits: Some(retransmits),
+        rtt_ms,
+        ..Figures::default()
+    })
 }
 
 /// Megabits per second, jitter in milliseconds, datagrams sent and lost.
@@ -165,7 +170,11 @@ fn every_sample_reads_as_the_table_says() {
         let report = report(name, &spec(protocol, false));
         assert_close(name, &report.forward, &expected);
         assert_eq!(report.reverse, None, "{name}");
-        assert_eq!(report.detail.is_empty(), expected.is_ok(), "{name}: {report:?}");
+        assert_eq!(
+            report.detail.is_empty(),
+            expected.is_ok(),
+            "{name}: {report:?}"
+        );
     }
     for (name, protocol, forward, reverse) in both_ways() {
         let report = report(name, &spec(protocol, true));
@@ -189,7 +198,10 @@ fn no_sample_is_left_out_of_the_table() {
 #[test]
 fn the_detail_has_iperfs_words() {
     let detail = |name| report(name, &spec(Tcp, false)).detail;
-    assert_eq!(detail("fail-3.12-refused"), "unable to connect to server: Connection refused");
+    assert_eq!(
+        detail("fail-3.12-refused"),
+        "unable to connect to server: Connection refused"
+    );
     assert_eq!(
         detail("fail-3.9-server-SIGKILL-midtest.client"),
         "error - control socket has closed unexpectedly"
@@ -203,12 +215,20 @@ fn the_detail_has_iperfs_words() {
 
 #[test]
 fn a_report_that_breaks_off_is_never_a_success() {
-    for name in ["ok-3.12-tcp.client", "ok-3.9-udp.client", "ok-3.21-bidir.client"] {
+    for name in [
+        "ok-3.12-tcp.client",
+        "ok-3.9-udp.client",
+        "ok-3.21-bidir.client",
+    ] {
         let whole = fs::read(samples().join(format!("{name}.json"))).unwrap();
         let end = whole.iter().rposition(|byte| *byte == b'}').unwrap();
         for length in (0..end).step_by(7).chain([end]) {
             let report = Report::read(&spec(Tcp, false), &whole[..length], b"");
-            assert_eq!(report.forward, Err(Reason::BadReport), "{name} cut to {length}");
+            assert_eq!(
+                report.forward,
+                Err(Reason::BadReport),
+                "{name} cut to {length}"
+            );
         }
     }
 }
@@ -218,7 +238,11 @@ fn warnings_before_the_document_do_no_harm() {
     let mut text =
         b"WARNING:  Size of data read does not correspond {to} offered length\n".to_vec();
     text.extend(fs::read(samples().join("ok-3.12-tcp.client.json")).unwrap());
-    let report = Report::read(&spec(Tcp, false), &text, b"warning: this is only a warning\n");
+    let report = Report::read(
+        &spec(Tcp, false),
+        &text,
+        b"warning: this is only a warning\n",
+    );
     assert!(report.forward.is_ok(), "{report:?}");
 }
 
@@ -244,7 +268,11 @@ fn lost_datagrams_are_counted_to_the_one_and_the_tail_is_not() {
         let report = Report::read(&spec(Udp, false), &udp_report(sent, arrived, gaps), b"");
         let figures = report.forward.unwrap();
         assert_eq!(figures.packets, Some(sent));
-        assert_eq!(figures.lost_packets, Some(lost), "sent {sent}, arrived {arrived}, gaps {gaps}");
+        assert_eq!(
+            figures.lost_packets,
+            Some(lost),
+            "sent {sent}, arrived {arrived}, gaps {gaps}"
+        );
     }
 }
 
@@ -271,7 +299,15 @@ fn absurd_figures_are_a_bad_report() {
     }
     let nested = format!("{{\"start\":{}", "[".repeat(1 << 20));
     let huge = br#"{"end":{"sum_received":{"bytes":1e999,"bits_per_second":1}}}"#;
-    for text in [nested.as_bytes(), huge, b"{", b"{}", b"[]", b"\xff\xfe{\n{", b"{\"end\":1}"] {
+    for text in [
+        nested.as_bytes(),
+        huge,
+        b"{",
+        b"{}",
+        b"[]",
+        b"\xff\xfe{\n{",
+        b"{\"end\":1}",
+    ] {
         let report = Report::read(&spec(Tcp, false), text, b"");
         assert_eq!(report.forward, Err(Reason::BadReport));
     }
@@ -310,7 +346,9 @@ fn plausible(figures: &Figures) -> bool {
     let positive = |number: f64| number.is_finite() && number > 0.0;
     positive(figures.bandwidth_mbps)
         && figures.rtt_ms.is_none_or(positive)
-        && figures.jitter_ms.is_none_or(|jitter| jitter.is_finite() && jitter >= 0.0)
+        && figures
+            .jitter_ms
+            .is_none_or(|jitter| jitter.is_finite() && jitter >= 0.0)
         && figures.lost_packets <= figures.packets
 }
 
@@ -324,8 +362,14 @@ fn any_json() -> impl Strategy<Value = Value> {
         ".{0,20}".prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 32, 4, |inner| {
-        let key =
-            prop::sample::select(vec!["end", "sum", "sum_received", "bytes", "error", "streams"]);
+        let key = prop::sample::select(vec![
+            "end",
+            "sum",
+            "sum_received",
+            "bytes",
+            "error",
+            "streams",
+        ]);
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::btree_map(key.prop_map(str::to_owned), inner, 0..4)
@@ -338,10 +382,15 @@ fn any_json() -> impl Strategy<Value = Value> {
 fn pointers(value: &Value, at: &mut String, places: &mut Vec<String>) {
     places.push(at.clone());
     let children: Vec<(String, &Value)> = match value {
-        Value::Object(map) => map.iter().map(|(key, child)| (key.clone(), child)).collect(),
-        Value::Array(list) => {
-            list.iter().enumerate().map(|(i, child)| (i.to_string(), child)).collect()
-        }
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, child)| (key.clone(), child))
+            .collect(),
+        Value::Array(list) => list
+            .iter()
+            .enumerate()
+            .map(|(i, child)| (i.to_string(), child))
+            .collect(),
         _ => Vec::new(),
     };
     for (key, child) in children {

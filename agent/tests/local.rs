@@ -28,9 +28,13 @@ const CELL: [&str; 12] = [
     "success_age_seconds",
 ];
 
-/// Runs one sweep of 1 s tests, which succeeds, and takes what it prints as JSON.
+/// Processes one sweep of 1 s tests, which succeeds, and takes what it prints as JSON.
 fn swept(args: &[&str]) -> Value {
-    let args = [&["local", "--duration", "1s", "--sweeps", "1", "-o", "json"], args].concat();
+    let args = [
+        &["local", "--duration", "1s", "--sweeps", "1", "-o", "json"],
+        args,
+    ]
+    .concat();
     let ended = Program::run(&args, SWEEP);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     serde_json::from_str(&ended.stdout).unwrap()
@@ -43,14 +47,19 @@ fn cells(document: &Value) -> &Vec<Value> {
 /// Each cell that was measured as `source destination protocol`.
 fn measured(document: &Value) -> Vec<String> {
     let text = |cell: &Value, key: &str| cell[key].as_str().unwrap().to_owned();
-    let good = cells(document).iter().filter(|cell| cell["success"] == true);
+    let good = cells(document)
+        .iter()
+        .filter(|cell| cell["success"] == true);
     good.map(|cell| {
-        ["source_node", "destination_node", "protocol"].map(|key| text(cell, key)).join(" ")
+        ["source_node", "destination_node", "protocol"]
+            .map(|key| text(cell, key))
+            .join(" ")
     })
     .collect()
 }
 
-/// Every ordered pair of that many nodes with each of `protocols`, sorted, as [`measured`] has them.
+/// Every ordered pair of that many nodes with each of `protocols`, sorted, as [`measured`] has
+/// them.
 fn all(nodes: usize, protocols: &[&str]) -> Vec<String> {
     let nodes = || (1..=nodes).map(|number| format!("node{number}"));
     let pairs = nodes().flat_map(|source| nodes().map(move |to| (source.clone(), to)));
@@ -66,7 +75,11 @@ fn assert_refused(ended: &Ended, words: &[&str]) {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert_eq!(ended.stdout, "");
     for word in words {
-        assert!(ended.stderr.contains(word), "no {word:?} in {:?}", ended.stderr);
+        assert!(
+            ended.stderr.contains(word),
+            "no {word:?} in {:?}",
+            ended.stderr
+        );
     }
 }
 
@@ -77,13 +90,31 @@ fn a_sweep_ends_with_the_heatmap_of_all_nodes() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let rows = (1..=4).map(|number| format!("node{number}"));
     for row in rows {
-        let line = ended.stdout.lines().find(|line| line.starts_with(&row)).unwrap();
-        assert_eq!(line.split_whitespace().filter(|word| *word == "-").count(), 1, "{line}");
+        let line = ended
+            .stdout
+            .lines()
+            .find(|line| line.starts_with(&row))
+            .unwrap();
+        assert_eq!(
+            line.split_whitespace().filter(|word| *word == "-").count(),
+            1,
+            "{line}"
+        );
         assert_eq!(line.split_whitespace().count(), 5, "{line}");
     }
-    assert!(ended.stdout.contains("12 succeeded, 0 failed"), "{}", ended.stdout);
-    assert!(ended.stderr.contains("pairs") && ended.stderr.contains("http://127."), "{ended:?}");
-    assert!(!ended.stdout.contains('\x1b') && !ended.stderr.contains('\x1b'), "{ended:?}");
+    assert!(
+        ended.stdout.contains("12 succeeded, 0 failed"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stderr.contains("pairs") && ended.stderr.contains("http://127."),
+        "{ended:?}"
+    );
+    assert!(
+        !ended.stdout.contains('\x1b') && !ended.stderr.contains('\x1b'),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -96,15 +127,29 @@ fn programs_get_every_cell_with_its_figures_and_the_sweep() {
         // The cap of `local`, and what bursts beside it.
         let mbps = cell["bandwidth_mbps"].as_f64().unwrap();
         assert!((50.0..150.0).contains(&mbps), "{cell}");
-        assert!(cell["rtt_ms"].as_f64().unwrap() > 0.0 && cell["retransmits"].is_u64(), "{cell}");
-        assert!(cell["jitter_ms"].is_null() && cell["loss_ratio"].is_null(), "{cell}");
-        assert!(cell["reason"].is_null() && cell["age_seconds"].is_f64(), "{cell}");
+        assert!(
+            cell["rtt_ms"].as_f64().unwrap() > 0.0 && cell["retransmits"].is_u64(),
+            "{cell}"
+        );
+        assert!(
+            cell["jitter_ms"].is_null() && cell["loss_ratio"].is_null(),
+            "{cell}"
+        );
+        assert!(
+            cell["reason"].is_null() && cell["age_seconds"].is_f64(),
+            "{cell}"
+        );
     }
     let sweep = &document["sweep"];
     let number = |key: &str| sweep[key].as_u64().unwrap();
-    assert_eq!((number("number"), number("tests"), number("failed")), (1, 12, 0));
-    let (seconds, bound) =
-        (sweep["seconds"].as_f64().unwrap(), sweep["bound_seconds"].as_f64().unwrap());
+    assert_eq!(
+        (number("number"), number("tests"), number("failed")),
+        (1, 12, 0)
+    );
+    let (seconds, bound) = (
+        sweep["seconds"].as_f64().unwrap(),
+        sweep["bound_seconds"].as_f64().unwrap(),
+    );
     assert!((bound - 6.0).abs() < 1e-9, "{sweep}");
     assert!((0.95 * bound..1.5 * bound).contains(&seconds), "{sweep}");
 }
@@ -113,9 +158,18 @@ fn programs_get_every_cell_with_its_figures_and_the_sweep() {
 fn both_protocols_are_measured_in_both_directions() {
     let document = swept(&["--nodes", "3", "--protocol", "both"]);
     assert_eq!(measured(&document), all(3, &["tcp", "udp"]));
-    for cell in cells(&document).iter().filter(|cell| cell["protocol"] == "udp") {
-        assert!(cell["jitter_ms"].is_f64() && cell["loss_ratio"].is_f64(), "{cell}");
-        assert!(cell["retransmits"].is_null() && cell["rtt_ms"].is_null(), "{cell}");
+    for cell in cells(&document)
+        .iter()
+        .filter(|cell| cell["protocol"] == "udp")
+    {
+        assert!(
+            cell["jitter_ms"].is_f64() && cell["loss_ratio"].is_f64(),
+            "{cell}"
+        );
+        assert!(
+            cell["retransmits"].is_null() && cell["rtt_ms"].is_null(),
+            "{cell}"
+        );
     }
 }
 
@@ -124,7 +178,11 @@ fn both_protocols_are_measured_in_both_directions() {
 fn a_two_way_test_fills_both_cells() {
     let document = swept(&["--nodes", "3", "--protocol", "both", "--bidir"]);
     assert_eq!(measured(&document), all(3, &["tcp", "udp"]));
-    assert!(cells(&document).iter().all(|cell| cell["bandwidth_mbps"].as_f64().unwrap() > 0.5));
+    assert!(
+        cells(&document)
+            .iter()
+            .all(|cell| cell["bandwidth_mbps"].as_f64().unwrap() > 0.5)
+    );
     assert_eq!(document["sweep"]["tests"], 6);
 }
 
@@ -139,10 +197,20 @@ fn an_interrupt_leaves_nothing_behind() {
     };
     await_that("two tests at once", SOON, is_measuring, || program.stderr());
     let said = program.stderr();
-    let address = said.split_once("http://").unwrap().1.split_once(':').unwrap().0;
+    let address = said
+        .split_once("http://")
+        .unwrap()
+        .1
+        .split_once(':')
+        .unwrap()
+        .0;
     let network = Network::of(address.parse().unwrap());
     // Two iperf3 and three ports of each agent.
-    assert!(network.listeners().len() >= 2 + 4 * 3, "{:?}", network.listeners());
+    assert!(
+        network.listeners().len() >= 2 + 4 * 3,
+        "{:?}",
+        network.listeners()
+    );
 
     program.signal(Signal::SIGINT);
     let ended = program.ended(STOP);
@@ -157,7 +225,12 @@ fn an_interrupt_before_the_last_sweep_is_a_failure() {
     let mut program =
         Program::start(&["local", "--nodes", "2", "--sweeps", "1", "--duration", "8s"]);
     let pid = program.pid();
-    await_that("a test", SOON, || !iperf3_of(pid).is_empty(), || program.stderr());
+    await_that(
+        "a test",
+        SOON,
+        || !iperf3_of(pid).is_empty(),
+        || program.stderr(),
+    );
     program.signal(Signal::SIGINT);
     assert_eq!(program.ended(STOP).code, Some(1));
 }
@@ -170,12 +243,24 @@ fn a_machine_that_cannot_measure_is_told_why_and_what_to_do() {
     assert_refused(&unwritable, &["/proc is not writable", "Set TMPDIR to"]);
 
     let missing = Program::start_with(&local, &[("PATH", "/nowhere")]).ended(SOON);
-    assert_refused(&missing, &["no program \"iperf3\"", "install it: apt-get install iperf3"]);
+    assert_refused(
+        &missing,
+        &[
+            "no program \"iperf3\"",
+            "install it: apt-get install iperf3",
+        ],
+    );
 
     let directory = tempfile::tempdir().unwrap();
     let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake/iperf3");
     for (name, words) in [
-        ("old", ["is version 3.7; expected 3.9 or later", "install a newer one"]),
+        (
+            "old",
+            [
+                "is version 3.7; expected 3.9 or later",
+                "install a newer one",
+            ],
+        ),
         ("other", ["answered \"iperf version 2.1.8", "install it"]),
     ] {
         let link = directory.path().join(name);

@@ -6,10 +6,11 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use agent::api::NodeState;
-use agent::metrics::{FailedCells, Metrics, Settings};
-use mesh::gossip::GossipStatus;
-use mesh::{Figures, NodeName, Protocol, Reason};
+use iperf3_mesh::api::NodeState;
+use iperf3_mesh::config::FailedCells;
+use iperf3_mesh::metrics::{Metrics, Settings};
+use iperf3_mesh_core::gossip::GossipStatus;
+use iperf3_mesh_core::{Figures, NodeName, Protocol, Reason};
 
 fn name(text: &str) -> NodeName {
     NodeName::new(text).unwrap()
@@ -49,7 +50,8 @@ fn udp() -> Figures {
     }
 }
 
-/// Everything that was measured here, without what the process collector says of this test's process.
+/// Everything that was measured here, without what the process collector says of this test's
+/// process.
 fn text(metrics: &Metrics) -> String {
     let text = metrics.text().unwrap();
     let ours = text.lines().filter(|line| !line.contains("process_"));
@@ -59,30 +61,66 @@ fn text(metrics: &Metrics) -> String {
 /// The value of a series, `None` if it does not exist.
 fn value(metrics: &Metrics, series: &str) -> Option<f64> {
     let text = text(metrics);
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
     Some(line.parse().unwrap())
 }
 
 /// The names after `# TYPE`, with their types.
 fn types(text: &str) -> BTreeMap<String, String> {
-    let declared = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
-    declared.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
+    let declared = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    declared
+        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+        .collect()
 }
 
 /// A mesh of five, after a sweep with a failure of each kind that looks different.
 fn example() -> Metrics {
     let metrics = metrics(FailedCells::Zero);
-    metrics.record(&name("node-b"), Protocol::Tcp, at(1_700_000_000), &Ok(tcp()));
-    metrics.record(&name("node-b"), Protocol::Udp, at(1_700_000_006), &Ok(udp()));
-    metrics.record(&name("node-c"), Protocol::Tcp, at(1_700_000_012), &Ok(tcp()));
-    metrics.record(&name("node-c"), Protocol::Tcp, at(1_700_000_320), &Err(Reason::Timeout));
-    metrics.record(&name("node-c"), Protocol::Udp, at(1_700_000_330), &Err(Reason::NoData));
-    metrics.record(&name("node-d"), Protocol::Tcp, at(1_700_000_340), &Err(Reason::Unreachable));
+    metrics.record(
+        &name("node-b"),
+        Protocol::Tcp,
+        at(1_700_000_000),
+        &Ok(tcp()),
+    );
+    metrics.record(
+        &name("node-b"),
+        Protocol::Udp,
+        at(1_700_000_006),
+        &Ok(udp()),
+    );
+    metrics.record(
+        &name("node-c"),
+        Protocol::Tcp,
+        at(1_700_000_012),
+        &Ok(tcp()),
+    );
+    metrics.record(
+        &name("node-c"),
+        Protocol::Tcp,
+        at(1_700_000_320),
+        &Err(Reason::Timeout),
+    );
+    metrics.record(
+        &name("node-c"),
+        Protocol::Udp,
+        at(1_700_000_330),
+        &Err(Reason::NoData),
+    );
+    metrics.record(
+        &name("node-d"),
+        Protocol::Tcp,
+        at(1_700_000_340),
+        &Err(Reason::Unreachable),
+    );
     metrics.test_cancelled(Protocol::Udp);
     metrics.reservation("asker", "granted", "");
     metrics.reservation("granter", "refused", "busy");
     metrics.meeting_ended(Duration::from_millis(10_500));
-    metrics.stranger();
+    metrics.unexpected_client();
     metrics.rejected_message("malformed");
     metrics.set_members(&BTreeMap::from([
         (NodeState::Live, 3),
@@ -112,7 +150,10 @@ fn the_exposition_is_the_golden_one() {
         std::fs::write(path, &text).unwrap();
         return;
     }
-    assert!(text == golden, "{path} differs (UPDATE_GOLDEN=1 rewrites it) from:\n{text}");
+    assert!(
+        text == golden,
+        "{path} differs (UPDATE_GOLDEN=1 rewrites it) from:\n{text}"
+    );
 }
 
 /// The lint's complaints are of names that were promised, and of nothing else.
@@ -126,13 +167,21 @@ fn promtool_complains_of_the_promised_names_only() {
         .spawn();
     let mut promtool = promtool.expect("promtool is missing: `make setup` installs it");
     let text = example().text().unwrap();
-    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    promtool
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
     let output = promtool.wait_with_output().unwrap();
     // 3 is the code for a text that is well-formed and has complaints.
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let complaints =
         String::from_utf8(output.stdout).unwrap() + std::str::from_utf8(&output.stderr).unwrap();
-    let of: BTreeSet<_> = complaints.lines().filter_map(|line| line.split(' ').next()).collect();
+    let of: BTreeSet<_> = complaints
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
     let promised = [
         "iperf_network_jitter_ms",
         "iperf_network_lost_packets_total",
@@ -162,7 +211,11 @@ fn a_failed_tcp_test_clears_what_it_did_not_measure() {
     assert_eq!(value("iperf_network_bandwidth_mbps"), Some(0.0));
     assert_eq!(value("iperf_network_retransmits"), None);
     assert_eq!(value("iperf_network_rtt_seconds"), None);
-    assert_eq!(value("iperf_network_jitter_ms"), None, "TCP has no jitter, failed or not");
+    assert_eq!(
+        value("iperf_network_jitter_ms"),
+        None,
+        "TCP has no jitter, failed or not"
+    );
     assert_eq!(value("iperf_network_packets_total"), None);
     assert_eq!(value("iperf_test_timestamp_seconds"), Some(200.0));
     assert_eq!(value("iperf_test_success_timestamp_seconds"), Some(100.0));
@@ -185,7 +238,12 @@ fn a_failed_udp_test_clears_what_it_did_not_measure() {
         assert_eq!(value("iperf_network_lost_packets_total"), Some(10.0));
         assert_eq!(value("iperf_network_loss_ratio"), Some(0.0025));
 
-        metrics.record(&name("node-b"), Protocol::Udp, at(200), &Err(Reason::NoData));
+        metrics.record(
+            &name("node-b"),
+            Protocol::Udp,
+            at(200),
+            &Err(Reason::NoData),
+        );
         assert_eq!(value("iperf_test_success"), Some(0.0));
         assert_eq!(value("iperf_network_bandwidth_mbps"), cleared);
         assert_eq!(value("iperf_network_jitter_ms"), cleared);
@@ -200,7 +258,9 @@ fn the_reason_of_a_failure_shows_until_the_next_test() {
     let metrics = metrics(FailedCells::Zero);
     let node = name("node-b");
     let shown = |text: String| -> Vec<String> {
-        let lines = text.lines().filter(|line| line.starts_with("iperf_mesh_cell_failure{"));
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("iperf_mesh_cell_failure{"));
         lines.map(str::to_owned).collect()
     };
     metrics.record(&node, Protocol::Tcp, at(1), &Err(Reason::Timeout));
@@ -233,7 +293,10 @@ fn what_can_be_counted_begins_with_zero() {
         assert_eq!(value(&metrics, &series), Some(0.0), "{series}");
     }
     let before = text(&metrics);
-    assert!(!before.contains("iperf_mesh_sweep_duration_seconds "), "no sweep is done yet");
+    assert!(
+        !before.contains("iperf_mesh_sweep_duration_seconds "),
+        "no sweep is done yet"
+    );
 }
 
 #[test]
@@ -244,11 +307,14 @@ fn the_process_is_measured_too() {
     }
 }
 
-/// Names as they stand, type and labels in the documentation's tables: `| name | type | labels | …`.
+/// Names as they stand, type and labels in the documentation's tables: `| name | type | labels |
+/// …`.
 #[test]
 fn the_documentation_lists_exactly_what_is_exposed() {
     let page = include_str!("../../docs/metrics.md");
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `iperf_"));
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `iperf_"));
     let documented: BTreeMap<_, _> = rows
         .map(|row| {
             let mut columns = format!("`iperf_{row}");
@@ -276,13 +342,19 @@ fn labels(text: &str, metric: &str) -> BTreeSet<String> {
         rest.starts_with([' ', '{']).then_some(rest)
     });
     let labels = series.unwrap().split(['{', '}']).nth(1).unwrap_or("=");
-    labels.split(',').map(|label| label.split('=').next().unwrap().to_owned()).collect()
+    labels
+        .split(',')
+        .map(|label| label.split('=').next().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
 fn the_documentation_lists_every_reason() {
     let page = include_str!("../../docs/metrics.md");
     for reason in Reason::ALL {
-        assert!(page.contains(&format!("| `{reason}` |")), "{reason} is missing");
+        assert!(
+            page.contains(&format!("| `{reason}` |")),
+            "{reason} is missing"
+        );
     }
 }

@@ -1,12 +1,16 @@
-//! What one decision of a node costs as its mesh grows. (What a node remembers of its peers: `memory`.)
+//! What one decision of a node costs as its mesh grows. (What a node remembers of its peers:
+//! `memory`.)
 //!
-//! `cargo bench -p mesh --no-default-features --bench decision`
+//! `cargo bench -p iperf3-mesh-core --no-default-features --bench decision`
 //!
-//! Timed is [`mesh::Node::handle`] alone, once each time, so that each figure has the cost of a look at the clock in
-//! it.
+//! Timed is [`iperf3_mesh_core::Node::handle`] alone, once each time, so that each figure has the
+//! cost of a look at the clock in it.
 
 #![allow(missing_docs, reason = "of what criterion's macros make")]
-#![allow(clippy::disallowed_methods, reason = "a bench looks at the clock; the core does not")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a bench looks at the clock; the core does not"
+)]
 
 mod crowd;
 
@@ -14,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use crowd::{Crowd, view};
-use mesh::wire::Refusal;
-use mesh::{Input, View};
+use iperf3_mesh_core::wire::Refusal;
+use iperf3_mesh_core::{Input, View};
 
 const NODES: [usize; 4] = [10, 100, 1000, 10_000];
 
@@ -31,12 +35,17 @@ fn decisions(criterion: &mut Criterion) {
         ("a request is refused", request_refused),
         ("a request is granted", request_granted),
         ("a meeting is over, the next is asked", next_in_order),
-        ("the asked one is busy, as are all before it", refused_by_the_busy),
+        (
+            "the asked one is busy, as are all before it",
+            refused_by_the_busy,
+        ),
         ("a view without change", view_without_change),
     ];
     for (name, course) in courses {
         let mut group = criterion.benchmark_group(name);
-        group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+        group
+            .warm_up_time(Duration::from_millis(300))
+            .measurement_time(Duration::from_secs(1));
         group.sample_size(20);
         for nodes in NODES {
             let view = view(nodes);
@@ -89,7 +98,8 @@ fn request_granted(nodes: usize, view: &View, times: u64) -> Duration {
     (0..times).map(turn).sum()
 }
 
-/// Sweep after sweep in order. Counted are the ends of meetings after which the node is the one to ask.
+/// Sweep after sweep in order. Counted are the ends of meetings after which the node is the one to
+/// ask.
 fn next_in_order(nodes: usize, view: &View, times: u64) -> Duration {
     let mut crowd = Crowd::new(nodes, view);
     let (mut total, mut counted) = (Duration::ZERO, 0);
@@ -106,9 +116,9 @@ fn next_in_order(nodes: usize, view: &View, times: u64) -> Duration {
     total
 }
 
-/// Half of the peers are met, and all others are busy: the node decides whether to wait or whom to ask instead. That
-/// is the worst case: those that have refused stand in the order before those that were not asked yet. Counted from
-/// when half of the others have refused.
+/// Half of the peers are met, and all others are busy: the node decides whether to wait or whom to
+/// ask instead. That is the worst case: those that have refused stand in the order before those
+/// that were not asked yet. Counted from when half of the others have refused.
 fn refused_by_the_busy(nodes: usize, view: &View, times: u64) -> Duration {
     let mut crowd = Crowd::waiting(nodes, view);
     let mut turn = || {
@@ -129,7 +139,9 @@ fn refused_by_the_busy(nodes: usize, view: &View, times: u64) -> Duration {
 /// Gossip says again what the node knows: it compares each member, which is linear by nature.
 fn view_without_change(nodes: usize, view: &View, times: u64) -> Duration {
     let mut crowd = Crowd::waiting(nodes, view);
-    (0..times).map(|_| timed(&mut crowd, Input::View(view.clone()))).sum()
+    (0..times)
+        .map(|_| timed(&mut crowd, Input::View(view.clone())))
+        .sum()
 }
 
 criterion_group!(benches, decisions);

@@ -1,8 +1,9 @@
 //! What a node remembers of its peers, in bytes, as its mesh grows.
 //!
-//! `cargo bench -p mesh --no-default-features --bench memory`
+//! `cargo bench -p iperf3-mesh-core --no-default-features --bench memory`
 //!
-//! Counted is what is allocated and not yet freed, as it was asked for; the allocator itself takes some more.
+//! Counted is what is allocated and not yet freed, as it was asked for; the allocator itself takes
+//! some more.
 
 #![allow(clippy::print_stdout, reason = "a program that prints")]
 #![allow(dead_code, reason = "of the crowd it uses a part")]

@@ -1,6 +1,8 @@
-//! Measures the schedule under loss and under tests that hang, over many seeds: what its constants were chosen by.
+//! Measures the schedule under loss and under tests that hang, over many seeds: what its constants
+//! were chosen by.
 //!
-//! `cargo run --release -p mesh --features sim --example simulate -- --nodes 8,9,100 --fail 0,0.05 --seeds 20`
+//! `cargo run --release -p iperf3-mesh-core --features sim --example simulate -- --nodes 8,9,100
+//! --fail 0,0.05 --seeds 20`
 //!
 //! For one mesh and its settings there is `iperf3-mesh plan`.
 
@@ -9,8 +11,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use mesh::sim::{Options, Report, run};
-use mesh::{Protocol, TestSpec, schedule};
+use iperf3_mesh_core::sim::{Options, Report, run};
+use iperf3_mesh_core::{Protocol, TestSpec, schedule};
 
 const USAGE: &str = "simulate [--nodes 8,9,…] [--fail 0,0.05,…] [--loss 0,0.01,…] [--seeds 5]";
 
@@ -19,8 +21,12 @@ fn main() -> Result<(), String> {
     if !args.len().is_multiple_of(2) {
         return Err(USAGE.to_owned());
     }
-    let (mut nodes, mut fail, mut loss, mut seeds) =
-        (vec![8, 9, 20, 21, 100, 101], vec![0.0, 0.01, 0.05], vec![0.0], vec![5]);
+    let (mut nodes, mut fail, mut loss, mut seeds) = (
+        vec![8, 9, 20, 21, 100, 101],
+        vec![0.0, 0.01, 0.05],
+        vec![0.0],
+        vec![5],
+    );
     for flag in args.chunks(2) {
         match flag[0].as_str() {
             "--nodes" => nodes = list(&flag[1])?,
@@ -33,7 +39,15 @@ fn main() -> Result<(), String> {
     for &nodes in &nodes {
         for &fail in &fail {
             for &loss in &loss {
-                measure(&Options { nodes, fail, loss, ..options() }, seeds[0]);
+                measure(
+                    &Options {
+                        nodes,
+                        fail,
+                        loss,
+                        ..options()
+                    },
+                    seeds[0],
+                );
             }
         }
     }
@@ -73,10 +87,18 @@ fn options() -> Options {
 }
 
 fn measure(options: &Options, seeds: u64) {
-    let reports: Vec<Report> =
-        (1..=seeds).map(|seed| run(&Options { seed, ..options.clone() })).collect();
-    let mut efficiencies: Vec<f64> =
-        reports.iter().filter_map(|report| efficiency(options, report)).collect();
+    let reports: Vec<Report> = (1..=seeds)
+        .map(|seed| {
+            run(&Options {
+                seed,
+                ..options.clone()
+            })
+        })
+        .collect();
+    let mut efficiencies: Vec<f64> = reports
+        .iter()
+        .filter_map(|report| efficiency(options, report))
+        .collect();
     efficiencies.sort_by(f64::total_cmp);
     let worst = efficiencies.first().copied().unwrap_or_default();
     let median = median(&efficiencies);

@@ -1,8 +1,10 @@
 //! Sends meshes through storms, a seed each, and tells of those in which a guarantee did not hold.
 //!
-//! `cargo run --release -p mesh --no-default-features --features sim --example storms -- 0..10000`
+//! `cargo run --release -p iperf3-mesh-core --no-default-features --features sim --example storms
+//! -- 0..10000`
 //!
-//! With a single seed, `4711..4712`, it also tells what happened. `docs/simulation.md` helps to read it.
+//! With a single seed, `4711..4712`, it also tells what happened. `docs/simulation.md` helps to
+//! read it.
 
 #![allow(clippy::print_stdout, reason = "a program that prints")]
 #![allow(clippy::disallowed_methods, reason = "it tells how long it took")]
@@ -13,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use mesh::sim::{Storm, Verdict};
+use iperf3_mesh_core::sim::{Storm, Verdict};
 
 /// How many bad storms are told of in full.
 const TOLD_MAX: usize = 5;
@@ -58,7 +60,9 @@ impl Sum {
 }
 
 fn main() -> Result<ExitCode, String> {
-    let text = std::env::args().nth(1).unwrap_or_else(|| "0..1000".to_owned());
+    let text = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "0..1000".to_owned());
     let seeds = range(&text).ok_or(format!("{text:?} are no seeds: 0..10000"))?;
     let began = Instant::now();
     let mut sum = run(&seeds);
@@ -78,9 +82,17 @@ fn main() -> Result<ExitCode, String> {
         tell(seed, seeds.end - seeds.start == 1);
     }
     if sum.bad.len() > TOLD_MAX {
-        println!("and {} more: {:?}", sum.bad.len() - TOLD_MAX, &sum.bad[TOLD_MAX..]);
+        println!(
+            "and {} more: {:?}",
+            sum.bad.len() - TOLD_MAX,
+            &sum.bad[TOLD_MAX..]
+        );
     }
-    Ok(if sum.bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if sum.bad.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn range(text: &str) -> Option<Range<u64>> {
@@ -105,8 +117,9 @@ fn run(seeds: &Range<u64>) -> Sum {
     std::thread::scope(|scope| {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let sums =
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|p| resume_unwind(p)));
+        let sums = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|p| resume_unwind(p)));
         sums.fold(Sum::default(), Sum::merge)
     })
 }

@@ -1,7 +1,9 @@
-//! The protocol, broken on purpose, one rule at a time: a checker that has never caught anything proves nothing.
+//! The protocol, broken on purpose, one rule at a time: a checker that has never caught anything
+//! proves nothing.
 //!
-//! Each rule that the guarantee rests on asks `is` whether it is to be left out. In every build without the
-//! feature `flaws` the answer is the constant `false`; with it, a test switches one flaw on by [`with`].
+//! Each rule that the guarantee rests on asks `is` whether it is to be left out. In every build
+//! without the feature `flaws` the answer is the constant `false`; with it, a test switches one
+//! flaw on by [`with`].
 
 /// A rule that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,7 +14,8 @@ pub enum Flaw {
     NoClientDeadline,
     /// The server's side has one deadline for its process and for its slot.
     OneSharedDeadline,
-    /// The client's side counts its lease from the grant, not from the request that began the server's.
+    /// The client's side counts its lease from the grant, not from the request that began the
+    /// server's.
     CountsFromGrant,
     /// The granter runs its tests without waiting for the asker's `go`, and the asker lets it.
     NoGo,

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct Figures {
     /// Megabits (10^6 bits) per second that arrived at the receiver.
     pub bandwidth_mbps: f64,
-    /// UDP: smoothed variation of the transit time at the end of the test (RFC 1889), milliseconds.
+    /// UDP: smoothed variation of the transit time at the end of the test (RFC 1889),
+    /// milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter_ms: Option<f64>,
     /// UDP: datagrams that were sent.

@@ -1,5 +1,5 @@
-//! The members that a node believes in. Membership is an input: views lag and disagree, and nothing that
-//! must be certain may rest on them.
+//! The members that a node believes in. Membership is an input: views lag and disagree, and nothing
+//! that must be certain may rest on them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,14 +8,15 @@ use crate::{Epoch, NodeName};
 
 /// What gossip believes of a member at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Presence {
+pub enum PeerState {
     /// Heard of lately.
     Live,
     /// Not heard of for some seconds; may be dead, frozen or cut off.
     Silent,
     /// Said goodbye.
     Left,
-    /// Never heard of, though the cluster says that it is there. No [`View`] says so, only the node's own list.
+    /// Never heard of, though the cluster says that it is there. No [`View`] says so, only the
+    /// node's own list.
     Missing,
     /// Two live agents go by this name.
     Conflict,
@@ -39,11 +40,11 @@ pub struct Member {
     /// The sweep that it works on.
     pub sweep: u64,
     /// Whether it is there.
-    pub presence: Presence,
+    pub state: PeerState,
 }
 
-/// The members, sorted by name, each name once; whether the node itself is among them does not matter.
-/// Cheap to clone.
+/// The members, sorted by name, each name once; whether the node itself is among them does not
+/// matter. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     members: Arc<[Member]>,
@@ -57,7 +58,10 @@ impl View {
         members.reverse();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         members.dedup_by(|a, b| a.name == b.name);
-        Self { members: members.into(), name_taken }
+        Self {
+            members: members.into(),
+            name_taken,
+        }
     }
 
     /// The members, sorted by name.
@@ -67,7 +71,10 @@ impl View {
 
     /// The member of that name.
     pub fn get(&self, name: &NodeName) -> Option<&Member> {
-        let at = self.members.binary_search_by(|member| member.name.cmp(name)).ok()?;
+        let at = self
+            .members
+            .binary_search_by(|member| member.name.cmp(name))
+            .ok()?;
         self.members.get(at)
     }
 }

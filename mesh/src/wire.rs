@@ -1,4 +1,5 @@
-//! The messages between two agents, and their encoding: JSON, bounded, checked before anything acts on it.
+//! The messages between two agents, and their encoding: JSON, bounded, checked before anything acts
+//! on it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::lease::TIMEOUT_MAX;
+use crate::protocol::TIMEOUT_MAX;
 use crate::{Epoch, NodeName, Outcome, Protocol, TestSpec, WIRE_VERSION};
 
 /// The longest encoded message, in bytes.
@@ -15,8 +16,8 @@ pub const MESSAGE_LEN_MAX: usize = 8 * 1024;
 /// The most tests of one meeting.
 pub const TESTS_MAX: usize = 8;
 
-/// The highest sweep number that is believed: what JSON can carry without loss. The sweep is a gossiped maximum, so
-/// that garbage beyond it, believed once, would stay.
+/// The highest sweep number that is believed: what JSON can carry without loss. The sweep is a
+/// gossiped maximum, so that garbage beyond it, believed once, would stay.
 pub const SWEEP_MAX: u64 = 1 << 53;
 
 /// One meeting, named by who asked for it.
@@ -248,8 +249,8 @@ impl Message {
     /// Reads a message and checks every limit of the protocol.
     ///
     /// # Errors
-    /// If the bytes are too many, are no message, or break a limit; the version is looked at first, so that
-    /// a foreign version is told apart from garbage.
+    /// If the bytes are too many, are no message, or break a limit; the version is looked at first,
+    /// so that a foreign version is told apart from garbage.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         #[derive(Deserialize)]
         struct Version {
@@ -273,11 +274,15 @@ impl Message {
             return Err(WireError::Limit("sweep number"));
         }
         if self.meeting.is_none() != (self.body == Body::Sweep) {
-            return Err(WireError::Limit("a message is about a meeting, unless about the sweep"));
+            return Err(WireError::Limit(
+                "a message is about a meeting, unless about the sweep",
+            ));
         }
         let is_of_both = |id: &MeetingId| id.asker == self.from || id.asker == self.to;
         if self.from == self.to || !self.meeting.as_ref().is_none_or(is_of_both) {
-            return Err(WireError::Limit("a meeting is of the two nodes of the message"));
+            return Err(WireError::Limit(
+                "a meeting is of the two nodes of the message",
+            ));
         }
         match &self.body {
             Body::Request { plan } => check_plan(plan),
@@ -298,7 +303,9 @@ fn check_plan(plan: &[PlannedTest]) -> Result<(), WireError> {
     for PlannedTest { spec, .. } in plan {
         let too_short = spec.duration < Duration::from_secs(1);
         if too_short || spec.timeout > TIMEOUT_MAX || spec.length() >= spec.timeout {
-            return Err(WireError::Limit("1 s <= duration, omit + duration < timeout <= 60 s"));
+            return Err(WireError::Limit(
+                "1 s <= duration, omit + duration < timeout <= 60 s",
+            ));
         }
         if spec.streams == 0 || spec.streams > 128 {
             return Err(WireError::Limit("1 <= streams <= 128"));
@@ -312,8 +319,15 @@ fn check_handover(handover: &[Handover]) -> Result<(), WireError> {
         return Err(WireError::Limit("number of results handed over"));
     }
     let is_measure = |value: f64| value.is_finite() && value >= 0.0;
-    for figures in handover.iter().filter_map(|result| result.outcome.as_ref().ok()) {
-        let all = [Some(figures.bandwidth_mbps), figures.jitter_ms, figures.rtt_ms];
+    for figures in handover
+        .iter()
+        .filter_map(|result| result.outcome.as_ref().ok())
+    {
+        let all = [
+            Some(figures.bandwidth_mbps),
+            figures.jitter_ms,
+            figures.rtt_ms,
+        ];
         if !all.into_iter().flatten().all(is_measure) {
             return Err(WireError::Limit("figures are finite and not negative"));
         }

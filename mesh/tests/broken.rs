@@ -1,14 +1,19 @@
-//! The protocol with one rule left out, and the storms that must show it: a checker that cannot fail proves nothing.
+//! The protocol with one rule left out, and the storms that must show it: a checker that cannot
+//! fail proves nothing.
 //!
-//! Each variant names what it must cost and within how many seeds the storms must find it. `--nocapture` prints the
-//! table of `docs/simulation.md`.
+//! Each variant names what it must cost and within how many seeds the storms must find it.
+//! `--nocapture` prints the table of `docs/simulation.md`.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests, which print a table")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests, which print a table"
+)]
 
 use std::time::Duration;
 
-use mesh::flaw::{self, Flaw};
-use mesh::sim::{Fault, Spell, Storm, Verdict, Weather};
+use iperf3_mesh_core::flaw::{self, Flaw};
+use iperf3_mesh_core::sim::{Fault, FaultWindow, NetworkConditions, Storm, Verdict};
 
 /// What a variant must cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,15 +45,24 @@ fn expect(name: &str, harm: Harm, within: u64, run: impl Fn(Storm) -> Verdict) -
     seed
 }
 
-fn at(seconds: u64, lasts: u64, fault: Fault) -> Spell {
-    Spell { at: Duration::from_secs(seconds), lasts: Duration::from_secs(lasts), fault }
+fn at(seconds: u64, lasts: u64, fault: Fault) -> FaultWindow {
+    FaultWindow {
+        at: Duration::from_secs(seconds),
+        lasts: Duration::from_secs(lasts),
+        fault,
+    }
 }
 
 /// A rule of the coordinator is left out. With it, the same storm does no harm.
 fn broken(flaw: Flaw, harm: Harm, within: u64) {
     let name = format!("{flaw:?}");
-    let seed = expect(&name, harm, within, |storm| flaw::with(flaw, || storm.run()));
-    assert!(Storm::random(seed).run().is_good(), "{name}: seed {seed} is bad without it");
+    let seed = expect(&name, harm, within, |storm| {
+        flaw::with(flaw, || storm.run())
+    });
+    assert!(
+        Storm::random(seed).run().is_good(),
+        "{name}: seed {seed} is bad without it"
+    );
 }
 
 #[test]
@@ -70,9 +84,16 @@ fn one_shared_deadline() {
 fn counts_from_grant() {
     // Grants that are late, and clients that hang without their servers' hearing of it.
     let late = |storm: Storm| {
-        let weather = Weather { jitter: Duration::from_secs(2), ..Weather::default() };
-        let tests = Fault::Tests { hang: 0.7, fail: 0.0, unheard: 1.0 };
-        let spells = [Fault::Weather(weather), tests].map(|fault| at(5, 120, fault));
+        let weather = NetworkConditions {
+            jitter: Duration::from_secs(2),
+            ..NetworkConditions::default()
+        };
+        let tests = Fault::Tests {
+            hang: 0.7,
+            fail: 0.0,
+            unheard: 1.0,
+        };
+        let spells = [Fault::NetworkConditions(weather), tests].map(|fault| at(5, 120, fault));
         storm.with_spells(spells.into())
     };
     let seed = expect("CountsFromGrant", Harm::Overlap, 500, |storm| {
@@ -92,7 +113,11 @@ fn stale_epoch() {
     let haunted = |storm: Storm| {
         let restart = at(20, 1, Fault::Crash(0));
         let echoes = (82..200).map(|second| at(second, 0, Fault::Replay(50)));
-        Storm { nodes: 3, spells: [restart].into_iter().chain(echoes).collect(), ..storm }
+        Storm {
+            nodes: 3,
+            spells: [restart].into_iter().chain(echoes).collect(),
+            ..storm
+        }
     };
     let seed = expect("StaleEpoch", Harm::Overlap, 1000, |storm| {
         flaw::with(Flaw::StaleEpoch, || haunted(storm).run())
@@ -133,26 +158,35 @@ fn no_quiet() {
 #[test]
 fn no_kernel_timer() {
     expect("no kernel timer", Harm::Overlap, 1000, |storm| {
-        Storm { kernel_timer: false, ..storm }.run()
+        Storm {
+            kernel_timer: false,
+            ..storm
+        }
+        .run()
     });
 }
 
 #[test]
 fn no_start_guard() {
     expect("no start guard", Harm::Overlap, 1000, |storm| {
-        Storm { start_guard: false, ..storm }.run()
+        Storm {
+            start_guard: false,
+            ..storm
+        }
+        .run()
     });
 }
 
-/// Port rotation is the last line: it is seen when nothing else keeps a late client away. Then it comes out of a
-/// forgotten reservation and finds the port of another meeting open.
+/// Port rotation is the last line: it is seen when nothing else keeps a late client away. Then it
+/// comes out of a forgotten reservation and finds the port of another meeting open.
 #[test]
 fn one_fixed_port() {
     let intruders = |ports: u16, seed: u64| {
         let storm = Storm::random(seed);
         let freezes =
             (0..20).map(|n| at(5 * n, 15, Fault::FreezeAtSpawn(n as usize % storm.nodes)));
-        // The agent kills such a client as soon as it hears that its meeting is over, but that takes a moment.
+        // The agent kills such a client as soon as it hears that its meeting is over, but that
+        // takes a moment.
         let slow_deaths = at(0, 120, Fault::SlowDeaths(Duration::from_millis(800)));
         let storm = Storm {
             ports,
@@ -166,5 +200,8 @@ fn one_fixed_port() {
     let sum = |ports| (0..100).map(|seed| intruders(ports, seed)).sum::<u64>();
     let (one, eight) = (sum(1), sum(8));
     println!("| one port, late clients | Intruder | {one} in 100 seeds, with 8 ports {eight} |");
-    assert!(one > 0 && eight < one / 2, "{one} intruders with one port, {eight} with eight");
+    assert!(
+        one > 0 && eight < one / 2,
+        "{one} intruders with one port, {eight} with eight"
+    );
 }

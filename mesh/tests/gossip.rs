@@ -1,17 +1,20 @@
-//! The gossip layer as its user sees it: views, conflicts, goodbyes. In virtual time over channels where
-//! possible, over real UDP on loopback where the sockets are the point.
+//! The gossip layer as its user sees it: views, conflicts, goodbyes. In virtual time over channels
+//! where possible, over real UDP on loopback where the sockets are the point.
 
 #![cfg(feature = "gossip")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::disallowed_methods, reason = "the clock is that of the paused runtime")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the clock is that of the paused runtime"
+)]
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chitchat::transport::{ChannelTransport, Transport, TransportExt};
-use mesh::gossip::{Gossip, GossipConfig, GossipError};
-use mesh::{Epoch, Member, NodeName, Presence, View, WIRE_VERSION};
+use iperf3_mesh_core::gossip::{Gossip, GossipConfig, GossipError};
+use iperf3_mesh_core::{Epoch, Member, NodeName, PeerState, View, WIRE_VERSION};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -31,7 +34,7 @@ async fn every_node_comes_to_see_every_other_as_it_describes_itself() {
         control: SocketAddr::from(([10, 0, 0, 3], 9878)),
         http_port: 9876,
         sweep: 0,
-        presence: Presence::Live,
+        state: PeerState::Live,
     };
     assert_eq!(view.get(&name(3)), Some(&expected));
 }
@@ -70,14 +73,14 @@ async fn a_goodbye_is_known_to_all_at_once() {
     mesh.all_see_all_live(10 * SECOND).await;
     let start = tokio::time::Instant::now();
     mesh.nodes.remove(2).goodbye().await;
-    assert!(start.elapsed() <= mesh::gossip::GOODBYE_MAX);
+    assert!(start.elapsed() <= iperf3_mesh_core::gossip::GOODBYE_MAX);
     for node in &mesh.nodes {
-        sees_presence(node, 2, Presence::Left, 2 * SECOND).await;
+        sees_presence(node, 2, PeerState::Left, 2 * SECOND).await;
     }
     // It stays so: the silence that follows is no news.
     tokio::time::sleep(30 * SECOND).await;
     for node in &mesh.nodes {
-        sees_presence(node, 2, Presence::Left, Duration::ZERO).await;
+        sees_presence(node, 2, PeerState::Left, Duration::ZERO).await;
     }
 }
 
@@ -88,7 +91,7 @@ async fn a_goodbye_survives_loss() {
     mesh.all_see_all_live(60 * SECOND).await;
     mesh.nodes.remove(2).goodbye().await;
     for node in &mesh.nodes {
-        sees_presence(node, 2, Presence::Left, 10 * SECOND).await;
+        sees_presence(node, 2, PeerState::Left, 10 * SECOND).await;
     }
 }
 
@@ -98,9 +101,15 @@ async fn a_new_life_follows_a_goodbye() {
     mesh.all_see_all_live(10 * SECOND).await;
     mesh.nodes.remove(2).goodbye().await;
     for node in &mesh.nodes {
-        sees_presence(node, 2, Presence::Left, 2 * SECOND).await;
+        sees_presence(node, 2, PeerState::Left, 2 * SECOND).await;
     }
-    let _again = mesh.add(GossipConfig { epoch: Epoch(77), generation: 2000, ..config(2) }).await;
+    let _again = mesh
+        .add(GossipConfig {
+            epoch: Epoch(77),
+            generation: 2000,
+            ..config(2)
+        })
+        .await;
     for node in &mesh.nodes {
         sees(node, 10 * SECOND, |view| is_live_as(view, 2, 77)).await;
     }
@@ -114,11 +123,17 @@ async fn a_killed_node_falls_silent_and_its_next_life_replaces_it_without_a_conf
     // Long enough for its port to be free.
     tokio::time::sleep(SECOND / 10).await;
     // Restarted before anybody noticed: both lives are believed live for a while.
-    let again = mesh.add(GossipConfig { epoch: Epoch(77), generation: 1002, ..config(2) }).await;
+    let again = mesh
+        .add(GossipConfig {
+            epoch: Epoch(77),
+            generation: 1002,
+            ..config(2)
+        })
+        .await;
     let mut watched: Vec<_> = mesh.nodes.iter().map(Gossip::views).collect();
     for views in &mut watched {
         until(views, 20 * SECOND, |view| {
-            assert_ne!(member(view, 2).presence, Presence::Conflict);
+            assert_ne!(member(view, 2).state, PeerState::Conflict);
             is_live_as(view, 2, 77)
         })
         .await;
@@ -130,7 +145,7 @@ async fn a_killed_node_falls_silent_and_its_next_life_replaces_it_without_a_conf
     assert!(!again.views().borrow().name_taken);
     drop(again);
     for node in &mesh.nodes {
-        sees_presence(node, 2, Presence::Silent, 40 * SECOND).await;
+        sees_presence(node, 2, PeerState::Silent, 40 * SECOND).await;
     }
 }
 
@@ -142,10 +157,12 @@ async fn a_node_cut_off_is_silent_and_live_again_when_the_link_heals() {
     mesh.all_see_all_live(10 * SECOND).await;
     cut(&channels, &[4], &[0, 1, 2, 3]).await;
     for node in mesh.but(4) {
-        sees_presence(node, 4, Presence::Silent, 40 * SECOND).await;
+        sees_presence(node, 4, PeerState::Silent, 40 * SECOND).await;
     }
     sees(&mesh.nodes[4], 40 * SECOND, |view| {
-        view.members().iter().all(|other| other.presence == Presence::Silent)
+        view.members()
+            .iter()
+            .all(|other| other.state == PeerState::Silent)
     })
     .await;
     heal(&channels, &[4], &[0, 1, 2, 3]).await;
@@ -180,7 +197,7 @@ async fn two_live_agents_with_one_name_are_a_conflict_to_all_and_to_themselves()
     };
     let twin = mesh.add(twin).await;
     for node in mesh.but(2) {
-        sees_presence(node, 2, Presence::Conflict, 60 * SECOND).await;
+        sees_presence(node, 2, PeerState::Conflict, 60 * SECOND).await;
     }
     sees(&mesh.nodes[2], 60 * SECOND, |view| view.name_taken).await;
     sees(&twin, 60 * SECOND, |view| view.name_taken).await;
@@ -194,11 +211,20 @@ async fn two_live_agents_with_one_name_are_a_conflict_to_all_and_to_themselves()
 
 #[tokio::test(start_paused = true)]
 async fn what_makes_no_sense_is_refused_with_the_option_to_mend() {
-    let zone = GossipConfig { zone: "z".repeat(64), ..config(0) };
+    let zone = GossipConfig {
+        zone: "z".repeat(64),
+        ..config(0)
+    };
     assert!(refusal(zone).await.contains("--zone"));
-    let advertise = GossipConfig { advertise: SocketAddr::from(([0, 0, 0, 0], 9877)), ..config(0) };
+    let advertise = GossipConfig {
+        advertise: SocketAddr::from(([0, 0, 0, 0], 9877)),
+        ..config(0)
+    };
     assert!(refusal(advertise).await.contains("--advertise-address"));
-    let interval = GossipConfig { interval: Duration::ZERO, ..config(0) };
+    let interval = GossipConfig {
+        interval: Duration::ZERO,
+        ..config(0)
+    };
     assert!(refusal(interval).await.contains("interval"));
 }
 
@@ -206,10 +232,18 @@ async fn what_makes_no_sense_is_refused_with_the_option_to_mend() {
 async fn a_taken_port_is_named_with_the_option_to_mend() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap();
-    let error = Gossip::over_udp(GossipConfig { listen, ..config(0) }).await.unwrap_err();
+    let error = Gossip::over_udp(GossipConfig {
+        listen,
+        ..config(0)
+    })
+    .await
+    .unwrap_err();
     assert!(matches!(error, GossipError::Listen { .. }));
     let text = error.to_string();
-    assert!(text.contains(&listen.to_string()) && text.contains("--gossip-port"), "{text}");
+    assert!(
+        text.contains(&listen.to_string()) && text.contains("--gossip-port"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -238,7 +272,7 @@ async fn garbage_on_the_gossip_port_is_counted_and_harms_nobody() {
     assert!(status.rejected > 1000, "{status:?}");
     assert_eq!(status.restarts, 0, "{status:?}");
     left.0.goodbye().await;
-    sees_presence(&right.0, 0, Presence::Left, 10 * SECOND).await;
+    sees_presence(&right.0, 0, PeerState::Left, 10 * SECOND).await;
 }
 
 // Helpers.
@@ -256,7 +290,10 @@ impl Mesh {
     }
 
     async fn start_over(transport: &Arc<dyn Transport>, count: u8) -> Self {
-        let mut mesh = Self { nodes: Vec::new(), transport: Arc::clone(transport) };
+        let mut mesh = Self {
+            nodes: Vec::new(),
+            transport: Arc::clone(transport),
+        };
         for index in 0..count {
             let node = mesh.add(config(index)).await;
             mesh.nodes.push(node);
@@ -266,7 +303,9 @@ impl Mesh {
 
     async fn add(&self, config: GossipConfig) -> Gossip {
         let transport = Arc::clone(&self.transport);
-        let node = Gossip::start(config, transport, Arc::default()).await.unwrap();
+        let node = Gossip::start(config, transport, Arc::default())
+            .await
+            .unwrap();
         // Discovery repeats itself: over a lossy transport the first tries may get lost.
         for _ in 0..15 {
             node.join(&[address(0)]);
@@ -277,13 +316,17 @@ impl Mesh {
 
     /// All nodes but the one at `index`.
     fn but(&self, index: usize) -> impl Iterator<Item = &Gossip> {
-        self.nodes.iter().enumerate().filter(move |(at, _)| *at != index).map(|(_, node)| node)
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(move |(at, _)| *at != index)
+            .map(|(_, node)| node)
     }
 
     async fn all_see_all_live(&self, within: Duration) {
         for node in &self.nodes {
             sees(node, within, |view| {
-                let live = |member: &&Member| member.presence == Presence::Live;
+                let live = |member: &&Member| member.state == PeerState::Live;
                 view.members().iter().filter(live).count() == self.nodes.len() - 1
             })
             .await;
@@ -300,14 +343,20 @@ async fn until(
     within: Duration,
     condition: impl Fn(&View) -> bool,
 ) {
-    let seen = timeout(within, views.wait_for(condition)).await.map(|view| view.map(|_| ()));
+    let seen = timeout(within, views.wait_for(condition))
+        .await
+        .map(|view| view.map(|_| ()));
     let view = views.borrow();
-    assert!(matches!(seen, Ok(Ok(()))), "not seen within {within:?}: {view:#?}");
+    assert!(
+        matches!(seen, Ok(Ok(()))),
+        "not seen within {within:?}: {view:#?}"
+    );
 }
 
-async fn sees_presence(node: &Gossip, index: u8, presence: Presence, within: Duration) {
+async fn sees_presence(node: &Gossip, index: u8, state: PeerState, within: Duration) {
     sees(node, within, |view| {
-        view.get(&name(index)).is_some_and(|member| member.presence == presence)
+        view.get(&name(index))
+            .is_some_and(|member| member.state == state)
     })
     .await;
 }
@@ -318,7 +367,7 @@ fn member(view: &View, index: u8) -> &Member {
 
 fn is_live_as(view: &View, index: u8, epoch: u64) -> bool {
     view.get(&name(index))
-        .is_some_and(|member| member.presence == Presence::Live && member.epoch == Epoch(epoch))
+        .is_some_and(|member| member.state == PeerState::Live && member.epoch == Epoch(epoch))
 }
 
 async fn cut(channels: &ChannelTransport, one: &[u8], other: &[u8]) {
@@ -334,21 +383,31 @@ async fn heal(channels: &ChannelTransport, one: &[u8], other: &[u8]) {
 }
 
 fn pairs(one: &[u8], other: &[u8]) -> Vec<(SocketAddr, SocketAddr)> {
-    let with =
-        |one: &u8| other.iter().map(|other| (address(*one), address(*other))).collect::<Vec<_>>();
+    let with = |one: &u8| {
+        other
+            .iter()
+            .map(|other| (address(*one), address(*other)))
+            .collect::<Vec<_>>()
+    };
     one.iter().flat_map(with).collect()
 }
 
 async fn refusal(config: GossipConfig) -> String {
     let transport = Arc::new(ChannelTransport::default());
-    Gossip::start(config, transport, Arc::default()).await.unwrap_err().to_string()
+    Gossip::start(config, transport, Arc::default())
+        .await
+        .unwrap_err()
+        .to_string()
 }
 
 /// A node on a free UDP port of loopback, and its address.
 async fn over_udp(index: u8) -> (Gossip, SocketAddr) {
     for _ in 0..20 {
         // Free now, and taken by nobody else in the moment between, or else once more.
-        let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let config = GossipConfig {
             advertise: free,
             listen: free,

@@ -1,5 +1,5 @@
-//! The coordinator under a hail of whatever the wire, gossip and the processes can come up with: it never falls, is
-//! never in two meetings at once, and never asks to be woken for nothing.
+//! The coordinator under a hail of whatever the wire, gossip and the processes can come up with: it
+//! never falls, is never in two meetings at once, and never asks to be woken for nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,9 +8,9 @@ mod stage;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mesh::wire::{Body, Handover, MeetingId, Message, PlannedTest, Refusal, Role};
-use mesh::{
-    ClusterNode, Epoch, Figures, Input, Member, Node, Output, Presence, Protocol, Reason, RunId,
+use iperf3_mesh_core::wire::{Body, Handover, MeetingId, Message, PlannedTest, Refusal, Role};
+use iperf3_mesh_core::{
+    ClusterNode, Epoch, Figures, Input, Member, Node, Output, PeerState, Protocol, Reason, RunId,
     ServerFailure, TestSpec, Time, View,
 };
 use proptest::prelude::*;
@@ -53,8 +53,15 @@ fn number() -> impl Strategy<Value = u64> {
 fn test_spec() -> impl Strategy<Value = TestSpec> {
     let seconds =
         || prop_oneof![8 => 0u64..20, 1 => any::<u64>().prop_map(|seconds| seconds / 1000)];
-    (any::<bool>(), seconds(), seconds(), seconds(), any::<u8>(), any::<bool>()).prop_map(
-        |(udp, duration, omit, timeout, streams, bidir)| TestSpec {
+    (
+        any::<bool>(),
+        seconds(),
+        seconds(),
+        seconds(),
+        any::<u8>(),
+        any::<bool>(),
+    )
+        .prop_map(|(udp, duration, omit, timeout, streams, bidir)| TestSpec {
             protocol: if udp { Protocol::Udp } else { Protocol::Tcp },
             duration: Duration::from_secs(duration),
             omit: Duration::from_secs(omit),
@@ -62,13 +69,15 @@ fn test_spec() -> impl Strategy<Value = TestSpec> {
             bitrate: None,
             streams,
             bidir,
-        },
-    )
+        })
 }
 
 fn plan() -> impl Strategy<Value = Vec<PlannedTest>> {
     let likely = |tests: &[Role]| {
-        let tests = tests.iter().map(|&client| PlannedTest { client, spec: spec(Protocol::Tcp) });
+        let tests = tests.iter().map(|&client| PlannedTest {
+            client,
+            spec: spec(Protocol::Tcp),
+        });
         Just(tests.collect::<Vec<_>>())
     };
     let role = any::<bool>().prop_map(|asker| if asker { Role::Asker } else { Role::Granter });
@@ -82,11 +91,16 @@ fn plan() -> impl Strategy<Value = Vec<PlannedTest>> {
 
 fn handover() -> impl Strategy<Value = Vec<Handover>> {
     let outcome = prop_oneof![
-        any::<f64>()
-            .prop_map(|bandwidth_mbps| Ok(Figures { bandwidth_mbps, ..Figures::default() })),
+        any::<f64>().prop_map(|bandwidth_mbps| Ok(Figures {
+            bandwidth_mbps,
+            ..Figures::default()
+        })),
         Just(Err(Reason::Connect)),
     ];
-    let result = outcome.prop_map(|outcome| Handover { protocol: Protocol::Tcp, outcome });
+    let result = outcome.prop_map(|outcome| Handover {
+        protocol: Protocol::Tcp,
+        outcome,
+    });
     prop::collection::vec(result, 0..3)
 }
 
@@ -146,16 +160,22 @@ prop_compose! {
 }
 
 fn member() -> impl Strategy<Value = Member> {
-    let presence = prop_oneof![
-        6 => Just(Presence::Live),
-        1 => Just(Presence::Silent),
-        1 => Just(Presence::Left),
-        1 => Just(Presence::Conflict),
+    let state = prop_oneof![
+        6 => Just(PeerState::Live),
+        1 => Just(PeerState::Silent),
+        1 => Just(PeerState::Left),
+        1 => Just(PeerState::Conflict),
     ];
     let wire = prop_oneof![9 => Just(1u16), 1 => any::<u16>()];
     let sweep = 0u64..3;
-    (0usize..=OTHERS, prop::option::weighted(0.1, epoch()), wire, sweep, presence).prop_map(
-        |(number, epoch, wire, sweep, presence)| Member {
+    (
+        0usize..=OTHERS,
+        prop::option::weighted(0.1, epoch()),
+        wire,
+        sweep,
+        state,
+    )
+        .prop_map(|(number, epoch, wire, sweep, state)| Member {
             name: name(number),
             epoch: epoch.unwrap_or(Epoch(100 + number as u64)),
             wire,
@@ -163,9 +183,8 @@ fn member() -> impl Strategy<Value = Member> {
             control: ([10, 0, 0, 1], 9878).into(),
             http_port: 9876,
             sweep,
-            presence,
-        },
-    )
+            state,
+        })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -200,10 +219,18 @@ enum Kind {
 }
 
 impl Trial {
-    fn new(no_past: bool) -> Self {
-        let settings = mesh::Settings { no_past, ..settings(0) };
+    fn new(skip_quiet_time: bool) -> Self {
+        let settings = iperf3_mesh_core::Settings {
+            skip_quiet_time,
+            ..settings(0)
+        };
         let now = Time::from_nanos(1 << 40);
-        Self { node: Node::new(settings, now), now, alive: BTreeMap::new(), sent: Vec::new() }
+        Self {
+            node: Node::new(settings, now),
+            now,
+            alive: BTreeMap::new(),
+            sent: Vec::new(),
+        }
     }
 
     fn take(&mut self, step: Step) {
@@ -227,7 +254,13 @@ impl Trial {
             Step::Cluster(nodes) => {
                 let node = |(number, seconds)| {
                     let unready_for = Duration::from_secs(seconds);
-                    (name(number), ClusterNode { address: [10, 9, 9, 9].into(), unready_for })
+                    (
+                        name(number),
+                        ClusterNode {
+                            address: [10, 9, 9, 9].into(),
+                            unready_for,
+                        },
+                    )
                 };
                 self.input(Input::Cluster(nodes.into_iter().map(node).collect()));
             }
@@ -254,18 +287,31 @@ impl Trial {
             return;
         };
         if kind == Kind::Opening && fate.is_multiple_of(3) {
-            self.alive.entry(run).and_modify(|(_, kind)| *kind = Kind::Listening);
+            self.alive
+                .entry(run)
+                .and_modify(|(_, kind)| *kind = Kind::Listening);
             return self.input(Input::ServerReady(run));
         }
         self.alive.remove(&run);
         self.input(match (kind, fate % 3) {
             (Kind::Opening, 1) => Input::ServerFailed(run, ServerFailure::PortTaken),
             (Kind::Opening, _) => Input::ServerFailed(run, ServerFailure::Spawn),
-            (Kind::Listening, _) => Input::ServerEnded { run, accepted: fate.is_multiple_of(2) },
-            (Kind::Client, 0) => Input::ClientEnded { run, forward: None, reverse: None },
+            (Kind::Listening, _) => Input::ServerEnded {
+                run,
+                accepted: fate.is_multiple_of(2),
+            },
+            (Kind::Client, 0) => Input::ClientEnded {
+                run,
+                forward: None,
+                reverse: None,
+            },
             (Kind::Client, _) => {
                 let forward = Some(Ok(Figures::default()));
-                Input::ClientEnded { run, forward, reverse: None }
+                Input::ClientEnded {
+                    run,
+                    forward,
+                    reverse: None,
+                }
             }
         });
     }
@@ -274,22 +320,40 @@ impl Trial {
         let Some(last) = self.sent.last().cloned() else {
             return;
         };
-        let grant = |test| Body::Grant { test, address: [10, 0, 0, 1].into(), port: 5201 };
+        let grant = |test| Body::Grant {
+            test,
+            address: [10, 0, 0, 1].into(),
+            port: 5201,
+        };
         let body = match (last.body, how % 4) {
-            (_, 3) => Body::End { handover: Vec::new() },
-            (Body::Request { .. }, 0) => {
-                Body::Refuse { refusal: Refusal::Busy, free_in_ms: Some(50) }
-            }
+            (_, 3) => Body::End {
+                handover: Vec::new(),
+            },
+            (Body::Request { .. }, 0) => Body::Refuse {
+                refusal: Refusal::Busy,
+                free_in_ms: Some(50),
+            },
             (Body::Request { .. }, _) => grant(0),
             (Body::Next { test }, _) => grant(test),
-            (Body::Grant { test, .. }, 0) => Body::Next { test: test.saturating_add(1) },
-            (Body::Grant { .. }, _) => Body::Go { handover: Vec::new() },
+            (Body::Grant { test, .. }, 0) => Body::Next {
+                test: test.saturating_add(1),
+            },
+            (Body::Grant { .. }, _) => Body::Go {
+                handover: Vec::new(),
+            },
             (Body::Go { .. }, how) => Body::Next { test: how },
             _ => return,
         };
         let (from, to) = (last.to, last.from);
         let (from_epoch, to_epoch) = (last.to_epoch, last.from_epoch);
-        self.deliver(&Message { from, to, from_epoch, to_epoch, body, ..last });
+        self.deliver(&Message {
+            from,
+            to,
+            from_epoch,
+            to_epoch,
+            body,
+            ..last
+        });
     }
 
     fn input(&mut self, input: Input) {
@@ -297,7 +361,11 @@ impl Trial {
         self.drain();
         // Whoever sleeps until the deadline and then says so must get on.
         for _ in 0..100 {
-            if self.node.deadline().is_none_or(|deadline| deadline > self.now) {
+            if self
+                .node
+                .deadline()
+                .is_none_or(|deadline| deadline > self.now)
+            {
                 return;
             }
             let before = self.node.deadline();
@@ -332,11 +400,16 @@ impl Trial {
                 _ => {}
             }
         }
-        assert!(!self.node.is_free() || self.alive.is_empty(), "free with {:?}", self.alive);
+        assert!(
+            !self.node.is_free() || self.alive.is_empty(),
+            "free with {:?}",
+            self.alive
+        );
         outputs
     }
 
-    /// One process at a time: a server is reaped before its node runs a client, and the other way round.
+    /// One process at a time: a server is reaped before its node runs a client, and the other way
+    /// round.
     fn enter(&mut self, run: RunId, meeting: MeetingId, kind: Kind) {
         assert!(self.alive.is_empty(), "{meeting} beside {:?}", self.alive);
         self.alive.insert(run, (meeting, kind));
@@ -365,7 +438,7 @@ fn everybody() -> Step {
         control: ([10, 0, 0, 1], 9878).into(),
         http_port: 9876,
         sweep: 1,
-        presence: Presence::Live,
+        state: PeerState::Live,
     });
     Step::View(members.collect(), false)
 }
@@ -375,10 +448,10 @@ proptest! {
 
     #[test]
     fn whatever_comes_one_meeting_at_a_time_and_no_sleepless_nights(
-        no_past in prop::bool::weighted(0.8),
+        skip_quiet_time in prop::bool::weighted(0.8),
         steps in prop::collection::vec(step(), 1..150),
     ) {
-        let mut trial = Trial::new(no_past);
+        let mut trial = Trial::new(skip_quiet_time);
         trial.take(everybody());
         for step in steps {
             trial.take(step);
@@ -397,7 +470,10 @@ fn the_hail_is_no_harmless_one() {
         for _ in 0..150 {
             let before = trial.alive.clone();
             trial.take(step().new_tree(&mut runner).unwrap().current());
-            let begun = trial.alive.iter().filter(|(run, now)| before.get(run) != Some(now));
+            let begun = trial
+                .alive
+                .iter()
+                .filter(|(run, now)| before.get(run) != Some(now));
             for (_, (_, kind)) in begun {
                 clients += u32::from(*kind == Kind::Client);
                 servers += u32::from(*kind == Kind::Listening);
@@ -405,5 +481,8 @@ fn the_hail_is_no_harmless_one() {
         }
     }
     // Meetings do take place in it, in both roles.
-    assert!(clients > 100 && servers > 10, "{clients} clients, {servers} servers");
+    assert!(
+        clients > 100 && servers > 10,
+        "{clients} clients, {servers} servers"
+    );
 }

@@ -1,12 +1,13 @@
-//! Tests of the schedule for every size up to 200: the properties of a tournament, and the bound of a sweep.
+//! Tests of the schedule for every size up to 200: the properties of a tournament, and the bound of
+//! a sweep.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mesh::schedule::{Tournament, meeting_length, sweep_bound};
-use mesh::{Protocol, TestSpec};
+use iperf3_mesh_core::schedule::{Tournament, meeting_length, sweep_bound};
+use iperf3_mesh_core::{Protocol, TestSpec};
 use proptest::prelude::*;
 
 const SIZES: std::ops::RangeInclusive<usize> = 2..=200;
@@ -23,7 +24,10 @@ fn every_pair_meets_in_exactly_one_round() {
         assert_eq!(met.len(), players * (players - 1) / 2, "{players} players");
         for (pair, rounds) in met {
             // Each of the two names the other, in one and the same round.
-            assert!(rounds.len() == 2 && rounds[0] == rounds[1], "{players} players: {pair:?}");
+            assert!(
+                rounds.len() == 2 && rounds[0] == rounds[1],
+                "{players} players: {pair:?}"
+            );
             assert_eq!(tournament.round_of(pair.0, pair.1), Some(rounds[0]));
             assert_eq!(tournament.round_of(pair.1, pair.0), Some(rounds[0]));
         }
@@ -51,7 +55,10 @@ fn the_rounds_are_as_few_as_can_be() {
     for players in SIZES {
         // A round has a place for half of the players in pairs, and no more.
         let pairs = players * (players - 1) / 2;
-        assert_eq!(Tournament::new(players).rounds(), pairs.div_ceil(players / 2));
+        assert_eq!(
+            Tournament::new(players).rounds(),
+            pairs.div_ceil(players / 2)
+        );
     }
 }
 
@@ -64,7 +71,11 @@ fn each_of_an_odd_number_has_one_bye_and_none_of_an_even_number() {
             let byes: Vec<_> = (0..tournament.rounds())
                 .filter(|&round| tournament.partner(player, round).is_none())
                 .collect();
-            assert_eq!(byes.len(), players % 2, "{players} players, player {player}");
+            assert_eq!(
+                byes.len(),
+                players % 2,
+                "{players} players, player {player}"
+            );
             byes.into_iter().for_each(|round| byes_of_round[round] += 1);
         }
         assert!(byes_of_round.iter().all(|&byes| byes == players % 2));
@@ -84,16 +95,26 @@ fn who_is_alone_has_no_rounds() {
 fn the_bound_is_that_of_the_edge_colouring() {
     let two_seconds = [spec(2, false)];
     for (nodes, seconds) in [(2, 4), (7, 28), (8, 28), (9, 36), (100, 396), (101, 404)] {
-        assert_eq!(sweep_bound(nodes, &two_seconds), Duration::from_secs(seconds), "{nodes} nodes");
+        assert_eq!(
+            sweep_bound(nodes, &two_seconds),
+            Duration::from_secs(seconds),
+            "{nodes} nodes"
+        );
     }
 }
 
 #[test]
 fn a_meeting_has_both_directions_and_all_protocols() {
-    let omitting = TestSpec { omit: Duration::from_secs(1), ..spec(5, false) };
+    let omitting = TestSpec {
+        omit: Duration::from_secs(1),
+        ..spec(5, false)
+    };
     assert_eq!(meeting_length(&[spec(5, false)]), Duration::from_secs(10));
     assert_eq!(meeting_length(&[spec(5, true)]), Duration::from_secs(5));
-    assert_eq!(meeting_length(&[omitting, spec(2, false)]), Duration::from_secs(16));
+    assert_eq!(
+        meeting_length(&[omitting, spec(2, false)]),
+        Duration::from_secs(16)
+    );
 }
 
 proptest! {

@@ -1,8 +1,8 @@
-//! Tests in the simulator: whole meshes of the shipped coordinator, in virtual time, with loss, latency and tests that
-//! hang.
+//! Tests in the simulator: whole meshes of the shipped coordinator, in virtual time, with loss,
+//! latency and tests that hang.
 //!
-//! `MESH_SEEDS=40..60 cargo test -p mesh --features sim --test simulation` tries other seeds than the usual ones. A
-//! failure names its seed and the command that repeats it.
+//! `MESH_SEEDS=40..60 cargo test -p iperf3-mesh-core --features sim --test simulation` tries other
+//! seeds than the usual ones. A failure names its seed and the command that repeats it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,8 +10,8 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use mesh::sim::{Options, Report, run};
-use mesh::{Protocol, TestSpec, schedule};
+use iperf3_mesh_core::sim::{Options, Report, run};
+use iperf3_mesh_core::{Protocol, TestSpec, schedule};
 
 const SEEDS: Range<u64> = 0..4;
 
@@ -49,15 +49,19 @@ fn seeds() -> Range<u64> {
     let Ok(text) = std::env::var("MESH_SEEDS") else {
         return SEEDS;
     };
-    let (first, end) =
-        text.split_once("..").unwrap_or_else(|| panic!("MESH_SEEDS={text} is no range: 0..10"));
+    let (first, end) = text
+        .split_once("..")
+        .unwrap_or_else(|| panic!("MESH_SEEDS={text} is no range: 0..10"));
     first.parse().unwrap()..end.parse().unwrap()
 }
 
 /// Runs it with every seed, and has every report looked at.
 fn for_all_seeds(test: &str, options: &Options, check: impl Fn(&Options, &Report)) {
     for seed in seeds() {
-        let options = Options { seed, ..options.clone() };
+        let options = Options {
+            seed,
+            ..options.clone()
+        };
         let checked = catch_unwind(AssertUnwindSafe(|| {
             let report = run(&options);
             assert_eq!(report.overlaps, 0, "a node was in two meetings at once");
@@ -65,7 +69,7 @@ fn for_all_seeds(test: &str, options: &Options, check: impl Fn(&Options, &Report
             check(&options, &report);
         }));
         if let Err(failure) = checked {
-            let command = "cargo test -p mesh --features sim --test simulation --";
+            let command = "cargo test -p iperf3-mesh-core --features sim --test simulation --";
             panic_note(&format!(
                 "{options:?}\nrepeat: MESH_SEEDS={seed}..{} {command} {test}",
                 seed + 1
@@ -75,7 +79,10 @@ fn for_all_seeds(test: &str, options: &Options, check: impl Fn(&Options, &Report
     }
 }
 
-#[allow(clippy::print_stderr, reason = "the test harness shows it with the failure")]
+#[allow(
+    clippy::print_stderr,
+    reason = "the test harness shows it with the failure"
+)]
 fn panic_note(text: &str) {
     eprintln!("{text}");
 }
@@ -87,7 +94,10 @@ fn cells(options: &Options) -> u64 {
 #[test]
 fn every_cell_is_tested_exactly_once_a_sweep_in_a_stable_mesh() {
     for nodes in 2..=12 {
-        let options = Options { sweeps: 2, ..options(nodes) };
+        let options = Options {
+            sweeps: 2,
+            ..options(nodes)
+        };
         for_all_seeds("every_cell", &options, |options, report| {
             assert_eq!(report.sweeps.len(), 2);
             for sweep in &report.sweeps {
@@ -104,14 +114,26 @@ fn every_cell_is_tested_exactly_once_a_sweep_in_a_stable_mesh() {
 #[test]
 fn all_protocols_and_both_ways_at_once_are_covered() {
     let both: Vec<_> = [Protocol::Tcp, Protocol::Udp].map(spec).into();
-    let two_way = both.iter().map(|spec| TestSpec { bidir: true, ..spec.clone() }).collect();
+    let two_way = both
+        .iter()
+        .map(|spec| TestSpec {
+            bidir: true,
+            ..spec.clone()
+        })
+        .collect();
     for (tests, runs_for_each_cell) in [(both, 1.0), (two_way, 0.5)] {
         for nodes in [2, 3, 6, 7] {
-            let options = Options { tests: tests.clone(), ..options(nodes) };
+            let options = Options {
+                tests: tests.clone(),
+                ..options(nodes)
+            };
             for_all_seeds("all_protocols", &options, |options, report| {
                 let sweep = &report.sweeps[0];
                 assert_eq!(sweep.cells, cells(options));
-                assert_eq!(sweep.tests, (cells(options) as f64 * runs_for_each_cell) as u64);
+                assert_eq!(
+                    sweep.tests,
+                    (cells(options) as f64 * runs_for_each_cell) as u64
+                );
             });
         }
     }
@@ -123,7 +145,10 @@ fn a_stable_mesh_takes_hardly_longer_than_the_bound() {
         for_all_seeds("a_stable_mesh", &options(nodes), |options, report| {
             let bound = schedule::sweep_bound(options.nodes, &options.tests);
             let took = report.sweeps[0].duration;
-            assert!(took >= bound && took <= bound.mul_f64(1.05), "{took:?}, bound {bound:?}");
+            assert!(
+                took >= bound && took <= bound.mul_f64(1.05),
+                "{took:?}, bound {bound:?}"
+            );
         });
     }
 }
@@ -132,13 +157,21 @@ fn a_stable_mesh_takes_hardly_longer_than_the_bound() {
 fn lost_messages_cost_time_and_no_safety() {
     for nodes in [2, 3, 4, 7, 8, 12] {
         for loss in [0.01, 0.05, 0.2] {
-            let options = Options { loss, sweeps: 2, ..options(nodes) };
+            let options = Options {
+                loss,
+                sweeps: 2,
+                ..options(nodes)
+            };
             for_all_seeds("lost_messages", &options, |options, report| {
                 for sweep in &report.sweeps {
                     assert!(sweep.tests >= sweep.cells);
-                    // A pair may be given up for this sweep, or half of it, after three asks in vain.
+                    // A pair may be given up for this sweep, or half of it, after three asks in
+                    // vain.
                     let least = if options.loss > 0.1 { 0.3 } else { 0.9 };
-                    assert!(sweep.cells as f64 >= cells(options) as f64 * least, "{sweep:?}");
+                    assert!(
+                        sweep.cells as f64 >= cells(options) as f64 * least,
+                        "{sweep:?}"
+                    );
                 }
             });
         }
@@ -150,10 +183,17 @@ fn slow_links_cost_time_and_no_safety() {
     for nodes in [2, 3, 8, 9] {
         for latency in [50, 300, 1000].map(Duration::from_millis) {
             for loss in [0.0, 0.05] {
-                let options = Options { latency, loss, ..options(nodes) };
+                let options = Options {
+                    latency,
+                    loss,
+                    ..options(nodes)
+                };
                 for_all_seeds("slow_links", &options, |options, report| {
                     let sweep = &report.sweeps[0];
-                    assert!(options.loss > 0.0 || sweep.cells == cells(options), "{sweep:?}");
+                    assert!(
+                        options.loss > 0.0 || sweep.cells == cells(options),
+                        "{sweep:?}"
+                    );
                 });
             }
         }
@@ -164,10 +204,17 @@ fn slow_links_cost_time_and_no_safety() {
 fn tests_that_hang_cost_their_own_time() {
     for nodes in [2, 3, 8, 9, 12] {
         for (loss, least) in [(0.0, 1.0), (0.01, 0.95)] {
-            let options = Options { fail: 0.2, loss, ..options(nodes) };
+            let options = Options {
+                fail: 0.2,
+                loss,
+                ..options(nodes)
+            };
             for_all_seeds("tests_that_hang", &options, |options, report| {
                 let sweep = &report.sweeps[0];
-                assert!(sweep.cells as f64 >= cells(options) as f64 * least, "{sweep:?}");
+                assert!(
+                    sweep.cells as f64 >= cells(options) as f64 * least,
+                    "{sweep:?}"
+                );
             });
         }
     }
@@ -175,7 +222,13 @@ fn tests_that_hang_cost_their_own_time() {
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    let options = Options { loss: 0.05, fail: 0.05, sweeps: 2, seed: 7, ..options(7) };
+    let options = Options {
+        loss: 0.05,
+        fail: 0.05,
+        sweeps: 2,
+        seed: 7,
+        ..options(7)
+    };
     let [one, two] = [&options, &options].map(|options| format!("{:?}", run(options)));
     assert_eq!(one, two);
     assert_ne!(one, format!("{:?}", run(&Options { seed: 8, ..options })));

@@ -1,5 +1,5 @@
-//! Meshes in storms: whatever breaks, no node is ever touched by two tests at once, and when all is mended everything
-//! is measured within one sweep.
+//! Meshes in storms: whatever breaks, no node is ever touched by two tests at once, and when all is
+//! mended everything is measured within one sweep.
 //!
 //! `make sim SEEDS=10000` tries many more. `docs/simulation.md` tells how to read a failure.
 
@@ -7,28 +7,49 @@
 
 use std::time::Duration;
 
-use mesh::sim::{Fault, Spell, Storm};
+use iperf3_mesh_core::sim::{Fault, FaultWindow, Storm};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Storms that failed once, be it that the protocol was wrong or the simulator, with no more faults than it took.
+/// Storms that failed once, be it that the protocol was wrong or the simulator, with no more faults
+/// than it took.
 fn failed_once() -> Vec<Storm> {
-    let at = |at: f64, lasts: f64, fault| Spell {
+    let at = |at: f64, lasts: f64, fault| FaultWindow {
         at: Duration::from_secs_f64(at),
         lasts: Duration::from_secs_f64(lasts),
         fault,
     };
     let storm = |seed, spells| Storm::random(seed).with_spells(spells);
     vec![
-        // Who came back at the end of a sweep waited in it alone, and all others for it in the next one.
-        storm(5, vec![at(173.8, 8.9, Fault::Crash(1)), at(184.3, 0.3, Fault::Suspend(0))]),
-        // A two-way server that had stopped sending was said to send again after a standstill of its machine.
-        storm(8730, vec![at(197.1, 0.3, Fault::Suspend(1)), at(11.7, 3.8, Fault::Slow(0, SECOND))]),
+        // Who came back at the end of a sweep waited in it alone, and all others for it in the
+        // next one.
+        storm(
+            5,
+            vec![
+                at(173.8, 8.9, Fault::Crash(1)),
+                at(184.3, 0.3, Fault::Suspend(0)),
+            ],
+        ),
+        // A two-way server that had stopped sending was said to send again after a standstill of
+        // its machine.
+        storm(
+            8730,
+            vec![
+                at(197.1, 0.3, Fault::Suspend(1)),
+                at(11.7, 3.8, Fault::Slow(0, SECOND)),
+            ],
+        ),
         // Whoever came to stand still in a meeting seemed to be in it for ever.
-        storm(175, vec![at(130.5, 14.5, Fault::Leave(1)), at(101.7, 48.9, Fault::Suspend(0))]),
+        storm(
+            175,
+            vec![
+                at(130.5, 14.5, Fault::Leave(1)),
+                at(101.7, 48.9, Fault::Suspend(0)),
+            ],
+        ),
     ]
 }
 
@@ -57,8 +78,15 @@ fn a_storm_can_be_repeated_to_the_nanosecond() {
 #[test]
 fn a_storm_in_which_nothing_breaks_is_a_calm() {
     for seed in 0..20 {
-        let verdict = Storm { spells: Vec::new(), ..Storm::random(seed) }.run();
-        assert!(verdict.is_good() && verdict.tests > 0, "seed {seed}: {verdict}");
+        let verdict = Storm {
+            spells: Vec::new(),
+            ..Storm::random(seed)
+        }
+        .run();
+        assert!(
+            verdict.is_good() && verdict.tests > 0,
+            "seed {seed}: {verdict}"
+        );
     }
 }
 
@@ -77,7 +105,7 @@ proptest! {
             // A storm over as many nodes, so that its faults have where to strike.
             let other = (other..).map(Storm::random).find(|storm| storm.nodes <= mesh.nodes)?;
             let spell = (!other.spells.is_empty()).then(|| which.get(&other.spells).clone())?;
-            Some(Spell { at: spell.at.mul_f64(at), lasts: spell.lasts.mul_f64(lasts), ..spell })
+            Some(FaultWindow { at: spell.at.mul_f64(at), lasts: spell.lasts.mul_f64(lasts), ..spell })
         });
         let storm = mesh.with_spells(spells.collect());
         let verdict = storm.run();

@@ -1,15 +1,20 @@
-//! Tests of the messages' encoding: what was said is read, what breaks a limit is refused, a foreign version is told
-//! apart from garbage, and nothing that comes over the wire makes the reader fall.
+//! Tests of the messages' encoding: what was said is read, what breaks a limit is refused, a
+//! foreign version is told apart from garbage, and nothing that comes over the wire makes the
+//! reader fall.
 
-#![allow(clippy::unwrap_used, clippy::unwrap_in_result, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    reason = "a test fails by panicking"
+)]
 
 use std::time::Duration;
 
-use mesh::wire::{
+use iperf3_mesh_core::wire::{
     Body, Handover, MESSAGE_LEN_MAX, MeetingId, Message, PlannedTest, Refusal, Role, SWEEP_MAX,
     TESTS_MAX, WireError,
 };
-use mesh::{
+use iperf3_mesh_core::{
     Epoch, Figures, NAME_LEN_MAX, NodeName, Protocol, Reason, TIMEOUT_MAX, TestSpec, WIRE_VERSION,
 };
 use proptest::prelude::*;
@@ -22,7 +27,11 @@ fn name(name: &str) -> NodeName {
 }
 
 fn message(body: Body) -> Message {
-    let meeting = MeetingId { asker: name("a"), epoch: Epoch(u64::MAX), number: 7 };
+    let meeting = MeetingId {
+        asker: name("a"),
+        epoch: Epoch(u64::MAX),
+        number: 7,
+    };
     Message {
         wire: WIRE_VERSION,
         from: name("a"),
@@ -48,7 +57,10 @@ fn spec() -> TestSpec {
 }
 
 fn planned(client: Role) -> PlannedTest {
-    PlannedTest { client, spec: spec() }
+    PlannedTest {
+        client,
+        spec: spec(),
+    }
 }
 
 fn request(plan: Vec<PlannedTest>) -> Message {
@@ -68,7 +80,12 @@ fn figures() -> Figures {
 
 fn handover() -> Vec<Handover> {
     let outcomes = [Ok(figures()), Err(Reason::ResultLost)];
-    outcomes.map(|outcome| Handover { protocol: Protocol::Tcp, outcome }).into()
+    outcomes
+        .map(|outcome| Handover {
+            protocol: Protocol::Tcp,
+            outcome,
+        })
+        .into()
 }
 
 /// One message of each kind.
@@ -86,16 +103,36 @@ fn all() -> Vec<Message> {
         Refusal::Incompatible,
         Refusal::Spawn,
     ];
-    let refusals = refusals.map(|refusal| Body::Refuse { refusal, free_in_ms: Some(u64::MAX) });
+    let refusals = refusals.map(|refusal| Body::Refuse {
+        refusal,
+        free_in_ms: Some(u64::MAX),
+    });
     let bodies = [
         Body::Sweep,
-        Body::Request { plan: vec![planned(Role::Asker), planned(Role::Granter)] },
+        Body::Request {
+            plan: vec![planned(Role::Asker), planned(Role::Granter)],
+        },
         Body::Next { test: 1 },
-        Body::Grant { test: 0, address: [10, 0, 0, 2].into(), port: 5201 },
-        Body::Grant { test: 7, address: [0xfd00, 0, 0, 0, 0, 0, 0, 2].into(), port: 65535 },
-        Body::Refuse { refusal: Refusal::Busy, free_in_ms: None },
-        Body::Go { handover: handover() },
-        Body::End { handover: Vec::new() },
+        Body::Grant {
+            test: 0,
+            address: [10, 0, 0, 2].into(),
+            port: 5201,
+        },
+        Body::Grant {
+            test: 7,
+            address: [0xfd00, 0, 0, 0, 0, 0, 0, 2].into(),
+            port: 65535,
+        },
+        Body::Refuse {
+            refusal: Refusal::Busy,
+            free_in_ms: None,
+        },
+        Body::Go {
+            handover: handover(),
+        },
+        Body::End {
+            handover: Vec::new(),
+        },
     ];
     bodies.into_iter().chain(refusals).map(message).collect()
 }
@@ -127,14 +164,21 @@ fn what_was_said_is_read() {
 
 #[test]
 fn the_form_is_that_of_the_documentation() {
-    let grant = Body::Grant { test: 0, address: [10, 0, 0, 2].into(), port: 5203 };
+    let grant = Body::Grant {
+        test: 0,
+        address: [10, 0, 0, 2].into(),
+        port: 5203,
+    };
     let expected = json!({
         "wire": 1, "from": "a", "from_epoch": u64::MAX, "to": "b", "to_epoch": 2, "sweep": 9,
         "meeting": {"asker": "a", "epoch": u64::MAX, "number": 7},
         "body": {"grant": {"test": 0, "address": "10.0.0.2", "port": 5203}},
     });
     assert_eq!(serde_json::to_value(message(grant)).unwrap(), expected);
-    assert_eq!(serde_json::to_value(message(Body::Sweep)).unwrap()["body"], json!("sweep"));
+    assert_eq!(
+        serde_json::to_value(message(Body::Sweep)).unwrap()["body"],
+        json!("sweep")
+    );
 }
 
 #[test]
@@ -154,15 +198,32 @@ fn the_longest_message_of_the_protocol_is_short_enough() {
     let long = |c: &str| name(&c.repeat(NAME_LEN_MAX));
     // Each byte of these names takes two.
     let (one, two) = (long("\""), long("\\"));
-    let full = Figures { bandwidth_mbps: f64::MAX, rtt_ms: Some(f64::MIN_POSITIVE), ..figures() };
-    let results = vec![Handover { protocol: Protocol::Udp, outcome: Ok(full) }; TESTS_MAX];
+    let full = Figures {
+        bandwidth_mbps: f64::MAX,
+        rtt_ms: Some(f64::MIN_POSITIVE),
+        ..figures()
+    };
+    let results = vec![
+        Handover {
+            protocol: Protocol::Udp,
+            outcome: Ok(full)
+        };
+        TESTS_MAX
+    ];
     for body in [
-        Body::Request { plan: vec![planned(Role::Asker); TESTS_MAX] },
+        Body::Request {
+            plan: vec![planned(Role::Asker); TESTS_MAX],
+        },
         Body::Go { handover: results },
     ] {
         let mut message = message(body);
         message.meeting.as_mut().unwrap().asker = one.clone();
-        let message = Message { from: one.clone(), to: two.clone(), sweep: SWEEP_MAX, ..message };
+        let message = Message {
+            from: one.clone(),
+            to: two.clone(),
+            sweep: SWEEP_MAX,
+            ..message
+        };
         assert!(message.encode().len() <= MESSAGE_LEN_MAX);
         assert_eq!(Message::decode(&message.encode()), Ok(message));
     }
@@ -174,24 +235,41 @@ fn too_many_bytes_are_not_even_looked_at() {
     bytes.resize(MESSAGE_LEN_MAX, b' ');
     assert!(Message::decode(&bytes).is_ok());
     bytes.push(b' ');
-    assert_eq!(Message::decode(&bytes), Err(WireError::TooLong(MESSAGE_LEN_MAX + 1)));
+    assert_eq!(
+        Message::decode(&bytes),
+        Err(WireError::TooLong(MESSAGE_LEN_MAX + 1))
+    );
 }
 
 #[test]
 fn a_version_talks_to_its_neighbours_only() {
-    for (wire, fits) in [(0, true), (1, true), (2, true), (3, false), (u16::MAX, false)] {
+    for (wire, fits) in [
+        (0, true),
+        (1, true),
+        (2, true),
+        (3, false),
+        (u16::MAX, false),
+    ] {
         let read = changed(&message(Body::Sweep), |value| value["wire"] = json!(wire));
-        let expected = if fits { Ok(()) } else { Err(WireError::Incompatible(wire)) };
+        let expected = if fits {
+            Ok(())
+        } else {
+            Err(WireError::Incompatible(wire))
+        };
         assert_eq!(read.map(|_| ()), expected);
     }
 }
 
 #[test]
 fn a_foreign_version_is_known_as_such_whatever_else_it_says() {
-    for foreign in
-        [json!({"wire": 3}), json!({"wire": 9, "body": {"dance": [1, {"x": null}]}, "y": {}})]
-    {
-        assert!(matches!(decode(&foreign), Err(WireError::Incompatible(_))), "{foreign}");
+    for foreign in [
+        json!({"wire": 3}),
+        json!({"wire": 9, "body": {"dance": [1, {"x": null}]}, "y": {}}),
+    ] {
+        assert!(
+            matches!(decode(&foreign), Err(WireError::Incompatible(_))),
+            "{foreign}"
+        );
     }
     for garbage in [
         json!({}),
@@ -210,13 +288,27 @@ fn a_foreign_version_is_known_as_such_whatever_else_it_says() {
 #[test]
 fn what_is_not_known_is_not_overlooked() {
     let next = message(Body::Next { test: 1 });
-    assert!(is_malformed(&changed(&next, |value| value["more"] = json!(1))));
-    assert!(is_malformed(&changed(&next, |value| value["meeting"]["more"] = json!(1))));
-    assert!(is_malformed(&changed(&next, |value| value["body"]["next"]["more"] = json!(1))));
-    assert!(is_malformed(&changed(&next, |value| value["body"] = json!({"dance": {}}))));
-    assert!(is_malformed(&changed(&next, |value| value["body"] = json!({"next": {"test": 256}}))));
-    assert!(is_malformed(&changed(&next, |value| value["from"] = json!("two words"))));
-    assert!(is_malformed(&changed(&next, |value| value["from"] = json!(""))));
+    assert!(is_malformed(
+        &changed(&next, |value| value["more"] = json!(1))
+    ));
+    assert!(is_malformed(&changed(
+        &next,
+        |value| value["meeting"]["more"] = json!(1)
+    )));
+    assert!(is_malformed(&changed(&next, |value| value["body"]["next"]
+        ["more"] =
+        json!(1))));
+    assert!(is_malformed(
+        &changed(&next, |value| value["body"] = json!({"dance": {}}))
+    ));
+    assert!(is_malformed(&changed(&next, |value| value["body"] =
+        json!({"next": {"test": 256}}))));
+    assert!(is_malformed(
+        &changed(&next, |value| value["from"] = json!("two words"))
+    ));
+    assert!(is_malformed(
+        &changed(&next, |value| value["from"] = json!(""))
+    ));
 }
 
 #[test]
@@ -224,20 +316,47 @@ fn every_limit_is_kept() {
     let good = request(vec![planned(Role::Asker), planned(Role::Granter)]);
     assert!(Message::decode(&good.encode()).is_ok());
 
-    assert!(is_limit(&Message { sweep: SWEEP_MAX + 1, ..good.clone() }));
-    assert!(is_limit(&Message { meeting: None, ..good.clone() }));
-    assert!(is_limit(&Message { meeting: good.meeting.clone(), ..message(Body::Sweep) }));
-    assert!(is_limit(&Message { to: name("a"), ..good.clone() }));
-    let of_others = good.meeting.clone().map(|id| MeetingId { asker: name("c"), ..id });
-    assert!(is_limit(&Message { meeting: of_others, ..good }));
+    assert!(is_limit(&Message {
+        sweep: SWEEP_MAX + 1,
+        ..good.clone()
+    }));
+    assert!(is_limit(&Message {
+        meeting: None,
+        ..good.clone()
+    }));
+    assert!(is_limit(&Message {
+        meeting: good.meeting.clone(),
+        ..message(Body::Sweep)
+    }));
+    assert!(is_limit(&Message {
+        to: name("a"),
+        ..good.clone()
+    }));
+    let of_others = good.meeting.clone().map(|id| MeetingId {
+        asker: name("c"),
+        ..id
+    });
+    assert!(is_limit(&Message {
+        meeting: of_others,
+        ..good
+    }));
 
     assert!(is_limit(&request(Vec::new())));
-    assert!(is_limit(&request(vec![planned(Role::Asker); TESTS_MAX + 1])));
+    assert!(is_limit(&request(vec![
+        planned(Role::Asker);
+        TESTS_MAX + 1
+    ])));
     assert!(is_limit(&request(vec![planned(Role::Granter)])));
-    assert!(is_limit(&request([Role::Asker, Role::Granter, Role::Asker].map(planned).into())));
+    assert!(is_limit(&request(
+        [Role::Asker, Role::Granter, Role::Asker]
+            .map(planned)
+            .into()
+    )));
 
     let too_many = vec![handover()[0].clone(); TESTS_MAX + 1];
-    assert!(is_limit(&message(Body::Go { handover: too_many.clone() })));
+    assert!(is_limit(&message(Body::Go {
+        handover: too_many.clone()
+    })));
     assert!(is_limit(&message(Body::End { handover: too_many })));
 }
 
@@ -251,12 +370,20 @@ fn every_limit_of_a_test_is_kept() {
     assert!(!is_refused(|_| {}));
     assert!(!is_refused(|spec| spec.timeout = TIMEOUT_MAX));
     assert!(!is_refused(|spec| spec.duration = SECOND));
-    assert!(is_refused(|spec| spec.timeout = TIMEOUT_MAX + Duration::from_millis(1)));
-    assert!(is_refused(|spec| spec.duration = SECOND - Duration::from_millis(1)));
+    assert!(is_refused(
+        |spec| spec.timeout = TIMEOUT_MAX + Duration::from_millis(1)
+    ));
+    assert!(is_refused(
+        |spec| spec.duration = SECOND - Duration::from_millis(1)
+    ));
     assert!(is_refused(|spec| spec.duration = Duration::ZERO));
     assert!(is_refused(|spec| spec.timeout = spec.length()));
-    assert!(is_refused(|spec| spec.omit = Duration::from_millis(u64::MAX)));
-    assert!(is_refused(|spec| spec.duration = Duration::from_millis(u64::MAX)));
+    assert!(is_refused(
+        |spec| spec.omit = Duration::from_millis(u64::MAX)
+    ));
+    assert!(is_refused(
+        |spec| spec.duration = Duration::from_millis(u64::MAX)
+    ));
     assert!(is_refused(|spec| spec.streams = 0));
     assert!(is_refused(|spec| spec.streams = 129));
 }
@@ -266,10 +393,18 @@ fn figures_that_nobody_can_have_measured_are_refused() {
     let is_refused = |change: fn(&mut Figures)| {
         let mut figures = figures();
         change(&mut figures);
-        let handover = vec![Handover { protocol: Protocol::Udp, outcome: Ok(figures) }];
-        [Body::Go { handover: handover.clone() }, Body::End { handover }]
-            .into_iter()
-            .all(|body| Message::decode(&message(body).encode()).is_err())
+        let handover = vec![Handover {
+            protocol: Protocol::Udp,
+            outcome: Ok(figures),
+        }];
+        [
+            Body::Go {
+                handover: handover.clone(),
+            },
+            Body::End { handover },
+        ]
+        .into_iter()
+        .all(|body| Message::decode(&message(body).encode()).is_err())
     };
     assert!(!is_refused(|_| {}));
     assert!(is_refused(|figures| figures.bandwidth_mbps = -1.0));
@@ -295,12 +430,23 @@ fn deep_nesting_ends_the_message_and_not_the_reader() {
 #[test]
 fn each_error_has_a_label_and_says_what_was_expected() {
     let long = Message::decode(&[b' '; MESSAGE_LEN_MAX + 1]).unwrap_err();
-    assert_eq!((long.as_str(), long.to_string().contains("8192")), ("too_long", true));
+    assert_eq!(
+        (long.as_str(), long.to_string().contains("8192")),
+        ("too_long", true)
+    );
     let foreign = decode(&json!({"wire": 4})).unwrap_err();
     assert_eq!(foreign.as_str(), "incompatible");
-    assert_eq!(foreign.to_string(), "wire version 4, and this agent speaks 1");
+    assert_eq!(
+        foreign.to_string(),
+        "wire version 4, and this agent speaks 1"
+    );
     assert_eq!(Message::decode(b"hello").unwrap_err().as_str(), "malformed");
-    assert_eq!(Message::decode(&request(Vec::new()).encode()).unwrap_err().as_str(), "limit");
+    assert_eq!(
+        Message::decode(&request(Vec::new()).encode())
+            .unwrap_err()
+            .as_str(),
+        "limit"
+    );
 }
 
 proptest! {

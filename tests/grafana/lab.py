@@ -29,7 +29,7 @@ SHUT = ("worker-3", "worker-5")
 LOSSY = ("worker-2", "worker-4")
 # Small packets are the talk of iperf3 with itself, without which there is no test at all.
 LOSS = "meta length > 200 numgen random mod 1000 < 20"
-SETTINGS = ["--protocol=both", "--duration=1s", "--timeout=3s", "--interval=5s", "--udp-bitrate=10M", "--no-past"]
+SETTINGS = ["--protocol=both", "--duration=1s", "--timeout=3s", "--interval=5s", "--udp-bitrate=10M", "--skip-quiet-time"]
 SWITCH = "198.18.0.254"
 PORT = 9876
 PATIENCE = 180

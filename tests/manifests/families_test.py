@@ -24,7 +24,7 @@ QUICK = {
     "IPERF_TEST_DURATION": "1s",
     "IPERF_TEST_INTERVAL": "1s",
     "IPERF_BITRATE": "100M",
-    "MESH_NO_PAST": "true",
+    "MESH_SKIP_QUIET_TIME": "true",
     "MESH_DISCOVERY": "static",
 }
 

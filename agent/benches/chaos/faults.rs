@@ -1,5 +1,5 @@
-//! What is broken, where, when and for how long: dealt by a seed, so that a run can be repeated as far as real
-//! processes permit. Breaks nothing itself (see [`super::injector`]).
+//! What is broken, where, when and for how long: dealt by a seed, so that a run can be repeated as
+//! far as real processes permit. Breaks nothing itself (see [`super::injector`]).
 
 use std::fmt;
 use std::time::Duration;
@@ -27,7 +27,8 @@ pub(crate) enum Kind {
     Deafen,
 }
 
-/// How often each comes up. A restart is no card: all agents get theirs one after the other, once in a run.
+/// How often each comes up. A restart is no card: all agents get theirs one after the other, once
+/// in a run.
 const DECK: [(Kind, usize); 6] = [
     // Rarely: it costs the node a quiet minute, in which it can do nothing wrong.
     (Kind::Kill, 1),
@@ -51,7 +52,7 @@ const RESPITE: Duration = Duration::from_secs(2);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// How long a restarted agent stays out of all meetings: a constant of the protocol.
-pub(crate) const QUIET: Duration = Duration::from_secs(61);
+pub(crate) const QUIET_TIME: Duration = Duration::from_secs(61);
 
 /// Something that is to be broken.
 #[derive(Clone, Debug)]
@@ -75,13 +76,24 @@ impl Fault {
 
     /// When it is over at the latest.
     fn over(&self) -> Duration {
-        self.at + self.lasts + if self.needs_test() { PATIENCE } else { Duration::ZERO }
+        self.at
+            + self.lasts
+            + if self.needs_test() {
+                PATIENCE
+            } else {
+                Duration::ZERO
+            }
     }
 
     /// From when on `next` finds the node as it needs it.
     fn leaves(&self, next: &Self) -> Duration {
         let makes_quiet = matches!(self.kind, Kind::Kill | Kind::Restart);
-        self.over() + if makes_quiet && next.needs_test() { QUIET } else { RESPITE }
+        self.over()
+            + if makes_quiet && next.needs_test() {
+                QUIET_TIME
+            } else {
+                RESPITE
+            }
     }
 
     fn collides(&self, other: &Self) -> bool {
@@ -106,14 +118,26 @@ impl fmt::Display for Kind {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, lasts) = (self.at.as_secs_f64(), self.lasts.as_secs_f64());
-        write!(f, "at {at:5.1} s for {:4.1} s  {}  {}", lasts, self.node, self.kind)?;
-        if self.kind == Kind::Deafen { write!(f, " from {}", self.peer) } else { Ok(()) }
+        write!(
+            f,
+            "at {at:5.1} s for {:4.1} s  {}  {}",
+            lasts, self.node, self.kind
+        )?;
+        if self.kind == Kind::Deafen {
+            write!(f, " from {}", self.peer)
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// The faults of a run of that length, in the order of time; all of them are over at its end.
 pub(crate) fn deal(seed: u64, nodes: &[String], length: Duration) -> Vec<Fault> {
-    let mut dealer = Dealer { rng: StdRng::seed_from_u64(seed), nodes, dealt: Vec::new() };
+    let mut dealer = Dealer {
+        rng: StdRng::seed_from_u64(seed),
+        nodes,
+        dealt: Vec::new(),
+    };
     dealer.restart_all(length);
     dealer.mix(length);
     dealer.dealt.sort_by_key(|fault| fault.at);
@@ -131,7 +155,13 @@ impl Dealer<'_> {
         let mut at = length.mul_f64(self.rng.random_range(0.3..0.5));
         for node in self.nodes {
             let (kind, node) = (Kind::Restart, node.clone());
-            self.dealt.push(Fault { at, lasts: Duration::ZERO, kind, node, peer: String::new() });
+            self.dealt.push(Fault {
+                at,
+                lasts: Duration::ZERO,
+                kind,
+                node,
+                peer: String::new(),
+            });
             at += RESTART_STEP;
         }
     }
@@ -141,7 +171,10 @@ impl Dealer<'_> {
         let mut at = self.gap();
         while at < length {
             if deck.is_empty() {
-                deck = DECK.iter().flat_map(|&(kind, times)| vec![kind; times]).collect();
+                deck = DECK
+                    .iter()
+                    .flat_map(|&(kind, times)| vec![kind; times])
+                    .collect();
                 deck.shuffle(&mut self.rng);
             }
             let kind = deck.pop().expect("it was filled if it was empty");
@@ -151,7 +184,13 @@ impl Dealer<'_> {
             let peers = nodes.iter().cycle().skip(1);
             let mut possible = nodes.iter().zip(peers).map(|(node, peer)| {
                 let (node, peer) = (node.clone(), peer.clone());
-                Fault { at, lasts, kind, node, peer }
+                Fault {
+                    at,
+                    lasts,
+                    kind,
+                    node,
+                    peer,
+                }
             });
             // At a node that has nothing else then, if there is one.
             let free = |fault: &Fault| !self.dealt.iter().any(|dealt| dealt.collides(fault));

@@ -1,4 +1,5 @@
-//! Breaks what was dealt, when its time has come, and mends it. Judges nothing, but keeps the record.
+//! Breaks what was dealt, when its time has come, and undoes it. Judges nothing, but keeps the
+//! record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -52,7 +53,7 @@ enum Mend<'lab> {
     Nothing,
 }
 
-/// Breaks and mends a mesh.
+/// Breaks and restores a mesh.
 pub(crate) struct Injector<'mesh, 'lab> {
     lab: &'lab Lab,
     mesh: &'mesh mut Mesh<'lab>,
@@ -63,37 +64,52 @@ pub(crate) struct Injector<'mesh, 'lab> {
 impl<'mesh, 'lab> Injector<'mesh, 'lab> {
     /// One for the agents of `mesh` and the links of `lab`.
     pub(crate) fn new(lab: &'lab Lab, mesh: &'mesh mut Mesh<'lab>) -> Self {
-        Self { lab, mesh, eye: Eye::new(lab), record: Record::default() }
+        Self {
+            lab,
+            mesh,
+            eye: Eye::new(lab),
+            record: Record::default(),
+        }
     }
 
     /// Breaks everything in `faults`, and returns when all of it is mended.
     pub(crate) fn run(mut self, faults: &[Fault]) -> Record {
         let began = Instant::now();
-        let mut begins: BTreeSet<(Duration, usize)> =
-            faults.iter().enumerate().map(|(index, fault)| (fault.at, index)).collect();
+        let mut begins: BTreeSet<(Duration, usize)> = faults
+            .iter()
+            .enumerate()
+            .map(|(index, fault)| (fault.at, index))
+            .collect();
         let mut ends: BTreeMap<(Duration, usize), Mend<'lab>> = BTreeMap::new();
         loop {
-            let next = begins.first().into_iter().chain(ends.first_key_value().map(|it| it.0));
-            let Some(&(at, index)) = next.min() else { return self.record };
+            let next = begins
+                .first()
+                .into_iter()
+                .chain(ends.first_key_value().map(|it| it.0));
+            let Some(&(at, index)) = next.min() else {
+                return self.record;
+            };
             thread::sleep(at.saturating_sub(began.elapsed()));
-            if let Some(mend) = ends.remove(&(at, index)) {
-                self.mend(mend);
+            if let Some(undo) = ends.remove(&(at, index)) {
+                self.undo(undo);
                 continue;
             }
             begins.remove(&(at, index));
             let (fault, now) = (&faults[index], began.elapsed());
             match self.inflict(fault) {
-                Some(mend) => drop(ends.insert((now + fault.lasts, index), mend)),
+                Some(undo) => drop(ends.insert((now + fault.lasts, index), undo)),
                 None if now < fault.at + PATIENCE => drop(begins.insert((now + RETRY, index))),
                 None => {}
             }
         }
     }
 
-    /// What mends it; `None` if there was nothing to break.
+    /// What undoes it; `None` if there was nothing to break.
     fn inflict(&mut self, fault: &Fault) -> Option<Mend<'lab>> {
-        let Fault { kind, node, peer, .. } = fault;
-        let mend = match kind {
+        let Fault {
+            kind, node, peer, ..
+        } = fault;
+        let undo = match kind {
             Kind::Kill => {
                 self.record.count(self.mesh.agent(node));
                 self.mesh.kill(node);
@@ -130,11 +146,11 @@ impl<'mesh, 'lab> Injector<'mesh, 'lab> {
             Kind::Deafen => Mend::Link(self.lab.deafen(node, peer)),
         };
         *self.record.done.entry(*kind).or_default() += 1;
-        Some(mend)
+        Some(undo)
     }
 
-    fn mend(&mut self, mend: Mend<'lab>) {
-        match mend {
+    fn undo(&mut self, undo: Mend<'lab>) {
+        match undo {
             Mend::Start(node) => {
                 self.record.last_start = boot_ns();
                 self.mesh.restart(&node);
@@ -151,8 +167,15 @@ impl<'mesh, 'lab> Injector<'mesh, 'lab> {
 
     /// The iperf3 that runs on a host.
     fn tests(&mut self, node: &str) -> Vec<Pid> {
-        let processes = self.eye.look().processes.into_iter().filter(|it| it.host == node);
-        processes.map(|it| Pid::from_raw(i32::try_from(it.pid).unwrap())).collect()
+        let processes = self
+            .eye
+            .look()
+            .processes
+            .into_iter()
+            .filter(|it| it.host == node);
+        processes
+            .map(|it| Pid::from_raw(i32::try_from(it.pid).unwrap()))
+            .collect()
     }
 }
 

@@ -1,6 +1,7 @@
-//! Chaos on real processes: agents in network namespaces are killed, frozen, cut off and restarted for some minutes,
-//! as a seed decides; then everything is mended. No node may ever have been in two meetings, nothing may be left over,
-//! and the matrix must be full within a sweep. Ends with 1 if that is not so.
+//! Chaos on real processes: agents in network namespaces are killed, frozen, cut off and restarted
+//! for some minutes, as a seed decides; then everything is mended. No node may ever have been in
+//! two meetings, nothing may be left over, and the matrix must be full within a sweep. Ends with 1
+//! if that is not so.
 //!
 //! `cargo bench -p iperf3-mesh --bench chaos -- [--seed N]... [--minutes M]`
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
@@ -18,7 +19,7 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use faults::{QUIET, deal};
+use faults::{QUIET_TIME, deal};
 use injector::Injector;
 use lab::agents::Agent;
 use lab::hosts::Lab;
@@ -28,7 +29,8 @@ use lab::privilege::privileged;
 use lab::{boot_ns, checker, procfs, wait_until};
 use verdict::Run;
 
-/// The rates of the hosts' links, Mbit/s: an even number of hosts, so that a fault costs others their turn.
+/// The rates of the hosts' links, Mbit/s: an even number of hosts, so that a fault costs others
+/// their turn.
 const LINKS: [u64; 6] = [50; 6];
 
 /// Short tests and leases (the timeout and one second), so that much happens in a minute.
@@ -55,7 +57,11 @@ fn main() -> ExitCode {
     for goal in &missed {
         println!("MISSED  {goal}");
     }
-    if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if missed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -68,11 +74,16 @@ struct Wanted {
 
 impl Wanted {
     fn read(args: &[String]) -> Result<Self, String> {
-        let mut wanted = Self { seeds: Vec::new(), length: 5 * MINUTE };
+        let mut wanted = Self {
+            seeds: Vec::new(),
+            length: 5 * MINUTE,
+        };
         for pair in args.chunks(2) {
             let missing = || format!("{} takes a number", pair[0]);
-            let number =
-                pair.get(1).and_then(|value| value.parse::<u32>().ok()).ok_or_else(missing);
+            let number = pair
+                .get(1)
+                .and_then(|value| value.parse::<u32>().ok())
+                .ok_or_else(missing);
             match pair[0].as_str() {
                 "--seed" => wanted.seeds.push(number?.into()),
                 "--minutes" => wanted.length = number? * MINUTE,
@@ -86,17 +97,24 @@ impl Wanted {
     }
 }
 
-/// Runs and prints one seed; the goals that were missed.
+/// Processes and prints one seed; the goals that were missed.
 fn run(seed: u64, length: Duration) -> Vec<String> {
     let lab = Lab::with_mbps(&LINKS);
     let names: Vec<String> = lab.hosts().iter().map(|host| host.name.clone()).collect();
     let faults = deal(seed, &names, length);
-    println!("\nseed {seed}: {} agents, {} faults are planned", names.len(), faults.len());
+    println!(
+        "\nseed {seed}: {} agents, {} faults are planned",
+        names.len(),
+        faults.len()
+    );
     for fault in &faults {
         println!("{fault}");
     }
     let mut mesh = Mesh::start(&lab, &SETTINGS);
-    assert!(mesh.assembled(Duration::from_secs(30)), "the agents have not found each other");
+    assert!(
+        mesh.assembled(Duration::from_secs(30)),
+        "the agents have not found each other"
+    );
     let record = Injector::new(&lab, &mut mesh).run(&faults);
     let run = recover(&lab, mesh, record);
     let missed = run.report(sweep());
@@ -107,8 +125,8 @@ fn run(seed: u64, length: Duration) -> Vec<String> {
     missed
 }
 
-/// The longest that a sweep can take: its bound, and the time after which those who still have open pairs close it
-/// (docs/schedule.md and docs/protocol.md).
+/// The longest that a sweep can take: its bound, and the time after which those who still have open
+/// pairs close it (docs/schedule.md and docs/protocol.md).
 fn sweep() -> Duration {
     const MEETINGS_THAT_HANG: u32 = 4;
     let margin = Duration::from_secs(1);
@@ -119,7 +137,7 @@ fn sweep() -> Duration {
 /// Gives a mended mesh its time, and stops it.
 fn recover(lab: &Lab, mesh: Mesh<'_>, mut record: injector::Record) -> Run {
     let healed = boot_ns();
-    let calm = healed.max(record.last_start + nanos(QUIET));
+    let calm = healed.max(record.last_start + nanos(QUIET_TIME));
     let until = calm + nanos(sweep());
     let mut lacking = Vec::new();
     for agent in mesh.agents() {
@@ -133,7 +151,15 @@ fn recover(lab: &Lab, mesh: Mesh<'_>, mut record: injector::Record) -> Run {
         record.count(agent);
     }
     let cells = all_cells(lab, &["tcp"]);
-    Run { record, healed, calm, cells, lacking, zombies, evidence: mesh.finish() }
+    Run {
+        record,
+        healed,
+        calm,
+        cells,
+        lacking,
+        zombies,
+        evidence: mesh.finish(),
+    }
 }
 
 /// The cells of an agent's matrix that have no success since.
@@ -141,12 +167,17 @@ fn stale(agent: &Agent<'_>, since: u64) -> Result<Vec<String>, String> {
     let longest = Duration::from_nanos(boot_ns() - since).as_secs_f64();
     let mut cells = agent.matrix()?.cells;
     cells.retain(|it| it.success != Some(true) || it.age_seconds.is_none_or(|age| age > longest));
-    Ok(cells.into_iter().map(|it| format!("{}: {:?}", it.cell(), it.reason)).collect())
+    Ok(cells
+        .into_iter()
+        .map(|it| format!("{}: {:?}", it.cell(), it.reason))
+        .collect())
 }
 
 fn is_fresh(agent: &Agent<'_>, since: u64) -> bool {
     let pairs = LINKS.len() * (LINKS.len() - 1);
-    agent.matrix().is_ok_and(|matrix| matrix.cells.len() == pairs)
+    agent
+        .matrix()
+        .is_ok_and(|matrix| matrix.cells.len() == pairs)
         && stale(agent, since).is_ok_and(|cells| cells.is_empty())
 }
 
@@ -158,7 +189,9 @@ fn zombies(agent: &Agent<'_>) -> Vec<String> {
         dead.retain(|pid| now.contains(pid));
         dead.is_empty()
     });
-    dead.into_iter().map(|pid| format!("{}: {pid}", agent.name())).collect()
+    dead.into_iter()
+        .map(|pid| format!("{}: {pid}", agent.name()))
+        .collect()
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -1,4 +1,5 @@
-//! Whether the mesh stood it: what a run proves, as a report and a list of the goals that it missed.
+//! Whether the mesh stood it: what a run proves, as a report and a list of the goals that it
+//! missed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,7 +27,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// How long after the calm every cell had a success that began after the healing; `None` if one never had.
+    /// How long after the calm every cell had a success that began after the healing; `None` if one
+    /// never had.
     pub(crate) fn recovery(&self) -> Option<Duration> {
         let mut first: BTreeMap<&Cell, u64> = BTreeMap::new();
         for test in &self.evidence.intervals {
@@ -42,10 +44,20 @@ impl Run {
 
     /// Prints it; the goals that it missed. A matrix must be full after `limit`.
     pub(crate) fn report(&self, limit: Duration) -> Vec<String> {
-        let Self { record, evidence, .. } = self;
-        let tests = || evidence.intervals.iter().filter(|test| test.role == Role::Client);
-        let kinds: Vec<String> =
-            record.done.iter().map(|(kind, times)| format!("{times} {kind}")).collect();
+        let Self {
+            record, evidence, ..
+        } = self;
+        let tests = || {
+            evidence
+                .intervals
+                .iter()
+                .filter(|test| test.role == Role::Client)
+        };
+        let kinds: Vec<String> = record
+            .done
+            .iter()
+            .map(|(kind, times)| format!("{times} {kind}"))
+            .collect();
         let done: usize = record.done.values().sum();
         println!("faults      {done}: {}", kinds.join(", "));
         println!(
@@ -69,7 +81,7 @@ impl Run {
         let quiet = Duration::from_nanos(self.calm - self.healed).as_secs_f64();
         match self.recovery() {
             Some(took) => println!(
-                "recovery    full matrix {:.1} s after the calm, which was {quiet:.1} s after the last mend; limit {} s",
+                "recovery    full matrix {:.1} s after the calm, which was {quiet:.1} s after the last undo; limit {} s",
                 took.as_secs_f64(),
                 limit.as_secs(),
             ),
@@ -84,10 +96,16 @@ impl Run {
         missed.extend(self.record.mute.iter().map(|text| format!("mute: {text}")));
         missed.extend(self.lacking.iter().map(|text| format!("matrix: {text}")));
         if self.record.counted > 0.0 {
-            missed.push(format!("the agents counted {} overlaps", self.record.counted));
+            missed.push(format!(
+                "the agents counted {} overlaps",
+                self.record.counted
+            ));
         }
         if self.recovery().is_none_or(|took| took > limit) {
-            missed.push(format!("the matrix was not full within {} s", limit.as_secs()));
+            missed.push(format!(
+                "the matrix was not full within {} s",
+                limit.as_secs()
+            ));
         }
         missed
     }

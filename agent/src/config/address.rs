@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use clap::ValueEnum;
 
-use super::problem::Wrong;
 use crate::cli::option_name;
+use crate::config::error::InvalidValue;
 
 const MEND: &str = "Set it to an address of this node that the others can reach, or leave it out.";
 
@@ -26,13 +26,23 @@ impl IpFamily {
 }
 
 /// Reads one address or several, and takes the first of them that is of `family`, if that is given.
-pub(super) fn advertise_address(text: &str, family: Option<IpFamily>) -> Result<IpAddr, Wrong> {
-    let addresses = text.split(',').map(address).collect::<Result<Vec<_>, _>>()?;
-    let mut fitting =
-        addresses.into_iter().filter(|address| family.is_none_or(|family| family.has(*address)));
+pub(super) fn advertise_address(
+    text: &str,
+    family: Option<IpFamily>,
+) -> Result<IpAddr, InvalidValue> {
+    let addresses = text
+        .split(',')
+        .map(address)
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut fitting = addresses
+        .into_iter()
+        .filter(|address| family.is_none_or(|family| family.has(*address)));
     let first = fitting.next().ok_or_else(|| {
-        Wrong::new(
-            format!("an address of the family that {} names", option_name("ip_family")),
+        InvalidValue::new(
+            format!(
+                "an address of the family that {} names",
+                option_name("ip_family")
+            ),
             "Give the node such an address, or change the family on all nodes.",
         )
     })?;
@@ -42,7 +52,7 @@ pub(super) fn advertise_address(text: &str, family: Option<IpFamily>) -> Result<
         IpAddr::V6(v6) => !v6.is_unicast_link_local(),
     };
     if first.is_unspecified() || first.is_multicast() || !is_usable {
-        return Err(Wrong::new(
+        return Err(InvalidValue::new(
             "an address of one node (not unspecified, multicast, broadcast or IPv6 link-local)",
             MEND,
         ));
@@ -50,7 +60,9 @@ pub(super) fn advertise_address(text: &str, family: Option<IpFamily>) -> Result<
     Ok(first)
 }
 
-fn address(text: &str) -> Result<IpAddr, Wrong> {
+fn address(text: &str) -> Result<IpAddr, InvalidValue> {
     let expected = "an IPv4 or IPv6 address without a port";
-    text.trim().parse().map_err(|_| Wrong::new(expected, MEND))
+    text.trim()
+        .parse()
+        .map_err(|_| InvalidValue::new(expected, MEND))
 }

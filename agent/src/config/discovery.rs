@@ -2,9 +2,9 @@
 
 use clap::ValueEnum;
 
-use super::problem::Wrong;
-use super::{Surroundings, choice};
+use super::{Environment, choice};
 use crate::cli::option_name;
+use crate::config::error::InvalidValue;
 
 /// How agents are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,19 +13,20 @@ pub enum Discovery {
     Kubernetes,
     /// The names to join are resolved often, since their addresses change.
     Dns,
-    /// The names to join are resolved often until one answers, and then seldom; gossip does the rest.
+    /// The names to join are resolved often until one answers, and then seldom; gossip does the
+    /// rest.
     Static,
 }
 
 /// Reads the way to find agents, and checks that it can work with what there is to `join`.
 pub(super) fn discovery(
     text: &str,
-    around: &Surroundings,
+    env: &Environment,
     join: &[String],
-) -> Result<Discovery, Wrong> {
+) -> Result<Discovery, InvalidValue> {
     match choice(text)? {
         Way::Static => Ok(Discovery::Static),
-        Way::Dns if join.iter().all(|name| name.trim().is_empty()) => Err(Wrong::new(
+        Way::Dns if join.iter().all(|name| name.trim().is_empty()) => Err(InvalidValue::new(
             "a name to resolve",
             format!(
                 "Set {} to a DNS name whose addresses are those of the agents.",
@@ -33,20 +34,24 @@ pub(super) fn discovery(
             ),
         )),
         Way::Dns => Ok(Discovery::Dns),
-        Way::Kubernetes => kubernetes_discovery(around),
+        Way::Kubernetes => kubernetes_discovery(env),
     }
 }
 
-/// Without the API's address and a token there is nothing to ask with, and both come with the pod or never.
-fn kubernetes_discovery(around: &Surroundings) -> Result<Discovery, Wrong> {
-    if !around.in_pod {
-        return Err(Wrong::new(
+/// Without the API's address and a token there is nothing to ask with, and both come with the pod
+/// or never.
+fn kubernetes_discovery(env: &Environment) -> Result<Discovery, InvalidValue> {
+    if !env.in_pod {
+        return Err(InvalidValue::new(
             "dns or static outside of a pod, where KUBERNETES_SERVICE_HOST is not set",
-            format!("Use static, and name the agents to join with {}.", option_name("join")),
+            format!(
+                "Use static, and name the agents to join with {}.",
+                option_name("join")
+            ),
         ));
     }
-    if !around.has_token {
-        return Err(Wrong::new(
+    if !env.has_token {
+        return Err(InvalidValue::new(
             "dns or static in a pod without the token of a ServiceAccount",
             format!(
                 "Set automountServiceAccountToken: true, or use dns and set {} to a headless Service of the agents.",

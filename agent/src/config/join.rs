@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 
-use super::problem::Wrong;
+use crate::config::error::InvalidValue;
 
 /// The most agents to join: any one that answers is enough, and a DNS name may stand for all.
 pub(super) const JOIN_MAX: usize = 64;
@@ -29,9 +29,9 @@ impl fmt::Display for JoinTarget {
 }
 
 /// Reads `host`, `host:port`, an IPv4 or IPv6 address, `[v6]` or `[v6]:port`.
-pub(super) fn join_target(text: &str) -> Result<JoinTarget, Wrong> {
+pub(super) fn join_target(text: &str) -> Result<JoinTarget, InvalidValue> {
     target(text.trim()).ok_or_else(|| {
-        Wrong::new(
+        InvalidValue::new(
             "HOST or HOST:PORT",
             "Write node-1, node-1:9877, 10.0.0.1:9877, fd00::1 or [fd00::1]:9877; several with commas between.",
         )
@@ -40,28 +40,43 @@ pub(super) fn join_target(text: &str) -> Result<JoinTarget, Wrong> {
 
 fn target(text: &str) -> Option<JoinTarget> {
     if text.parse::<Ipv6Addr>().is_ok() {
-        return Some(JoinTarget { host: text.to_owned(), port: None });
+        return Some(JoinTarget {
+            host: text.to_owned(),
+            port: None,
+        });
     }
     if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest.split_once(']')?;
         host.parse::<Ipv6Addr>().ok()?;
-        let port = if port.is_empty() { None } else { Some(port.strip_prefix(':')?.parse().ok()?) };
-        return Some(JoinTarget { host: host.to_owned(), port });
+        let port = if port.is_empty() {
+            None
+        } else {
+            Some(port.strip_prefix(':')?.parse().ok()?)
+        };
+        return Some(JoinTarget {
+            host: host.to_owned(),
+            port,
+        });
     }
     let (host, port) = match text.split_once(':') {
         Some((host, port)) => (host, Some(port.parse().ok()?)),
         None => (text, None),
     };
-    (host.parse::<IpAddr>().is_ok() || is_dns_name(host))
-        .then(|| JoinTarget { host: host.to_owned(), port })
+    (host.parse::<IpAddr>().is_ok() || is_dns_name(host)).then(|| JoinTarget {
+        host: host.to_owned(),
+        port,
+    })
 }
 
-/// Names with underscores exist, and resolvers take them. One of digits and dots alone is a mistyped address.
+/// Names with underscores exist, and resolvers take them. One of digits and dots alone is a
+/// mistyped address.
 fn is_dns_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };

@@ -1,31 +1,35 @@
-//! What Kubernetes calls a name, a namespace and a label selector: their form, not whether they exist.
+//! What Kubernetes calls a name, a namespace and a label selector: their form, not whether they
+//! exist.
 
-use super::problem::Wrong;
+use crate::config::error::InvalidValue;
 
 /// The longest label name, label value or namespace.
 const LABEL_LEN_MAX: usize = 63;
 
 /// Reads the name of a namespace (a DNS label, RFC 1123).
-pub(super) fn namespace(text: &str) -> Result<String, Wrong> {
+pub(super) fn namespace(text: &str) -> Result<String, InvalidValue> {
     let fits = (1..=LABEL_LEN_MAX).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-');
     if fits {
         return Ok(text.to_owned());
     }
-    Err(Wrong::new(
+    Err(InvalidValue::new(
         "the name of a namespace: lower-case letters, digits and -, at most 63",
         "`kubectl get namespaces` lists them.",
     ))
 }
 
-/// Reads a label selector: requirements with commas between, such as `app=x,tier!=y,zone in (a,b),!old`.
-pub(super) fn label_selector(text: &str) -> Result<String, Wrong> {
+/// Reads a label selector: requirements with commas between, such as `app=x,tier!=y,zone in
+/// (a,b),!old`.
+pub(super) fn label_selector(text: &str) -> Result<String, InvalidValue> {
     if requirements(text).is_some_and(|list| list.iter().all(|part| is_requirement(part.trim()))) {
         return Ok(text.to_owned());
     }
-    Err(Wrong::new(
+    Err(InvalidValue::new(
         "a label selector such as app=x,tier!=y or zone in (a,b)",
         "Try it with `kubectl get pods --selector`.",
     ))
@@ -64,15 +68,19 @@ fn is_requirement(text: &str) -> bool {
     if let Some(key) = text.strip_prefix('!') {
         return is_key(key.trim());
     }
-    match ["!=", "==", "="].iter().find_map(|operator| text.split_once(operator)) {
+    match ["!=", "==", "="]
+        .iter()
+        .find_map(|operator| text.split_once(operator))
+    {
         Some((key, value)) => is_key(key.trim()) && is_value(value.trim()),
         None => is_key(text),
     }
 }
 
 fn is_key(text: &str) -> bool {
-    let (prefix, name) =
-        text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
+    let (prefix, name) = text
+        .split_once('/')
+        .map_or((None, text), |(prefix, name)| (Some(prefix), name));
     !name.is_empty()
         && is_value(name)
         && prefix.is_none_or(|p| p.len() <= 253 && p.split('.').all(is_prefix_part))

@@ -1,12 +1,13 @@
-//! Where an agent listens: ports that exist and are apart. Whether they are free is found out elsewhere.
+//! Where an agent listens: ports that exist and are apart. Whether they are free is found out
+//! elsewhere.
 
 use std::ops::RangeInclusive;
 
-use mesh::PortRange;
+use iperf3_mesh_core::PortRange;
 
 use super::number;
-use super::problem::{ConfigErrors, Problems, Wrong};
 use crate::cli::{PortArgs, option_name};
+use crate::config::error::{ConfigErrors, InvalidValue, OptionErrors};
 
 const IPERF_PORTS_MAX: u16 = 64;
 
@@ -27,7 +28,10 @@ impl Ports {
     /// The ports of the iperf3 servers, as the coordinator takes them.
     pub fn iperf_range(&self) -> PortRange {
         let count = self.iperf.end() - self.iperf.start() + 1;
-        PortRange { first: *self.iperf.start(), count }
+        PortRange {
+            first: *self.iperf.start(),
+            count,
+        }
     }
 }
 
@@ -35,7 +39,7 @@ impl TryFrom<&PortArgs> for Ports {
     type Error = ConfigErrors;
 
     fn try_from(args: &PortArgs) -> Result<Self, ConfigErrors> {
-        let mut problems = Problems::default();
+        let mut problems = OptionErrors::default();
         let given = [
             ("listen_port", &args.listen.listen_port),
             ("control_port", &args.control_port),
@@ -43,22 +47,35 @@ impl TryFrom<&PortArgs> for Ports {
         ];
         let [listen, control, gossip] =
             given.map(|(id, text)| problems.read(id, text, |text| number(text, 1..=u16::MAX)));
-        let count = problems
-            .read("iperf_ports", &args.iperf_ports, |text| number(text, 1..=IPERF_PORTS_MAX));
-        let iperf = problems
-            .read("iperf_port", &args.iperf_port, |text| iperf_range(text, count.unwrap_or(1)));
+        let count = problems.read("iperf_ports", &args.iperf_ports, |text| {
+            number(text, 1..=IPERF_PORTS_MAX)
+        });
+        let iperf = problems.read("iperf_port", &args.iperf_port, |text| {
+            iperf_range(text, count.unwrap_or(1))
+        });
 
         let numbers = [listen, control, gossip];
-        keep_apart(&mut problems, given.into_iter().zip(numbers), iperf.as_ref());
-        let ports =
-            || Some(Self { listen: listen?, control: control?, gossip: gossip?, iperf: iperf? });
+        keep_apart(
+            &mut problems,
+            given.into_iter().zip(numbers),
+            iperf.as_ref(),
+        );
+        let ports = || {
+            Some(Self {
+                listen: listen?,
+                control: control?,
+                gossip: gossip?,
+                iperf: iperf?,
+            })
+        };
         problems.finish(ports())
     }
 }
 
-/// Keeps a problem for each port that is taken by one before it, or by iperf3. What could not be read is passed over.
+/// Keeps a problem for each port that is taken by one before it, or by iperf3. What could not be
+/// read is passed over.
 fn keep_apart<'a>(
-    problems: &mut Problems,
+    problems: &mut OptionErrors,
     ports: impl Iterator<Item = ((&'a str, &'a String), Option<u16>)>,
     iperf: Option<&RangeInclusive<u16>>,
 ) {
@@ -75,21 +92,27 @@ fn keep_apart<'a>(
     }
 }
 
-/// Two of the ports are one. Even TCP and UDP must differ: in a Service with one number for both, a later
-/// `kubectl apply` changes the wrong one.
-fn apart(other: &str) -> Wrong {
-    Wrong::new(format!("a port other than {other}"), "Give each its own number.")
+/// Two of the ports are one. Even TCP and UDP must differ: in a Service with one number for both, a
+/// later `kubectl apply` changes the wrong one.
+fn apart(other: &str) -> InvalidValue {
+    InvalidValue::new(
+        format!("a port other than {other}"),
+        "Give each its own number.",
+    )
 }
 
-fn iperf_range(text: &str, count: u16) -> Result<RangeInclusive<u16>, Wrong> {
+fn iperf_range(text: &str, count: u16) -> Result<RangeInclusive<u16>, InvalidValue> {
     let first = number(text, 1..=u16::MAX)?;
     let last = first.checked_add(count - 1).ok_or_else(|| {
-        Wrong::new(
+        InvalidValue::new(
             format!(
                 "at most {}, so that {count} ports from it on end at 65535",
                 u16::MAX - (count - 1)
             ),
-            format!("Lower it, or take fewer ports with {}.", option_name("iperf_ports")),
+            format!(
+                "Lower it, or take fewer ports with {}.",
+                option_name("iperf_ports")
+            ),
         )
     })?;
     Ok(first..=last)

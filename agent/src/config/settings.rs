@@ -1,15 +1,17 @@
-//! What is measured and how often: the part of the configuration that `agent`, `local` and `plan` share.
+//! What is measured and how often: the part of the configuration that `agent`, `local` and `plan`
+//! share.
 
 use std::time::Duration;
 
-use mesh::{Protocol, TestSpec};
+use iperf3_mesh_core::{Protocol, TestSpec};
 
-use super::problem::{ConfigErrors, Problems, Wrong};
-use super::{choice, number, switch, units};
+use super::{choice, number, switch};
 use crate::cli::{self, Protocols, TestArgs};
+use crate::config::error::{ConfigErrors, InvalidValue, OptionErrors};
+use crate::units;
 
-/// The longest measured part, and the longest part before it. Both nodes are held by a test, and the longest one
-/// that the wire protocol permits must leave time for its set-up.
+/// The longest measured part, and the longest part before it. Both nodes are held by a test, and
+/// the longest one that the wire protocol permits must leave time for its set-up.
 const PART_MAX: Duration = Duration::from_secs(50);
 /// What a test takes beside its traffic: connecting, exchanging results, ending.
 const SETUP: Duration = Duration::from_secs(1);
@@ -48,7 +50,10 @@ impl TestSettings {
             Protocols::Udp => &[Protocol::Udp],
             Protocols::Both => &[Protocol::Tcp, Protocol::Udp],
         };
-        protocols.iter().map(|protocol| self.spec(*protocol)).collect()
+        protocols
+            .iter()
+            .map(|protocol| self.spec(*protocol))
+            .collect()
     }
 
     fn spec(&self, protocol: Protocol) -> TestSpec {
@@ -75,16 +80,21 @@ impl TryFrom<&TestArgs> for TestSettings {
     type Error = ConfigErrors;
 
     fn try_from(args: &TestArgs) -> Result<Self, ConfigErrors> {
-        let mut problems = Problems::default();
+        let mut problems = OptionErrors::default();
         let protocol = problems.read("protocol", &args.protocol, choice);
-        let duration =
-            problems.read("duration", &args.duration, |text| part(text, Duration::from_secs(1)));
+        let duration = problems.read("duration", &args.duration, |text| {
+            part(text, Duration::from_secs(1))
+        });
         let omit = problems.read("omit", &args.omit, |text| part(text, Duration::ZERO));
         let interval = problems.read("interval", &args.interval, interval);
-        let timeout = problems.read("timeout", &args.timeout, |text| timeout(text, omit, duration));
+        let timeout = problems.read("timeout", &args.timeout, |text| {
+            timeout(text, omit, duration)
+        });
         let bitrate = problems.read("bitrate", &args.bitrate, units::bitrate);
         let udp_bitrate = problems.read("udp_bitrate", &args.udp_bitrate, udp_bitrate);
-        let streams = problems.read("streams", &args.streams, |text| number(text, 1..=STREAMS_MAX));
+        let streams = problems.read("streams", &args.streams, |text| {
+            number(text, 1..=STREAMS_MAX)
+        });
         let bidir = problems.read("bidir", &args.bidir, switch);
         let settings = || {
             Some(Self {
@@ -104,23 +114,27 @@ impl TryFrom<&TestArgs> for TestSettings {
 }
 
 /// Reads the length of a part of a test. iperf3 takes whole seconds only.
-fn part(text: &str, least: Duration) -> Result<Duration, Wrong> {
+fn part(text: &str, least: Duration) -> Result<Duration, InvalidValue> {
     let length = units::duration(text)?;
     if length.subsec_nanos() == 0 && (least..=PART_MAX).contains(&length) {
         return Ok(length);
     }
-    Err(Wrong::new(
-        format!("whole seconds from {} to {}", units::show(least), units::show(PART_MAX)),
+    Err(InvalidValue::new(
+        format!(
+            "whole seconds from {} to {}",
+            units::show(least),
+            units::show(PART_MAX)
+        ),
         "iperf3 counts in whole seconds, and a longer test would hold both nodes for too long.",
     ))
 }
 
-fn interval(text: &str) -> Result<Duration, Wrong> {
+fn interval(text: &str) -> Result<Duration, InvalidValue> {
     let pause = units::duration(text)?;
     if pause <= INTERVAL_MAX {
         return Ok(pause);
     }
-    Err(Wrong::new(
+    Err(InvalidValue::new(
         format!("at most {}", units::show(INTERVAL_MAX)),
         "For fewer tests raise it up to that, or shorten --duration.",
     ))
@@ -131,21 +145,28 @@ fn timeout(
     text: &str,
     omit: Option<Duration>,
     duration: Option<Duration>,
-) -> Result<Duration, Wrong> {
+) -> Result<Duration, InvalidValue> {
     let timeout = units::duration(text)?;
     let least = omit.unwrap_or_default() + duration.unwrap_or_default() + SETUP;
-    if (least..=mesh::TIMEOUT_MAX).contains(&timeout) {
+    if (least..=iperf3_mesh_core::TIMEOUT_MAX).contains(&timeout) {
         return Ok(timeout);
     }
-    let most = units::show(mesh::TIMEOUT_MAX);
-    if least > mesh::TIMEOUT_MAX {
-        return Err(Wrong::new(
-            format!("omit + duration + 1s, which is {}, to be at most {most}", units::show(least)),
-            format!("Shorten {} or {}.", cli::option_name("omit"), cli::option_name("duration")),
+    let most = units::show(iperf3_mesh_core::TIMEOUT_MAX);
+    if least > iperf3_mesh_core::TIMEOUT_MAX {
+        return Err(InvalidValue::new(
+            format!(
+                "omit + duration + 1s, which is {}, to be at most {most}",
+                units::show(least)
+            ),
+            format!(
+                "Shorten {} or {}.",
+                cli::option_name("omit"),
+                cli::option_name("duration")
+            ),
         ));
     }
     let least = units::show(least);
-    Err(Wrong::new(
+    Err(InvalidValue::new(
         format!("from {least} (omit + duration + 1s) to {most}"),
         format!(
             "Set it to {least} at least; some seconds more let a slow connection end by itself."
@@ -153,9 +174,9 @@ fn timeout(
     ))
 }
 
-fn udp_bitrate(text: &str) -> Result<u64, Wrong> {
+fn udp_bitrate(text: &str) -> Result<u64, InvalidValue> {
     match units::bitrate(text)? {
-        0 => Err(Wrong::new(
+        0 => Err(InvalidValue::new(
             "more than 0",
             "Unlimited UDP measures the sender's processor, not the network: 2M is enough for jitter and loss.",
         )),

@@ -4,7 +4,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use mesh::{Reason, TestSpec};
+use iperf3_mesh_core::{Reason, TestSpec};
 
 use super::process::{Cause, Ending, Kill, Process};
 use super::report::Report;
@@ -21,7 +21,8 @@ pub struct Client {
 pub struct ClientEnd {
     /// The outcome of its test.
     pub report: Report,
-    /// It was ended early through its [`Kill`]; the report is then no measurement and no failure of the test.
+    /// It was ended early through its [`Kill`]; the report is then no measurement and no failure
+    /// of the test.
     pub cancelled: bool,
 }
 
@@ -36,11 +37,14 @@ impl Client {
         self.process.killer()
     }
 
-    /// Until it has ended and is reaped, which is at its deadline at the latest. Nothing is lost if the future
-    /// is dropped and this is called again.
+    /// Until it has ended and is reaped, which is at its deadline at the latest. Nothing is lost if
+    /// the future is dropped and this is called again.
     pub async fn wait(&mut self) -> ClientEnd {
         let ending = self.process.wait().await;
-        ClientEnd { report: outcome(&self.spec, ending), cancelled: ending.cause == Cause::Killed }
+        ClientEnd {
+            report: outcome(&self.spec, ending),
+            cancelled: ending.cause == Cause::Killed,
+        }
     }
 }
 
@@ -48,7 +52,7 @@ fn outcome(spec: &TestSpec, ending: &Ending) -> Report {
     match ending.cause {
         Cause::Deadline => Report::failed(spec, Reason::Timeout, "killed at its deadline"),
         Cause::Killed => Report::failed(spec, Reason::Interrupted, "ended early by this node"),
-        Cause::Itself(status) => match status.signal() {
+        Cause::Exited(status) => match status.signal() {
             Some(number) => {
                 Report::failed(spec, Reason::Iperf, &format!("ended by signal {number}"))
             }

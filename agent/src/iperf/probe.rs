@@ -89,32 +89,47 @@ pub(super) async fn probe(program: &Path) -> Result<(PathBuf, Version), ProbeErr
     Ok((program, found))
 }
 
-/// A bare name is looked up once, here: iperf3 itself is run without the agent's environment, PATH included.
+/// A bare name is looked up once, here: iperf3 itself is run without the agent's environment, PATH
+/// included.
 fn find(program: &Path) -> Result<PathBuf, ProbeError> {
     let found = if program.components().count() > 1 {
         Some(program.to_owned()).filter(|path| path.exists())
     } else {
         let dirs = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&dirs).map(|dir| dir.join(program)).find(|path| path.is_file())
+        std::env::split_paths(&dirs)
+            .map(|dir| dir.join(program))
+            .find(|path| path.is_file())
     };
-    found.ok_or_else(|| ProbeError::NotFound { program: program.to_owned() })
+    found.ok_or_else(|| ProbeError::NotFound {
+        program: program.to_owned(),
+    })
 }
 
 async fn ask(program: &Path) -> Result<String, ProbeError> {
     let deadline = boot_now() + ANSWER;
-    let limits = Limits { start_by: deadline, deadline };
-    let spawned =
-        Process::spawn(OsStr::new(program), &["--version".to_owned()], limits, Stdout::Keep);
+    let limits = Limits {
+        start_by: deadline,
+        deadline,
+    };
+    let spawned = Process::spawn(
+        OsStr::new(program),
+        &["--version".to_owned()],
+        limits,
+        Stdout::Keep,
+    );
     let mut process = spawned.map_err(|source| match source.kind() {
-        io::ErrorKind::PermissionDenied => {
-            ProbeError::NotExecutable { program: program.to_owned() }
-        }
-        _ => ProbeError::Spawn { program: program.to_owned(), source },
+        io::ErrorKind::PermissionDenied => ProbeError::NotExecutable {
+            program: program.to_owned(),
+        },
+        _ => ProbeError::Spawn {
+            program: program.to_owned(),
+            source,
+        },
     })?;
     let ending = process.wait().await;
     // What fails to start says so on standard error, for instance the dynamic linker.
     let text = match ending.cause {
-        Cause::Itself(_) if ending.stdout.is_empty() => &ending.stderr,
+        Cause::Exited(_) if ending.stdout.is_empty() => &ending.stderr,
         _ => &ending.stdout,
     };
     Ok(String::from_utf8_lossy(text).into_owned())

@@ -1,7 +1,8 @@
-//! A child process in a group of its own that never outlives its deadline, its handle or this agent, and that
-//! is always reaped.
+//! A child process in a group of its own that never outlives its deadline, its handle or this
+//! agent, and that is always reaped.
 //!
-//! It knows nothing of iperf3's arguments and words; what the kernel enforces on its own is in `limits`.
+//! It knows nothing of iperf3's arguments and words; what the kernel enforces on its own is in
+//! `limits`.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mesh::Time;
+use iperf3_mesh_core::Time;
 use nix::sys::signal::killpg;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
@@ -23,7 +24,8 @@ use tokio::sync::oneshot;
 use super::limits::{self, Limits};
 use crate::clock::sleep_until;
 
-/// Bytes of standard output that are kept: the longest report is that of 255 streams in ten intervals, 1.5 MB.
+/// Bytes of standard output that are kept: the longest report is that of 255 streams in ten
+/// intervals, 1.5 MB.
 const STDOUT_MAX: usize = 4 << 20;
 
 /// Bytes of standard error that are kept.
@@ -32,7 +34,8 @@ const STDERR_MAX: usize = 64 << 10;
 /// Bytes read at once.
 const PIECE: usize = 8 << 10;
 
-/// After the process has ended its pipes are empty within this time, unless somebody else holds them open.
+/// After the process has ended its pipes are empty within this time, unless somebody else holds
+/// them open.
 const PIPES_AFTER_EXIT: Duration = Duration::from_millis(500);
 
 /// For a killed process to be gone, where nobody is left who could wait for it without blocking.
@@ -53,7 +56,7 @@ pub(super) enum Stdout {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
     /// Without this agent's doing.
-    Itself(ExitStatus),
+    Exited(ExitStatus),
     /// Killed at its deadline, by this agent or by the kernel's timer.
     Deadline,
     /// Killed through its [`Kill`], or its handle was dropped.
@@ -68,7 +71,8 @@ pub(super) struct Ending {
     pub(super) stderr: Vec<u8>,
 }
 
-/// Ends a process and its whole group early. Cheap to clone; without effect once the process is reaped.
+/// Ends a process and its whole group early. Cheap to clone; without effect once the process is
+/// reaped.
 #[derive(Clone, Debug)]
 pub struct Kill(Arc<Group>);
 
@@ -89,8 +93,8 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `program` under `limits`. To be called on the thread that lives as long as the agent (see
-    /// [`limits::apply`]), within the runtime.
+    /// Starts `program` under `limits`. To be called on the thread that lives as long as the agent
+    /// (see [`limits::apply`]), within the runtime.
     pub(super) fn spawn(
         program: &OsStr,
         args: &[String],
@@ -100,28 +104,45 @@ impl Process {
         // Before the child exists, so that no end of it is missed.
         let ends = signal(SignalKind::child())?;
         let mut command = Command::new(program);
-        command.args(args).env_clear().env("LC_ALL", "C").process_group(0);
+        command
+            .args(args)
+            .env_clear()
+            .env("LC_ALL", "C")
+            .process_group(0);
         // iperf3 keeps a file there for each stream.
         command.envs(std::env::var_os("TMPDIR").map(|dir| ("TMPDIR", dir)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         limits::apply(&mut command, limits);
 
         let mut child = command.spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let pid = child.id();
-        let keeper =
-            Keeper(Kill(Arc::new(Group(Mutex::new(Leader { child, reaped: None, killed: None })))));
+        let keeper = Keeper(Kill(Arc::new(Group(Mutex::new(Leader {
+            child,
+            reaped: None,
+            killed: None,
+        })))));
         let kill = keeper.0.clone();
         // From here on an early return kills the child: the keeper sees to it.
         let stdout = stdout.map(ChildStdout::from_std).transpose()?;
         let stderr = stderr.map(ChildStderr::from_std).transpose()?;
         let (tell, ended) = oneshot::channel();
         tokio::spawn(async move {
-            let ending = keeper.attend(ends, limits.deadline, (stdout, stderr), output).await;
+            let ending = keeper
+                .attend(ends, limits.deadline, (stdout, stderr), output)
+                .await;
             // Nobody may be waiting any more.
             let _ = tell.send(ending);
         });
-        Ok(Self { pid, kill, ended, ending: None })
+        Ok(Self {
+            pid,
+            kill,
+            ended,
+            ending: None,
+        })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -132,10 +153,12 @@ impl Process {
         self.kill.clone()
     }
 
-    /// Until the process has ended and is reaped. Nothing is lost if it is dropped and called again.
+    /// Until the process has ended and is reaped. Nothing is lost if it is dropped and called
+    /// again.
     pub(super) async fn wait(&mut self) -> &Ending {
         if self.ending.is_none() {
-            // Without an answer the runtime is shutting down, and the keeper has killed the process.
+            // Without an answer the runtime is shutting down, and the keeper has killed the
+            // process.
             self.ending = (&mut self.ended).await.ok();
         }
         self.ending.get_or_insert_with(|| Ending {
@@ -152,8 +175,8 @@ impl Drop for Process {
     }
 }
 
-/// Killing and reaping take the same lock: the group is signalled only while its leader is unreaped, alive or
-/// zombie, and so its number cannot belong to anybody else.
+/// Killing and reaping take the same lock: the group is signalled only while its leader is
+/// unreaped, alive or zombie, and so its number cannot belong to anybody else.
 #[derive(Debug)]
 struct Group(Mutex<Leader>);
 
@@ -201,7 +224,10 @@ impl Leader {
     /// Whether it runs no more, without reaping it.
     fn ended(&self) -> bool {
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        !matches!(waitid(Id::Pid(self.pid()), look), Ok(WaitStatus::StillAlive))
+        !matches!(
+            waitid(Id::Pid(self.pid()), look),
+            Ok(WaitStatus::StillAlive)
+        )
     }
 
     fn kill_group(&self) {
@@ -212,13 +238,14 @@ impl Leader {
     fn cause(&self, status: ExitStatus) -> Cause {
         match status.signal() {
             Some(libc::SIGALRM) => Cause::Deadline,
-            Some(libc::SIGKILL) => self.killed.unwrap_or(Cause::Itself(status)),
-            _ => Cause::Itself(status),
+            Some(libc::SIGKILL) => self.killed.unwrap_or(Cause::Exited(status)),
+            _ => Cause::Exited(status),
         }
     }
 }
 
-/// Attends a process until it is reaped. Dropped before (an early return, the end of the runtime), it kills.
+/// Attends a process until it is reaped. Dropped before (an early return, the end of the runtime),
+/// it kills.
 struct Keeper(Kill);
 
 impl Keeper {
@@ -258,7 +285,11 @@ impl Keeper {
             }
             cause
         };
-        Ending { cause, stdout, stderr }
+        Ending {
+            cause,
+            stdout,
+            stderr,
+        }
     }
 }
 

@@ -1,15 +1,16 @@
 //! From iperf3's own words to a [`Reason`].
 //!
-//! The words changed from version to version and keep growing at the front; what is matched here held from 3.9
-//! to 3.21. It only reads words: exit codes say nothing (3.11 to 3.13 end a failed test with 0).
+//! The words changed from version to version and keep growing at the front; what is matched here
+//! held from 3.9 to 3.21. It only reads words: exit codes say nothing (3.11 to 3.13 end a failed
+//! test with 0).
 
-use mesh::Reason;
+use iperf3_mesh_core::Reason;
 
 /// Another client is being served.
 const BUSY: &[&str] = &["busy running a test"];
 
-/// The connection for control or data was not made. "Bad file descriptor" is all that 3.9 says of it.
-/// "unable to read from stream socket" is UDP's first datagram left without an answer.
+/// The connection for control or data was not made. "Bad file descriptor" is all that 3.9 says of
+/// it. "unable to read from stream socket" is UDP's first datagram left without an answer.
 const CONNECT: &[&str] = &[
     "unable to connect",
     "unable to read from stream socket",
@@ -38,7 +39,11 @@ pub(super) fn of(words: &str, begun: bool) -> Reason {
     } else if says(CONNECT) {
         Reason::Connect
     } else if says(INTERRUPTED) {
-        if begun { Reason::Interrupted } else { Reason::Connect }
+        if begun {
+            Reason::Interrupted
+        } else {
+            Reason::Connect
+        }
     } else {
         Reason::Iperf
     }

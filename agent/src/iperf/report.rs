@@ -1,13 +1,13 @@
 //! From what a client's iperf3 wrote to the outcome of its test.
 //!
-//! Pure. The client's report alone is read: the two ends exchange their results at the end of a test, and the
-//! server's own report has one side only. Exit codes are not looked at. Success is: a JSON document without an
-//! `error`, with the sums that the test must have, and bytes that arrived.
+//! Pure. The client's report alone is read: the two ends exchange their results at the end of a
+//! test, and the server's own report has one side only. Exit codes are not looked at. Success is: a
+//! JSON document without an `error`, with the sums that the test must have, and bytes that arrived.
 //!
-//! The document is kept as a tree and not as typed structs: up to 3.14 iperf3 repeats keys, which typed ones
-//! refuse, and no field is there in every version.
+//! The document is kept as a tree and not as typed structs: up to 3.14 iperf3 repeats keys, which
+//! typed ones refuse, and no field is there in every version.
 
-use mesh::{Figures, Outcome, Protocol, Reason, TestSpec};
+use iperf3_mesh_core::{Figures, Outcome, Protocol, Reason, TestSpec};
 use serde_json::{Map, Value};
 
 use super::reason;
@@ -24,7 +24,8 @@ const BITRATE_MAX: f64 = 1e14;
 /// No counter is greater: up to here a double holds every whole number.
 const COUNT_MAX: f64 = (1_u64 << 53) as f64;
 
-/// Datagrams of each stream that may be on their way, neither lost nor counted, when the receiver stops.
+/// Datagrams of each stream that may be on their way, neither lost nor counted, when the receiver
+/// stops.
 const TAIL: f64 = 3.0;
 
 /// The same as a share of a large test's datagrams.
@@ -81,7 +82,9 @@ impl Report {
 
 /// Whether a data connection was made.
 fn begun(document: &Value) -> bool {
-    let connected = document.pointer("/start/connected").and_then(Value::as_array);
+    let connected = document
+        .pointer("/start/connected")
+        .and_then(Value::as_array);
     connected.is_some_and(|connected| !connected.is_empty())
 }
 
@@ -95,14 +98,20 @@ fn figures(spec: &TestSpec, document: &Value, end: &Map<String, Value>) -> Repor
         Protocol::Udp => udp(spec, document, end, reverse),
     };
     let (forward, reverse) = (read(false), spec.bidir.then(|| read(true)));
-    let failure =
-        forward.as_ref().err().or(reverse.as_ref().and_then(|reverse| reverse.as_ref().err()));
+    let failure = forward
+        .as_ref()
+        .err()
+        .or(reverse.as_ref().and_then(|reverse| reverse.as_ref().err()));
     let detail = match failure {
         None => "",
         Some(Reason::NoData) => "iperf3 saw no error, but nothing arrived",
         Some(_) => "the report lacks figures, or has impossible ones",
     };
-    Report { forward, reverse, detail: detail.to_owned() }
+    Report {
+        forward,
+        reverse,
+        detail: detail.to_owned(),
+    }
 }
 
 fn tcp(end: &Map<String, Value>, reverse: bool) -> Outcome {
@@ -112,15 +121,24 @@ fn tcp(end: &Map<String, Value>, reverse: bool) -> Outcome {
         Some(sent) => sent.count("retransmits")?,
         None => None,
     };
-    // Only the sending end sees the round-trip time, and of its streams the report has the client's only.
+    // Only the sending end sees the round-trip time, and of its streams the report has the client's
+    // only.
     let rtt_ms = if reverse { None } else { rtt_ms(end)? };
-    Ok(Figures { bandwidth_mbps, retransmits, rtt_ms, ..Figures::default() })
+    Ok(Figures {
+        bandwidth_mbps,
+        retransmits,
+        rtt_ms,
+        ..Figures::default()
+    })
 }
 
-/// The mean over the streams of their mean round-trip times, which are in microseconds, and zero where this
-/// end did not send.
+/// The mean over the streams of their mean round-trip times, which are in microseconds, and zero
+/// where this end did not send.
 fn rtt_ms(end: &Map<String, Value>) -> Result<Option<f64>, Reason> {
-    let streams = end.get("streams").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let streams = end
+        .get("streams")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
     let mut means = Vec::new();
     for stream in streams {
         if let Some(sender) = stream.get("sender").and_then(Value::as_object)
@@ -136,15 +154,23 @@ fn rtt_ms(end: &Map<String, Value>) -> Result<Option<f64>, Reason> {
 
 fn udp(spec: &TestSpec, document: &Value, end: &Map<String, Value>, reverse: bool) -> Outcome {
     let total = Sum::of(end, "sum", reverse).ok_or(Reason::BadReport)?;
-    let (Some(sent), Some(received)) =
-        (Sum::of(end, "sum_sent", reverse), Sum::of(end, "sum_received", reverse))
-    else {
+    let (Some(sent), Some(received)) = (
+        Sum::of(end, "sum_sent", reverse),
+        Sum::of(end, "sum_received", reverse),
+    ) else {
         return udp_by_gaps(&total);
     };
     let bandwidth_mbps = received.bandwidth_mbps()?;
-    let block = document.pointer("/start/test_start/blksize").and_then(Value::as_f64);
-    let block = block.filter(|block| *block >= 1.0).ok_or(Reason::BadReport)?;
-    let packets = sent.count("packets")?.filter(|packets| *packets > 0).ok_or(Reason::BadReport)?;
+    let block = document
+        .pointer("/start/test_start/blksize")
+        .and_then(Value::as_f64);
+    let block = block
+        .filter(|block| *block >= 1.0)
+        .ok_or(Reason::BadReport)?;
+    let packets = sent
+        .count("packets")?
+        .filter(|packets| *packets > 0)
+        .ok_or(Reason::BadReport)?;
     let arrived = received.number("bytes")?.ok_or(Reason::BadReport)? / block;
     let lost = lost(packets as f64, arrived, total.lost()?, spec.streams);
     Ok(Figures {
@@ -156,22 +182,29 @@ fn udp(spec: &TestSpec, document: &Value, end: &Map<String, Value>, reverse: boo
     })
 }
 
-/// Datagrams lost. `gaps` is iperf3's own count, by the sequence numbers that the receiver missed: exact to the
-/// single datagram, but blind for all that came after the last one that arrived, up to seeing no loss where
-/// nothing arrives at all. Those that are missing in the bytes show that, and in return include the last few
-/// on their way when the receiver stopped. So the gaps count as long as those few explain the difference.
+/// Datagrams lost. `gaps` is iperf3's own count, by the sequence numbers that the receiver missed:
+/// exact to the single datagram, but blind for all that came after the last one that arrived, up to
+/// seeing no loss where nothing arrives at all. Those that are missing in the bytes show that, and
+/// in return include the last few on their way when the receiver stopped. So the gaps count as long
+/// as those few explain the difference.
 fn lost(packets: f64, arrived: f64, gaps: f64, streams: u8) -> u64 {
     let missing = (packets - arrived).max(0.0).round();
     let tail = (TAIL * f64::from(streams.max(1))).max(packets * TAIL_RATIO);
-    let lost = if missing <= gaps + tail { missing.min(gaps) } else { missing };
+    let lost = if missing <= gaps + tail {
+        missing.min(gaps)
+    } else {
+        missing
+    };
     lost as u64
 }
 
-/// 3.9 and 3.10 have the sender's sum and the receiver's gaps, and nothing else. A jitter of exactly zero shows
-/// that not even two datagrams arrived.
+/// 3.9 and 3.10 have the sender's sum and the receiver's gaps, and nothing else. A jitter of
+/// exactly zero shows that not even two datagrams arrived.
 fn udp_by_gaps(total: &Sum) -> Outcome {
-    let packets =
-        total.count("packets")?.filter(|packets| *packets > 0).ok_or(Reason::BadReport)?;
+    let packets = total
+        .count("packets")?
+        .filter(|packets| *packets > 0)
+        .ok_or(Reason::BadReport)?;
     let lost = total.lost()?.min(packets as f64);
     let jitter = total.number("jitter_ms")?.ok_or(Reason::BadReport)?;
     let arrived_ratio = 1.0 - lost / packets as f64;
@@ -187,12 +220,17 @@ fn udp_by_gaps(total: &Sum) -> Outcome {
     })
 }
 
-/// One object of figures in the report. A figure that is absent is `None`; one that cannot be is a bad report.
+/// One object of figures in the report. A figure that is absent is `None`; one that cannot be is a
+/// bad report.
 struct Sum<'a>(&'a Map<String, Value>);
 
 impl<'a> Sum<'a> {
     fn of(end: &'a Map<String, Value>, name: &str, reverse: bool) -> Option<Self> {
-        let key = if reverse { format!("{name}_bidir_reverse") } else { name.to_owned() };
+        let key = if reverse {
+            format!("{name}_bidir_reverse")
+        } else {
+            name.to_owned()
+        };
         end.get(&key)?.as_object().map(Self)
     }
 
@@ -200,7 +238,9 @@ impl<'a> Sum<'a> {
         let Some(value) = self.0.get(name) else {
             return Ok(None);
         };
-        let plausible = value.as_f64().filter(|number| (0.0..=COUNT_MAX).contains(number));
+        let plausible = value
+            .as_f64()
+            .filter(|number| (0.0..=COUNT_MAX).contains(number));
         plausible.map(Some).ok_or(Reason::BadReport)
     }
 
@@ -220,9 +260,14 @@ impl<'a> Sum<'a> {
         Ok(bitrate / 1e6)
     }
 
-    /// Zero if negative: a datagram that came twice or late is taken off, even if it was never counted.
+    /// Zero if negative: a datagram that came twice or late is taken off, even if it was never
+    /// counted.
     fn lost(&self) -> Result<f64, Reason> {
-        let lost = self.0.get("lost_packets").and_then(Value::as_f64).ok_or(Reason::BadReport)?;
+        let lost = self
+            .0
+            .get("lost_packets")
+            .and_then(Value::as_f64)
+            .ok_or(Reason::BadReport)?;
         Ok(lost.clamp(0.0, COUNT_MAX))
     }
 }
@@ -231,14 +276,24 @@ impl<'a> Sum<'a> {
 fn document(stdout: &[u8]) -> Option<Value> {
     let start =
         (0..stdout.len()).find(|&at| stdout[at] == b'{' && (at == 0 || stdout[at - 1] == b'\n'))?;
-    serde_json::Deserializer::from_slice(&stdout[start..]).into_iter().next()?.ok()
+    serde_json::Deserializer::from_slice(&stdout[start..])
+        .into_iter()
+        .next()?
+        .ok()
 }
 
-/// iperf3's last complaint in what it wrote to standard error, without the program's name; of others' words
-/// the last line.
+/// iperf3's last complaint in what it wrote to standard error, without the program's name; of
+/// others' words the last line.
 pub(super) fn complaint(stderr: &str) -> &str {
     let own = |line: &&str| line.starts_with(PREFIX) && *line != "iperf3: exiting";
-    let mut lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = lines.clone().rfind(own).or_else(|| lines.next_back()).unwrap_or_default();
+    let mut lines = stderr
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let line = lines
+        .clone()
+        .rfind(own)
+        .or_else(|| lines.next_back())
+        .unwrap_or_default();
     line.strip_prefix(PREFIX).unwrap_or(line)
 }

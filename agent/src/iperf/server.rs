@@ -1,8 +1,9 @@
 //! iperf3 as a server: it serves one client, the peer, and nobody else.
 //!
-//! Its own report is not read; what it measured travels to the client. Here is what only this end sees: when it
-//! listens, and who came. It cannot see a stranger who connects and stays silent, as iperf3 names a client only
-//! once its test runs: such a one costs the peer its test, and is gone at the deadline.
+//! Its own report is not read; what it measured travels to the client. Here is what only this end
+//! sees: when it listens, and who came. It cannot see an unexpected client that connects and stays
+//! silent, as iperf3 names a client only once its test runs: such a one costs the peer its test,
+//! and is gone at the deadline.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::process::ExitStatusExt;
@@ -44,10 +45,11 @@ pub enum NotReady {
 /// What came of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerEnd {
-    /// The peer was accepted as its client, and the server lived long enough to say so (a tenth of a second).
+    /// The peer was accepted as its client, and the server lived long enough to say so (a tenth of
+    /// a second).
     pub accepted: bool,
     /// Somebody else was, and the server was killed for it.
-    pub stranger: Option<IpAddr>,
+    pub unexpected_client: Option<IpAddr>,
     /// It was ended early through its [`Kill`].
     pub cancelled: bool,
     /// It was killed at its deadline.
@@ -61,12 +63,12 @@ pub struct ServerEnd {
 pub(super) struct Seen {
     listening: bool,
     accepted: bool,
-    stranger: Option<IpAddr>,
+    unexpected_client: Option<IpAddr>,
 }
 
-/// Watches the output of a server that is to serve `peer` only, and kills the server as soon as it shows a
-/// stranger.
-pub(super) fn lookout(peer: IpAddr) -> (watch::Receiver<Seen>, Watch) {
+/// Watches the output of a server that is to serve `peer` only, and kills the server as soon as it
+/// shows a unexpected client.
+pub(super) fn watch_output(peer: IpAddr) -> (watch::Receiver<Seen>, Watch) {
     let (show, seen) = watch::channel(Seen::default());
     let mut line = Vec::new();
     let watch = move |piece: &[u8], kill: &Kill| {
@@ -80,7 +82,7 @@ pub(super) fn lookout(peer: IpAddr) -> (watch::Receiver<Seen>, Watch) {
             show.send_if_modified(|seen| seen.look(&String::from_utf8_lossy(&line), peer));
             line.clear();
         }
-        if show.borrow().stranger.is_some() {
+        if show.borrow().unexpected_client.is_some() {
             kill.kill();
         }
     };
@@ -93,13 +95,16 @@ impl Seen {
         if line.starts_with("Server listening on ") {
             self.listening = true;
         } else if let Some(rest) = line.strip_prefix("Accepted connection from ") {
-            let from = rest.split([',', '%']).next().and_then(|from| from.parse::<IpAddr>().ok());
+            let from = rest
+                .split([',', '%'])
+                .next()
+                .and_then(|from| from.parse::<IpAddr>().ok());
             // Whom nobody can name is not the peer.
             let from = from.unwrap_or(Ipv6Addr::UNSPECIFIED.into()).to_canonical();
             if from == peer.to_canonical() {
                 self.accepted = true;
             } else {
-                self.stranger = Some(from);
+                self.unexpected_client = Some(from);
             }
         } else {
             return false;
@@ -146,15 +151,15 @@ impl Server {
         Err(NotReady::Ended(detail(ending)))
     }
 
-    /// Until it has ended and is reaped, which is at its deadline at the latest. Nothing is lost if the future
-    /// is dropped and this is called again.
+    /// Until it has ended and is reaped, which is at its deadline at the latest. Nothing is lost if
+    /// the future is dropped and this is called again.
     pub async fn wait(&mut self) -> ServerEnd {
         let ending = self.process.wait().await;
         let seen = *self.seen.borrow();
         ServerEnd {
             accepted: seen.accepted,
-            stranger: seen.stranger,
-            cancelled: ending.cause == Cause::Killed && seen.stranger.is_none(),
+            unexpected_client: seen.unexpected_client,
+            cancelled: ending.cause == Cause::Killed && seen.unexpected_client.is_none(),
             timed_out: ending.cause == Cause::Deadline,
             detail: detail(ending),
         }
@@ -162,12 +167,15 @@ impl Server {
 }
 
 fn detail(ending: &Ending) -> String {
-    if let Cause::Itself(status) = ending.cause
+    if let Cause::Exited(status) = ending.cause
         && let Some(number) = status.signal()
     {
         return format!("ended by signal {number}");
     }
-    complaint(&String::from_utf8_lossy(&ending.stderr)).chars().take(DETAIL_MAX).collect()
+    complaint(&String::from_utf8_lossy(&ending.stderr))
+        .chars()
+        .take(DETAIL_MAX)
+        .collect()
 }
 
 #[cfg(test)]
@@ -184,7 +192,10 @@ mod tests {
 
     #[test]
     fn every_version_says_that_it_listens() {
-        for line in ["Server listening on 5201", "Server listening on 5201 (test #1)"] {
+        for line in [
+            "Server listening on 5201",
+            "Server listening on 5201 (test #1)",
+        ] {
             assert!(seen("10.0.0.1", &[line]).listening, "{line}");
         }
         assert!(!seen("10.0.0.1", &["-----------", ""]).listening);
@@ -199,23 +210,35 @@ mod tests {
             ("fd77::1", "fd77:0:0:0:0:0:0:1"),
             ("fe80::1", "fe80::1%eth0"),
         ] {
-            let seen = seen(peer, &[&format!("Accepted connection from {from}, port 51686")]);
-            assert!(seen.accepted && seen.stranger.is_none(), "{peer} {from}");
+            let seen = seen(
+                peer,
+                &[&format!("Accepted connection from {from}, port 51686")],
+            );
+            assert!(
+                seen.accepted && seen.unexpected_client.is_none(),
+                "{peer} {from}"
+            );
         }
     }
 
     #[test]
     fn anybody_else_is_a_stranger() {
-        for (from, stranger) in [
+        for (from, unexpected_client) in [
             ("10.0.0.2", "10.0.0.2"),
             ("::ffff:10.0.0.2", "10.0.0.2"),
             ("10.0.0.11", "10.0.0.11"),
             ("nobody", "::"),
             ("", "::"),
         ] {
-            let seen = seen("10.0.0.1", &[&format!("Accepted connection from {from}, port 51686")]);
-            let stranger: IpAddr = stranger.parse().expect("an address");
-            assert!(!seen.accepted && seen.stranger == Some(stranger), "{from}");
+            let seen = seen(
+                "10.0.0.1",
+                &[&format!("Accepted connection from {from}, port 51686")],
+            );
+            let unexpected_client: IpAddr = unexpected_client.parse().expect("an address");
+            assert!(
+                !seen.accepted && seen.unexpected_client == Some(unexpected_client),
+                "{from}"
+            );
         }
     }
 }

@@ -17,15 +17,19 @@ pub struct Version {
 }
 
 impl Version {
-    /// Reads the output of `iperf3 --version`, whose first line is like `iperf 3.12 (cJSON 1.7.15)`.
-    /// Patch levels and suffixes (`3.17.1+`, `3.21-dev`) are ignored. `None` if it is something else's output.
+    /// Reads the output of `iperf3 --version`, whose first line is like `iperf 3.12 (cJSON
+    /// 1.7.15)`. Patch levels and suffixes (`3.17.1+`, `3.21-dev`) are ignored. `None` if it is
+    /// something else's output.
     pub fn parse(output: &str) -> Option<Self> {
         let mut words = output.lines().next()?.split_whitespace();
         if words.next()? != "iperf" {
             return None;
         }
         let mut numbers = words.next()?.split(|c: char| !c.is_ascii_digit());
-        Some(Self { major: numbers.next()?.parse().ok()?, minor: numbers.next()?.parse().ok()? })
+        Some(Self {
+            major: numbers.next()?.parse().ok()?,
+            minor: numbers.next()?.parse().ok()?,
+        })
     }
 
     const fn from(self, minor: u32) -> bool {
@@ -47,8 +51,8 @@ impl Version {
         self.from(12)
     }
 
-    /// The report has the two directions of `--bidir` under names of their own. Older ones use the same keys
-    /// twice, and which direction is which cannot be told.
+    /// The report has the two directions of `--bidir` under names of their own. Older ones use the
+    /// same keys twice, and which direction is which cannot be told.
     pub const fn names_bidir(self) -> bool {
         self.from(11)
     }
@@ -58,7 +62,8 @@ impl Version {
         self.from(11)
     }
 
-    /// What a node loses by having this version, one sentence each; empty for a version that has everything.
+    /// What a node loses by having this version, one sentence each; empty for a version that has
+    /// everything.
     pub fn lost_without(self) -> Vec<&'static str> {
         let checks = [
             (
@@ -83,7 +88,11 @@ impl Version {
                 "no --snd-timeout (3.12): a sender cut off in mid-test ends only at the test's timeout",
             ),
         ];
-        checks.into_iter().filter(|(has, _)| !has).map(|(_, sentence)| sentence).collect()
+        checks
+            .into_iter()
+            .filter(|(has, _)| !has)
+            .map(|(_, sentence)| sentence)
+            .collect()
     }
 }
 
@@ -122,7 +131,13 @@ mod tests {
 
     #[test]
     fn versions_are_ordered_as_numbers() {
-        assert!(Version { major: 3, minor: 9 } < Version { major: 3, minor: 10 });
+        assert!(
+            Version { major: 3, minor: 9 }
+                < Version {
+                    major: 3,
+                    minor: 10
+                }
+        );
         assert!(Version { major: 3, minor: 7 } < LEAST);
         assert!(Version { major: 4, minor: 0 } > LEAST);
     }
@@ -132,7 +147,11 @@ mod tests {
         let lost = |minor| Version { major: 3, minor }.lost_without();
         assert_eq!(lost(9).len(), 5);
         assert_eq!(lost(11), [*lost(9).last().expect("3.9 lacks something")]);
-        assert!(lost(11).iter().all(|sentence| sentence.contains("--snd-timeout")));
+        assert!(
+            lost(11)
+                .iter()
+                .all(|sentence| sentence.contains("--snd-timeout"))
+        );
         assert!(lost(12).is_empty());
         assert!(Version { major: 4, minor: 0 }.lost_without().is_empty());
     }

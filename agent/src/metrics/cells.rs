@@ -1,13 +1,14 @@
-//! The metrics of each cell: the five gauges that were promised from the start, and ours beside them.
+//! The metrics of each cell: the five gauges that were promised from the start, and ours beside
+//! them.
 //!
 //! Whatever happens to a cell, its series say the same as its row: one function writes all of them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mesh::{Figures, NodeName, Outcome, Protocol, Reason};
+use iperf3_mesh_core::{Figures, NodeName, Outcome, Protocol, Reason};
 use prometheus::{GaugeVec, Opts, Registry};
 
-use super::FailedCells;
+use crate::config::FailedCells;
 
 const LABELS: [&str; 3] = ["source_node", "destination_node", "protocol"];
 
@@ -96,8 +97,15 @@ impl Cells {
         at: SystemTime,
         outcome: &Outcome,
     ) {
-        let labels = [self.source.as_str(), destination.as_str(), protocol.as_str()];
-        let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let labels = [
+            self.source.as_str(),
+            destination.as_str(),
+            protocol.as_str(),
+        ];
+        let at = at
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64();
         let figures = outcome.as_ref().ok();
         let zero = match self.failed {
             FailedCells::Zero => Some(0.0),
@@ -107,9 +115,17 @@ impl Cells {
         let jitter = figures.map_or(zero, |figures| figures.jitter_ms);
         put(&self.bandwidth, &labels, bandwidth);
         // A TCP cell has no jitter, not even that of a failed test.
-        put(&self.jitter, &labels, jitter.filter(|_| protocol == Protocol::Udp));
+        put(
+            &self.jitter,
+            &labels,
+            jitter.filter(|_| protocol == Protocol::Udp),
+        );
         self.put_counts(&labels, figures);
-        put(&self.success, &labels, Some(if figures.is_some() { 1.0 } else { 0.0 }));
+        put(
+            &self.success,
+            &labels,
+            Some(if figures.is_some() { 1.0 } else { 0.0 }),
+        );
         put(&self.tested, &labels, Some(at));
         if figures.is_some() {
             put(&self.succeeded, &labels, Some(at));
@@ -121,7 +137,11 @@ impl Cells {
         let [source, destination, protocol] = labels;
         for known in Reason::ALL {
             let labels = [source, destination, protocol, known.as_str()];
-            put(&self.failure, &labels, (reason == Some(known)).then_some(1.0));
+            put(
+                &self.failure,
+                &labels,
+                (reason == Some(known)).then_some(1.0),
+            );
         }
     }
 
@@ -129,9 +149,23 @@ impl Cells {
     fn put_counts(&self, labels: &[&str; 3], figures: Option<&Figures>) {
         let count = |pick: fn(&Figures) -> Option<u64>| figures.and_then(pick).map(|n| n as f64);
         put(&self.packets, labels, count(|figures| figures.packets));
-        put(&self.lost_packets, labels, count(|figures| figures.lost_packets));
-        put(&self.retransmits, labels, count(|figures| figures.retransmits));
-        put(&self.rtt, labels, figures.and_then(|figures| figures.rtt_ms).map(|ms| ms / 1000.0));
+        put(
+            &self.lost_packets,
+            labels,
+            count(|figures| figures.lost_packets),
+        );
+        put(
+            &self.retransmits,
+            labels,
+            count(|figures| figures.retransmits),
+        );
+        put(
+            &self.rtt,
+            labels,
+            figures
+                .and_then(|figures| figures.rtt_ms)
+                .map(|ms| ms / 1000.0),
+        );
         put(&self.loss, labels, figures.and_then(Figures::loss_ratio));
     }
 
@@ -150,7 +184,11 @@ impl Cells {
             &self.succeeded,
         ];
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let labels = [self.source.as_str(), destination.as_str(), protocol.as_str()];
+            let labels = [
+                self.source.as_str(),
+                destination.as_str(),
+                protocol.as_str(),
+            ];
             for gauge in gauges {
                 put(gauge, &labels, None);
             }

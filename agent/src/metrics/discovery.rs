@@ -1,4 +1,5 @@
-//! Whether the Kubernetes API tells of the agents' pods. A mesh that runs hides it when it does not.
+//! Whether the Kubernetes API tells of the agents' pods. A mesh that runs hides it when it does
+//! not.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,7 +34,10 @@ impl Discovery {
     }
 
     pub(super) fn succeeded(&self, at: SystemTime) {
-        let at = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let at = at
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs_f64();
         self.success.with_label_values::<&str>(&[]).set(at);
     }
 

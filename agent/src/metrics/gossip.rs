@@ -1,6 +1,6 @@
 //! How the gossip layer does: near its ceiling, a mesh can take no more nodes.
 
-use mesh::gossip::GossipStatus;
+use iperf3_mesh_core::gossip::GossipStatus;
 use prometheus::{IntCounter, IntGauge, Registry};
 
 use super::{counter, int_gauge};
@@ -46,7 +46,10 @@ impl Gossip {
         self.digest.set(bytes(status.digest_bytes));
         self.digest_max.set(bytes(status.digest_bytes_max));
         raise(&self.restarts, status.restarts);
-        raise(&self.refused, status.rejected + status.oversize + status.refused);
+        raise(
+            &self.refused,
+            status.rejected + status.oversize + status.refused,
+        );
     }
 }
 

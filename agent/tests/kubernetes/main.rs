@@ -2,20 +2,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
+mod error;
 mod server;
-mod trouble;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use agent::discovery::census::Census;
-use agent::discovery::kubernetes::{Pace, Search, Watcher};
-use agent::discovery::{Finds, find_pods};
-use agent::metrics::{FailedCells, Metrics, Settings};
+use iperf3_mesh::config::FailedCells;
+use iperf3_mesh::discovery::kubernetes::{Pace, Search, Watcher};
+use iperf3_mesh::discovery::pods::PodStore;
+use iperf3_mesh::discovery::{DiscoverySink, find_pods};
+use iperf3_mesh::metrics::{Metrics, Settings};
+use iperf3_mesh_core::gossip::{Gossip, GossipConfig};
+use iperf3_mesh_core::{ClusterNode, Epoch, Input, NodeName, Protocol};
 use k8s_openapi::jiff::Timestamp;
-use mesh::gossip::{Gossip, GossipConfig};
-use mesh::{ClusterNode, Epoch, Input, NodeName, Protocol};
 use serde_json::{Value, json};
 use server::{Mood, Server};
 use tokio::sync::{mpsc, watch};
@@ -66,7 +67,7 @@ fn watcher(server: &Server, own: &str, pace: Pace) -> Watcher {
 
 /// A watcher at work, and what it knows. It ends when dropped.
 struct Watching {
-    census: watch::Receiver<Census>,
+    pods: watch::Receiver<PodStore>,
     metrics: Metrics,
     task: AbortHandle,
 }
@@ -79,22 +80,32 @@ impl Watching {
     fn start_with(server: &Server, own: &str, pace: Pace) -> Self {
         let metrics = metrics();
         let watcher = watcher(server, own, pace);
-        let census = watcher.census();
+        let pods = watcher.pods();
         let task = tokio::spawn(watcher.run(metrics.clone())).abort_handle();
-        Self { census, metrics, task }
+        Self {
+            pods,
+            metrics,
+            task,
+        }
     }
 
     /// Waits until these addresses are known, and no others.
     async fn sees(&mut self, expected: &[&str]) {
-        let expected: Vec<SocketAddr> =
-            expected.iter().map(|address| address.parse().unwrap()).collect();
-        let seen = self.census.wait_for(|census| census.addresses() == expected);
+        let expected: Vec<SocketAddr> = expected
+            .iter()
+            .map(|address| address.parse().unwrap())
+            .collect();
+        let seen = self.pods.wait_for(|pods| pods.addresses() == expected);
         let is_late = timeout(SOON, seen).await.is_err();
-        assert!(!is_late, "{:?} instead of {expected:?}", self.census.borrow().addresses());
+        assert!(
+            !is_late,
+            "{:?} instead of {expected:?}",
+            self.pods.borrow().addresses()
+        );
     }
 
     fn gone(&self) -> Vec<NodeName> {
-        self.census.borrow().gone(Instant::now())
+        self.pods.borrow().gone(Instant::now())
     }
 }
 
@@ -118,24 +129,42 @@ fn pod(node: &str, addresses: &[&str]) -> Value {
 #[tokio::test]
 async fn pods_are_found_page_by_page_and_then_watched() {
     let server = Server::start().await;
-    let addresses: Vec<String> =
-        (0..250).map(|n| format!("10.0.{}.{}", n / 100 + 1, n % 100)).collect();
+    let addresses: Vec<String> = (0..250)
+        .map(|n| format!("10.0.{}.{}", n / 100 + 1, n % 100))
+        .collect();
     for (number, address) in addresses.iter().enumerate() {
         server.put(pod(&format!("node-{number}"), &[address]));
     }
     let mut watching = Watching::start(&server);
-    let expected: Vec<String> = addresses.iter().map(|address| format!("{address}:9877")).collect();
-    watching.sees(&expected.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let expected: Vec<String> = addresses
+        .iter()
+        .map(|address| format!("{address}:9877"))
+        .collect();
+    watching
+        .sees(&expected.iter().map(String::as_str).collect::<Vec<_>>())
+        .await;
     server.put(pod("late", &["10.0.9.9"]));
-    let both: Vec<&str> = expected.iter().map(String::as_str).chain(["10.0.9.9:9877"]).collect();
+    let both: Vec<&str> = expected
+        .iter()
+        .map(String::as_str)
+        .chain(["10.0.9.9:9877"])
+        .collect();
     watching.sees(&both).await;
 
     let requests = server.requests();
-    let [lists @ .., watch] = &requests[..] else { panic!("nothing was asked") };
+    let [lists @ .., watch] = &requests[..] else {
+        panic!("nothing was asked")
+    };
     assert_eq!(lists.len(), 3, "{lists:?}");
-    assert!(watch.contains("watch=true") && watch.contains("resourceVersion=251"), "{watch}");
+    assert!(
+        watch.contains("watch=true") && watch.contains("resourceVersion=251"),
+        "{watch}"
+    );
     for request in &requests {
-        assert!(request.starts_with("/api/v1/namespaces/mesh/pods?"), "{request}");
+        assert!(
+            request.starts_with("/api/v1/namespaces/mesh/pods?"),
+            "{request}"
+        );
         assert!(
             request.contains("labelSelector=app.kubernetes.io%2Fname%3Diperf3-mesh"),
             "{request}"
@@ -163,7 +192,9 @@ async fn only_running_pods_with_an_address_of_this_agents_family_are_peers() {
     let four = ["10.0.0.2:9877", "10.0.0.4:9877", "10.0.0.7:7000"];
     Watching::start(&server).sees(&four).await;
     let six = ["[fd00::2]:9877", "[fd00::3]:9877"];
-    Watching::start_with(&server, "[fd00::1]:9877", PACE).sees(&six).await;
+    Watching::start_with(&server, "[fd00::1]:9877", PACE)
+        .sees(&six)
+        .await;
 }
 
 #[tokio::test]
@@ -200,7 +231,7 @@ async fn a_node_is_gone_while_no_pod_of_it_is_left() {
     assert_eq!(watching.gone(), [name("node-3")]);
     // Who is not silent by then has an agent elsewhere.
     let later = Instant::now() + Duration::from_secs(16 * 60);
-    assert_eq!(watching.census.borrow().gone(later), []);
+    assert_eq!(watching.pods.borrow().gone(later), []);
     server.put(pod("node-3", &["10.0.0.3"]));
     watching.sees(&["10.0.0.2:9877", "10.0.0.3:9877"]).await;
     assert_eq!(watching.gone(), []);
@@ -231,18 +262,23 @@ async fn the_cluster_is_the_nodes_with_a_pod_that_runs_and_stays() {
     over["status"]["phase"] = json!("Failed");
     server.put(over);
     let mut watching = Watching::start(&server);
-    watching.sees(&["10.0.0.2:9877", "10.0.0.3:9877", "10.0.0.4:9877"]).await;
+    watching
+        .sees(&["10.0.0.2:9877", "10.0.0.3:9877", "10.0.0.4:9877"])
+        .await;
 
-    let cluster = watching.census.borrow().cluster(&name("node-1"));
+    let cluster = watching.pods.borrow().cluster(&name("node-1"));
     let [(dead, its), (works, others)] = cluster.iter().collect::<Vec<_>>()[..] else {
         panic!("{cluster:?}")
     };
     assert_eq!((dead.as_str(), works.as_str()), ("dead", "works"));
     assert_eq!(its.address.to_string(), "10.0.0.3");
-    assert!(its.unready_for >= HOUR && its.unready_for < HOUR + SOON, "{its:?}");
+    assert!(
+        its.unready_for >= HOUR && its.unready_for < HOUR + SOON,
+        "{its:?}"
+    );
     assert_eq!(others.unready_for, Duration::ZERO);
     // Agents go by other names than those of their nodes.
-    assert!(watching.census.borrow().cluster(&name("host-1")).is_empty());
+    assert!(watching.pods.borrow().cluster(&name("host-1")).is_empty());
 }
 
 #[tokio::test]
@@ -252,8 +288,11 @@ async fn a_single_look_counts_the_others_or_tells_the_mend() {
     server.put(pod("node-2", &["10.0.0.2"]));
     assert_eq!(watcher(&server, OWN, PACE).look().await.unwrap(), 1);
     server.mood(Mood::Refusing(403));
-    let trouble = watcher(&server, OWN, PACE).look().await.unwrap_err();
-    assert!(trouble.mend().contains("get, list and watch of pods"), "{trouble}");
+    let error = watcher(&server, OWN, PACE).look().await.unwrap_err();
+    assert!(
+        error.hint().contains("get, list and watch of pods"),
+        "{error}"
+    );
 }
 
 /// A port that is free on that address.
@@ -286,15 +325,24 @@ async fn two_agents_meet_through_their_pods_and_hear_of_the_others() {
         json!([{ "name": "gossip", "containerPort": there.port() }]);
     server.put(peer);
     let (inputs, mut said) = mpsc::channel(8);
-    let finds = Finds { gossip: &one, inputs };
+    let finds = DiscoverySink {
+        gossip: &one,
+        inputs,
+    };
     let watcher = watcher(&server, &here.to_string(), PACE);
     let mut views = one.views();
     let own = name("node-1");
     let story = async {
-        views.wait_for(|view| view.get(&name("node-2")).is_some()).await.unwrap();
+        views
+            .wait_for(|view| view.get(&name("node-2")).is_some())
+            .await
+            .unwrap();
         assert!(cluster(&mut said, |_| true).await.is_empty());
         server.put(pod("node-1", &["127.0.0.1"]));
-        assert_eq!(cluster(&mut said, |nodes| !nodes.is_empty()).await, ["node-2 at 127.0.0.2"]);
+        assert_eq!(
+            cluster(&mut said, |nodes| !nodes.is_empty()).await,
+            ["node-2 at 127.0.0.2"]
+        );
         server.delete("agent-node-2");
         let is_gone = |said: &Input| matches!(said, Input::Gone(node) if *node == name("node-2"));
         while !is_gone(&said.recv().await.unwrap()) {}

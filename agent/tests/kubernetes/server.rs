@@ -1,5 +1,6 @@
-//! A stand-in for the Kubernetes API server: pods of one namespace, lists by pages, watches from a version on. It
-//! speaks HTTP/1.1 with connections that end with the answer, and can be in any mood.
+//! A stand-in for the Kubernetes API server: pods of one namespace, lists by pages, watches from a
+//! version on. It speaks HTTP/1.1 with connections that end with the answer, and can be in any
+//! mood.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -65,9 +66,15 @@ impl Server {
             requests: Vec::new(),
             connections: Vec::new(),
         };
-        let state =
-            Arc::new(Shared { state: Mutex::new(state), changed: watch::Sender::default() });
-        let mut server = Self { address: ([127, 0, 0, 1], 0).into(), state, open: None };
+        let state = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: watch::Sender::default(),
+        });
+        let mut server = Self {
+            address: ([127, 0, 0, 1], 0).into(),
+            state,
+            open: None,
+        };
         server.open().await;
         server
     }
@@ -109,7 +116,11 @@ impl Server {
 
     /// Ends all connections.
     pub(crate) fn hang_up(&self) {
-        self.state.lock().connections.drain(..).for_each(|connection| connection.abort());
+        self.state
+            .lock()
+            .connections
+            .drain(..)
+            .for_each(|connection| connection.abort());
     }
 
     /// From now on.
@@ -121,7 +132,11 @@ impl Server {
     pub(crate) fn put(&self, mut pod: Value) {
         let mut state = self.state.lock();
         let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
-        let kind = if state.pods.contains_key(&name) { "MODIFIED" } else { "ADDED" };
+        let kind = if state.pods.contains_key(&name) {
+            "MODIFIED"
+        } else {
+            "ADDED"
+        };
         pod["metadata"]["resourceVersion"] = json!((state.version + 1).to_string());
         state.pods.insert(name, pod.clone());
         self.note(state, kind, &pod);
@@ -138,7 +153,9 @@ impl Server {
     fn note(&self, mut state: MutexGuard<'_, State>, kind: &str, pod: &Value) {
         state.version += 1;
         let version = state.version;
-        state.events.push((version, json!({ "type": kind, "object": pod })));
+        state
+            .events
+            .push((version, json!({ "type": kind, "object": pod })));
         drop(state);
         self.state.changed.send_replace(version);
     }
@@ -198,7 +215,13 @@ impl Shared {
         let state = self.lock();
         let limit = parameter(path, "limit").unwrap().parse().unwrap();
         let from = parameter(path, "continue").map_or(0, |token| token.parse().unwrap());
-        let items: Vec<_> = state.pods.values().skip(from).take(limit).cloned().collect();
+        let items: Vec<_> = state
+            .pods
+            .values()
+            .skip(from)
+            .take(limit)
+            .cloned()
+            .collect();
         let next = (endless || from + limit < state.pods.len()).then(|| (from + limit).to_string());
         json!({
             "kind": "PodList", "apiVersion": "v1", "items": items,
@@ -208,7 +231,12 @@ impl Shared {
 
     fn events_after(&self, known: u64) -> Vec<(u64, Value)> {
         let state = self.lock();
-        state.events.iter().filter(|(version, _)| *version > known).cloned().collect()
+        state
+            .events
+            .iter()
+            .filter(|(version, _)| *version > known)
+            .cloned()
+            .collect()
     }
 
     async fn watch(&self, stream: &mut TcpStream, path: &str) -> io::Result<()> {
@@ -234,8 +262,12 @@ impl Shared {
 
 /// The value of a parameter in the query of `path`.
 fn parameter<'a>(path: &'a str, name: &str) -> Option<&'a str> {
-    let mut pairs = path.split(['?', '&']).filter_map(|pair| pair.split_once('='));
-    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
+    let mut pairs = path
+        .split(['?', '&'])
+        .filter_map(|pair| pair.split_once('='));
+    pairs
+        .find(|(found, _)| *found == name)
+        .map(|(_, value)| value)
 }
 
 async fn refuse(stream: &mut TcpStream, code: u16) -> io::Result<()> {

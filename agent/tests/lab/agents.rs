@@ -1,4 +1,5 @@
-//! An agent as a process of its own in a host's namespace, treated as its users and its enemies would.
+//! An agent as a process of its own in a host's namespace, treated as its users and its enemies
+//! would.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -27,21 +28,40 @@ pub(crate) struct Agent<'lab> {
 }
 
 impl<'lab> Agent<'lab> {
-    /// Starts the agent of a host. It joins two others, logs JSON to a file in `logs` (a later life appends), and
-    /// takes `args` besides.
+    /// Starts the agent of a host. It joins two others, logs JSON to a file in `logs` (a later life
+    /// appends), and takes `args` besides.
     pub(crate) fn start(lab: &'lab Lab, name: &str, logs: &Path, args: &[String]) -> Self {
         let host = lab.host(name);
         let log = logs.join(format!("{name}.log"));
-        let file = OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
         let mut command = host.namespace.command(env!("CARGO_BIN_EXE_iperf3-mesh"));
         command.args(["agent", "--discovery", "static", "--log-format", "json"]);
-        command.args(["--node-name", name, "--advertise-address", &host.address.to_string()]);
-        for other in lab.hosts().iter().filter(|other| other.name != name).take(2) {
+        command.args([
+            "--node-name",
+            name,
+            "--advertise-address",
+            &host.address.to_string(),
+        ]);
+        for other in lab
+            .hosts()
+            .iter()
+            .filter(|other| other.name != name)
+            .take(2)
+        {
             command.args(["--join", &other.address.to_string()]);
         }
         let (out, err) = (file.try_clone().unwrap(), file);
-        let child =
-            command.args(args).stdin(Stdio::null()).stdout(out).stderr(err).spawn().unwrap();
+        let child = command
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .unwrap();
         Self { host, child, log }
     }
 
@@ -81,7 +101,11 @@ impl<'lab> Agent<'lab> {
     /// # Errors
     /// If it does not answer with one in time.
     pub(crate) fn matrix(&self) -> Result<Matrix, String> {
-        Matrix::parse(&self.get("/api/v1/matrix").map_err(|error| error.to_string())?)
+        Matrix::parse(
+            &self
+                .get("/api/v1/matrix")
+                .map_err(|error| error.to_string())?,
+        )
     }
 
     /// Its series.
@@ -135,7 +159,11 @@ impl<'lab> Agent<'lab> {
 
     fn signal(&self, signal: Signal) {
         // The child is not reaped before this value is gone, so the number is still its own.
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        kill(
+            Pid::from_raw(i32::try_from(self.child.id()).unwrap()),
+            signal,
+        )
+        .unwrap();
     }
 }
 
@@ -155,7 +183,12 @@ impl Logs {
     /// An empty one.
     pub(crate) fn new() -> Self {
         let parent = env!("CARGO_TARGET_TMPDIR");
-        Self(tempfile::Builder::new().prefix("lab-").tempdir_in(parent).unwrap())
+        Self(
+            tempfile::Builder::new()
+                .prefix("lab-")
+                .tempdir_in(parent)
+                .unwrap(),
+        )
     }
 
     /// Where it is.

@@ -73,7 +73,10 @@ impl Matrix {
 
     /// The state of a node, if the matrix has it.
     pub(crate) fn state(&self, node: &str) -> Option<&str> {
-        self.nodes.iter().find(|entry| entry.name == node).map(|entry| entry.state.as_str())
+        self.nodes
+            .iter()
+            .find(|entry| entry.name == node)
+            .map(|entry| entry.state.as_str())
     }
 
     /// A cell, if the matrix has it.

@@ -1,7 +1,9 @@
-//! The two ways to measure a mesh without this project, in the same laboratory, to be set beside it.
+//! The two ways to measure a mesh without this project, in the same laboratory, to be set beside
+//! it.
 //!
-//! Serial: one test after the other, from one place, as an orchestrator does it. Uncoordinated: every host goes
-//! through its list at the same time as all others. Both use a persistent `iperf3 -s` on each host.
+//! Serial: one test after the other, from one place, as an orchestrator does it. Uncoordinated:
+//! every host goes through its list at the same time as all others. Both use a persistent `iperf3
+//! -s` on each host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Stdio};
@@ -36,7 +38,10 @@ pub(crate) fn serial(lab: &Lab, seconds: u32) -> Baseline {
     let _servers = Servers::start(lab);
     let started = Instant::now();
     let cells = all_cells(lab, &["tcp"]);
-    let results = cells.into_iter().map(|cell| measure(lab, cell, seconds)).collect();
+    let results = cells
+        .into_iter()
+        .map(|cell| measure(lab, cell, seconds))
+        .collect();
     judge(lab, results, started.elapsed())
 }
 
@@ -50,11 +55,18 @@ pub(crate) fn uncoordinated(lab: &Lab, seconds: u32) -> Baseline {
     }
     let results = thread::scope(|scope| {
         let walk = |list: BTreeSet<Cell>| {
-            list.into_iter().map(|cell| measure(lab, cell, seconds)).collect::<Vec<_>>()
+            list.into_iter()
+                .map(|cell| measure(lab, cell, seconds))
+                .collect::<Vec<_>>()
         };
-        let walks: Vec<_> =
-            lists.into_values().map(|list| scope.spawn(move || walk(list))).collect();
-        walks.into_iter().flat_map(|walk| walk.join().unwrap()).collect()
+        let walks: Vec<_> = lists
+            .into_values()
+            .map(|list| scope.spawn(move || walk(list)))
+            .collect();
+        walks
+            .into_iter()
+            .flat_map(|walk| walk.join().unwrap())
+            .collect()
     });
     judge(lab, results, started.elapsed())
 }
@@ -66,7 +78,15 @@ fn measure(lab: &Lab, cell: Cell, seconds: u32) -> Measured {
     let to = lab.host(&cell.destination).address.to_string();
     // iperf3 has no option that ends it in every state.
     let mut command = lab.host(&cell.source).namespace.command("timeout");
-    command.args(["-s", "KILL", &(seconds + 10).to_string(), "iperf3", "-J", "-c", &to]);
+    command.args([
+        "-s",
+        "KILL",
+        &(seconds + 10).to_string(),
+        "iperf3",
+        "-J",
+        "-c",
+        &to,
+    ]);
     command.args(["-t", &seconds.to_string(), "--connect-timeout", "3000"]);
     let output = command.stdin(Stdio::null()).output().unwrap();
     (cell, arrived(&output.stdout))
@@ -77,12 +97,17 @@ fn arrived(report: &[u8]) -> Option<f64> {
     if report.get("error").is_some() {
         return None;
     }
-    let rate = report.pointer("/end/sum_received/bits_per_second")?.as_f64()?;
+    let rate = report
+        .pointer("/end/sum_received/bits_per_second")?
+        .as_f64()?;
     (rate > 0.0).then_some(rate / 1e6)
 }
 
 fn judge(lab: &Lab, results: Vec<Measured>, took: Duration) -> Baseline {
-    let mut sum = Baseline { seconds: took.as_secs_f64(), ..Baseline::default() };
+    let mut sum = Baseline {
+        seconds: took.as_secs_f64(),
+        ..Baseline::default()
+    };
     for (cell, mbps) in results {
         sum.tests += 1;
         match mbps.map(|mbps| off(mbps, tcp_goodput(lab, &cell))) {
@@ -110,10 +135,16 @@ impl Servers {
         let mut eye = super::samples::Eye::new(lab);
         let all_listen = || {
             let look = eye.look();
-            look.listeners.iter().filter(|it| it.port == *IPERF_PORTS.start()).count()
+            look.listeners
+                .iter()
+                .filter(|it| it.port == *IPERF_PORTS.start())
+                .count()
                 == lab.hosts().len()
         };
-        assert!(wait_until(Duration::from_secs(10), all_listen), "the servers do not listen");
+        assert!(
+            wait_until(Duration::from_secs(10), all_listen),
+            "the servers do not listen"
+        );
         servers
     }
 }

@@ -1,7 +1,7 @@
 //! What the agents' events prove: pure functions, written without a look at the agent's code.
 //!
-//! Everything that is wrong comes out as a sentence; no sentence, no violation. What really ran is the business of
-//! [`super::evidence`].
+//! Everything that is wrong comes out as a sentence; no sentence, no violation. What really ran is
+//! the business of [`super::evidence`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -55,13 +55,17 @@ impl Interval {
 
     /// Whether its end event says so.
     pub(crate) fn succeeded(&self) -> bool {
-        self.outcome.as_ref().is_some_and(|(outcome, _)| outcome == "success")
+        self.outcome
+            .as_ref()
+            .is_some_and(|(outcome, _)| outcome == "success")
     }
 
     fn close(&mut self, finished: &Event) {
         self.end = finished.boot_ns;
-        self.outcome =
-            Some((finished.outcome.clone().unwrap_or_default(), finished.reason.clone()));
+        self.outcome = Some((
+            finished.outcome.clone().unwrap_or_default(),
+            finished.reason.clone(),
+        ));
     }
 
     fn death(&self, deaths: &Deaths) -> Option<u64> {
@@ -71,18 +75,28 @@ impl Interval {
 
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, role, cell, meeting, .. } = self;
+        let Self {
+            node,
+            role,
+            cell,
+            meeting,
+            ..
+        } = self;
         let [start, end] = [self.start, self.end].map(|ns| ns as f64 / 1e9);
-        write!(f, "{cell} by {node} as {role:?} in {meeting} from {start:.3} to {end:.3} s")
+        write!(
+            f,
+            "{cell} by {node} as {role:?} in {meeting} from {start:.3} to {end:.3} s"
+        )
     }
 }
 
 /// When processes died, by their ids, which come again in a long run.
 pub(crate) type Deaths = BTreeMap<u32, BTreeSet<u64>>;
 
-/// Pairs starts with ends. An interval without an end lasts until its process's death in `deaths`, else until
-/// `end_of_time`. One whose end came late was logged by an agent that had been frozen: it, too, lasts until the
-/// death, if that was earlier. With it, what is wrong with the events themselves.
+/// Pairs starts with ends. An interval without an end lasts until its process's death in `deaths`,
+/// else until `end_of_time`. One whose end came late was logged by an agent that had been frozen:
+/// it, too, lasts until the death, if that was earlier. With it, what is wrong with the events
+/// themselves.
 pub(crate) fn intervals(
     events: &[Event],
     deaths: &Deaths,
@@ -93,7 +107,12 @@ pub(crate) fn intervals(
     let (mut done, mut faults) = (Vec::new(), Vec::new());
     let mut open: BTreeMap<_, Interval> = BTreeMap::new();
     for event in events {
-        let key = (&event.node, event.epoch.to_string(), event.meeting.to_string(), event.cell());
+        let key = (
+            &event.node,
+            event.epoch.to_string(),
+            event.meeting.to_string(),
+            event.cell(),
+        );
         match event.event {
             Kind::TestStarted => {
                 if open.insert(key, Interval::new(event)).is_some() {
@@ -113,15 +132,20 @@ pub(crate) fn intervals(
         interval.end = interval.death(deaths).unwrap_or(end_of_time);
         done.push(interval);
     }
-    for late in done.iter_mut().filter(|interval| interval.end > interval.deadline) {
-        late.end = late.death(deaths).map_or(late.end, |death| death.min(late.end));
+    for late in done
+        .iter_mut()
+        .filter(|interval| interval.end > interval.deadline)
+    {
+        late.end = late
+            .death(deaths)
+            .map_or(late.end, |death| death.min(late.end));
     }
     done.sort_by_key(|interval| interval.start);
     (done, faults)
 }
 
-/// Rule 1: every instant at which a node takes part in two meetings. A client's interval counts at both ends, so
-/// that a node whose own log says nothing is judged by what is done to it.
+/// Rule 1: every instant at which a node takes part in two meetings. A client's interval counts at
+/// both ends, so that a node whose own log says nothing is judged by what is done to it.
 pub(crate) fn overlaps(intervals: &[Interval]) -> Vec<String> {
     let mut at_node: BTreeMap<&str, Vec<&Interval>> = BTreeMap::new();
     for interval in intervals {
@@ -130,7 +154,10 @@ pub(crate) fn overlaps(intervals: &[Interval]) -> Vec<String> {
             at_node.entry(&interval.peer).or_default().push(interval);
         }
     }
-    at_node.into_iter().flat_map(|(node, parts)| overlaps_at(node, parts)).collect()
+    at_node
+        .into_iter()
+        .flat_map(|(node, parts)| overlaps_at(node, parts))
+        .collect()
 }
 
 fn overlaps_at(node: &str, mut parts: Vec<&Interval>) -> Vec<String> {
@@ -141,9 +168,11 @@ fn overlaps_at(node: &str, mut parts: Vec<&Interval>) -> Vec<String> {
         active.retain(|other| other.end > part.start);
         for other in active.iter().filter(|other| other.meeting != part.meeting) {
             let ms = (other.end.min(part.end) - part.start) / 1_000_000;
-            found.entry((&other.meeting, &part.meeting)).or_insert_with(|| {
-                format!("{node}: {other} and {part}: two meetings at once for {ms} ms")
-            });
+            found
+                .entry((&other.meeting, &part.meeting))
+                .or_insert_with(|| {
+                    format!("{node}: {other} and {part}: two meetings at once for {ms} ms")
+                });
         }
         active.push(part);
     }
@@ -156,14 +185,20 @@ pub(crate) fn not_once(intervals: &[Interval], cells: &BTreeSet<Cell>, sweep: u6
     for interval in clients(intervals, sweep) {
         *tests.entry(&interval.cell).or_default() += 1;
     }
-    let wrong = tests.into_iter().filter(|(cell, times)| *times != 1 || !cells.contains(cell));
-    wrong.map(|(cell, times)| format!("sweep {sweep}: {cell} tested {times} times")).collect()
+    let wrong = tests
+        .into_iter()
+        .filter(|(cell, times)| *times != 1 || !cells.contains(cell));
+    wrong
+        .map(|(cell, times)| format!("sweep {sweep}: {cell} tested {times} times"))
+        .collect()
 }
 
 /// The tests of `sweep` that did not succeed, with their reasons.
 pub(crate) fn failures(intervals: &[Interval], sweep: u64) -> Vec<String> {
     let failed = clients(intervals, sweep).filter(|interval| !interval.succeeded());
-    failed.map(|it| format!("sweep {sweep}: {} {:?}", it.cell, it.outcome)).collect()
+    failed
+        .map(|it| format!("sweep {sweep}: {} {:?}", it.cell, it.outcome))
+        .collect()
 }
 
 /// Cells of `sweep` whose client's end has been logged.
@@ -180,11 +215,16 @@ pub(crate) fn span(intervals: &[Interval], sweep: u64) -> Option<Duration> {
     Some(Duration::from_nanos(end - start))
 }
 
-/// The least time of a sweep: each pair's tests, both directions, in as many rounds as a round-robin tournament
-/// needs. An odd number of nodes needs one more, for in each round one of them has nobody to meet.
+/// The least time of a sweep: each pair's tests, both directions, in as many rounds as a
+/// round-robin tournament needs. An odd number of nodes needs one more, for in each round one of
+/// them has nobody to meet.
 pub(crate) fn bound(nodes: u32, protocols: u32, test: Duration) -> Duration {
     const DIRECTIONS: u32 = 2;
-    let rounds = if nodes.is_multiple_of(2) { nodes - 1 } else { nodes };
+    let rounds = if nodes.is_multiple_of(2) {
+        nodes - 1
+    } else {
+        nodes
+    };
     test * DIRECTIONS * protocols * rounds
 }
 
@@ -217,7 +257,10 @@ pub(crate) mod tests {
             outcome: outcome.map(str::to_owned),
             reason: None,
         };
-        [event(Kind::TestStarted, start, None), event(Kind::TestFinished, end, Some("success"))]
+        [
+            event(Kind::TestStarted, start, None),
+            event(Kind::TestFinished, end, Some("success")),
+        ]
     }
 
     /// The same test, seen by its server.
@@ -251,20 +294,32 @@ pub(crate) mod tests {
         let second = test("a", "c", "2", 20, 30);
         let elsewhere = test("c", "d", "3", 0, 20);
         assert!(
-            overlaps(&closed(&[first.clone(), served(first), swapped, second, elsewhere]))
-                .is_empty()
+            overlaps(&closed(&[
+                first.clone(),
+                served(first),
+                swapped,
+                second,
+                elsewhere
+            ]))
+            .is_empty()
         );
     }
 
     #[test]
     fn two_meetings_of_one_client_overlap() {
-        let found = overlaps(&closed(&[test("a", "b", "1", 0, 10), test("a", "c", "2", 9, 20)]));
+        let found = overlaps(&closed(&[
+            test("a", "b", "1", 0, 10),
+            test("a", "c", "2", 9, 20),
+        ]));
         assert!(found.len() == 1 && found[0].starts_with("a:"), "{found:?}");
     }
 
     #[test]
     fn two_clients_of_one_target_overlap_there_even_if_it_logs_nothing() {
-        let found = overlaps(&closed(&[test("a", "b", "1", 0, 10), test("c", "b", "2", 5, 20)]));
+        let found = overlaps(&closed(&[
+            test("a", "b", "1", 0, 10),
+            test("c", "b", "2", 5, 20),
+        ]));
         assert!(found.len() == 1 && found[0].starts_with("b:"), "{found:?}");
     }
 
@@ -272,8 +327,11 @@ pub(crate) mod tests {
     fn a_server_that_outlives_its_client_overlaps_with_the_next_meeting() {
         let mut server = served(test("a", "b", "1", 0, 10));
         server[1].boot_ns = 15;
-        let found =
-            overlaps(&closed(&[test("a", "b", "1", 0, 10), server, test("b", "c", "2", 12, 20)]));
+        let found = overlaps(&closed(&[
+            test("a", "b", "1", 0, 10),
+            server,
+            test("b", "c", "2", 12, 20),
+        ]));
         assert!(found.len() == 1 && found[0].starts_with("b:"), "{found:?}");
     }
 
@@ -294,13 +352,19 @@ pub(crate) mod tests {
         let [start, end] = test("a", "c", "2", 50, 60);
         let events = [cut, start, end];
         let found = |deaths: &[(u32, u64)]| {
-            let deaths = deaths.iter().map(|&(pid, at)| (pid, BTreeSet::from([3, at])));
+            let deaths = deaths
+                .iter()
+                .map(|&(pid, at)| (pid, BTreeSet::from([3, at])));
             let (intervals, _) = intervals(&events, &deaths.collect(), 1000);
             overlaps(&intervals).len()
         };
         assert_eq!(found(&[(5, 40)]), 0);
         assert_eq!(found(&[(5, 55)]), 1);
-        assert_eq!(found(&[]), 1, "nobody saw it die: it lasts to the end of time");
+        assert_eq!(
+            found(&[]),
+            1,
+            "nobody saw it die: it lasts to the end of time"
+        );
     }
 
     #[test]
@@ -328,20 +392,38 @@ pub(crate) mod tests {
         let wanted = cells(&[("a", "b"), ("b", "a")]);
         let both = [test("a", "b", "1", 0, 10), test("b", "a", "1", 10, 20)];
         assert!(not_once(&closed(&both), &wanted, 1).is_empty());
-        assert_eq!(not_once(&closed(&both), &wanted, 2).len(), 2, "of another sweep");
-        assert_eq!(not_once(&closed(&both[..1]), &wanted, 1).len(), 1, "missing");
+        assert_eq!(
+            not_once(&closed(&both), &wanted, 2).len(),
+            2,
+            "of another sweep"
+        );
+        assert_eq!(
+            not_once(&closed(&both[..1]), &wanted, 1).len(),
+            1,
+            "missing"
+        );
         let again = test("a", "b", "2", 30, 40);
         let foreign = test("a", "c", "3", 50, 60);
         let [one, other] = both;
         let twice = not_once(&closed(&[one.clone(), other.clone(), again]), &wanted, 1);
-        assert!(twice.len() == 1 && twice[0].contains("2 times"), "{twice:?}");
-        assert_eq!(not_once(&closed(&[one, other, foreign]), &wanted, 1).len(), 1, "foreign");
+        assert!(
+            twice.len() == 1 && twice[0].contains("2 times"),
+            "{twice:?}"
+        );
+        assert_eq!(
+            not_once(&closed(&[one, other, foreign]), &wanted, 1).len(),
+            1,
+            "foreign"
+        );
     }
 
     #[test]
     fn a_server_does_not_count_as_a_test() {
         let only_served = served(test("a", "b", "1", 0, 10));
-        assert_eq!(not_once(&closed(&[only_served]), &cells(&[("a", "b")]), 1).len(), 1);
+        assert_eq!(
+            not_once(&closed(&[only_served]), &cells(&[("a", "b")]), 1).len(),
+            1
+        );
     }
 
     #[test]
@@ -354,7 +436,10 @@ pub(crate) mod tests {
         events.push(unfinished);
         let (intervals, _) = intervals(&events, &BTreeMap::new(), 99);
         let failures = failures(&intervals, 1);
-        assert!(failures.len() == 2 && failures[0].contains("timeout"), "{failures:?}");
+        assert!(
+            failures.len() == 2 && failures[0].contains("timeout"),
+            "{failures:?}"
+        );
         assert_eq!(finished(&intervals, 1).len(), 1);
     }
 

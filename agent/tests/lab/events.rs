@@ -75,7 +75,11 @@ pub(crate) struct Cell {
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {} {}", self.source, self.destination, self.protocol)
+        write!(
+            f,
+            "{} -> {} {}",
+            self.source, self.destination, self.protocol
+        )
     }
 }
 
@@ -90,7 +94,8 @@ impl Event {
     }
 }
 
-/// The events in `log`. A line that calls itself one of them and lacks what belongs to it is an error.
+/// The events in `log`. A line that calls itself one of them and lacks what belongs to it is an
+/// error.
 ///
 /// # Errors
 /// With the line and what is wrong with it.
@@ -127,7 +132,10 @@ mod tests {
         let log = format!("thread panicked\n{{\"event\":\"left\"}}\n{line}\n{{\"half\": ");
         let events = parse(&log).unwrap();
         assert_eq!(events.len(), 1);
-        assert_eq!((events[0].sweep, events[0].boot_ns, events[0].pid), (3, 2000, Some(17)));
+        assert_eq!(
+            (events[0].sweep, events[0].boot_ns, events[0].pid),
+            (3, 2000, Some(17))
+        );
     }
 
     #[test]

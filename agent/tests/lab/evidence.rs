@@ -1,7 +1,7 @@
 //! What the samples prove: pure functions, which do not take the agents' word for it.
 //!
-//! A sample takes a moment, and a process may end and the next one begin within it. So only what stands in two
-//! samples, one after the other, counts: it was there between them, all at once.
+//! A sample takes a moment, and a process may end and the next one begin within it. So only what
+//! stands in two samples, one after the other, counts: it was there between them, all at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -25,8 +25,8 @@ pub(crate) struct Instant {
     listeners: BTreeSet<Listener>,
 }
 
-/// The instants between the samples. The socket of a process that is stopped still listens, and nobody answers: what
-/// listens at its host does not count.
+/// The instants between the samples. The socket of a process that is stopped still listens, and
+/// nobody answers: what listens at its host does not count.
 pub(crate) fn instants(samples: &[Sample]) -> Vec<Instant> {
     let between = samples.windows(2).map(|pair| {
         let mut listeners = &pair[0].listeners & &pair[1].listeners;
@@ -34,18 +34,28 @@ pub(crate) fn instants(samples: &[Sample]) -> Vec<Instant> {
             listeners.retain(|listener| listener.host != process.host);
         }
         let processes = &pair[0].processes & &pair[1].processes;
-        Instant { at: pair[0].end_ns, processes, listeners }
+        Instant {
+            at: pair[0].end_ns,
+            processes,
+            listeners,
+        }
     });
     between.collect()
 }
 
-/// When processes were gone for good, or stopped for good, by their ids: a long run sees an id more than once.
+/// When processes were gone for good, or stopped for good, by their ids: a long run sees an id more
+/// than once.
 pub(crate) fn deaths(samples: &[Sample]) -> Deaths {
     let mut gone = BTreeMap::new();
     for (at, sample) in samples.iter().enumerate() {
         // Whoever is not in the next look was gone at its end.
         let gone_by = samples.get(at + 1).unwrap_or(sample).end_ns;
-        gone.extend(sample.processes.iter().map(|it| ((it.pid, it.began), gone_by)));
+        gone.extend(
+            sample
+                .processes
+                .iter()
+                .map(|it| ((it.pid, it.began), gone_by)),
+        );
         for it in &sample.stopped {
             gone.entry((it.pid, it.began)).or_insert(sample.end_ns);
         }
@@ -57,8 +67,8 @@ pub(crate) fn deaths(samples: &[Sample]) -> Deaths {
     deaths
 }
 
-/// Rule 1 without the events: instants at which a host has two servers or two clients, where a client counts at
-/// its target too.
+/// Rule 1 without the events: instants at which a host has two servers or two clients, where a
+/// client counts at its target too.
 pub(crate) fn overlaps(instants: &[Instant], hosts: &BTreeMap<Ipv4Addr, String>) -> Vec<String> {
     let mut found = BTreeMap::new();
     for instant in instants {
@@ -66,7 +76,10 @@ pub(crate) fn overlaps(instants: &[Instant], hosts: &BTreeMap<Ipv4Addr, String>)
         for process in &instant.processes {
             let target = process.target.and_then(|address| hosts.get(&address));
             for host in target.into_iter().chain([&process.host]) {
-                parts.entry((host, process.role)).or_default().insert(process.pid);
+                parts
+                    .entry((host, process.role))
+                    .or_default()
+                    .insert(process.pid);
             }
         }
         for ((host, role), pids) in parts {
@@ -79,8 +92,8 @@ pub(crate) fn overlaps(instants: &[Instant], hosts: &BTreeMap<Ipv4Addr, String>)
     found.into_values().collect()
 }
 
-/// Rule 2: processes and sockets that were there outside the test, or the meeting, that the events speak of.
-/// `deaths` says which node's agent died when: nothing of it may outlive it.
+/// Rule 2: processes and sockets that were there outside the test, or the meeting, that the events
+/// speak of. `deaths` says which node's agent died when: nothing of it may outlive it.
 pub(crate) fn leftovers(
     instants: &[Instant],
     intervals: &[Interval],
@@ -88,11 +101,18 @@ pub(crate) fn leftovers(
 ) -> Vec<String> {
     let tests = allowed(intervals, deaths);
     let mut found = BTreeMap::new();
-    for Instant { at, processes, listeners } in instants {
+    for Instant {
+        at,
+        processes,
+        listeners,
+    } in instants
+    {
         let second = *at as f64 / 1e9;
         for process in processes {
             if !tests.iter().any(|test| test.covers(process, *at)) {
-                let Process { host, pid, role, .. } = process;
+                let Process {
+                    host, pid, role, ..
+                } = process;
                 found.entry((host, *pid)).or_insert_with(|| {
                     format!("{host}: iperf3 {role:?} {pid} outside any test at {second:.3} s")
                 });
@@ -110,7 +130,8 @@ pub(crate) fn leftovers(
     found.into_values().collect()
 }
 
-/// Tests of a second and longer whose processes were never seen. There must be none, or the samples prove nothing.
+/// Tests of a second and longer whose processes were never seen. There must be none, or the samples
+/// prove nothing.
 pub(crate) fn unseen(samples: &[Sample], intervals: &[Interval]) -> Vec<String> {
     const LONG: u64 = 1_000_000_000;
     let seen = deaths(samples);
@@ -119,7 +140,9 @@ pub(crate) fn unseen(samples: &[Sample], intervals: &[Interval]) -> Vec<String> 
             && interval.end - interval.start >= LONG
             && !interval.pid.is_some_and(|pid| seen.contains_key(&pid))
     });
-    missed.map(|it| format!("{}: {} as {:?} was never seen", it.node, it.cell, it.role)).collect()
+    missed
+        .map(|it| format!("{}: {} as {:?} was never seen", it.node, it.cell, it.role))
+        .collect()
 }
 
 /// When a test's process, and its node's port, may be there.
@@ -146,11 +169,17 @@ impl Allowed<'_> {
 
 fn allowed<'a>(intervals: &'a [Interval], deaths: &[(String, u64)]) -> Vec<Allowed<'a>> {
     let until = |test: &Interval| {
-        let of_node = deaths.iter().filter(|(node, at)| *node == test.node && *at >= test.start);
+        let of_node = deaths
+            .iter()
+            .filter(|(node, at)| *node == test.node && *at >= test.start);
         let death = of_node.map(|(_, at)| *at).min().unwrap_or(u64::MAX);
         // Whoever wrote no end was killed, or frozen: then the kernel's timer has the last word.
         let last = test.deadline.saturating_add(KILL);
-        let end = if test.outcome.is_some() { test.end } else { last };
+        let end = if test.outcome.is_some() {
+            test.end
+        } else {
+            last
+        };
         end.min(death).saturating_add(SLACK).min(last)
     };
     let span = |test: &'a Interval| Allowed {
@@ -170,16 +199,31 @@ mod tests {
 
     fn hosts() -> BTreeMap<Ipv4Addr, String> {
         let names = ["a", "b", "c"].into_iter();
-        names.zip(1..).map(|(name, last)| (Ipv4Addr::new(198, 18, 0, last), name.into())).collect()
+        names
+            .zip(1..)
+            .map(|(name, last)| (Ipv4Addr::new(198, 18, 0, last), name.into()))
+            .collect()
     }
 
     fn client(host: &str, pid: u32, target: u8) -> Process {
         let target = Some(Ipv4Addr::new(198, 18, 0, target));
-        Process { host: host.into(), pid, began: 0, role: Role::Client, target }
+        Process {
+            host: host.into(),
+            pid,
+            began: 0,
+            role: Role::Client,
+            target,
+        }
     }
 
     fn server(host: &str, pid: u32) -> Process {
-        Process { host: host.into(), pid, began: 0, role: Role::Server, target: None }
+        Process {
+            host: host.into(),
+            pid,
+            began: 0,
+            role: Role::Server,
+            target: None,
+        }
     }
 
     fn sample(at: u64, processes: &[Process], ports: &[(&str, u16)]) -> Sample {
@@ -198,7 +242,10 @@ mod tests {
     }
 
     fn always(processes: &[Process], ports: &[(&str, u16)]) -> Vec<Instant> {
-        instants(&[sample(S, processes, ports), sample(S + 50, processes, ports)])
+        instants(&[
+            sample(S, processes, ports),
+            sample(S + 50, processes, ports),
+        ])
     }
 
     #[test]
@@ -231,7 +278,8 @@ mod tests {
         assert!(overlaps(&instants(&looks), &hosts()).is_empty());
     }
 
-    /// A test from `a` to `b` that lasts from one second to two, with the pids that the samples show.
+    /// A test from `a` to `b` that lasts from one second to two, with the pids that the samples
+    /// show.
     fn tested() -> Vec<Interval> {
         let client = test("a", "b", "1", S, 2 * S);
         let mut server = served(client.clone());
@@ -241,7 +289,11 @@ mod tests {
         let mut intervals = closed(&[client, server]);
         for interval in &mut intervals {
             interval.deadline = 10 * S;
-            interval.pid = if interval.role == Role::Client { Some(3) } else { Some(7) };
+            interval.pid = if interval.role == Role::Client {
+                Some(3)
+            } else {
+                Some(7)
+            };
         }
         intervals
     }
@@ -249,7 +301,10 @@ mod tests {
     fn at(at: u64) -> Vec<Instant> {
         let processes = [client("a", 3, 2), server("b", 7)];
         let ports = [("b", 5201)];
-        instants(&[sample(at, &processes, &ports), sample(at + 50, &processes, &ports)])
+        instants(&[
+            sample(at, &processes, &ports),
+            sample(at + 50, &processes, &ports),
+        ])
     }
 
     #[test]
@@ -259,9 +314,21 @@ mod tests {
 
     #[test]
     fn processes_and_ports_outside_their_test_are_leftovers() {
-        assert_eq!(leftovers(&at(3 * S), &tested(), &[]).len(), 3, "after its end");
-        assert_eq!(leftovers(&at(S / 2), &tested(), &[]).len(), 3, "before its start");
-        assert_eq!(leftovers(&at(3 * S / 2), &[], &[]).len(), 3, "never spoken of");
+        assert_eq!(
+            leftovers(&at(3 * S), &tested(), &[]).len(),
+            3,
+            "after its end"
+        );
+        assert_eq!(
+            leftovers(&at(S / 2), &tested(), &[]).len(),
+            3,
+            "before its start"
+        );
+        assert_eq!(
+            leftovers(&at(3 * S / 2), &[], &[]).len(),
+            3,
+            "never spoken of"
+        );
     }
 
     #[test]
@@ -276,13 +343,25 @@ mod tests {
             stopped: BTreeSet::from([client("a", pid, 2)]),
             ..sample(at, &[], &[("a", 5201)])
         };
-        let looks = [sample(5, &[client("a", 3, 2)], &[]), stopped(9, 3), stopped(12, 3)];
+        let looks = [
+            sample(5, &[client("a", 3, 2)], &[]),
+            stopped(9, 3),
+            stopped(12, 3),
+        ];
         let found = instants(&looks);
         assert!(overlaps(&found, &hosts()).is_empty());
         assert!(leftovers(&found, &[], &[]).is_empty());
-        assert_eq!(deaths(&looks)[&3], BTreeSet::from([10]), "when it was seen to be stopped");
+        assert_eq!(
+            deaths(&looks)[&3],
+            BTreeSet::from([10]),
+            "when it was seen to be stopped"
+        );
         let at_once = [stopped(9, 4), stopped(12, 4)];
-        assert_eq!(deaths(&at_once)[&4], BTreeSet::from([10]), "it was never seen to run");
+        assert_eq!(
+            deaths(&at_once)[&4],
+            BTreeSet::from([10]),
+            "it was never seen to run"
+        );
     }
 
     #[test]
@@ -292,10 +371,21 @@ mod tests {
             interval.outcome = None;
             interval.end = u64::MAX;
         }
-        assert!(leftovers(&at(5 * S), &cut, &[]).is_empty(), "frozen: until the deadline");
-        assert_eq!(leftovers(&at(11 * S), &cut, &[]).len(), 3, "after the deadline");
+        assert!(
+            leftovers(&at(5 * S), &cut, &[]).is_empty(),
+            "frozen: until the deadline"
+        );
+        assert_eq!(
+            leftovers(&at(11 * S), &cut, &[]).len(),
+            3,
+            "after the deadline"
+        );
         let dead = [("b".to_owned(), 4 * S)];
-        assert_eq!(leftovers(&at(5 * S), &cut, &dead).len(), 2, "the server and its port");
+        assert_eq!(
+            leftovers(&at(5 * S), &cut, &dead).len(),
+            2,
+            "the server and its port"
+        );
     }
 
     #[test]
@@ -308,7 +398,13 @@ mod tests {
     #[test]
     fn a_process_is_gone_when_a_look_misses_it_for_good() {
         let look = |at, processes: &[Process]| sample(at, processes, &[]);
-        let (first, namesake) = (server("b", 7), Process { began: 3, ..server("b", 7) });
+        let (first, namesake) = (
+            server("b", 7),
+            Process {
+                began: 3,
+                ..server("b", 7)
+            },
+        );
         let looks = [
             look(5, std::slice::from_ref(&first)),
             look(9, &[]),
@@ -316,6 +412,9 @@ mod tests {
             look(15, &[namesake]),
         ];
         assert_eq!(deaths(&looks), Deaths::from([(7, BTreeSet::from([16]))]));
-        assert_eq!(deaths(&looks[..3]), Deaths::from([(7, BTreeSet::from([13]))]));
+        assert_eq!(
+            deaths(&looks[..3]),
+            Deaths::from([(7, BTreeSet::from([13]))])
+        );
     }
 }

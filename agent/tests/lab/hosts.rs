@@ -1,4 +1,5 @@
-//! The laboratory's wiring: hosts with one shaped link each, on a switch that has a namespace of its own.
+//! The laboratory's wiring: hosts with one shaped link each, on a switch that has a namespace of
+//! its own.
 //!
 //! ```text
 //!   n1 eth0 ══ p0 ┐
@@ -6,9 +7,9 @@
 //!   n3 eth0 ══ p2 ┘
 //! ```
 //!
-//! Both ends are shaped because a queue discipline shapes what leaves an interface: `eth0` what the host sends,
-//! `pN` what it receives. It can take links down and drop one way's packets; it cannot delay or lose some of them
-//! (that would take netem, which not every kernel has).
+//! Both ends are shaped because a queue discipline shapes what leaves an interface: `eth0` what the
+//! host sends, `pN` what it receives. It can take links down and drop one way's packets; it cannot
+//! delay or lose some of them (that would take netem, which not every kernel has).
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -54,7 +55,11 @@ impl Lab {
         let switch = Namespace::new();
         switch.run("ip link add br0 type bridge");
         switch.run("ip link set br0 up");
-        let hosts = specs.iter().enumerate().map(|(at, spec)| plug(&switch, at, spec)).collect();
+        let hosts = specs
+            .iter()
+            .enumerate()
+            .map(|(at, spec)| plug(&switch, at, spec))
+            .collect();
         Self { hosts, switch }
     }
 
@@ -69,7 +74,10 @@ impl Lab {
 
     /// The name of the host at each address.
     pub(crate) fn names(&self) -> BTreeMap<Ipv4Addr, String> {
-        self.hosts.iter().map(|host| (host.address, host.name.clone())).collect()
+        self.hosts
+            .iter()
+            .map(|host| (host.address, host.name.clone()))
+            .collect()
     }
 
     /// The hosts, in the order of their specifications.
@@ -86,7 +94,10 @@ impl Lab {
     pub(crate) fn unplug(&self, name: &str) -> Fault<'_> {
         let port = self.position(name);
         self.switch.run(&format!("ip link set p{port} down"));
-        Fault { namespace: &self.switch, mend: format!("ip link set p{port} up") }
+        Fault {
+            namespace: &self.switch,
+            hint: format!("ip link set p{port} up"),
+        }
     }
 
     /// Drops what `from` sends to `to`, not what comes back, until the fault is dropped.
@@ -98,8 +109,13 @@ impl Lab {
         namespace.run(&format!(
             "nft add chain ip {table} input {{ type filter hook input priority 0 ; }}"
         ));
-        namespace.run(&format!("nft add rule ip {table} input ip saddr {address} drop"));
-        Fault { namespace, mend: format!("nft delete table ip {table}") }
+        namespace.run(&format!(
+            "nft add rule ip {table} input ip saddr {address} drop"
+        ));
+        Fault {
+            namespace,
+            hint: format!("nft delete table ip {table}"),
+        }
     }
 
     fn position(&self, name: &str) -> usize {
@@ -113,14 +129,14 @@ impl Lab {
 #[derive(Debug)]
 pub(crate) struct Fault<'lab> {
     namespace: &'lab Namespace,
-    mend: String,
+    hint: String,
 }
 
 impl Drop for Fault<'_> {
     fn drop(&mut self) {
         // A second panic would abort and hide the first.
         if !std::thread::panicking() {
-            self.namespace.run(&self.mend);
+            self.namespace.run(&self.hint);
         }
     }
 }
@@ -130,11 +146,19 @@ fn plug(switch: &Namespace, at: usize, spec: &HostSpec) -> Host {
     // 198.18.0.0/15 is set aside for benchmarks (RFC 2544).
     let address = Ipv4Addr::new(198, 18, 0, u8::try_from(at + 1).unwrap());
     let shape = Shape::new(spec.rate);
-    switch.run(&format!("ip link add p{at} type veth peer name eth0 netns {}", namespace.path()));
+    switch.run(&format!(
+        "ip link add p{at} type veth peer name eth0 netns {}",
+        namespace.path()
+    ));
     switch.run(&format!("ip link set p{at} master br0 up"));
     switch.run(&format!("tc qdisc replace dev p{at} root {shape}"));
     namespace.run(&format!("ip addr add {address}/15 dev eth0"));
     namespace.run("ip link set eth0 up");
     namespace.run(&format!("tc qdisc replace dev eth0 root {shape}"));
-    Host { name: spec.name.clone(), address, shape, namespace }
+    Host {
+        name: spec.name.clone(),
+        address,
+        shape,
+        namespace,
+    }
 }

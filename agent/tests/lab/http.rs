@@ -12,7 +12,9 @@ use std::time::Duration;
 pub(crate) fn get(to: SocketAddr, path: &str) -> io::Result<String> {
     match ask(to, path)? {
         (200, body) => Ok(body),
-        (status, body) => Err(io::Error::other(format!("{path} answered {status}: {body:.300}"))),
+        (status, body) => Err(io::Error::other(format!(
+            "{path} answered {status}: {body:.300}"
+        ))),
     }
 }
 
@@ -30,7 +32,11 @@ pub(crate) fn ask(to: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     stream.read_to_string(&mut answer)?;
     let bad = || io::Error::other(format!("{path} answered {:?}", answer.lines().next()));
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(bad)?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(bad)?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .ok_or_else(bad)?;
     Ok((status, body.to_owned()))
 }
 
@@ -52,8 +58,8 @@ impl Series {
     }
 }
 
-/// The series in an answer of `/metrics`. Label values with commas or quotes are not understood: the laboratory's
-/// nodes have plain names.
+/// The series in an answer of `/metrics`. Label values with commas or quotes are not understood:
+/// the laboratory's nodes have plain names.
 pub(crate) fn series(metrics: &str) -> Vec<Series> {
     let lines = metrics.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(one_series).collect()
@@ -66,7 +72,11 @@ fn one_series(line: &str) -> Option<Series> {
         let (label, value) = pair.split_once('=')?;
         Some((label.to_owned(), value.trim_matches('"').to_owned()))
     });
-    Some(Series { name: name.to_owned(), labels: pairs.collect(), value: value.parse().ok()? })
+    Some(Series {
+        name: name.to_owned(),
+        labels: pairs.collect(),
+        value: value.parse().ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -80,6 +90,9 @@ mod tests {
         let found = series(text);
         assert_eq!(found.len(), 2);
         assert!(found[0].has("source_node", "n1") && found[0].has("protocol", "tcp"));
-        assert_eq!((found[0].value, found[1].name.as_str(), found[1].value), (95.6, "up", 1.0));
+        assert_eq!(
+            (found[0].value, found[1].name.as_str(), found[1].value),
+            (95.6, "up", 1.0)
+        );
     }
 }

@@ -34,7 +34,8 @@ pub(crate) fn off(value: f64, expected: f64) -> f64 {
     (value / expected - 1.0).abs()
 }
 
-/// What is wrong with the cells themselves: a test that failed, a cell too many, one that is missing.
+/// What is wrong with the cells themselves: a test that failed, a cell too many, one that is
+/// missing.
 pub(crate) fn faults(matrix: &Matrix, wanted: &BTreeSet<Cell>) -> Vec<String> {
     let mut faults = Vec::new();
     let mut seen = BTreeSet::new();
@@ -48,12 +49,16 @@ pub(crate) fn faults(matrix: &Matrix, wanted: &BTreeSet<Cell>) -> Vec<String> {
             faults.push(format!("{cell}: does not belong there"));
         }
     }
-    faults.extend(wanted.difference(&seen).map(|cell| format!("{cell}: is not in the matrix")));
+    faults.extend(
+        wanted
+            .difference(&seen)
+            .map(|cell| format!("{cell}: is not in the matrix")),
+    );
     faults
 }
 
-/// The cells whose bandwidth is off by more than `tolerance`, a share; `expected` says what it must be, megabits per
-/// second, for each cell that it knows.
+/// The cells whose bandwidth is off by more than `tolerance`, a share; `expected` says what it must
+/// be, megabits per second, for each cell that it knows.
 pub(crate) fn off_rates(
     matrix: &Matrix,
     expected: &BTreeMap<Cell, f64>,
@@ -66,7 +71,11 @@ pub(crate) fn off_rates(
             format!("{mbps:.2} Mbit/s instead of {right:.2}, retransmits {retransmits:?}, RTT {rtt:?} ms")
         })
     };
-    matrix.cells.iter().filter_map(|entry| Some((entry.cell(), judge(entry)?))).collect()
+    matrix
+        .cells
+        .iter()
+        .filter_map(|entry| Some((entry.cell(), judge(entry)?)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -76,7 +85,10 @@ mod tests {
     fn matrix(cells: &str) -> Matrix {
         let nodes =
             r#"[{"name":"a","zone":"","state":"live","row_age_seconds":1,"row_error":null}]"#;
-        Matrix::parse(&format!(r#"{{"version":1,"nodes":{nodes},"cells":[{cells}]}}"#)).unwrap()
+        Matrix::parse(&format!(
+            r#"{{"version":1,"nodes":{nodes},"cells":[{cells}]}}"#
+        ))
+        .unwrap()
     }
 
     fn entry(destination: &str, success: &str, mbps: &str) -> String {
@@ -87,7 +99,11 @@ mod tests {
     }
 
     fn cell(destination: &str) -> Cell {
-        Cell { source: "a".into(), destination: destination.into(), protocol: "tcp".into() }
+        Cell {
+            source: "a".into(),
+            destination: destination.into(),
+            protocol: "tcp".into(),
+        }
     }
 
     fn off_rates_of(mbps: &str) -> usize {
@@ -112,10 +128,16 @@ mod tests {
             (entry("b", "null", "null"), "success"),
             (String::new(), "is not in the matrix"),
             (format!("{good},{good}"), "does not belong"),
-            (format!("{good},{}", entry("c", "true", "100")), "does not belong"),
+            (
+                format!("{good},{}", entry("c", "true", "100")),
+                "does not belong",
+            ),
         ] {
             let faults = faults(&matrix(&cells), &wanted);
-            assert!(faults.len() == 1 && faults[0].contains(word), "{cells}: {faults:?}");
+            assert!(
+                faults.len() == 1 && faults[0].contains(word),
+                "{cells}: {faults:?}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! All agents of a laboratory, watched from their first start to their last end, and what that proves.
+//! All agents of a laboratory, watched from their first start to their last end, and what that
+//! proves.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,7 +40,7 @@ impl<'lab> Mesh<'lab> {
             logs: Some(Logs::new()),
         };
         for host in lab.hosts() {
-            mesh.begin(&host.name, &["--no-past"]);
+            mesh.begin(&host.name, &["--skip-quiet-time"]);
         }
         mesh
     }
@@ -79,7 +80,8 @@ impl<'lab> Mesh<'lab> {
             Some((status, _)) if status.success() => {}
             Some((status, _)) => self.slow_stops.push(format!("{name}: ended with {status}")),
             None => {
-                self.slow_stops.push(format!("{name}: still there {STOP_LIMIT:?} after SIGTERM"));
+                self.slow_stops
+                    .push(format!("{name}: still there {STOP_LIMIT:?} after SIGTERM"));
                 agent.kill();
             }
         }
@@ -89,8 +91,11 @@ impl<'lab> Mesh<'lab> {
     /// Waits until everybody's matrix has all hosts; whether it came to that.
     pub(crate) fn assembled(&self, limit: Duration) -> bool {
         let hosts = self.lab.hosts().len();
-        let knows_all =
-            |agent: &Agent<'_>| agent.matrix().is_ok_and(|matrix| matrix.nodes.len() == hosts);
+        let knows_all = |agent: &Agent<'_>| {
+            agent
+                .matrix()
+                .is_ok_and(|matrix| matrix.nodes.len() == hosts)
+        };
         wait_until(limit, || self.agents().all(knows_all))
     }
 
@@ -99,7 +104,10 @@ impl<'lab> Mesh<'lab> {
     /// # Panics
     /// If an event lacks something.
     pub(crate) fn tests(&self) -> Vec<Interval> {
-        let events: Vec<_> = self.agents().flat_map(|agent| agent.events().unwrap()).collect();
+        let events: Vec<_> = self
+            .agents()
+            .flat_map(|agent| agent.events().unwrap())
+            .collect();
         checker::intervals(&events, &BTreeMap::new(), boot_ns()).0
     }
 
@@ -114,11 +122,16 @@ impl<'lab> Mesh<'lab> {
         let samples = self.sampler.take().unwrap().stop();
         let after = Eye::new(self.lab).look();
         let mut faults = std::mem::take(&mut self.slow_stops);
-        let remains =
-            after.processes.iter().map(|it| format!("{}: iperf3 {} remains", it.host, it.pid));
+        let remains = after
+            .processes
+            .iter()
+            .map(|it| format!("{}: iperf3 {} remains", it.host, it.pid));
         faults.extend(remains);
         faults.extend(
-            after.listeners.iter().map(|it| format!("{}: port {} remains", it.host, it.port)),
+            after
+                .listeners
+                .iter()
+                .map(|it| format!("{}: port {} remains", it.host, it.port)),
         );
 
         let mut events = Vec::new();
@@ -184,7 +197,10 @@ impl Evidence {
             ("fault", &self.faults),
         ];
         let named = |(kind, found): (&'static str, &Vec<String>)| {
-            found.iter().map(move |text| format!("{kind}: {text}")).collect::<Vec<_>>()
+            found
+                .iter()
+                .map(move |text| format!("{kind}: {text}"))
+                .collect::<Vec<_>>()
         };
         kinds.into_iter().flat_map(named).collect()
     }

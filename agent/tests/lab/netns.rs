@@ -1,8 +1,9 @@
 //! One network namespace, held by a file descriptor and by nothing else.
 //!
-//! It has no name, so two laboratories cannot clash, and the kernel removes it, with every interface, address,
-//! queue and rule in it, as soon as its descriptor is closed and its processes are gone: after a panic or a
-//! `kill -9` of the laboratory too. There is nothing to clean up and nothing to find left over.
+//! It has no name, so two laboratories cannot clash, and the kernel removes it, with every
+//! interface, address, queue and rule in it, as soon as its descriptor is closed and its processes
+//! are gone: after a panic or a `kill -9` of the laboratory too. There is nothing to clean up and
+//! nothing to find left over.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -49,8 +50,9 @@ impl Namespace {
         let fd = self.0.as_raw_fd();
         let mut command = Command::new(program);
         command.env("PATH", search_path());
-        // SAFETY: between fork and exec only two system calls are made, no memory is allocated and no lock taken;
-        // the descriptor is open there, for it is closed by the exec at the earliest.
+        // SAFETY: between fork and exec only two system calls are made, no memory is allocated and
+        // no lock taken; the descriptor is open there, for it is closed by the exec at the
+        // earliest.
         unsafe {
             command.pre_exec(move || {
                 setns(BorrowedFd::borrow_raw(fd), CloneFlags::CLONE_NEWNET)?;
@@ -60,7 +62,8 @@ impl Namespace {
         command
     }
 
-    /// Runs a command line (its words are parted by blanks, there is no quoting) inside, to its end.
+    /// Processes a command line (its words are parted by blanks, there is no quoting) inside, to
+    /// its end.
     ///
     /// # Panics
     /// If it fails, with the line and what it said.
@@ -69,10 +72,14 @@ impl Namespace {
         let mut command = self.command(words.next().unwrap());
         let output = command.args(words).stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "`{line}` failed, {}: {said}", output.status);
+        assert!(
+            output.status.success(),
+            "`{line}` failed, {}: {said}",
+            output.status
+        );
     }
 
-    /// Runs `work` on a thread inside.
+    /// Processes `work` on a thread inside.
     pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {

@@ -1,7 +1,9 @@
-//! The right to make network namespaces: as this user, else through `sudo -n`, else in a user namespace.
+//! The right to make network namespaces: as this user, else through `sudo -n`, else in a user
+//! namespace.
 //!
-//! A process with several threads cannot move into a user namespace, and nobody becomes root in place. So a body
-//! that may not run here is run by this same program once more, in a child that may.
+//! A process with several threads cannot move into a user namespace, and nobody becomes root in
+//! place. So a body that may not run here is run by this same program once more, in a child that
+//! may.
 
 use std::env;
 use std::path::Path;
@@ -16,8 +18,8 @@ const MARK: &str = "IPERF3_MESH_LAB_CHILD";
 /// What the laboratory runs.
 const PROGRAMS: [&str; 4] = ["ip", "tc", "nft", "iperf3"];
 
-/// Runs `body` here if this process may make network namespaces; else runs this program again with `rerun` as its
-/// arguments, as somebody who may.
+/// Processes `body` here if this process may make network namespaces; else runs this program again
+/// with `rerun` as its arguments, as somebody who may.
 ///
 /// # Panics
 /// If neither is possible (the message names what is missing), or if the child failed.
@@ -26,14 +28,25 @@ pub(crate) fn privileged(rerun: &[&str], body: impl FnOnce()) {
     if may_unshare() {
         return body();
     }
-    assert!(env::var_os(MARK).is_none(), "even as this child, no network namespace can be made");
+    assert!(
+        env::var_os(MARK).is_none(),
+        "even as this child, no network namespace can be made"
+    );
     let mut child = wrapper();
-    child.arg("env").arg(format!("{MARK}=1")).arg(env::current_exe().unwrap()).args(rerun);
+    child
+        .arg("env")
+        .arg(format!("{MARK}=1"))
+        .arg(env::current_exe().unwrap())
+        .args(rerun);
     let status = child.status().unwrap();
-    assert!(status.success(), "the child that may make network namespaces failed: {status}");
+    assert!(
+        status.success(),
+        "the child that may make network namespaces failed: {status}"
+    );
 }
 
-/// Where programs are looked for: distributions keep ip, tc and nft where a plain user's PATH does not look.
+/// Where programs are looked for: distributions keep ip, tc and nft where a plain user's PATH does
+/// not look.
 pub(crate) fn search_path() -> String {
     format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default())
 }
@@ -41,7 +54,11 @@ pub(crate) fn search_path() -> String {
 fn wrapper() -> Command {
     for (program, args) in [("sudo", ["-n", "--"]), ("unshare", ["-Urn", "--"])] {
         let mut probe = Command::new(program);
-        probe.args(args).arg("true").stdout(Stdio::null()).stderr(Stdio::null());
+        probe
+            .args(args)
+            .arg("true")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         if probe.status().is_ok_and(|status| status.success()) {
             let mut command = Command::new(program);
             command.args(args);
@@ -56,12 +73,17 @@ fn wrapper() -> Command {
 }
 
 fn may_unshare() -> bool {
-    thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET).is_ok()).join().unwrap()
+    thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET).is_ok())
+        .join()
+        .unwrap()
 }
 
 fn require_programs() {
     let path = search_path();
-    let found = |name: &str| path.split(':').any(|dir| Path::new(dir).join(name).exists());
+    let found = |name: &str| {
+        path.split(':')
+            .any(|dir| Path::new(dir).join(name).exists())
+    };
     let missing: Vec<&str> = PROGRAMS.into_iter().filter(|name| !found(name)).collect();
     assert!(
         missing.is_empty(),

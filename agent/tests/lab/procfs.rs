@@ -26,7 +26,10 @@ pub(crate) fn all() -> impl Iterator<Item = Stat> {
 
 /// The dead children of `parent` that it has not reaped.
 pub(crate) fn zombies(parent: u32) -> Vec<u32> {
-    all().filter(|it| it.parent == parent && it.state == 'Z').map(|it| it.pid).collect()
+    all()
+        .filter(|it| it.parent == parent && it.state == 'Z')
+        .map(|it| it.pid)
+        .collect()
 }
 
 fn parse(line: &str) -> Option<Stat> {
@@ -53,7 +56,10 @@ mod tests {
     fn a_name_may_look_like_the_rest_of_the_line() {
         let line = "17 (a) R (b) T 4 17 17 0 -1 4194304 1 0 0 0 2 3 0 0 20 0 1 0 987654 1 2";
         let stat = parse(line).unwrap();
-        assert_eq!((stat.pid, stat.name.as_str(), stat.state), (17, "a) R (b", 'T'));
+        assert_eq!(
+            (stat.pid, stat.name.as_str(), stat.state),
+            (17, "a) R (b", 'T')
+        );
         assert_eq!((stat.parent, stat.began), (4, 987_654));
     }
 

@@ -1,4 +1,5 @@
-//! What really runs: the iperf3 processes and the listening sockets of every host, looked at many times a second.
+//! What really runs: the iperf3 processes and the listening sockets of every host, looked at many
+//! times a second.
 //!
 //! It asks the kernel only, never an agent, and judges nothing.
 
@@ -75,7 +76,10 @@ impl Eye {
     pub(crate) fn new(lab: &Lab) -> Self {
         let hosts = lab.hosts().iter();
         Self {
-            names: hosts.clone().map(|host| (host.namespace.inode(), host.name.clone())).collect(),
+            names: hosts
+                .clone()
+                .map(|host| (host.namespace.inode(), host.name.clone()))
+                .collect(),
             sockets: hosts
                 .map(|host| (host.name.clone(), SockDiag::open(&host.namespace)))
                 .collect(),
@@ -87,11 +91,21 @@ impl Eye {
         let begin_ns = boot_ns();
         let (mut processes, mut stopped) = (BTreeSet::new(), BTreeSet::new());
         for stat in procfs::all().filter(|stat| stat.name == "iperf3") {
-            let found = if stat.state == 'T' { &mut stopped } else { &mut processes };
+            let found = if stat.state == 'T' {
+                &mut stopped
+            } else {
+                &mut processes
+            };
             found.extend(self.process(&stat));
         }
         let listeners = self.listeners();
-        Sample { begin_ns, end_ns: boot_ns(), processes, stopped, listeners }
+        Sample {
+            begin_ns,
+            end_ns: boot_ns(),
+            processes,
+            stopped,
+            listeners,
+        }
     }
 
     fn process(&self, stat: &Stat) -> Option<Process> {
@@ -101,7 +115,13 @@ impl Eye {
         let host = self.names.get(&namespace)?.clone();
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
         let (role, target) = part(&line)?;
-        Some(Process { host, pid, began, role, target })
+        Some(Process {
+            host,
+            pid,
+            began,
+            role,
+            target,
+        })
     }
 
     fn listeners(&mut self) -> BTreeSet<Listener> {
@@ -109,7 +129,11 @@ impl Eye {
         for (host, sockets) in &mut self.sockets {
             for (inode, port) in sockets.listeners().unwrap() {
                 if IPERF_PORTS.contains(&port) {
-                    found.insert(Listener { host: host.clone(), port, inode });
+                    found.insert(Listener {
+                        host: host.clone(),
+                        port,
+                        inode,
+                    });
                 }
             }
         }
@@ -123,7 +147,9 @@ fn part(line: &str) -> Option<(Role, Option<Ipv4Addr>)> {
     if words.iter().any(|word| ["-s", "--server"].contains(word)) {
         return Some((Role::Server, None));
     }
-    let at = words.iter().position(|word| ["-c", "--client"].contains(word))?;
+    let at = words
+        .iter()
+        .position(|word| ["-c", "--client"].contains(word))?;
     let target = words.get(at + 1)?.parse().ok();
     Some((Role::Client, target))
 }
@@ -167,8 +193,14 @@ mod tests {
     fn a_command_line_tells_the_part() {
         let part = |line: &str| super::part(&line.replace(' ', "\0"));
         let target = Some(Ipv4Addr::new(198, 18, 0, 2));
-        assert_eq!(part("iperf3 -c 198.18.0.2 -p 5201"), Some((Role::Client, target)));
-        assert_eq!(part("iperf3 -s -1 -B 198.18.0.2"), Some((Role::Server, None)));
+        assert_eq!(
+            part("iperf3 -c 198.18.0.2 -p 5201"),
+            Some((Role::Client, target))
+        );
+        assert_eq!(
+            part("iperf3 -s -1 -B 198.18.0.2"),
+            Some((Role::Server, None))
+        );
         assert_eq!(part("iperf3 --version"), None);
         assert_eq!(part(""), None);
     }

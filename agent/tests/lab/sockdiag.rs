@@ -1,7 +1,7 @@
 //! The listening TCP sockets of a namespace, asked of the kernel by netlink.
 //!
-//! `/proc/net/tcp` would do, but each reading walks the machine's whole table of connections (milliseconds); the
-//! dump of listening sockets walks only those.
+//! `/proc/net/tcp` would do, but each reading walks the machine's whole table of connections
+//! (milliseconds); the dump of listening sockets walks only those.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -29,7 +29,12 @@ impl SockDiag {
     pub(crate) fn open(namespace: &Namespace) -> Self {
         let opened = namespace.inside(|| {
             let protocol = SockProtocol::NetlinkSockDiag;
-            socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)
+            socket(
+                AddressFamily::Netlink,
+                SockType::Raw,
+                SockFlag::SOCK_CLOEXEC,
+                protocol,
+            )
         });
         Self(File::from(opened.unwrap()))
     }
@@ -58,7 +63,8 @@ impl SockDiag {
                 NLMSG_DONE => return Ok(false),
                 NLMSG_ERROR => return Err(io::Error::other("the kernel has no sock_diag for TCP")),
                 _ => {
-                    // struct inet_diag_msg: the port in network order after four bytes, the inode at its end.
+                    // struct inet_diag_msg: the port in network order after four bytes, the inode
+                    // at its end.
                     let port = u16::from_be_bytes(field(rest, HEADER + 4)?);
                     found.insert(u32::from_ne_bytes(field(rest, HEADER + 68)?), port);
                 }
@@ -70,7 +76,9 @@ impl SockDiag {
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> io::Result<[u8; N]> {
-    let found = bytes.get(at..at + N).and_then(|slice| slice.try_into().ok());
+    let found = bytes
+        .get(at..at + N)
+        .and_then(|slice| slice.try_into().ok());
     found.ok_or_else(|| io::Error::other("short answer of sock_diag"))
 }
 

@@ -58,22 +58,26 @@ pub(crate) struct Sweep {
 impl Sweep {
     /// What is wrong with it, but for its length and its figures.
     pub(crate) fn faults(&self) -> Vec<String> {
-        let all = [&self.wrong, &self.failed, &self.not_once].into_iter().flatten();
-        all.map(|text| format!("sweep {}: {text}", self.number)).collect()
+        let all = [&self.wrong, &self.failed, &self.not_once]
+            .into_iter()
+            .flatten();
+        all.map(|text| format!("sweep {}: {text}", self.number))
+            .collect()
     }
 
     /// What is wrong with its figures.
     pub(crate) fn errors(&self) -> Vec<String> {
         let all = self.off.iter();
-        all.map(|(cell, how)| format!("sweep {}: {cell}: {how}", self.number)).collect()
+        all.map(|(cell, how)| format!("sweep {}: {cell}: {how}", self.number))
+            .collect()
     }
 }
 
-/// The cells whose figures were right in no sweep, or in none in which the same of the two nodes asked: that changes
-/// from sweep to sweep, and with it who measures at which end.
+/// The cells whose figures were right in no sweep, or in none in which the same of the two nodes
+/// asked: that changes from sweep to sweep, and with it who measures at which end.
 ///
-/// A virtual machine whose host takes its processors away for a tenth of a second spoils a test of two seconds, but
-/// not that of the same cell every time.
+/// A virtual machine whose host takes its processors away for a tenth of a second spoils a test of
+/// two seconds, but not that of the same cell every time.
 pub(crate) fn never_right(sweeps: &[Sweep]) -> Vec<String> {
     let alike = |odd: u64| sweeps.iter().filter(move |sweep| sweep.number % 2 == odd);
     let never = |odd: u64| {
@@ -82,23 +86,44 @@ pub(crate) fn never_right(sweeps: &[Sweep]) -> Vec<String> {
         off.filter(move |(cell, _)| alike(odd).all(|sweep| sweep.off.contains_key(cell)))
     };
     let cells = [0, 1].into_iter().flat_map(never);
-    cells.map(|(cell, how)| format!("never right: {cell}: {how}")).collect()
+    cells
+        .map(|(cell, how)| format!("never right: {cell}: {how}"))
+        .collect()
 }
 
-/// Runs `plan` in `lab`, from the start of the agents to their end.
+/// Processes `plan` in `lab`, from the start of the agents to their end.
 ///
 /// # Panics
 /// If the agents do not find each other or do not answer, or a sweep takes several times its bound.
 pub(crate) fn run(lab: &Lab, plan: &Plan) -> (Vec<Sweep>, Evidence) {
-    let protocol = if plan.protocols.len() == 2 { "both" } else { plan.protocols[0] };
+    let protocol = if plan.protocols.len() == 2 {
+        "both"
+    } else {
+        plan.protocols[0]
+    };
     let (duration, bitrate) = (plan.seconds.to_string(), plan.udp_bitrate.to_string());
-    let settings = ["--protocol", protocol, "--duration", &duration, "--udp-bitrate", &bitrate];
+    let settings = [
+        "--protocol",
+        protocol,
+        "--duration",
+        &duration,
+        "--udp-bitrate",
+        &bitrate,
+    ];
     // The pause is when the matrix is read: the tests after it have not yet ended then.
     let mesh = Mesh::start(lab, &[&settings[..], &["--interval", "1s"]].concat());
-    assert!(mesh.assembled(Duration::from_secs(30)), "the agents have not found each other");
+    assert!(
+        mesh.assembled(Duration::from_secs(30)),
+        "the agents have not found each other"
+    );
 
     // A sweep that began before everybody was there need not have everybody.
-    let begun = mesh.tests().iter().map(|test| test.sweep).max().unwrap_or(0);
+    let begun = mesh
+        .tests()
+        .iter()
+        .map(|test| test.sweep)
+        .max()
+        .unwrap_or(0);
     let cells = all_cells(lab, plan.protocols);
     let mut sweeps: Vec<Sweep> = Vec::new();
     for count in 0..plan.sweeps + plan.spare_sweeps {
@@ -131,9 +156,14 @@ fn await_sweep(mesh: &Mesh<'_>, cells: &BTreeSet<Cell>, number: u64, bound: Dura
 /// The sweep as far as its figures show it: TCP in the matrix, UDP in the series of each source.
 fn figures(mesh: &Mesh<'_>, lab: &Lab, cells: &BTreeSet<Cell>, number: u64, plan: &Plan) -> Sweep {
     let matrix = mesh.agents().next().unwrap().matrix().unwrap();
-    let (tcp, udp): (Vec<_>, Vec<_>) =
-        cells.iter().cloned().partition(|cell| cell.protocol == "tcp");
-    let expected = tcp.into_iter().map(|cell| (cell.clone(), tcp_goodput(lab, &cell))).collect();
+    let (tcp, udp): (Vec<_>, Vec<_>) = cells
+        .iter()
+        .cloned()
+        .partition(|cell| cell.protocol == "tcp");
+    let expected = tcp
+        .into_iter()
+        .map(|cell| (cell.clone(), tcp_goodput(lab, &cell)))
+        .collect();
     let mut off = off_rates(&matrix, &expected, plan.tolerance);
     let mut wrong = faults(&matrix, cells);
     for cell in udp {
@@ -147,7 +177,12 @@ fn figures(mesh: &Mesh<'_>, lab: &Lab, cells: &BTreeSet<Cell>, number: u64, plan
             Err(missing) => wrong.push(missing),
         }
     }
-    Sweep { number, wrong, off, ..Sweep::default() }
+    Sweep {
+        number,
+        wrong,
+        off,
+        ..Sweep::default()
+    }
 }
 
 #[cfg(test)]
@@ -155,12 +190,23 @@ mod tests {
     use super::*;
 
     fn cell(source: &str) -> Cell {
-        Cell { source: source.into(), destination: "z".into(), protocol: "tcp".into() }
+        Cell {
+            source: source.into(),
+            destination: "z".into(),
+            protocol: "tcp".into(),
+        }
     }
 
     fn sweep(number: u64, off: &[&str]) -> Sweep {
-        let off = off.iter().map(|source| (cell(source), "slow".to_owned())).collect();
-        Sweep { number, off, ..Sweep::default() }
+        let off = off
+            .iter()
+            .map(|source| (cell(source), "slow".to_owned()))
+            .collect();
+        Sweep {
+            number,
+            off,
+            ..Sweep::default()
+        }
     }
 
     #[test]
@@ -171,7 +217,13 @@ mod tests {
         };
         assert!(all([&["a"], &["b"], &["b"], &["a"]]).is_empty());
         assert!(all([&["a"], &[], &[], &["a"]]).is_empty());
-        assert_eq!(all([&["a", "b"], &["c"], &["b", "c"], &[]]), ["never right: b -> z tcp: slow"]);
-        assert_eq!(all([&[], &["a"], &[], &["a"]]), ["never right: a -> z tcp: slow"]);
+        assert_eq!(
+            all([&["a", "b"], &["c"], &["b", "c"], &[]]),
+            ["never right: b -> z tcp: slow"]
+        );
+        assert_eq!(
+            all([&[], &["a"], &[], &["a"]]),
+            ["never right: a -> z tcp: slow"]
+        );
     }
 }

@@ -37,19 +37,39 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Starts the agent `name` as that host of `network`: quick, without a past, and to join host 1. `args` come last.
+    /// Starts the agent `name` as that host of `network`: quick, without a past, and to join host
+    /// 1. `args` come last.
     pub(crate) fn start(network: Network, host: u8, name: &str, args: &[&str]) -> Self {
         let join = format!("--join={}", network.address(1));
-        Self::start_with(network, host, name, &[&QUICK[..], &["--no-past", &join], args].concat())
+        Self::start_with(
+            network,
+            host,
+            name,
+            &[&QUICK[..], &["--skip-quiet-time", &join], args].concat(),
+        )
     }
 
     /// Starts it with nothing but its name, its address, and `args`.
     pub(crate) fn start_with(network: Network, host: u8, name: &str, args: &[&str]) -> Self {
         let address = network.address(host);
-        let own = ["agent", "--node-name", name, "--advertise-address", &address.to_string()]
-            .map(str::to_owned);
-        let all: Vec<&str> = own.iter().map(String::as_str).chain(args.iter().copied()).collect();
-        Self { name: name.to_owned(), address, program: Program::start(&all) }
+        let own = [
+            "agent",
+            "--node-name",
+            name,
+            "--advertise-address",
+            &address.to_string(),
+        ]
+        .map(str::to_owned);
+        let all: Vec<&str> = own
+            .iter()
+            .map(String::as_str)
+            .chain(args.iter().copied())
+            .collect();
+        Self {
+            name: name.to_owned(),
+            address,
+            program: Program::start(&all),
+        }
     }
 
     /// Where it answers HTTP.
@@ -67,14 +87,21 @@ impl Agent {
 
     /// The matrix that it answers with; an empty one if it does not.
     pub(crate) fn matrix(&self) -> Matrix {
-        let answer = self.get("/api/v1/matrix").map_err(|error| error.to_string());
+        let answer = self
+            .get("/api/v1/matrix")
+            .map_err(|error| error.to_string());
         let matrix = answer.and_then(|answer| Matrix::parse(&answer));
-        matrix.unwrap_or(Matrix { nodes: Vec::new(), cells: Vec::new() })
+        matrix.unwrap_or(Matrix {
+            nodes: Vec::new(),
+            cells: Vec::new(),
+        })
     }
 
     /// Its series; none if it does not answer.
     pub(crate) fn series(&self) -> Vec<Series> {
-        self.get("/metrics").map(|text| http::series(&text)).unwrap_or_default()
+        self.get("/metrics")
+            .map(|text| http::series(&text))
+            .unwrap_or_default()
     }
 
     /// The sum of its series of that name; `None` if there is none.
@@ -88,18 +115,30 @@ impl Agent {
         let found = series.iter().filter(|series| {
             series.name == name && labels.iter().all(|(label, value)| series.has(label, value))
         });
-        found.map(|series| series.value).reduce(|sum, value| sum + value)
+        found
+            .map(|series| series.value)
+            .reduce(|sum, value| sum + value)
     }
 
     /// The nodes that it counts to the mesh, itself among them, with what it thinks of each.
     pub(crate) fn states(&self) -> BTreeMap<String, String> {
-        self.matrix().nodes.into_iter().map(|node| (node.name, node.state)).collect()
+        self.matrix()
+            .nodes
+            .into_iter()
+            .map(|node| (node.name, node.state))
+            .collect()
     }
 
     /// The names of the sources and destinations of the cells that it knows to be good.
     pub(crate) fn good_cells(&self) -> Vec<(String, String)> {
-        let cells = self.matrix().cells.into_iter().filter(|cell| cell.success == Some(true));
-        cells.map(|cell| (cell.source_node, cell.destination_node)).collect()
+        let cells = self
+            .matrix()
+            .cells
+            .into_iter()
+            .filter(|cell| cell.success == Some(true));
+        cells
+            .map(|cell| (cell.source_node, cell.destination_node))
+            .collect()
     }
 
     /// The events in its log.

@@ -1,4 +1,5 @@
-//! A loopback network for one test: with addresses of its own, every agent can have the default ports.
+//! A loopback network for one test: with addresses of its own, every agent can have the default
+//! ports.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -35,7 +36,11 @@ impl Network {
         const LISTENING: &str = "0A";
         let sockets = |protocol: &str, state: Option<&str>| {
             let table = fs::read_to_string(format!("/proc/net/{protocol}")).unwrap();
-            let rows = table.lines().skip(1).map(str::split_whitespace).map(Iterator::collect);
+            let rows = table
+                .lines()
+                .skip(1)
+                .map(str::split_whitespace)
+                .map(Iterator::collect);
             rows.filter(|row: &Vec<&str>| state.is_none_or(|state| row[3] == state))
                 .map(|row| local(row[1]))
                 .filter(|at| self.contains(*at))
@@ -49,7 +54,8 @@ impl Network {
     }
 }
 
-/// The address and port of an entry such as `0100007F:2694`: the address in the machine's byte order.
+/// The address and port of an entry such as `0100007F:2694`: the address in the machine's byte
+/// order.
 fn local(entry: &str) -> SocketAddr {
     let (ip, port) = entry.split_once(':').unwrap();
     let ip = u32::from_str_radix(ip, 16).unwrap().to_ne_bytes();

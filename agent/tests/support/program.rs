@@ -34,7 +34,8 @@ impl Program {
         Self::start_with(args, &[])
     }
 
-    /// Starts it with `args` and these variables. Of the test's own environment it gets the PATH alone.
+    /// Starts it with `args` and these variables. Of the test's own environment it gets the PATH
+    /// alone.
     pub(crate) fn start_with<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Self {
         let files = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let file = |name: &str| File::create(files.path().join(name)).unwrap();
@@ -51,12 +52,14 @@ impl Program {
     pub(crate) fn command<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_iperf3-mesh"));
         command.args(args.iter().map(AsRef::as_ref));
-        command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        command
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.envs(variables.iter().copied());
         command
     }
 
-    /// Runs it to its end.
+    /// Processes it to its end.
     #[track_caller]
     pub(crate) fn run<S: AsRef<str>>(args: &[S], limit: Duration) -> Ended {
         Self::start(args).ended(limit)
@@ -84,8 +87,13 @@ impl Program {
 
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        // The child is not reaped before this value is gone or has seen its end, so the number is still its own.
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        // The child is not reaped before this value is gone or has seen its end, so the number is
+        // still its own.
+        kill(
+            Pid::from_raw(i32::try_from(self.child.id()).unwrap()),
+            signal,
+        )
+        .unwrap();
     }
 
     /// Kills it without warning.
@@ -104,9 +112,17 @@ impl Program {
             status.is_some()
         });
         let Some(status) = status else {
-            panic!("it still runs after {:?}; {}", began.elapsed(), self.stderr());
+            panic!(
+                "it still runs after {:?}; {}",
+                began.elapsed(),
+                self.stderr()
+            );
         };
-        Ended { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
+        Ended {
+            code: status.code(),
+            stdout: self.stdout(),
+            stderr: self.stderr(),
+        }
     }
 }
 

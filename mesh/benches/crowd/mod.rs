@@ -1,13 +1,13 @@
-//! One real node among many that exist only as far as it can see: they answer what it sends, and do as they are told.
-//! Nothing here measures anything.
+//! One real node among many that exist only as far as it can see: they answer what it sends, and do
+//! as they are told. Nothing here measures anything.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use mesh::wire::{Body, MeetingId, Message, PlannedTest, Refusal, Role};
-use mesh::{
-    Epoch, Figures, Input, Member, Node, NodeName, Output, PortRange, Presence, Protocol,
+use iperf3_mesh_core::wire::{Body, MeetingId, Message, PlannedTest, Refusal, Role};
+use iperf3_mesh_core::{
+    Epoch, Figures, Input, Member, Node, NodeName, Output, PeerState, PortRange, Protocol,
     ServerFailure, Settings, TestSpec, Time, View, WIRE_VERSION,
 };
 
@@ -55,7 +55,10 @@ impl Crowd {
     /// What comes to the node next, if all its partners are there and do as they should.
     pub(crate) fn next_input(&mut self) -> Input {
         self.answers.pop_front().unwrap_or_else(|| {
-            self.now = self.node.deadline().expect("a node with peers has something to wait for");
+            self.now = self
+                .node
+                .deadline()
+                .expect("a node with peers has something to wait for");
             Input::Tick
         })
     }
@@ -81,7 +84,13 @@ impl Crowd {
     /// Whether the node has asked somebody for a meeting and has no answer yet.
     pub(crate) fn is_asking(&self) -> bool {
         let answer = self.answers.front();
-        matches!(answer, Some(Input::Message(Message { body: Body::Grant { test: 0, .. }, .. })))
+        matches!(
+            answer,
+            Some(Input::Message(Message {
+                body: Body::Grant { test: 0, .. },
+                ..
+            }))
+        )
     }
 
     fn answer(&mut self, output: Output) {
@@ -90,11 +99,18 @@ impl Crowd {
             Output::StartServer(start) => self.answers.push_back(Input::ServerReady(start.run)),
             Output::StartClient(start) => {
                 let forward = Some(Ok(Figures::default()));
-                let ended = Input::ClientEnded { run: start.run, forward, reverse: None };
+                let ended = Input::ClientEnded {
+                    run: start.run,
+                    forward,
+                    reverse: None,
+                };
                 self.answers.push_back(ended);
             }
             Output::Kill(run) => {
-                self.answers.push_back(Input::ServerEnded { run, accepted: true });
+                self.answers.push_back(Input::ServerEnded {
+                    run,
+                    accepted: true,
+                });
             }
             _ => {}
         }
@@ -103,13 +119,20 @@ impl Crowd {
     fn reply(&mut self, message: Message) {
         let address = address_of(number_of(&message.to));
         let body = match message.body {
-            Body::Request { .. } => Body::Grant { test: 0, address, port: 5201 },
+            Body::Request { .. } => Body::Grant {
+                test: 0,
+                address,
+                port: 5201,
+            },
             Body::Go { .. } => Body::Next { test: 1 },
-            Body::Grant { .. } => Body::End { handover: Vec::new() },
+            Body::Grant { .. } => Body::End {
+                handover: Vec::new(),
+            },
             _ => return,
         };
         let meeting = message.meeting;
-        self.answers.push_back(self.message(number_of(&message.to), meeting, body));
+        self.answers
+            .push_back(self.message(number_of(&message.to), meeting, body));
     }
 
     /// The refusal of the request to which the answer is still to come.
@@ -119,16 +142,35 @@ impl Crowd {
             unreachable!("nobody was asked");
         };
         let free_in_ms = u64::try_from(free_in.as_millis()).ok();
-        self.message(number_of(&from), meeting, Body::Refuse { refusal, free_in_ms })
+        self.message(
+            number_of(&from),
+            meeting,
+            Body::Refuse {
+                refusal,
+                free_in_ms,
+            },
+        )
     }
 
     /// A new request of the peer at that place among the open ones.
     pub(crate) fn request(&mut self, place: usize) -> Input {
-        let asker = self.node.open_pairs().nth(place).expect("so many are open").clone();
+        let asker = self
+            .node
+            .open_pairs()
+            .nth(place)
+            .expect("so many are open")
+            .clone();
         let from = number_of(&asker);
         self.requests += 1;
-        let plan = [Role::Asker, Role::Granter].map(|client| PlannedTest { client, spec: test() });
-        let meeting = MeetingId { asker, epoch: epoch_of(from), number: self.requests };
+        let plan = [Role::Asker, Role::Granter].map(|client| PlannedTest {
+            client,
+            spec: test(),
+        });
+        let meeting = MeetingId {
+            asker,
+            epoch: epoch_of(from),
+            number: self.requests,
+        };
         self.message(from, Some(meeting), Body::Request { plan: plan.into() })
     }
 
@@ -165,7 +207,7 @@ pub(crate) fn view(nodes: usize) -> View {
         control: SocketAddr::new(address_of(number), 9878),
         http_port: 9876,
         sweep: 0,
-        presence: Presence::Live,
+        state: PeerState::Live,
     });
     View::new(members.collect(), false)
 }
@@ -175,11 +217,14 @@ fn settings(number: usize) -> Settings {
         name: name_of(number),
         epoch: epoch_of(number),
         address: address_of(number),
-        ports: PortRange { first: 5201, count: 8 },
+        ports: PortRange {
+            first: 5201,
+            count: 8,
+        },
         tests: vec![test()],
         interval: Duration::ZERO,
         forget_after: None,
-        no_past: true,
+        skip_quiet_time: true,
     }
 }
 
@@ -202,7 +247,9 @@ fn name_of(number: usize) -> NodeName {
 
 fn number_of(name: &NodeName) -> usize {
     let digits = name.as_str().rsplit('-').next();
-    digits.and_then(|digits| digits.parse().ok()).expect("a name made here")
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .expect("a name made here")
 }
 
 fn epoch_of(number: usize) -> Epoch {

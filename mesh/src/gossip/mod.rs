@@ -1,30 +1,32 @@
-//! The gossip layer: how a node learns who else is in the mesh. The only code that knows chitchat and tokio.
+//! The gossip layer: how a node learns who else is in the mesh. The only code that knows chitchat
+//! and tokio.
 //!
-//! What it gives is a belief, not knowledge. Chitchat promises that what a node publishes reaches everybody some
-//! time: within two or three rounds in a healthy network. A dead node is believed live for 5 to 20 s, the views
-//! of two nodes differ for as long, and a node that is merely slow may look dead. So views decide whom to ask
-//! and in which order; nothing that must be certain rests on them. Reservations are certain, and they are made
-//! between two nodes, without gossip.
+//! What it gives is a belief, not knowledge. Chitchat promises that what a node publishes reaches
+//! everybody some time: within two or three rounds in a healthy network. A dead node is believed
+//! live for 5 to 20 s, the views of two nodes differ for as long, and a node that is merely slow
+//! may look dead. So views decide whom to ask and in which order; nothing that must be certain
+//! rests on them. Reservations are certain, and they are made between two nodes, without gossip.
 //!
-//! What chitchat lacks and is added here: a goodbye (`keeper`), one member for each name whatever became of its
-//! earlier lives (`belief`), a bound on the size of the mesh (`guard`) and of a message (`screen`), memory of
-//! peers lost to a partition (`knock`), and a new start if chitchat dies (`keeper`).
+//! What chitchat lacks and is added here: a goodbye (`supervisor`), one member for each name
+//! whatever became of its earlier lives (`view`), a bound on the size of the mesh (`admission`) and
+//! of a message (`prefilter`), memory of peers lost to a partition (`rejoin`), and a new start if
+//! chitchat dies (`supervisor`).
 //!
-//! What is deliberately absent: names and DNS (discovery finds addresses and hands them to [`Gossip::join`]),
-//! the list of departed nodes (the agent's own), secrecy and authenticity (a transport can add them: it is an
-//! argument).
+//! What is deliberately absent: names and DNS (discovery finds addresses and hands them to
+//! [`Gossip::join`]), the list of departed nodes (the agent's own), secrecy and authenticity (a
+//! transport can add them: it is an argument).
 
-mod belief;
-mod guard;
-mod keeper;
-mod knock;
-mod life;
-mod screen;
-mod sightings;
+mod admission;
+mod instance;
+mod observations;
+mod prefilter;
+mod rejoin;
 mod state;
+mod supervisor;
 #[cfg(test)]
 mod tests;
 mod udp;
+mod view;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,12 +38,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-pub use guard::GossipCounters;
+pub use admission::GossipCounters;
 pub use state::ZONE_LEN_MAX;
 pub use udp::UdpTransport;
 
 use crate::{Epoch, NodeName, View};
-use keeper::{Ends, Keeper};
+use supervisor::{Ends, Supervisor};
 
 /// Messages of another cluster are not for us. A label, no secret.
 const CLUSTER: &str = "iperf3-mesh";
@@ -53,7 +55,7 @@ pub const INTERVAL_MAX: Duration = Duration::from_secs(30);
 pub const GOODBYE_MAX: Duration = Duration::from_millis(1500);
 /// How many addresses one [`Gossip::join`] takes.
 const JOIN_MAX: usize = 4096;
-/// How many of them wait for the keeper.
+/// How many of them wait for the supervisor.
 const JOINS_WAITING_MAX: usize = 4;
 
 /// What a node says of itself, and how it gossips.
@@ -63,8 +65,8 @@ pub struct GossipConfig {
     pub name: NodeName,
     /// Its present life.
     pub epoch: Epoch,
-    /// Unix time of the start, in seconds. Must rise from life to life of a node; it orders lives and does
-    /// nothing else, so clocks need not agree.
+    /// Unix time of the start, in seconds. Must rise from life to life of a node; it orders lives
+    /// and does nothing else, so clocks need not agree.
     pub generation: u64,
     /// Its zone, at most [`ZONE_LEN_MAX`] bytes, empty if it has none.
     pub zone: String,
@@ -76,9 +78,9 @@ pub struct GossipConfig {
     pub control: SocketAddr,
     /// Where it answers the read API, on the address of `control`.
     pub http_port: u16,
-    /// The pause between two rounds of gossip, from [`INTERVAL_MIN`] to [`INTERVAL_MAX`]. 1 s suits up to 300
-    /// nodes, 2 s up to 1000: traffic grows with the number of nodes. It is fixed for a life, as chitchat
-    /// cannot change it; nodes of one mesh may differ.
+    /// The pause between two rounds of gossip, from [`INTERVAL_MIN`] to [`INTERVAL_MAX`]. 1 s
+    /// suits up to 300 nodes, 2 s up to 1000: traffic grows with the number of nodes. It is
+    /// fixed for a life, as chitchat cannot change it; nodes of one mesh may differ.
     pub interval: Duration,
 }
 
@@ -141,7 +143,7 @@ pub struct Gossip {
     sweep: watch::Sender<u64>,
     joins: mpsc::Sender<Vec<SocketAddr>>,
     goodbye: oneshot::Sender<()>,
-    keeper: JoinHandle<()>,
+    supervisor: JoinHandle<()>,
     counters: Arc<GossipCounters>,
 }
 
@@ -189,10 +191,18 @@ impl Gossip {
             joins: joins_out,
             goodbye: goodbye_out,
         };
-        let (keeper, life) =
-            Keeper::start(id, config, transport, Arc::clone(&counters), ends).await?;
-        let keeper = tokio::spawn(keeper.run(life));
-        Ok(Self { views, failed, sweep, joins, goodbye, keeper, counters })
+        let (supervisor, life) =
+            Supervisor::start(id, config, transport, Arc::clone(&counters), ends).await?;
+        let supervisor = tokio::spawn(supervisor.run(life));
+        Ok(Self {
+            views,
+            failed,
+            sweep,
+            joins,
+            goodbye,
+            supervisor,
+            counters,
+        })
     }
 
     /// The view, sent again whenever it differs from the one before. Starts empty.
@@ -205,9 +215,9 @@ impl Gossip {
         self.sweep.send_replace(sweep);
     }
 
-    /// Gossips with peers found at `addresses` that are not live already. Cheap, and to be repeated as long as
-    /// discovery finds anything: a few addresses are tried each time, what gets lost is not repeated, and when
-    /// earlier calls still wait this one does nothing.
+    /// Gossips with peers found at `addresses` that are not live already. Cheap, and to be repeated
+    /// as long as discovery finds anything: a few addresses are tried each time, what gets lost
+    /// is not repeated, and when earlier calls still wait this one does nothing.
     pub fn join(&self, addresses: &[SocketAddr]) {
         let addresses = &addresses[..addresses.len().min(JOIN_MAX)];
         // Full or over: the next call will do.
@@ -221,7 +231,7 @@ impl Gossip {
         GossipStatus {
             identities: load(&counters.identities),
             digest_bytes: load(&counters.digest_bytes),
-            digest_bytes_max: guard::DIGEST_CEILING as u64,
+            digest_bytes_max: admission::DIGEST_CEILING as u64,
             sent: load(&counters.sent),
             received: load(&counters.received),
             lost: load(&counters.lost),
@@ -232,20 +242,23 @@ impl Gossip {
         }
     }
 
-    /// Waits until gossip is beyond help, and says why. A death of chitchat alone is not: it is logged, counted
-    /// as a restart, and repaired. The agent should exit and let itself be started anew.
+    /// Waits until gossip is beyond help, and says why. A death of chitchat alone is not: it is
+    /// logged, counted as a restart, and repaired. The agent should exit and let itself be
+    /// started anew.
     pub async fn failed(&self) -> String {
         let mut failed = self.failed.clone();
         match failed.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => "the gossip keeper ended".to_owned(),
+            Err(_) => "the gossip supervisor ended".to_owned(),
         }
     }
 
     /// Tells the peers that this node leaves, and falls silent. Takes at most [`GOODBYE_MAX`].
     pub async fn goodbye(mut self) {
-        if self.goodbye.send(()).is_ok() && timeout(GOODBYE_MAX, &mut self.keeper).await.is_err() {
-            self.keeper.abort();
+        if self.goodbye.send(()).is_ok()
+            && timeout(GOODBYE_MAX, &mut self.supervisor).await.is_err()
+        {
+            self.supervisor.abort();
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What a node publishes of itself in gossip, and how it reads what others published.
 //!
-//! Pure text in, plain values out: nothing here knows chitchat. What a peer publishes is never trusted to be
-//! complete or sane; whatever cannot be read makes it a node that is not (yet) a member, never an error.
+//! Pure text in, plain values out: nothing here knows chitchat. What a peer publishes is never
+//! trusted to be complete or sane; whatever cannot be read makes it a node that is not (yet) a
+//! member, never an error.
 
 use std::net::SocketAddr;
 
@@ -42,7 +43,7 @@ pub(super) struct Published {
 impl Published {
     /// The keys and values to gossip, under 1 KB in all.
     pub(super) fn to_pairs(&self) -> Vec<(String, String)> {
-        let presence = if self.leaving { LEAVING } else { UP };
+        let state = if self.leaving { LEAVING } else { UP };
         let pairs = [
             (key::NAME, self.name.to_string()),
             (key::EPOCH, self.epoch.to_string()),
@@ -51,15 +52,19 @@ impl Published {
             (key::HTTP_PORT, self.http_port.to_string()),
             (key::WIRE, self.wire.to_string()),
             (key::SWEEP, self.sweep.to_string()),
-            (key::PRESENCE, presence.to_owned()),
+            (key::PRESENCE, state.to_owned()),
         ];
-        pairs.map(|(key, value)| (key.to_owned(), value)).into_iter().collect()
+        pairs
+            .map(|(key, value)| (key.to_owned(), value))
+            .into_iter()
+            .collect()
     }
 
-    /// Reads a node's state through `get`. None if a key is missing, as long as the state has not arrived
-    /// entirely, or if a value makes no sense.
+    /// Reads a node's state through `get`. None if a key is missing, as long as the state has not
+    /// arrived entirely, or if a value makes no sense.
     ///
-    /// A foreign wire version is no reason to refuse: the member is shown, and the caller says `incompatible`.
+    /// A foreign wire version is no reason to refuse: the member is shown, and the caller says
+    /// `incompatible`.
     pub(super) fn read<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
         let epoch = get(key::EPOCH)?;
         let state = Self {
@@ -89,11 +94,11 @@ pub(super) fn is_reachable(address: SocketAddr) -> bool {
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
 }
 
-/// A node's id in the digests: eight characters, since every digest carries every id and the size of the
-/// digest is what limits the mesh.
+/// A node's id in the digests: eight characters, since every digest carries every id and the size
+/// of the digest is what limits the mesh.
 ///
-/// Two names may well share an id. That harms nothing: address and generation belong to the identity too, and
-/// everything that is believed of a node goes by the name that it publishes.
+/// Two names may well share an id. That harms nothing: address and generation belong to the
+/// identity too, and everything that is believed of a node goes by the name that it publishes.
 pub(super) fn short_id(name: &NodeName) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
@@ -101,5 +106,7 @@ pub(super) fn short_id(name: &NodeName) -> String {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
     hash ^= hash >> 32;
-    (0..8).map(|digit| char::from(ALPHABET[(hash >> (5 * digit)) as usize % 32])).collect()
+    (0..8)
+        .map(|digit| char::from(ALPHABET[(hash >> (5 * digit)) as usize % 32]))
+        .collect()
 }

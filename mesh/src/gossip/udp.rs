@@ -1,8 +1,9 @@
 //! Gossip over UDP, every datagram screened before chitchat decodes it.
 //!
-//! Chitchat keeps its codec to itself. The one way to it through public API is chitchat's own UDP socket, so
-//! each message takes a detour over loopback: its bytes are in hand on both ways, to be counted, bounded, and
-//! one day sealed. It costs tens of microseconds for some ten messages a second.
+//! Chitchat keeps its codec to itself. The one way to it through public API is chitchat's own UDP
+//! socket, so each message takes a detour over loopback: its bytes are in hand on both ways, to be
+//! counted, bounded, and one day sealed. It costs tens of microseconds for some ten messages a
+//! second.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,15 +17,15 @@ use chitchat::{ChitchatEnvelope, ChitchatMessage};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
-use super::guard::{DATAGRAM_MAX, GossipCounters, count};
-use super::screen::{FENCE, Refusal, screen};
+use super::admission::{DATAGRAM_MAX, GossipCounters, count};
+use super::prefilter::{Rejection, SENTINEL, prefilter};
 
 /// Room for the digests that arrive while the agent is busy. The kernel's own limit may grant less.
 const RECEIVE_BUFFER: usize = 1 << 20;
 /// Loopback hands a datagram over at once. Later means that it never will.
 const DETOUR_MAX: Duration = Duration::from_millis(500);
-/// A receipt that goes on after its deadline, in a process that was frozen, still gets so long. Shorter than
-/// any gossip interval, since chitchat cancels a receipt at each.
+/// A receipt that goes on after its deadline, in a process that was frozen, still gets so long.
+/// Shorter than any gossip interval, since chitchat cancels a receipt at each.
 const DETOUR_REST: Duration = Duration::from_millis(40);
 const _: () = assert!(DETOUR_REST.as_millis() < super::INTERVAL_MIN.as_millis());
 
@@ -104,11 +105,11 @@ impl Codec {
         Ok(Some(&buffer[..length]))
     }
 
-    /// Gives `datagram` to the decoder, and a fence behind it: the decoder passes over what it cannot read, and
-    /// the fence is then the first to come out.
+    /// Gives `datagram` to the decoder, and a fence behind it: the decoder passes over what it
+    /// cannot read, and the fence is then the first to come out.
     fn feed(&self, datagram: &[u8]) -> io::Result<()> {
         self.feed.send(datagram)?;
-        self.feed.send(&FENCE)?;
+        self.feed.send(&SENTINEL)?;
         Ok(())
     }
 
@@ -137,18 +138,27 @@ enum Decoded {
 }
 
 fn is_too_long(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(EMSGSIZE))
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.raw_os_error() == Some(EMSGSIZE))
 }
 
 /// "Message too long" on Linux.
 const EMSGSIZE: i32 = 90;
 
-/// How far the receipt of a datagram has got: it may be cancelled at every wait and goes on from here.
+/// How far the receipt of a datagram has got: it may be cancelled at every wait and goes on from
+/// here.
 #[derive(Clone, Copy)]
 enum Step {
     Idle,
-    Decoding { from: SocketAddr, bytes: usize, deadline: Instant },
-    Fence { deadline: Instant },
+    Decoding {
+        from: SocketAddr,
+        bytes: usize,
+        deadline: Instant,
+    },
+    Fence {
+        deadline: Instant,
+    },
 }
 
 struct ScreenedSocket {
@@ -160,21 +170,25 @@ struct ScreenedSocket {
 }
 
 impl ScreenedSocket {
-    /// Receives one datagram and gives it to the decoder if it passes the screen.
+    /// Receives one datagram and gives it to the decoder if it passes the prefilter.
     async fn take_in(&mut self) -> anyhow::Result<()> {
         let (bytes, from) = match self.net.recv_from(&mut self.buffer).await {
             Ok(received) => received,
             Err(error) if is_passing(&error) => return Ok(()),
             Err(error) => return Err(error).context("the gossip socket is broken"),
         };
-        match screen(&self.buffer[..bytes]) {
+        match prefilter(&self.buffer[..bytes]) {
             Ok(()) => {
                 let deadline = Instant::now() + DETOUR_MAX;
                 self.codec.feed(&self.buffer[..bytes])?;
-                self.step = Step::Decoding { from, bytes, deadline };
+                self.step = Step::Decoding {
+                    from,
+                    bytes,
+                    deadline,
+                };
             }
-            Err(Refusal::Oversize) => count(&self.counters.oversize),
-            Err(Refusal::Foreign) => count(&self.counters.rejected),
+            Err(Rejection::Oversize) => count(&self.counters.oversize),
+            Err(Rejection::Foreign) => count(&self.counters.rejected),
         }
         Ok(())
     }
@@ -183,7 +197,10 @@ impl ScreenedSocket {
 /// Errors that say nothing of the socket itself.
 fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, OutOfMemory};
-    matches!(error.kind(), ConnectionRefused | ConnectionReset | Interrupted | OutOfMemory)
+    matches!(
+        error.kind(),
+        ConnectionRefused | ConnectionReset | Interrupted | OutOfMemory
+    )
 }
 
 #[async_trait]
@@ -201,7 +218,7 @@ impl Socket for ScreenedSocket {
         let mut buffer = vec![0; DATAGRAM_MAX];
         let Some(bytes) = self.codec.encode(envelope, &mut buffer).await? else {
             count(&self.counters.oversize);
-            // The least that it can have been, which is what the guard is to know.
+            // The least that it can have been, which is what the admission is to know.
             let num_bytes_sent = DATAGRAM_MAX + 1;
             return Ok(SendOutcome { num_bytes_sent });
         };
@@ -217,22 +234,24 @@ impl Socket for ScreenedSocket {
         loop {
             match self.step {
                 Step::Idle => self.take_in().await?,
-                Step::Decoding { from, bytes, deadline } => {
-                    match self.codec.decoded(deadline).await? {
-                        Decoded::Message(envelope) => {
-                            self.step = Step::Fence { deadline };
-                            return Ok(RecvOutcome {
-                                from_addr: from,
-                                envelope,
-                                num_bytes_received: bytes,
-                            });
-                        }
-                        Decoded::Fence => {
-                            count(&self.counters.rejected);
-                            self.step = Step::Idle;
-                        }
+                Step::Decoding {
+                    from,
+                    bytes,
+                    deadline,
+                } => match self.codec.decoded(deadline).await? {
+                    Decoded::Message(envelope) => {
+                        self.step = Step::Fence { deadline };
+                        return Ok(RecvOutcome {
+                            from_addr: from,
+                            envelope,
+                            num_bytes_received: bytes,
+                        });
                     }
-                }
+                    Decoded::Fence => {
+                        count(&self.counters.rejected);
+                        self.step = Step::Idle;
+                    }
+                },
                 Step::Fence { deadline } => {
                     self.codec.decoded(deadline).await?;
                     self.step = Step::Idle;

@@ -1,4 +1,5 @@
-//! Visits every state that can be reached, the nearest first, so that a broken rule is shown by a shortest way.
+//! Visits every state that can be reached, the nearest first, so that a broken rule is shown by a
+//! shortest way.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -42,7 +43,12 @@ fn visit_all(model: &Model) -> Report {
     let start = World::new(model);
     let mut ways = Ways::default();
     ways.insert(start.fingerprint(), None);
-    let mut report = Report { states: 1, depth: 0, seen: Sightings::new(), violation: None };
+    let mut report = Report {
+        states: 1,
+        depth: 0,
+        seen: Sightings::new(),
+        violation: None,
+    };
     let mut frontier = vec![start];
     while !frontier.is_empty() {
         let mut next = Vec::new();
@@ -79,7 +85,10 @@ fn successors(model: &Model, ways: &Ways, batch: &[World], seen: &mut Sightings)
             .chunks(share)
             .map(|part| scope.spawn(|| model.flawed(|| part_of(model, ways, part))));
         let parts: Vec<_> = parts.collect();
-        parts.into_iter().map(|part| part.join().expect("no state makes a node panic")).collect()
+        parts
+            .into_iter()
+            .map(|part| part.join().expect("no state makes a node panic"))
+            .collect()
     });
     let mut all = Vec::new();
     for (found, sightings) in parts {
@@ -98,8 +107,16 @@ fn part_of(model: &Model, ways: &Ways, part: &[World]) -> (Vec<Found>, Sightings
             let world = from.after(model, step, &mut seen);
             let fingerprint = world.fingerprint();
             if !ways.contains_key(&fingerprint) && met.insert(fingerprint) {
-                let broken_rule = model.rules.iter().find_map(|rule| rule.broken_in(&world, model));
-                all.push(Found { fingerprint, way: (here, at), world, broken_rule });
+                let broken_rule = model
+                    .rules
+                    .iter()
+                    .find_map(|rule| rule.broken_in(&world, model));
+                all.push(Found {
+                    fingerprint,
+                    way: (here, at),
+                    world,
+                    broken_rule,
+                });
             }
         }
     }
@@ -116,7 +133,12 @@ fn account(model: &Model, ways: &Ways, mut to: u64) -> String {
     let (mut world, mut now, mut text) = (World::new(model), Duration::ZERO, String::new());
     for step in way.into_iter().rev() {
         let step = world.steps(model)[usize::from(step)];
-        let _ = write!(text, "\n{:6.1} s  {}", now.as_secs_f64(), world.tell_step(step));
+        let _ = write!(
+            text,
+            "\n{:6.1} s  {}",
+            now.as_secs_f64(),
+            world.tell_step(step)
+        );
         if matches!(step, Step::Pass) {
             now += world.next_instant();
         }

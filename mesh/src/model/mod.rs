@@ -1,11 +1,12 @@
-//! An exhaustive check of the shipped coordinator: every order of events, for a few nodes and a few meetings.
+//! An exhaustive check of the shipped coordinator: every order of events, for a few nodes and a few
+//! meetings.
 //!
-//! The state is the nodes themselves, the messages that were ever sent, and the iperf3 processes; the steps are all
-//! that can happen next. `docs/model.md` tells what is covered and what is not. Nothing here knows how a
-//! reservation works.
+//! The state is the nodes themselves, the messages that were ever sent, and the iperf3 processes;
+//! the steps are all that can happen next. `docs/model.md` tells what is covered and what is not.
+//! Nothing here knows how a reservation works.
 
 mod explore;
-mod post;
+mod network;
 mod processes;
 mod rules;
 mod steps;
@@ -16,11 +17,11 @@ mod world;
 
 use std::time::Duration;
 
-use crate::agenda::Agenda;
+use crate::node::sweep_plan::SweepPlan;
 use rules::Rule;
 
 use crate::flaw::{self, Flaw};
-use crate::lease::MARGIN;
+use crate::protocol::MARGIN;
 use crate::{NodeName, Protocol, TestSpec, Time};
 
 /// The clock stands at this instant for ever; what passes is the distance to everything else.
@@ -29,7 +30,8 @@ const NOW: Time = Time::from_nanos(1_000_000_000_000);
 /// Time passes in steps of this length, of which all durations of the model are multiples.
 const UNIT: Duration = Duration::from_millis(500);
 
-/// How long a kill takes at most to take effect. [`MARGIN`] is for more; here it is a multiple of the unit.
+/// How long a kill takes at most to take effect. [`MARGIN`] is for more; here it is a multiple of
+/// the unit.
 const KILL: Duration = UNIT;
 
 /// What is explored.
@@ -43,31 +45,32 @@ struct Model {
     tests: Vec<TestSpec>,
     /// How many ports the iperf3 servers rotate through.
     ports: u16,
-    trouble: Option<Trouble>,
+    trouble: Option<BrokenAssumption>,
     /// The rule of the protocol that is left out.
     flaw: Option<Flaw>,
     /// What is looked for.
     rules: &'static [Rule],
     /// What each node's schedule is to make of it: nothing.
-    agendas: Vec<Agenda>,
+    agendas: Vec<SweepPlan>,
 }
 
-/// What can be made wrong around the coordinator, beyond what it is built for, so that the check can be seen to fail.
+/// What can be made wrong around the coordinator, beyond what it is built for, so that the check
+/// can be seen to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
+enum BrokenAssumption {
     /// A kill takes as long as the margin.
     SlowKill,
     /// A client that was decided on is started however late, and its life counts from then.
     LateStart,
 }
 
-impl Trouble {
+impl BrokenAssumption {
     const ALL: [Self; 2] = [Self::SlowKill, Self::LateStart];
 }
 
 impl Model {
     fn new(nodes: usize, asks: u8, restarts: u8, tests: Vec<TestSpec>) -> Self {
-        let at_rest = |me| Agenda::at_rest(NOW, &Self::name(me), &tests, &others(nodes, me));
+        let at_rest = |me| SweepPlan::at_rest(NOW, &Self::name(me), &tests, &others(nodes, me));
         let agendas = (0..nodes).map(at_rest).collect();
         Self {
             nodes,
@@ -91,7 +94,11 @@ impl Model {
     }
 
     fn kill(&self) -> Duration {
-        if self.trouble == Some(Trouble::SlowKill) { MARGIN } else { KILL }
+        if self.trouble == Some(BrokenAssumption::SlowKill) {
+            MARGIN
+        } else {
+            KILL
+        }
     }
 
     fn name(number: usize) -> NodeName {
@@ -100,7 +107,10 @@ impl Model {
 }
 
 fn others(nodes: usize, me: usize) -> Vec<NodeName> {
-    (0..nodes).filter(|&other| other != me).map(Model::name).collect()
+    (0..nodes)
+        .filter(|&other| other != me)
+        .map(Model::name)
+        .collect()
 }
 
 /// One test of the least length, so that its instants are few.
@@ -117,5 +127,7 @@ fn spec(protocol: Protocol) -> TestSpec {
 }
 
 fn number_of(name: &NodeName) -> usize {
-    name.as_str()[1..].parse().unwrap_or_else(|_| unreachable!("a name of the model"))
+    name.as_str()[1..]
+        .parse()
+        .unwrap_or_else(|_| unreachable!("a name of the model"))
 }

@@ -64,7 +64,10 @@ impl Process {
             node,
             run: start.run,
             meeting: start.meeting,
-            kind: Kind::Client { to: number_of(&start.peer), port: start.remote.1 },
+            kind: Kind::Client {
+                to: number_of(&start.peer),
+                port: start.remote.1,
+            },
             two_way: start.spec.bidir,
             stage: Stage::Decided(start.start_by.since(NOW)),
             left: start.deadline.since(NOW) + kill,
@@ -78,7 +81,11 @@ impl Process {
             node,
             run: start.run,
             meeting: start.meeting,
-            kind: Kind::Server { port: start.port, listens: false, far_end: FarEnd::Awaited },
+            kind: Kind::Server {
+                port: start.port,
+                listens: false,
+                far_end: FarEnd::Awaited,
+            },
             two_way: start.spec.bidir,
             stage: Stage::Decided(start.start_by.since(NOW)),
             left: start.deadline.since(NOW) + kill,
@@ -99,7 +106,10 @@ impl Process {
     pub(super) fn touches(&self, node: usize) -> bool {
         let far_end = match self.kind {
             Kind::Client { to, .. } => Some(to),
-            Kind::Server { far_end: FarEnd::Sends(to), .. } => Some(to),
+            Kind::Server {
+                far_end: FarEnd::Sends(to),
+                ..
+            } => Some(to),
             Kind::Server { .. } => None,
         };
         self.is_alive() && (self.node == node || far_end == Some(node))
@@ -137,17 +147,26 @@ impl Process {
     }
 
     /// What the agent tells its node when it has reaped the process.
-    pub(super) fn obituary(&self, outcome: Outcome, failure: ServerFailure) -> Input {
+    pub(super) fn exit_input(&self, outcome: Outcome, failure: ServerFailure) -> Input {
         let run = self.run;
         match self.kind {
             Kind::Client { .. } => {
                 let forward = (!self.killed).then_some(outcome);
                 let reverse = forward.clone().filter(|_| self.two_way);
-                Input::ClientEnded { run, forward, reverse }
+                Input::ClientEnded {
+                    run,
+                    forward,
+                    reverse,
+                }
             }
-            Kind::Server { listens: true, far_end, .. } => {
-                Input::ServerEnded { run, accepted: far_end != FarEnd::Awaited }
-            }
+            Kind::Server {
+                listens: true,
+                far_end,
+                ..
+            } => Input::ServerEnded {
+                run,
+                accepted: far_end != FarEnd::Awaited,
+            },
             Kind::Server { .. } => Input::ServerFailed(run, failure),
         }
     }
@@ -155,7 +174,13 @@ impl Process {
 
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, run, meeting, kind, .. } = self;
+        let Self {
+            node,
+            run,
+            meeting,
+            kind,
+            ..
+        } = self;
         match kind {
             Kind::Client { to, .. } => write!(f, "client {run} of n{node}, to n{to}, of {meeting}"),
             Kind::Server { port, .. } => {

@@ -8,8 +8,8 @@ use super::world::{Sightings, World};
 use super::{Model, NOW, UNIT};
 use crate::wire::MeetingId;
 
-/// If all messages are lost from now on, every slot is free after so many units: twice the timeout and the margin.
-/// One less is not enough.
+/// If all messages are lost from now on, every slot is free after so many units: twice the timeout
+/// and the margin. One less is not enough.
 const SILENCE_MAX: u32 = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,17 +29,23 @@ impl Rule {
     pub(super) fn broken_in(self, world: &World, model: &Model) -> Option<String> {
         let mut nodes = 0..world.nodes.len();
         match self {
-            Self::Alone => nodes.find_map(|number| world.crowd_at(number)),
-            Self::Taken => nodes.find_map(|number| world.stranger_at(number)),
+            Self::Alone => nodes.find_map(|number| world.double_booked_at(number)),
+            Self::Taken => nodes.find_map(|number| world.unheld_process_at(number)),
             Self::Freed => world.stuck(model),
         }
     }
 }
 
 impl World {
-    fn crowd_at(&self, number: usize) -> Option<String> {
-        let touching = self.processes.iter().filter(|process| process.touches(number));
-        let clients = touching.clone().filter(|process| process.is_client()).count();
+    fn double_booked_at(&self, number: usize) -> Option<String> {
+        let touching = self
+            .processes
+            .iter()
+            .filter(|process| process.touches(number));
+        let clients = touching
+            .clone()
+            .filter(|process| process.is_client())
+            .count();
         let meetings: BTreeSet<&MeetingId> = touching.map(|process| &process.meeting).collect();
         if meetings.len() > 1 {
             return Some(format!("n{number} is in two meetings at once"));
@@ -47,9 +53,12 @@ impl World {
         (clients > 1).then(|| format!("n{number} is in two tests at once"))
     }
 
-    fn stranger_at(&self, number: usize) -> Option<String> {
+    fn unheld_process_at(&self, number: usize) -> Option<String> {
         let node = &self.nodes[number];
-        let touching = self.processes.iter().filter(|process| process.touches(number));
+        let touching = self
+            .processes
+            .iter()
+            .filter(|process| process.touches(number));
         let mut meetings = touching.map(|process| &process.meeting);
         let stranger = meetings.find(|&meeting| node.meeting_id() != Some(meeting))?;
         // A restarted agent has forgotten its meeting, and is quiet for that reason.
@@ -78,7 +87,10 @@ impl World {
             *self = self.after(model, Step::End(dead), &mut unseen);
         }
         for number in 0..self.nodes.len() {
-            if self.nodes[number].slot_deadline().is_some_and(|deadline| deadline <= NOW) {
+            if self.nodes[number]
+                .slot_deadline()
+                .is_some_and(|deadline| deadline <= NOW)
+            {
                 *self = self.after(model, Step::Tick(number), &mut unseen);
             }
         }

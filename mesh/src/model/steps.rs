@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::lease::QUIET;
+use crate::protocol::QUIET_TIME;
 use crate::{Figures, Input, Reason, ServerFailure};
 
 use super::processes::{FarEnd, Kind, Process, Stage};
 use super::world::{Sightings, World};
-use super::{Model, NOW, Trouble, UNIT, number_of, others};
+use super::{BrokenAssumption, Model, NOW, UNIT, number_of, others};
 
 /// Of what is no server that could not start, it says nothing.
 const SPAWN: ServerFailure = ServerFailure::Spawn;
@@ -29,7 +29,8 @@ pub(super) enum Step {
     Listen(usize),
     /// The client reaches the server.
     Connect(usize, usize),
-    /// The test of that client and that server has ended well at both ends. The client is dead, and its agent knows.
+    /// The test of that client and that server has ended well at both ends. The client is dead, and
+    /// its agent knows.
     Succeed(usize, usize),
     /// The process is dead without success, and its agent knows.
     End(usize),
@@ -86,7 +87,8 @@ impl World {
                     steps.push(Step::PortTaken(at));
                 }
             }
-            // Nothing depends on the connection of a one-way test: its client disturbs its server's node anyway.
+            // Nothing depends on the connection of a one-way test: its client disturbs its server's
+            // node anyway.
             (Stage::Alive, Kind::Client { .. }) if process.two_way => {
                 steps.extend(self.steps_of_client(at, process));
             }
@@ -95,19 +97,28 @@ impl World {
     }
 
     fn steps_of_client(&self, at: usize, client: &Process) -> impl Iterator<Item = Step> {
-        let servers = self.processes.iter().enumerate().filter(|(_, server)| server.is_alive());
-        servers.filter_map(move |(server, Process { node, kind, .. })| match (&client.kind, kind) {
-            (Kind::Client { to, port }, Kind::Server { port: open, listens: true, far_end })
-                if to == node && port == open =>
-            {
-                match far_end {
+        let servers = self
+            .processes
+            .iter()
+            .enumerate()
+            .filter(|(_, server)| server.is_alive());
+        servers.filter_map(
+            move |(server, Process { node, kind, .. })| match (&client.kind, kind) {
+                (
+                    Kind::Client { to, port },
+                    Kind::Server {
+                        port: open,
+                        listens: true,
+                        far_end,
+                    },
+                ) if to == node && port == open => match far_end {
                     FarEnd::Awaited => Some(Step::Connect(at, server)),
                     FarEnd::Sends(_) => Some(Step::Succeed(at, server)),
                     FarEnd::Done => None,
-                }
-            }
-            _ => None,
-        })
+                },
+                _ => None,
+            },
+        )
     }
 
     /// The state after that step.
@@ -134,16 +145,16 @@ impl World {
             }
             Step::Succeed(client, server) => {
                 world.processes[server].sends(FarEnd::Done);
-                let success = |client: &Process| client.obituary(Ok(Figures::default()), SPAWN);
+                let success = |client: &Process| client.exit_input(Ok(Figures::default()), SPAWN);
                 world.end(model, client, success, seen);
             }
             Step::End(at) => {
-                let failure = |process: &Process| process.obituary(Err(Reason::Iperf), SPAWN);
+                let failure = |process: &Process| process.exit_input(Err(Reason::Iperf), SPAWN);
                 world.end(model, at, failure, seen);
             }
             Step::PortTaken(at) => {
                 let taken = ServerFailure::PortTaken;
-                let failure = |server: &Process| server.obituary(Err(Reason::Iperf), taken);
+                let failure = |server: &Process| server.exit_input(Err(Reason::Iperf), taken);
                 world.end(model, at, failure, seen);
             }
             Step::View(number) => world.input(model, number, Input::View(self.view()), seen),
@@ -160,7 +171,11 @@ impl World {
         }
         let mut later = self.clone();
         later.pass(UNIT);
-        if later.timeless() == self.timeless() { QUIET } else { UNIT }
+        if later.timeless() == self.timeless() {
+            QUIET_TIME
+        } else {
+            UNIT
+        }
     }
 
     /// The step in words.
@@ -170,13 +185,20 @@ impl World {
             Step::Deliver(at) => {
                 let message = &self.letters[at].message;
                 let (from, to) = (&message.from, &message.to);
-                let meeting = message.meeting.as_ref().map(ToString::to_string).unwrap_or_default();
+                let meeting = message
+                    .meeting
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
                 format!("{to} gets {} of {meeting} from {from}", message.body.kind())
             }
             Step::Start(at) => format!("starts: {}", self.processes[at]),
             Step::Listen(at) => format!("listens: {}", self.processes[at]),
             Step::Connect(client, server) => {
-                format!("{} connects to {}", self.processes[client], self.processes[server])
+                format!(
+                    "{} connects to {}",
+                    self.processes[client], self.processes[server]
+                )
             }
             Step::Succeed(client, _) => format!("has ended well: {}", self.processes[client]),
             Step::End(at) => format!("has ended: {}", self.processes[at]),
@@ -196,7 +218,7 @@ impl World {
     fn start(&mut self, model: &Model, at: usize) {
         let process = &mut self.processes[at];
         process.stage = Stage::Alive;
-        if model.trouble == Some(Trouble::LateStart) {
+        if model.trouble == Some(BrokenAssumption::LateStart) {
             process.left = model.tests[0].timeout;
         }
     }
@@ -213,12 +235,12 @@ impl World {
         &mut self,
         model: &Model,
         at: usize,
-        obituary: impl FnOnce(&Process) -> Input,
+        exit_input: impl FnOnce(&Process) -> Input,
         seen: &mut Sightings,
     ) {
         let process = self.processes.remove(at);
         if !process.orphan {
-            self.input(model, process.node, obituary(&process), seen);
+            self.input(model, process.node, exit_input(&process), seen);
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::explore::{Report, explore};
 use super::variants::{one_way, troubled, two_ports, two_protocols, two_way};
+use super::{BrokenAssumption, Model};
 use super::{Flaw, variants::flawed};
-use super::{Model, Trouble};
 
 #[test]
 #[ignore = "takes minutes: make model"]
@@ -36,7 +36,7 @@ fn the_protocol() {
 fn what_breaks_it() {
     println!("\nWithout one of its rules, or beyond what it is built for: each has to be found\n");
     head();
-    let mut variants = Vec::from(Trouble::ALL.map(|it| (format!("{it:?}"), troubled(it))));
+    let mut variants = Vec::from(BrokenAssumption::ALL.map(|it| (format!("{it:?}"), troubled(it))));
     variants.extend(Flaw::ALL.map(|it| (format!("{it:?}"), flawed(it))));
     for (name, model) in variants {
         assert!(row(&name, &model).is_some(), "{name} is not found");
@@ -50,10 +50,23 @@ fn head() {
 
 fn row(name: &str, model: &Model) -> Option<String> {
     let began = Instant::now();
-    let Report { states, depth, violation, .. } = explore(model);
-    let Model { nodes, asks, restarts, .. } = model;
+    let Report {
+        states,
+        depth,
+        violation,
+        ..
+    } = explore(model);
+    let Model {
+        nodes,
+        asks,
+        restarts,
+        ..
+    } = model;
     let seconds = began.elapsed().as_secs_f64();
-    let verdict = violation.as_deref().and_then(|text| text.lines().next()).unwrap_or("safe");
+    let verdict = violation
+        .as_deref()
+        .and_then(|text| text.lines().next())
+        .unwrap_or("safe");
     println!(
         "| {name} | {nodes} | {asks} | {restarts} | {states} | {depth} | {seconds:.1} | {verdict} |"
     );

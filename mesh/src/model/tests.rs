@@ -2,18 +2,32 @@
 
 use super::explore::{Report, explore};
 use super::variants::{flawed, one_way, troubled, two_way};
-use super::{Flaw, Model, Trouble};
+use super::{BrokenAssumption, Flaw, Model};
 
 fn expect_safe(model: &Model) -> Report {
     let report = explore(model);
-    assert!(report.violation.is_none(), "{}", report.violation.unwrap_or_default());
+    assert!(
+        report.violation.is_none(),
+        "{}",
+        report.violation.unwrap_or_default()
+    );
     report
 }
 
 fn expect_broken(model: &Model) {
-    let Report { states, violation, .. } = explore(model);
-    let Model { flaw, trouble, rules, .. } = model;
-    assert!(violation.is_some(), "{rules:?} in all {states} states with {flaw:?} {trouble:?}");
+    let Report {
+        states, violation, ..
+    } = explore(model);
+    let Model {
+        flaw,
+        trouble,
+        rules,
+        ..
+    } = model;
+    assert!(
+        violation.is_some(),
+        "{rules:?} in all {states} states with {flaw:?} {trouble:?}"
+    );
 }
 
 #[test]
@@ -29,7 +43,9 @@ fn two_nodes_that_ask_twice_are_never_in_two_meetings_and_never_stuck() {
             ("refused", "busy"),
             ("refused", "spawn"),
         ];
-        all.iter().for_each(|ending| assert!(seen.contains(ending), "{ending:?} did not occur"));
+        all.iter().for_each(|end_reason| {
+            assert!(seen.contains(end_reason), "{end_reason:?} did not occur")
+        });
     }
 }
 
@@ -37,18 +53,26 @@ fn two_nodes_that_ask_twice_are_never_in_two_meetings_and_never_stuck() {
 fn an_agent_that_restarts_harms_nobody() {
     for model in [one_way(2, 1, 1), two_way(2, 1, 1)] {
         let seen = expect_safe(&model).seen;
-        for ending in [("refused", "quiet"), ("refused", "stale_epoch"), ("refused", "unknown")] {
-            assert!(seen.contains(&ending), "{ending:?} did not occur");
+        for end_reason in [
+            ("refused", "quiet"),
+            ("refused", "stale_epoch"),
+            ("refused", "unknown"),
+        ] {
+            assert!(seen.contains(&end_reason), "{end_reason:?} did not occur");
         }
     }
 }
 
 #[test]
 fn trouble_beyond_what_the_protocol_covers_is_found() {
-    Trouble::ALL.into_iter().for_each(|trouble| expect_broken(&troubled(trouble)));
+    BrokenAssumption::ALL
+        .into_iter()
+        .for_each(|trouble| expect_broken(&troubled(trouble)));
 }
 
 #[test]
 fn each_rule_of_the_protocol_is_missed_when_it_is_left_out() {
-    Flaw::ALL.into_iter().for_each(|flaw| expect_broken(&flawed(flaw)));
+    Flaw::ALL
+        .into_iter()
+        .for_each(|flaw| expect_broken(&flawed(flaw)));
 }

@@ -1,4 +1,5 @@
-//! One state: the nodes as they are, what is under way, and what runs. Also what a node's outputs do to it.
+//! One state: the nodes as they are, what is under way, and what runs. Also what a node's outputs
+//! do to it.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,12 +9,13 @@ use std::time::Duration;
 
 use crate::wire::{Body, MeetingId, Message};
 use crate::{
-    Epoch, Input, Member, Node, NodeName, Output, PortRange, Presence, Settings, View, WIRE_VERSION,
+    Epoch, Input, Member, Node, NodeName, Output, PeerState, PortRange, Settings, View,
+    WIRE_VERSION,
 };
 
-use super::post::Letter;
+use super::network::Envelope;
 use super::processes::{Process, Stage};
-use super::{Model, NOW, Trouble, number_of};
+use super::{BrokenAssumption, Model, NOW, number_of};
 
 /// How much a restart adds to the epoch.
 const LIFE: u64 = 100;
@@ -24,7 +26,7 @@ pub(super) type Sightings = BTreeSet<(&'static str, &'static str)>;
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) nodes: Vec<Arc<Node>>,
-    pub(super) letters: Vec<Letter>,
+    pub(super) letters: Vec<Envelope>,
     pub(super) processes: Vec<Process>,
     pub(super) asks: u8,
     pub(super) restarts: u8,
@@ -34,7 +36,11 @@ impl World {
     pub(super) fn new(model: &Model) -> Self {
         let nodes = (0..model.nodes).map(|number| {
             let settings = settings(model, number, Epoch(number as u64), true);
-            Arc::new(Node::at_will(settings, NOW, model.agendas[number].clone()))
+            Arc::new(Node::model_hooks(
+                settings,
+                NOW,
+                model.agendas[number].clone(),
+            ))
         });
         let mut world = Self {
             nodes: nodes.collect(),
@@ -45,7 +51,12 @@ impl World {
         };
         let view = world.view();
         for number in 0..model.nodes {
-            world.input(model, number, Input::View(view.clone()), &mut Sightings::new());
+            world.input(
+                model,
+                number,
+                Input::View(view.clone()),
+                &mut Sightings::new(),
+            );
         }
         world
     }
@@ -60,7 +71,7 @@ impl World {
             control: SocketAddr::new(address(number), 9878),
             http_port: 9876,
             sweep: 1,
-            presence: Presence::Live,
+            state: PeerState::Live,
         });
         View::new(members.collect(), false)
     }
@@ -97,20 +108,21 @@ impl World {
     fn perform(&mut self, model: &Model, number: usize, output: Output, seen: &mut Sightings) {
         match output {
             Output::Send(_, message) => {
-                let letter = Letter::new(message);
+                let letter = Envelope::new(message);
                 if let Err(at) = self.letters.binary_search(&letter) {
                     self.letters.insert(at, letter);
                 }
             }
             Output::StartClient(start) => {
                 let mut client = Process::client(number, start, model.kill());
-                if model.trouble == Some(Trouble::LateStart) {
+                if model.trouble == Some(BrokenAssumption::LateStart) {
                     client.stage = Stage::Decided(client.left * 2);
                 }
                 self.processes.push(client);
             }
             Output::StartServer(start) => {
-                self.processes.push(Process::server(number, start, model.kill()));
+                self.processes
+                    .push(Process::server(number, start, model.kill()));
             }
             Output::Kill(run) => {
                 let is_it = |process: &&mut Process| {
@@ -120,7 +132,9 @@ impl World {
                     process.kill(model.kill());
                 }
             }
-            Output::Reservation { outcome, reason, .. } => {
+            Output::Reservation {
+                outcome, reason, ..
+            } => {
                 seen.insert((outcome, reason));
             }
             Output::Cell { .. }
@@ -135,9 +149,18 @@ impl World {
     pub(super) fn restart(&mut self, model: &Model, number: usize) {
         let epoch = Epoch(self.nodes[number].epoch().0 + LIFE);
         let settings = settings(model, number, epoch, false);
-        self.nodes[number] = Arc::new(Node::at_will(settings, NOW, model.agendas[number].clone()));
-        self.processes.retain(|process| process.node != number || process.is_alive());
-        for process in self.processes.iter_mut().filter(|process| process.node == number) {
+        self.nodes[number] = Arc::new(Node::model_hooks(
+            settings,
+            NOW,
+            model.agendas[number].clone(),
+        ));
+        self.processes
+            .retain(|process| process.node != number || process.is_alive());
+        for process in self
+            .processes
+            .iter_mut()
+            .filter(|process| process.node == number)
+        {
             process.kill(model.kill());
             process.orphan = true;
         }
@@ -154,22 +177,32 @@ impl World {
         for process in &mut self.processes {
             process.age(by);
         }
-        self.processes.retain(|process| !process.orphan || process.is_alive());
+        self.processes
+            .retain(|process| !process.orphan || process.is_alive());
         self.tidy();
     }
 
-    /// Brings what is the same to the same form: the order of the processes means nothing, and neither do messages
-    /// that nobody will heed any more.
+    /// Brings what is the same to the same form: the order of the processes means nothing, and
+    /// neither do messages that nobody will heed any more.
     fn tidy(&mut self) {
         self.processes.sort_unstable();
         let letters = std::mem::take(&mut self.letters);
-        let new: Vec<_> = letters.iter().filter(|letter| self.is_new_request(letter)).collect();
-        let new: Vec<_> = new.iter().map(|letter| letter.message.meeting.clone()).collect();
-        self.letters = letters.into_iter().filter(|letter| self.is_heeded(letter, &new)).collect();
+        let new: Vec<_> = letters
+            .iter()
+            .filter(|letter| self.is_new_request(letter))
+            .collect();
+        let new: Vec<_> = new
+            .iter()
+            .map(|letter| letter.message.meeting.clone())
+            .collect();
+        self.letters = letters
+            .into_iter()
+            .filter(|letter| self.is_heeded(letter, &new))
+            .collect();
     }
 
     /// Whether the receiver has not seen this request yet.
-    fn is_new_request(&self, Letter { message, .. }: &Letter) -> bool {
+    fn is_new_request(&self, Envelope { message, .. }: &Envelope) -> bool {
         let receiver = &self.nodes[number_of(&message.to)];
         let number = message.meeting.as_ref().map_or(0, |meeting| meeting.number);
         let seen = receiver
@@ -179,8 +212,9 @@ impl World {
         is_request && message.to_epoch == receiver.epoch() && !seen
     }
 
-    /// Whether the message can still have an effect. `new` are the meetings that their granter may still enter.
-    fn is_heeded(&self, letter: &Letter, new: &[Option<MeetingId>]) -> bool {
+    /// Whether the message can still have an effect. `new` are the meetings that their granter may
+    /// still enter.
+    fn is_heeded(&self, letter: &Envelope, new: &[Option<MeetingId>]) -> bool {
         let message = &*letter.message;
         let is_new = new.contains(&message.meeting);
         let sender = self.is_in(&message.from, message.from_epoch, message);
@@ -207,29 +241,40 @@ impl World {
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.timeless().hash(&mut hasher);
-        self.nodes.iter().for_each(|node| node.quiet_for(NOW).hash(&mut hasher));
+        self.nodes
+            .iter()
+            .for_each(|node| node.quiet_for(NOW).hash(&mut hasher));
         hasher.finish()
     }
 
     /// What tells this state from those that differ in more than quiet times.
     pub(super) fn timeless(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let Self { nodes, letters, processes, asks, restarts } = self;
+        let Self {
+            nodes,
+            letters,
+            processes,
+            asks,
+            restarts,
+        } = self;
         (nodes, letters, processes, asks, restarts).hash(&mut hasher);
         hasher.finish()
     }
 }
 
-fn settings(model: &Model, number: usize, epoch: Epoch, no_past: bool) -> Settings {
+fn settings(model: &Model, number: usize, epoch: Epoch, skip_quiet_time: bool) -> Settings {
     Settings {
         name: Model::name(number),
         epoch,
         address: address(number),
-        ports: PortRange { first: 5201, count: model.ports },
+        ports: PortRange {
+            first: 5201,
+            count: model.ports,
+        },
         tests: model.tests.clone(),
         interval: Duration::ZERO,
         forget_after: None,
-        no_past,
+        skip_quiet_time,
     }
 }
 

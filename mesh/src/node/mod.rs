@@ -1,31 +1,34 @@
 //! The coordinator of one node: turns time, messages and membership views into actions.
 //!
-//! [`Node::handle`] takes one input; after it, [`Node::poll`] is to be called until it returns `None`, and
-//! [`Node::deadline`] tells when the next [`Input::Tick`] is due at the latest. Nothing here fails on what a peer
-//! sends: bad input is refused, counted and forgotten.
+//! [`Node::handle`] takes one input; after it, [`Node::poll`] is to be called until it returns
+//! `None`, and [`Node::deadline`] tells when the next [`Input::Tick`] is due at the latest. Nothing
+//! here fails on what a peer sends: bad input is refused, counted and forgotten.
 //!
-//! Split by concern: `requests` answers other nodes, `sweeps` opens and closes sweeps, `choice` picks whom to ask.
+//! Split by concern: `requests` answers other nodes, `sweeps` opens and closes sweeps, `choice`
+//! picks whom to ask.
 
-#[cfg(all(test, feature = "flaws"))]
-mod at_will;
 mod choice;
+#[cfg(all(test, feature = "flaws"))]
+mod model_hooks;
+pub(crate) mod peers;
 mod requests;
+pub(crate) mod sweep_plan;
 mod sweeps;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::agenda::Agenda;
 use crate::flaw::{self, Flaw};
-use crate::lease::QUIET;
+use crate::node::peers::{ClusterNode, Peer, Peers};
+use crate::node::sweep_plan::SweepPlan;
+use crate::protocol::QUIET_TIME;
 use crate::reservation::{
-    ClientStart, Effect, Ending, PortRange, RunId, ServerFailure, ServerStart, Slot,
+    Action, ClientStart, EndReason, PortRange, RunId, ServerFailure, ServerStart, Slot,
 };
-use crate::roster::{ClusterNode, Peer, Roster};
 use crate::wire::{Body, MeetingId, Message, Refusal, Role};
 use crate::{
-    Epoch, NodeName, Outcome, Presence, Protocol, Reason, TestSpec, Time, View, WIRE_VERSION,
+    Epoch, NodeName, Outcome, PeerState, Protocol, Reason, TestSpec, Time, View, WIRE_VERSION,
     schedule,
 };
 
@@ -44,10 +47,12 @@ pub struct Settings {
     pub tests: Vec<TestSpec>,
     /// The pause after a sweep.
     pub interval: Duration,
-    /// After how long a silent node has departed; `None` is the longer of 15 minutes and two periods.
+    /// After how long a silent node has departed; `None` is the longer of 15 minutes and two
+    /// periods.
     pub forget_after: Option<Duration>,
-    /// This node certainly had no earlier life during the last [`QUIET`], so it need not be quiet.
-    pub no_past: bool,
+    /// This node certainly had no earlier life during the last [`QUIET_TIME`], so it need not be
+    /// quiet.
+    pub skip_quiet_time: bool,
 }
 
 /// What happened.
@@ -79,15 +84,17 @@ pub enum Input {
     ClientEnded {
         /// The run.
         run: RunId,
-        /// The result of the test; `None` if it was killed before its deadline, which is no result.
+        /// The result of the test; `None` if it was killed before its deadline, which is no
+        /// result.
         forward: Option<Outcome>,
         /// The result of the other direction of a two-way test.
         reverse: Option<Outcome>,
     },
-    /// The cluster knows that node no longer: if it is silent, it has departed. May be said again and again.
+    /// The cluster knows that node no longer: if it is silent, it has departed. May be said again
+    /// and again.
     Gone(NodeName),
-    /// These nodes, and no others, should have an agent as far as the cluster knows: who does not appear in gossip is
-    /// missing. May be said again and again.
+    /// These nodes, and no others, should have an agent as far as the cluster knows: who does not
+    /// appear in gossip is missing. May be said again and again.
     Cluster(BTreeMap<NodeName, ClusterNode>),
     /// Time has passed.
     Tick,
@@ -117,7 +124,8 @@ pub enum Output {
     },
     /// That node has departed: its cells go.
     Departed(NodeName),
-    /// That node should have an agent, and nobody has heard of it: its cells fail until it has departed.
+    /// That node should have an agent, and nobody has heard of it: its cells fail until it has
+    /// departed.
     Missing(NodeName),
     /// This node now works on that sweep; to be gossiped.
     SweepBegan(u64),
@@ -174,9 +182,9 @@ pub struct Status {
 #[derive(Clone, Debug)]
 pub struct Node {
     settings: Settings,
-    roster: Roster,
+    peers: Peers,
     slot: Slot,
-    agenda: Agenda,
+    sweep_plan: SweepPlan,
     quiet_until: Time,
     settle: sweeps::Settle,
     /// The highest sweep that anybody is known to work on.
@@ -186,7 +194,7 @@ pub struct Node {
     /// Until when it keeps to the order of the tournament.
     patient_until: Time,
     /// When it may ask the next one out of order.
-    roam_at: Time,
+    out_of_order_at: Time,
     /// When there may be somebody to ask.
     ask_at: Option<Time>,
     /// Another live agent goes by this node's name.
@@ -198,8 +206,8 @@ pub struct Node {
 impl Node {
     /// A node that begins its life at `now`.
     pub fn new(settings: Settings, now: Time) -> Self {
-        let has_past = !settings.no_past && !flaw::is(Flaw::NoQuiet);
-        let quiet_until = if has_past { now + QUIET } else { now };
+        let has_past = !settings.skip_quiet_time && !flaw::is(Flaw::NoQuiet);
+        let quiet_until = if has_past { now + QUIET_TIME } else { now };
         Self {
             slot: Slot::new(
                 settings.name.clone(),
@@ -207,14 +215,14 @@ impl Node {
                 settings.address,
                 settings.ports,
             ),
-            roster: Roster::new(settings.name.clone()),
-            agenda: Agenda::none(now),
+            peers: Peers::new(settings.name.clone()),
+            sweep_plan: SweepPlan::none(now),
             quiet_until,
             settle: sweeps::Settle::new(now),
             highest_sweep: 0,
             idle_since: now,
             patient_until: now,
-            roam_at: now,
+            out_of_order_at: now,
             ask_at: None,
             name_taken: false,
             stopping: false,
@@ -236,16 +244,20 @@ impl Node {
             Input::ServerReady(run) => self.slot.on_server_ready(now, run),
             Input::ServerFailed(run, failure) => self.slot.on_server_failed(now, run, failure),
             Input::ServerEnded { run, accepted } => self.slot.on_server_ended(now, run, accepted),
-            Input::ClientEnded { run, forward, reverse } => {
+            Input::ClientEnded {
+                run,
+                forward,
+                reverse,
+            } => {
                 self.slot.on_client_ended(now, run, forward, reverse);
             }
             Input::Gone(node) => {
-                if self.roster.dismiss(&node) {
+                if self.peers.forget_absent(&node) {
                     self.depart(node);
                 }
             }
             Input::Cluster(nodes) => {
-                let departed = self.roster.update_cluster(now, nodes);
+                let departed = self.peers.update_cluster(now, nodes);
                 departed.into_iter().for_each(|node| self.depart(node));
             }
             Input::Tick => {}
@@ -255,7 +267,7 @@ impl Node {
             }
         }
         self.slot.on_timeout(now);
-        self.take_effects(now);
+        self.take_actions(now);
         self.advance(now);
     }
 
@@ -266,19 +278,26 @@ impl Node {
 
     /// When the next input is due at the latest, be it a [`Input::Tick`].
     pub fn deadline(&self) -> Option<Time> {
-        let roster = self.roster.deadline(self.forget_after());
-        let next = if self.slot.peer().is_some() { None } else { self.ask_at };
-        [self.slot.deadline(), roster, next, self.sweep_deadline()].into_iter().flatten().min()
+        let peers = self.peers.deadline(self.forget_after());
+        let next = if self.slot.peer().is_some() {
+            None
+        } else {
+            self.ask_at
+        };
+        [self.slot.deadline(), peers, next, self.sweep_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The peers that have not departed.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
-        self.roster.iter()
+        self.peers.iter()
     }
 
     /// The peer of that name, if it has not departed.
     pub fn peer(&self, name: &NodeName) -> Option<&Peer> {
-        self.roster.get(name)
+        self.peers.get(name)
     }
 
     /// The present life.
@@ -299,10 +318,10 @@ impl Node {
     /// Where the node stands.
     pub fn status(&self, now: Time) -> Status {
         Status {
-            sweep: self.agenda.number,
-            began: self.agenda.began,
-            pairs: self.agenda.total(),
-            open: self.agenda.open(),
+            sweep: self.sweep_plan.number,
+            began: self.sweep_plan.began,
+            pairs: self.sweep_plan.total(),
+            open: self.sweep_plan.open(),
             bound: self.bound(),
             meeting: self.slot.meeting(),
             quiet_for: self.quiet_until.since(now),
@@ -311,35 +330,42 @@ impl Node {
 
     /// Whom the node still has to meet in this sweep, in order.
     pub fn open_pairs(&self) -> impl Iterator<Item = &NodeName> {
-        self.agenda.open_pairs().map(|pair| &pair.peer)
+        self.sweep_plan.open_pairs().map(|pair| &pair.peer)
     }
 
     fn bound(&self) -> Duration {
-        schedule::sweep_bound(self.agenda.players, &self.settings.tests)
+        schedule::sweep_bound(self.sweep_plan.players, &self.settings.tests)
     }
 
     fn forget_after(&self) -> Duration {
         let period = self.bound() + self.settings.interval;
-        self.settings.forget_after.unwrap_or(FORGET_AFTER_MIN.max(period * 2))
+        self.settings
+            .forget_after
+            .unwrap_or(FORGET_AFTER_MIN.max(period * 2))
     }
 
     fn on_view(&mut self, now: Time, view: &View) {
-        let changes = self.roster.update(now, view);
+        let changes = self.peers.update(now, view);
         for departed in changes.departed {
             self.depart(departed);
         }
         for arrived in &changes.arrived {
-            self.agenda_welcome(now, arrived);
+            self.welcome(now, arrived);
         }
-        let sweeps = self.roster.iter().filter(|peer| peer.is_meetable());
+        let sweeps = self.peers.iter().filter(|peer| peer.is_meetable());
         let sweeps = sweeps.map(|peer| (peer.member.name.clone(), peer.member.sweep));
-        for (peer, sweep) in
-            sweeps.filter(|(_, sweep)| *sweep > self.agenda.number).collect::<Vec<_>>()
+        for (peer, sweep) in sweeps
+            .filter(|(_, sweep)| *sweep > self.sweep_plan.number)
+            .collect::<Vec<_>>()
         {
             self.hear_of_sweep(&peer, sweep);
         }
         if view.name_taken && !self.name_taken {
-            let peers: Vec<_> = self.roster.iter().map(|peer| peer.member.name.clone()).collect();
+            let peers: Vec<_> = self
+                .peers
+                .iter()
+                .map(|peer| peer.member.name.clone())
+                .collect();
             for peer in &peers {
                 self.fail_cells(peer, Reason::NameConflict);
             }
@@ -348,16 +374,16 @@ impl Node {
     }
 
     fn depart(&mut self, name: NodeName) {
-        self.agenda.remove(&name);
+        self.sweep_plan.remove(&name);
         self.outputs.push_back(Output::Departed(name));
     }
 
     /// Everything that becomes due by the mere passing of time.
     fn advance(&mut self, now: Time) {
-        for forgotten in self.roster.forget(now, self.forget_after()) {
+        for forgotten in self.peers.forget(now, self.forget_after()) {
             self.depart(forgotten);
         }
-        for missing in self.roster.miss(now, self.forget_after()) {
+        for missing in self.peers.add_missing(now, self.forget_after()) {
             self.outputs.push_back(Output::Missing(missing.clone()));
             self.fail_cells(&missing, Reason::Unreachable);
         }
@@ -367,24 +393,39 @@ impl Node {
         }
         self.advance_sweep(now);
         while self.slot.peer().is_none() && self.ask_somebody(now) {
-            self.take_effects(now);
+            self.take_actions(now);
         }
     }
 
-    fn take_effects(&mut self, now: Time) {
-        while let Some(effect) = self.slot.poll() {
-            match effect {
-                Effect::Send { to, to_epoch, sweep, meeting, body } => {
+    fn take_actions(&mut self, now: Time) {
+        while let Some(action) = self.slot.poll() {
+            match action {
+                Action::Send {
+                    to,
+                    to_epoch,
+                    sweep,
+                    meeting,
+                    body,
+                } => {
                     self.send(to, to_epoch, sweep, Some(meeting), body);
                 }
-                Effect::StartClient(start) => self.outputs.push_back(Output::StartClient(start)),
-                Effect::StartServer(start) => self.outputs.push_back(Output::StartServer(start)),
-                Effect::Kill(run) => self.outputs.push_back(Output::Kill(run)),
-                Effect::Cell { peer, protocol, outcome } => {
+                Action::StartClient(start) => self.outputs.push_back(Output::StartClient(start)),
+                Action::StartServer(start) => self.outputs.push_back(Output::StartServer(start)),
+                Action::Kill(run) => self.outputs.push_back(Output::Kill(run)),
+                Action::Cell {
+                    peer,
+                    protocol,
+                    outcome,
+                } => {
                     self.on_cell(peer, protocol, outcome);
                 }
-                Effect::Freed { peer, role, began, ending } => {
-                    self.on_freed(now, peer, role, began, ending);
+                Action::Freed {
+                    peer,
+                    role,
+                    began,
+                    end_reason,
+                } => {
+                    self.on_freed(now, peer, role, began, end_reason);
                 }
             }
         }
@@ -399,7 +440,10 @@ impl Node {
         body: Body,
     ) {
         // Of who is missing nobody knows the epoch, so that it would take no message.
-        let peer = self.roster.get(&to).filter(|peer| peer.member.presence != Presence::Missing);
+        let peer = self
+            .peers
+            .get(&to)
+            .filter(|peer| peer.member.state != PeerState::Missing);
         let Some(peer) = peer else { return };
         let message = Message {
             wire: WIRE_VERSION,
@@ -411,57 +455,87 @@ impl Node {
             meeting,
             body,
         };
-        self.outputs.push_back(Output::Send(peer.member.control, message));
+        self.outputs
+            .push_back(Output::Send(peer.member.control, message));
     }
 
     fn on_cell(&mut self, peer: NodeName, protocol: Protocol, outcome: Outcome) {
-        self.agenda.tick_off(&peer, protocol, outcome.is_err());
-        if self.roster.get(&peer).is_some() {
-            self.outputs.push_back(Output::Cell { destination: peer, protocol, outcome });
+        self.sweep_plan
+            .record_result(&peer, protocol, outcome.is_err());
+        if self.peers.get(&peer).is_some() {
+            self.outputs.push_back(Output::Cell {
+                destination: peer,
+                protocol,
+                outcome,
+            });
         }
     }
 
-    fn on_freed(&mut self, now: Time, peer: NodeName, role: Role, began: Time, ending: Ending) {
+    fn on_freed(
+        &mut self,
+        now: Time,
+        peer: NodeName,
+        role: Role,
+        began: Time,
+        end_reason: EndReason,
+    ) {
         let took_place = !matches!(
-            ending,
-            Ending::Refused(..) | Ending::NoAnswer | Ending::Withdrawn | Ending::SpawnFailed
+            end_reason,
+            EndReason::Refused(..)
+                | EndReason::NoAnswer
+                | EndReason::Withdrawn
+                | EndReason::SpawnFailed
         );
         if took_place {
-            self.be_idle(now, Duration::ZERO);
-            if let Some(pair) = self.agenda.pair_mut(&peer) {
-                pair.knocked = false;
+            self.mark_idle(now, Duration::ZERO);
+            if let Some(pair) = self.sweep_plan.pair_mut(&peer) {
+                pair.peer_wants_us = false;
                 pair.not_before = now + choice::PAUSE_AFTER_BREAK;
             }
         }
         if role == Role::Asker {
-            self.learn_from_ask(now, &peer, ending);
+            self.learn_from_ask(now, &peer, end_reason);
         }
-        let (outcome, reason) = match ending {
-            Ending::Done => ("met", ""),
-            Ending::Refused(refusal, _) => ("refused", refusal.as_str()),
-            Ending::NoAnswer => ("no_answer", ""),
-            Ending::Expired => ("expired", ""),
-            Ending::Withdrawn => ("withdrawn", ""),
-            Ending::SpawnFailed => ("refused", Refusal::Spawn.as_str()),
-            Ending::Cancelled => ("cancelled", ""),
+        let (outcome, reason) = match end_reason {
+            EndReason::Done => ("met", ""),
+            EndReason::Refused(refusal, _) => ("refused", refusal.as_str()),
+            EndReason::NoAnswer => ("no_answer", ""),
+            EndReason::Expired => ("expired", ""),
+            EndReason::Withdrawn => ("withdrawn", ""),
+            EndReason::SpawnFailed => ("refused", Refusal::Spawn.as_str()),
+            EndReason::Cancelled => ("cancelled", ""),
         };
         let lasted = now.since(began);
-        self.outputs.push_back(Output::Reservation { peer, role, outcome, reason, lasted });
+        self.outputs.push_back(Output::Reservation {
+            peer,
+            role,
+            outcome,
+            reason,
+            lasted,
+        });
     }
 
     /// Fails all cells of that peer, whether they have a result in this sweep or not.
     fn fail_cells(&mut self, peer: &NodeName, reason: Reason) {
         for test in &self.settings.tests {
             let (destination, outcome) = (peer.clone(), Err(reason));
-            self.outputs.push_back(Output::Cell { destination, protocol: test.protocol, outcome });
+            self.outputs.push_back(Output::Cell {
+                destination,
+                protocol: test.protocol,
+                outcome,
+            });
         }
     }
 
     /// Closes the pair for this sweep; its cells without a result fail, if it has had its chance.
     fn give_up(&mut self, peer: &NodeName, reason: Reason) {
-        for protocol in self.agenda.give_up(peer, reason) {
+        for protocol in self.sweep_plan.give_up(peer, reason) {
             let (destination, outcome) = (peer.clone(), Err(reason));
-            self.outputs.push_back(Output::Cell { destination, protocol, outcome });
+            self.outputs.push_back(Output::Cell {
+                destination,
+                protocol,
+                outcome,
+            });
         }
     }
 }
@@ -470,13 +544,13 @@ impl Node {
 const FORGET_AFTER_MIN: Duration = Duration::from_secs(15 * 60);
 
 /// The reason of a pair that was not met since the peer was not there to be met.
-fn reason_of_presence(peer: Option<&Peer>) -> Option<Reason> {
+fn reason_of_state(peer: Option<&Peer>) -> Option<Reason> {
     match peer {
         Some(peer) if peer.is_meetable() => None,
-        Some(peer) => Some(match peer.member.presence {
-            Presence::Live => Reason::Incompatible,
-            Presence::Conflict => Reason::NameConflict,
-            Presence::Silent | Presence::Left | Presence::Missing => Reason::Unreachable,
+        Some(peer) => Some(match peer.member.state {
+            PeerState::Live => Reason::Incompatible,
+            PeerState::Conflict => Reason::NameConflict,
+            PeerState::Silent | PeerState::Left | PeerState::Missing => Reason::Unreachable,
         }),
         None => Some(Reason::Unreachable),
     }

@@ -11,7 +11,8 @@ use crate::{NodeName, Protocol, Time, schedule};
 impl Node {
     pub(super) fn on_message(&mut self, now: Time, message: Message) {
         if message.to != self.settings.name {
-            // An address has changed hands. The sender would not take this node's word for the other's.
+            // An address has changed hands. The sender would not take this node's word for the
+            // other's.
             return;
         }
         if message.to_epoch != self.settings.epoch && !flaw::is(Flaw::StaleEpoch) {
@@ -19,13 +20,15 @@ impl Node {
             return;
         }
         let is_known = self
-            .roster
+            .peers
             .get(&message.from)
             .is_some_and(|peer| peer.is_meetable() && peer.member.epoch == message.from_epoch);
         if is_known {
             self.hear_of_sweep(&message.from, message.sweep);
         }
-        let Some(meeting) = &message.meeting else { return };
+        let Some(meeting) = &message.meeting else {
+            return;
+        };
         if let Body::Grant { address, .. } = &message.body
             && !self.is_address_of(&message.from, *address)
         {
@@ -39,11 +42,13 @@ impl Node {
             }
             // Who waits for something in a meeting that is over is to know it.
             Body::Next { .. } | Body::Grant { .. } | Body::Go { .. } => {
-                let end = Body::End { handover: Vec::new() };
+                let end = Body::End {
+                    handover: Vec::new(),
+                };
                 self.send(
                     message.from,
                     message.from_epoch,
-                    self.agenda.number,
+                    self.sweep_plan.number,
                     message.meeting,
                     end,
                 );
@@ -53,7 +58,9 @@ impl Node {
     }
 
     fn is_address_of(&self, peer: &NodeName, address: IpAddr) -> bool {
-        self.roster.get(peer).is_some_and(|peer| peer.member.control.ip() == address)
+        self.peers
+            .get(peer)
+            .is_some_and(|peer| peer.member.control.ip() == address)
     }
 
     fn on_request(&mut self, now: Time, message: Message) {
@@ -61,7 +68,7 @@ impl Node {
             return;
         };
         let is_own = id.asker == message.from && id.epoch == message.from_epoch;
-        let Some(peer) = self.roster.get_mut(&message.from) else {
+        let Some(peer) = self.peers.get_mut(&message.from) else {
             return self.refuse(message, Refusal::Unknown, None);
         };
         if !is_own || !peer.is_new_request(message.from_epoch, id.number) {
@@ -71,16 +78,16 @@ impl Node {
             if is_left_unanswered(refusal) {
                 return;
             }
-            if let Some(pair) = self.agenda.pair_mut(&message.from) {
-                pair.knocked |= matches!(refusal, Refusal::Busy | Refusal::Expecting);
+            if let Some(pair) = self.sweep_plan.pair_mut(&message.from) {
+                pair.peer_wants_us |= matches!(refusal, Refusal::Busy | Refusal::Expecting);
             }
             return self.refuse(message, refusal, free_in);
         }
         if self.slot.is_asking(&message.from) {
             self.slot.withdraw(now);
-            self.take_effects(now);
+            self.take_actions(now);
         }
-        let pair = self.agenda.pair(&message.from);
+        let pair = self.sweep_plan.pair(&message.from);
         let wanted: Vec<Protocol> = plan
             .iter()
             .map(|test| test.spec.protocol)
@@ -92,14 +99,14 @@ impl Node {
 
     /// Whether the request can be granted now; else why not, and when perhaps.
     fn judge(&mut self, now: Time, message: &Message) -> Result<(), (Refusal, Option<Duration>)> {
-        let peer = self.roster.get(&message.from);
+        let peer = self.peers.get(&message.from);
         if self.stopping {
             return Err((Refusal::Stopping, None));
         }
         if self.name_taken {
             return Err((Refusal::NameConflict, None));
         }
-        match super::reason_of_presence(peer) {
+        match super::reason_of_state(peer) {
             Some(crate::Reason::NameConflict) => return Err((Refusal::NameConflict, None)),
             Some(crate::Reason::Incompatible) => return Err((Refusal::Incompatible, None)),
             // It speaks, so it is not silent, whatever gossip believes.
@@ -115,16 +122,21 @@ impl Node {
             if self.is_rightful(&message.from) || flaw::is(Flaw::NeitherWithdraws) {
                 return Err((Refusal::Crossed, None));
             }
-        } else if let Some(other) = self.slot.peer().filter(|_| !flaw::is(Flaw::GrantsWhileBusy)) {
+        } else if let Some(other) = self
+            .slot
+            .peer()
+            .filter(|_| !flaw::is(Flaw::GrantsWhileBusy))
+        {
             // Who only asks may be free again at once.
             let free_in = (!self.slot.is_asking(other)).then(|| self.slot.free_in(now));
             return Err((Refusal::Busy, free_in));
         }
         self.follow_if_done(now);
-        if message.sweep != self.agenda.number {
+        if message.sweep != self.sweep_plan.number {
             return Err((Refusal::Sweep, None));
         }
-        self.is_welcome(now, &message.from).map_err(|wait| (Refusal::Expecting, Some(wait)))
+        self.check_turn(now, &message.from)
+            .map_err(|wait| (Refusal::Expecting, Some(wait)))
     }
 
     fn refuse_if_request(&mut self, message: Message, refusal: Refusal, free_in: Option<Duration>) {
@@ -135,7 +147,10 @@ impl Node {
 
     fn refuse(&mut self, message: Message, refusal: Refusal, free_in: Option<Duration>) {
         let free_in_ms = free_in.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-        let body = Body::Refuse { refusal, free_in_ms };
+        let body = Body::Refuse {
+            refusal,
+            free_in_ms,
+        };
         self.outputs.push_back(Output::Reservation {
             peer: message.from.clone(),
             role: Role::Granter,
@@ -143,16 +158,30 @@ impl Node {
             reason: refusal.as_str(),
             lasted: Duration::ZERO,
         });
-        self.send(message.from, message.from_epoch, self.agenda.number, message.meeting, body);
+        self.send(
+            message.from,
+            message.from_epoch,
+            self.sweep_plan.number,
+            message.meeting,
+            body,
+        );
     }
 
     /// The tests of a meeting that this node asks for: its own first, then the peer's.
-    pub(super) fn plan(&self, wanted: impl Fn(Protocol) -> bool) -> Vec<PlannedTest> {
-        let specs = self.settings.tests.iter().filter(|spec| wanted(spec.protocol));
-        let own = specs.clone().map(|spec| PlannedTest { client: Role::Asker, spec: spec.clone() });
-        let peers = specs
-            .filter(|spec| !spec.bidir)
-            .map(|spec| PlannedTest { client: Role::Granter, spec: spec.clone() });
+    pub(super) fn planned_tests(&self, wanted: impl Fn(Protocol) -> bool) -> Vec<PlannedTest> {
+        let specs = self
+            .settings
+            .tests
+            .iter()
+            .filter(|spec| wanted(spec.protocol));
+        let own = specs.clone().map(|spec| PlannedTest {
+            client: Role::Asker,
+            spec: spec.clone(),
+        });
+        let peers = specs.filter(|spec| !spec.bidir).map(|spec| PlannedTest {
+            client: Role::Granter,
+            spec: spec.clone(),
+        });
         own.chain(peers).collect()
     }
 

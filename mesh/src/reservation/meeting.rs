@@ -1,9 +1,10 @@
-//! One meeting as one of its two nodes sees it: who, what, how far, and until when. It has no rules of its own.
+//! One meeting as one of its two nodes sees it: who, what, how far, and until when. It has no rules
+//! of its own.
 
 use std::collections::VecDeque;
 
-use super::effect::{Effect, Ending, RunId};
-use crate::lease::{ClientLease, ServerLease};
+use super::action::{Action, EndReason, RunId};
+use crate::reservation::lease::{ClientLease, ServerLease};
 use crate::wire::{Body, Handover, MeetingId, PlannedTest, Role};
 use crate::{Epoch, NodeName, Protocol, Time};
 
@@ -25,7 +26,7 @@ pub(super) struct Meeting {
     /// No client of the peer lives after this.
     pub(super) hold_until: Time,
     /// No server of the peer sends to this node after this: the far end of a two-way test.
-    pub(super) exposed_until: Time,
+    pub(super) peer_server_until: Time,
     /// The first test that the peer may still ask to be the client of.
     pub(super) next_served: u8,
     /// What the peer said while this node's server was still being reaped.
@@ -33,9 +34,9 @@ pub(super) struct Meeting {
     /// Results for the peer.
     pub(super) handover: Vec<Handover>,
     /// Cells of this node whose two-way test ran and whose result has not come back.
-    pub(super) owed: Vec<Protocol>,
+    pub(super) awaiting_results: Vec<Protocol>,
     /// How the meeting ends, once `run` is dead, and whether the peer is to be told.
-    pub(super) leaving: Option<(Ending, bool)>,
+    pub(super) leaving: Option<(EndReason, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, Hash)]
@@ -43,15 +44,20 @@ pub(super) enum Step {
     /// Asked to be the client of a test.
     Asked { test: u8, lease: ClientLease },
     /// Runs the client of a test.
-    Client { test: u8, lease: ClientLease },
+    RunningClient { test: u8, lease: ClientLease },
     /// Starts the server of a test.
-    Opening { test: u8, port: u16, tries: u16, lease: ServerLease },
+    StartingServer {
+        test: u8,
+        port: u16,
+        tries: u16,
+        lease: ServerLease,
+    },
     /// Runs the server of a test.
     Serving { test: u8, lease: ServerLease },
     /// It is the peer's turn.
     Listening,
     /// Has left, but for the peer's server of a two-way test that may still be sending.
-    Parting,
+    Draining,
 }
 
 #[derive(Clone, Debug, Hash)]
@@ -70,8 +76,11 @@ impl Meeting {
         plan: Vec<PlannedTest>,
         now: Time,
     ) -> Self {
-        let todo =
-            (0u8..).zip(&plan).filter(|(_, test)| test.client == role).map(|(at, _)| at).collect();
+        let todo = (0u8..)
+            .zip(&plan)
+            .filter(|(_, test)| test.client == role)
+            .map(|(at, _)| at)
+            .collect();
         Self {
             id,
             peer,
@@ -85,11 +94,11 @@ impl Meeting {
             step_began: now,
             run: None,
             hold_until: now,
-            exposed_until: now,
+            peer_server_until: now,
             next_served: 0,
             pending: None,
             handover: Vec::new(),
-            owed: Vec::new(),
+            awaiting_results: Vec::new(),
             leaving: None,
         }
     }
@@ -108,22 +117,26 @@ impl Meeting {
     pub(super) fn is_peers_turn(&self) -> bool {
         self.leaving.is_none()
             && self.pending.is_none()
-            && !matches!(self.step, Step::Asked { .. } | Step::Client { .. })
+            && !matches!(self.step, Step::Asked { .. } | Step::RunningClient { .. })
     }
 
-    /// Whether a server of this meeting sends as well, so that its node is asked for a word at the end.
+    /// Whether a server of this meeting sends as well, so that its node is asked for a word at the
+    /// end.
     pub(super) fn is_two_way(&self) -> bool {
         self.plan.iter().any(|test| test.spec.bidir)
     }
 
     /// The place of the granter's first test in the plan; the plan's length if it has none.
     pub(super) fn first_of_granter(&self) -> u8 {
-        let first = self.plan.iter().position(|test| test.client == Role::Granter);
+        let first = self
+            .plan
+            .iter()
+            .position(|test| test.client == Role::Granter);
         u8::try_from(first.unwrap_or(self.plan.len())).unwrap_or(u8::MAX)
     }
 
-    pub(super) fn send(&self, body: Body) -> Effect {
-        Effect::Send {
+    pub(super) fn send(&self, body: Body) -> Action {
+        Action::Send {
             to: self.peer.clone(),
             to_epoch: self.peer_epoch,
             sweep: self.sweep,

@@ -1,31 +1,35 @@
 //! The one slot of a node: both sides of a reservation, from the request to the end of the meeting.
 //!
-//! Asking takes the slot first, and who has no free slot refuses at once: nobody waits while holding. The slot
-//! is free again when this node's own iperf3 is dead *and* the peer's is known to send nothing more, because the
-//! peer said so or because its lease is over. `docs/protocol.md` has the reasons, [`crate::lease`] the instants.
+//! Asking takes the slot first, and who has no free slot refuses at once: nobody waits while
+//! holding. The slot is free again when this node's own iperf3 is dead *and* the peer's is known to
+//! send nothing more, because the peer said so or because its lease is over. `docs/protocol.md` has
+//! the reasons, [`crate::reservation::lease`] the instants.
 //!
-//! The slot does not know whom to meet, nor whether a request is welcome: that is the coordinator's part.
+//! The slot does not know whom to meet, nor whether a request is welcome: that is the coordinator's
+//! part.
 
-#[cfg(all(test, feature = "flaws"))]
-mod aging;
-mod effect;
+mod action;
+pub(crate) mod lease;
 mod meeting;
+#[cfg(all(test, feature = "flaws"))]
+mod model_hooks;
 mod ports;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use effect::{ClientStart, RunId, ServerFailure, ServerStart};
-pub(crate) use effect::{Effect, Ending};
+pub(crate) use action::{Action, EndReason};
+pub use action::{ClientStart, RunId, ServerFailure, ServerStart};
 use meeting::{Meeting, Pending, Step};
 pub use ports::PortRange;
 use ports::PortRotation;
 
 use crate::flaw::{self, Flaw};
-use crate::lease::{ClientLease, START_WINDOW, ServerLease};
+use crate::protocol::START_WINDOW;
 use crate::wire::{Body, Handover, MeetingId, PlannedTest, Refusal, Role};
 use crate::{Epoch, NodeName, Outcome, Protocol, Reason, Time};
+use lease::{ClientLease, ServerLease};
 
 /// How much later than its length a test is before it counts as overdue.
 const OVERDUE: Duration = Duration::from_millis(500);
@@ -39,7 +43,7 @@ pub(crate) struct Slot {
     meetings: u64,
     runs: RunId,
     meeting: Option<Meeting>,
-    effects: VecDeque<Effect>,
+    actions: VecDeque<Action>,
 }
 
 impl Slot {
@@ -52,12 +56,12 @@ impl Slot {
             meetings: 0,
             runs: 0,
             meeting: None,
-            effects: VecDeque::new(),
+            actions: VecDeque::new(),
         }
     }
 
-    pub(crate) fn poll(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+    pub(crate) fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
     }
 
     /// The other node of the present meeting.
@@ -67,7 +71,9 @@ impl Slot {
 
     /// The other node of the present meeting, this node's role in it, and when it took the slot.
     pub(crate) fn meeting(&self) -> Option<(NodeName, Role, Time)> {
-        self.meeting.as_ref().map(|meeting| (meeting.peer.clone(), meeting.role, meeting.began))
+        self.meeting
+            .as_ref()
+            .map(|meeting| (meeting.peer.clone(), meeting.role, meeting.began))
     }
 
     /// Whether this is the present meeting, and the message is from the other node's right life.
@@ -96,19 +102,28 @@ impl Slot {
             return Duration::ZERO;
         };
         let (current, deadline) = match meeting.step {
-            Step::Asked { test, lease } | Step::Client { test, lease } => (test, lease.use_until),
-            Step::Opening { test, lease, .. } | Step::Serving { test, lease } => {
+            Step::Asked { test, lease } | Step::RunningClient { test, lease } => {
+                (test, lease.use_until)
+            }
+            Step::StartingServer { test, lease, .. } | Step::Serving { test, lease } => {
                 (test, lease.use_until)
             }
             Step::Listening => (meeting.next_served.saturating_sub(1), now),
-            Step::Parting => return meeting.exposed_until.since(now),
+            Step::Draining => return meeting.peer_server_until.since(now),
         };
         let current = usize::from(current);
-        let length = meeting.plan.get(current).map_or(Duration::ZERO, |test| test.spec.length());
+        let length = meeting
+            .plan
+            .get(current)
+            .map_or(Duration::ZERO, |test| test.spec.length());
         let due = meeting.step_began + length + OVERDUE;
         let end = if now <= due { due } else { deadline };
-        let rest: Duration =
-            meeting.plan.iter().skip(current + 1).map(|test| test.spec.length()).sum();
+        let rest: Duration = meeting
+            .plan
+            .iter()
+            .skip(current + 1)
+            .map(|test| test.spec.length())
+            .sum();
         end.since(now) + rest
     }
 
@@ -119,13 +134,14 @@ impl Slot {
             Step::Asked { .. } if waits_for_ever() => None,
             Step::Asked { lease, .. } => Some(lease.start_by),
             Step::Listening => Some(meeting.hold_until),
-            Step::Parting => Some(meeting.exposed_until),
+            Step::Draining => Some(meeting.peer_server_until),
             // These end with the death of this node's iperf3, which has a deadline of its own.
-            Step::Client { .. } | Step::Opening { .. } | Step::Serving { .. } => None,
+            Step::RunningClient { .. } | Step::StartingServer { .. } | Step::Serving { .. } => None,
         }
     }
 
-    /// Takes the slot and asks `peer` for a meeting. The slot must be free, the plan's first test the asker's.
+    /// Takes the slot and asks `peer` for a meeting. The slot must be free, the plan's first test
+    /// the asker's.
     pub(crate) fn ask(
         &mut self,
         now: Time,
@@ -136,13 +152,19 @@ impl Slot {
     ) {
         debug_assert!(self.meeting.is_none());
         self.meetings += 1;
-        let id = MeetingId { asker: self.me.clone(), epoch: self.epoch, number: self.meetings };
+        let id = MeetingId {
+            asker: self.me.clone(),
+            epoch: self.epoch,
+            number: self.meetings,
+        };
         let mut meeting = Meeting::new(id, peer, peer_epoch, Role::Asker, sweep, plan, now);
         let Some(test) = meeting.todo.pop_front() else {
             return;
         };
         meeting.ask_for(test, now);
-        self.effects.push_back(meeting.send(Body::Request { plan: meeting.plan.clone() }));
+        self.actions.push_back(meeting.send(Body::Request {
+            plan: meeting.plan.clone(),
+        }));
         self.meeting = Some(meeting);
     }
 
@@ -160,43 +182,58 @@ impl Slot {
         let (peer, peer_epoch) = (id.asker.clone(), id.epoch);
         let mut meeting = Meeting::new(id, peer, peer_epoch, Role::Granter, sweep, plan, now);
         let plan = &meeting.plan;
-        meeting.todo.retain(|&test| wanted.contains(&plan[usize::from(test)].spec.protocol));
+        meeting
+            .todo
+            .retain(|&test| wanted.contains(&plan[usize::from(test)].spec.protocol));
         self.meeting = Some(meeting);
         self.open(now, now, 0);
     }
 
-    /// Gives the slot back before anything was granted: the other side asked at the same time and is rightful.
+    /// Gives the slot back before anything was granted: the other side asked at the same time and
+    /// is rightful.
     pub(crate) fn withdraw(&mut self, now: Time) {
-        self.leave(now, Ending::Withdrawn, false);
+        self.leave(now, EndReason::Withdrawn, false);
     }
 
     /// Leaves the present meeting since this node is stopping.
     pub(crate) fn cancel(&mut self, now: Time) {
         match &mut self.meeting {
             // What may still be sent to this node disturbs nobody: it meets nobody else.
-            Some(meeting) if matches!(meeting.step, Step::Parting) => {
-                meeting.exposed_until = now;
+            Some(meeting) if matches!(meeting.step, Step::Draining) => {
+                meeting.peer_server_until = now;
                 self.finish(now);
             }
-            _ => self.leave(now, Ending::Cancelled, true),
+            _ => self.leave(now, EndReason::Cancelled, true),
         }
     }
 
     /// Handles a message of the present meeting. The caller has checked [`Self::is_in`].
     pub(crate) fn on_message(&mut self, now: Time, body: Body) {
-        let is_parting = self.meeting.as_ref().filter(|m| matches!(m.step, Step::Parting));
+        let is_parting = self
+            .meeting
+            .as_ref()
+            .filter(|m| matches!(m.step, Step::Draining));
         if let (Some(meeting), Body::Next { .. } | Body::Grant { .. } | Body::Go { .. }) =
             (is_parting, &body)
         {
             // It has not heard that this node has left.
-            self.effects.push_back(meeting.send(Body::End { handover: Vec::new() }));
+            self.actions.push_back(meeting.send(Body::End {
+                handover: Vec::new(),
+            }));
             return;
         }
         match body {
             Body::Sweep | Body::Request { .. } => {}
             Body::Next { test } => self.on_next(now, test),
-            Body::Grant { test, address, port } => self.on_grant(now, test, address, port),
-            Body::Refuse { refusal, free_in_ms } => self.on_refuse(now, refusal, free_in_ms),
+            Body::Grant {
+                test,
+                address,
+                port,
+            } => self.on_grant(now, test, address, port),
+            Body::Refuse {
+                refusal,
+                free_in_ms,
+            } => self.on_refuse(now, refusal, free_in_ms),
             Body::Go { handover } => self.on_go(now, handover),
             Body::End { handover } => self.on_end(now, handover),
         }
@@ -204,15 +241,17 @@ impl Slot {
 
     fn on_end(&mut self, now: Time, handover: Vec<Handover>) {
         self.take_results(handover);
-        let Some(meeting) = &mut self.meeting else { return };
+        let Some(meeting) = &mut self.meeting else {
+            return;
+        };
         // None of the peer's iperf3 lives.
-        meeting.exposed_until = now;
-        if matches!(meeting.step, Step::Parting) {
+        meeting.peer_server_until = now;
+        if matches!(meeting.step, Step::Draining) {
             self.finish(now);
         } else {
             // The peer waits for the word that nothing is sent to it any more.
             let tell = meeting.is_two_way();
-            self.leave(now, Ending::Done, tell);
+            self.leave(now, EndReason::Done, tell);
         }
     }
 
@@ -220,15 +259,23 @@ impl Slot {
         let Some(meeting) = &mut self.meeting else {
             return;
         };
-        let is_peers =
-            meeting.plan.get(usize::from(test)).is_some_and(|t| t.client != meeting.role);
+        let is_peers = meeting
+            .plan
+            .get(usize::from(test))
+            .is_some_and(|t| t.client != meeting.role);
         if flaw::is(Flaw::NoGo) && is_peers && meeting.role == Role::Asker {
             return self.open(now, now, test);
         }
         if !is_peers || test < meeting.next_served || !meeting.is_peers_turn() {
             return;
         }
-        self.after_server(now, Pending::Next { test, received: now });
+        self.after_server(
+            now,
+            Pending::Next {
+                test,
+                received: now,
+            },
+        );
     }
 
     fn on_go(&mut self, now: Time, handover: Vec<Handover>) {
@@ -246,7 +293,7 @@ impl Slot {
         };
         meeting.pending = Some(pending);
         match meeting.run {
-            Some(run) => self.effects.push_back(Effect::Kill(run)),
+            Some(run) => self.actions.push_back(Action::Kill(run)),
             None => self.on_pending(now),
         }
     }
@@ -284,10 +331,10 @@ impl Slot {
         let spec = meeting.plan[usize::from(test)].spec.clone();
         // Any server before this one is dead. The request was received before it was granted.
         let far_end = ServerLease::from_request(now, &spec).hold_until;
-        meeting.exposed_until = if spec.bidir { far_end } else { now };
+        meeting.peer_server_until = if spec.bidir { far_end } else { now };
         self.runs += 1;
         meeting.run = Some(self.runs);
-        meeting.turn_to(Step::Client { test, lease }, now);
+        meeting.turn_to(Step::RunningClient { test, lease }, now);
         let start = ClientStart {
             run: self.runs,
             meeting: meeting.id.clone(),
@@ -298,11 +345,13 @@ impl Slot {
             start_by: lease.start_by,
             deadline: lease.use_until,
         };
-        self.effects.push_back(Effect::StartClient(start));
+        self.actions.push_back(Action::StartClient(start));
     }
 
     fn on_refuse(&mut self, now: Time, refusal: Refusal, free_in_ms: Option<u64>) {
-        let Some(meeting) = &mut self.meeting else { return };
+        let Some(meeting) = &mut self.meeting else {
+            return;
+        };
         // A request alone is refused; of the later tests only the start of a server can fail.
         let is_answer = match meeting.step {
             Step::Asked { test, .. } => test == 0 || refusal == Refusal::Spawn,
@@ -311,13 +360,13 @@ impl Slot {
         if is_answer {
             let free_in = free_in_ms.map(Duration::from_millis);
             // Who refuses has no server that lives.
-            meeting.exposed_until = now;
-            self.leave(now, Ending::Refused(refusal, free_in), false);
+            meeting.peer_server_until = now;
+            self.leave(now, EndReason::Refused(refusal, free_in), false);
         }
     }
 
-    /// This node's client is dead. `forward` is the cell of this node, `reverse` the peer's in a two-way test;
-    /// `None` if the client was killed before its time, which is no result.
+    /// This node's client is dead. `forward` is the cell of this node, `reverse` the peer's in a
+    /// two-way test; `None` if the client was killed before its time, which is no result.
     pub(crate) fn on_client_ended(
         &mut self,
         now: Time,
@@ -325,21 +374,29 @@ impl Slot {
         forward: Option<Outcome>,
         reverse: Option<Outcome>,
     ) {
-        let Some(meeting) = self.meeting.as_mut().filter(|meeting| meeting.run == Some(run)) else {
+        let Some(meeting) = self
+            .meeting
+            .as_mut()
+            .filter(|meeting| meeting.run == Some(run))
+        else {
             return;
         };
         meeting.run = None;
-        let Step::Client { test, .. } = meeting.step else {
+        let Step::RunningClient { test, .. } = meeting.step else {
             return;
         };
         let protocol = meeting.plan[usize::from(test)].spec.protocol;
         if let (Some(Ok(_)), Some(Ok(_))) = (&forward, &reverse) {
             // The ends have agreed that it is over: the server has stopped sending.
-            meeting.exposed_until = now;
+            meeting.peer_server_until = now;
         }
         if let Some(outcome) = forward {
             let peer = meeting.peer.clone();
-            self.effects.push_back(Effect::Cell { peer, protocol, outcome });
+            self.actions.push_back(Action::Cell {
+                peer,
+                protocol,
+                outcome,
+            });
         }
         if let Some(outcome) = reverse {
             meeting.handover.push(Handover { protocol, outcome });
@@ -353,29 +410,47 @@ impl Slot {
 
     /// This node's server listens.
     pub(crate) fn on_server_ready(&mut self, now: Time, run: RunId) {
-        let Some(meeting) = self.meeting.as_mut().filter(|meeting| meeting.run == Some(run)) else {
+        let Some(meeting) = self
+            .meeting
+            .as_mut()
+            .filter(|meeting| meeting.run == Some(run))
+        else {
             return;
         };
-        let Step::Opening { test, port, lease, .. } = meeting.step else {
+        let Step::StartingServer {
+            test, port, lease, ..
+        } = meeting.step
+        else {
             return;
         };
         if meeting.leaving.is_none() && meeting.pending.is_none() {
             let spec = &meeting.plan[usize::from(test)].spec;
             if spec.bidir {
-                meeting.owed.push(spec.protocol);
+                meeting.awaiting_results.push(spec.protocol);
             }
             meeting.turn_to(Step::Serving { test, lease }, now);
-            self.effects.push_back(meeting.send(Body::Grant { test, address: self.address, port }));
+            self.actions.push_back(meeting.send(Body::Grant {
+                test,
+                address: self.address,
+                port,
+            }));
         }
     }
 
     /// This node's server did not come to listen, and is dead.
     pub(crate) fn on_server_failed(&mut self, now: Time, run: RunId, failure: ServerFailure) {
-        let Some(meeting) = self.meeting.as_mut().filter(|meeting| meeting.run == Some(run)) else {
+        let Some(meeting) = self
+            .meeting
+            .as_mut()
+            .filter(|meeting| meeting.run == Some(run))
+        else {
             return;
         };
         meeting.run = None;
-        let Step::Opening { test, tries, lease, .. } = meeting.step else {
+        let Step::StartingServer {
+            test, tries, lease, ..
+        } = meeting.step
+        else {
             return;
         };
         if meeting.leaving.is_some() {
@@ -385,21 +460,30 @@ impl Slot {
         } else if failure == ServerFailure::PortTaken && tries < self.ports.count() {
             self.start_server(now, test, tries + 1, lease);
         } else {
-            let refuse = Body::Refuse { refusal: Refusal::Spawn, free_in_ms: None };
-            self.effects.push_back(meeting.send(refuse));
-            self.leave(now, Ending::SpawnFailed, false);
+            let refuse = Body::Refuse {
+                refusal: Refusal::Spawn,
+                free_in_ms: None,
+            };
+            self.actions.push_back(meeting.send(refuse));
+            self.leave(now, EndReason::SpawnFailed, false);
         }
     }
 
     /// This node's server is dead; `accepted` tells whether the peer's client had come.
     pub(crate) fn on_server_ended(&mut self, now: Time, run: RunId, accepted: bool) {
-        let Some(meeting) = self.meeting.as_mut().filter(|meeting| meeting.run == Some(run)) else {
+        let Some(meeting) = self
+            .meeting
+            .as_mut()
+            .filter(|meeting| meeting.run == Some(run))
+        else {
             return;
         };
         meeting.run = None;
         if let (Step::Serving { test, .. }, false) = (meeting.step, accepted) {
             let protocol = meeting.plan[usize::from(test)].spec.protocol;
-            meeting.owed.retain(|owed| *owed != protocol);
+            meeting
+                .awaiting_results
+                .retain(|awaiting_results| *awaiting_results != protocol);
         }
         if meeting.leaving.is_some() {
             self.finish(now);
@@ -420,12 +504,13 @@ impl Slot {
             Step::Listening => {
                 meeting.role == Role::Asker && meeting.next_served == meeting.first_of_granter()
             }
-            Step::Client { .. } | Step::Opening { .. } | Step::Serving { .. } | Step::Parting => {
-                false
-            }
+            Step::RunningClient { .. }
+            | Step::StartingServer { .. }
+            | Step::Serving { .. }
+            | Step::Draining => false,
         };
         if granted_nothing {
-            self.leave(now, Ending::NoAnswer, true);
+            self.leave(now, EndReason::NoAnswer, true);
         }
     }
 
@@ -433,10 +518,12 @@ impl Slot {
         let Some(meeting) = &self.meeting else { return };
         match meeting.step {
             Step::Asked { lease, .. } if now >= lease.start_by && !waits_for_ever() => {
-                self.leave(now, Ending::NoAnswer, true);
+                self.leave(now, EndReason::NoAnswer, true);
             }
-            Step::Listening if now >= meeting.hold_until => self.leave(now, Ending::Expired, true),
-            Step::Parting => self.finish(now),
+            Step::Listening if now >= meeting.hold_until => {
+                self.leave(now, EndReason::Expired, true)
+            }
+            Step::Draining => self.finish(now),
             _ => {}
         }
     }
@@ -448,7 +535,7 @@ impl Slot {
         };
         if let Some(test) = meeting.todo.pop_front() {
             meeting.ask_for(test, now);
-            self.effects.push_back(meeting.send(Body::Next { test }));
+            self.actions.push_back(meeting.send(Body::Next { test }));
         } else if meeting.role == Role::Asker
             && usize::from(meeting.first_of_granter()) < meeting.plan.len()
         {
@@ -457,9 +544,9 @@ impl Slot {
             meeting.hold_until = now + START_WINDOW;
             meeting.turn_to(Step::Listening, now);
             let handover = std::mem::take(&mut meeting.handover);
-            self.effects.push_back(meeting.send(Body::Go { handover }));
+            self.actions.push_back(meeting.send(Body::Go { handover }));
         } else {
-            self.leave(now, Ending::Done, true);
+            self.leave(now, EndReason::Done, true);
         }
     }
 
@@ -478,7 +565,7 @@ impl Slot {
     fn start_server(&mut self, now: Time, test: u8, tries: u16, lease: ServerLease) {
         if now >= lease.use_until {
             // The agent stood still. Nothing was granted under this lease, so nobody lives by it.
-            self.leave(now, Ending::Expired, true);
+            self.leave(now, EndReason::Expired, true);
             return;
         }
         let Some(meeting) = &mut self.meeting else {
@@ -487,7 +574,15 @@ impl Slot {
         self.runs += 1;
         let port = self.ports.next();
         meeting.run = Some(self.runs);
-        meeting.turn_to(Step::Opening { test, port, tries, lease }, now);
+        meeting.turn_to(
+            Step::StartingServer {
+                test,
+                port,
+                tries,
+                lease,
+            },
+            now,
+        );
         let start = ServerStart {
             run: self.runs,
             meeting: meeting.id.clone(),
@@ -498,7 +593,7 @@ impl Slot {
             start_by: lease.use_until.min(now + START_WINDOW),
             deadline: lease.use_until,
         };
-        self.effects.push_back(Effect::StartServer(start));
+        self.actions.push_back(Action::StartServer(start));
     }
 
     fn take_results(&mut self, handover: Vec<Handover>) {
@@ -506,66 +601,79 @@ impl Slot {
             return;
         };
         for Handover { protocol, outcome } in handover {
-            let Some(at) = meeting.owed.iter().position(|owed| *owed == protocol) else {
+            let Some(at) = meeting
+                .awaiting_results
+                .iter()
+                .position(|awaiting_results| *awaiting_results == protocol)
+            else {
                 continue;
             };
-            meeting.owed.swap_remove(at);
+            meeting.awaiting_results.swap_remove(at);
             let peer = meeting.peer.clone();
-            self.effects.push_back(Effect::Cell { peer, protocol, outcome });
+            self.actions.push_back(Action::Cell {
+                peer,
+                protocol,
+                outcome,
+            });
         }
     }
 
     /// Ends the meeting as soon as this node's iperf3 is dead.
-    fn leave(&mut self, now: Time, ending: Ending, tell: bool) {
+    fn leave(&mut self, now: Time, end_reason: EndReason, tell: bool) {
         let Some(meeting) = &mut self.meeting else {
             return;
         };
         if meeting.leaving.is_some() {
             return;
         }
-        meeting.leaving = Some((ending, tell));
+        meeting.leaving = Some((end_reason, tell));
         match meeting.run {
             Some(run) if flaw::is(Flaw::FreeBeforeReaped) => {
-                self.effects.push_back(Effect::Kill(run));
+                self.actions.push_back(Action::Kill(run));
                 self.finish(now);
             }
-            Some(run) => self.effects.push_back(Effect::Kill(run)),
+            Some(run) => self.actions.push_back(Action::Kill(run)),
             None => self.finish(now),
         }
     }
 
-    /// None of this node's iperf3 lives: says so, and frees the slot unless the peer may still be sending to it.
+    /// None of this node's iperf3 lives: says so, and frees the slot unless the peer may still be
+    /// sending to it.
     fn finish(&mut self, now: Time) {
         let Some(meeting) = &mut self.meeting else {
             return;
         };
-        let Some((ending, tell)) = meeting.leaving else {
+        let Some((end_reason, tell)) = meeting.leaving else {
             return;
         };
         if tell {
             let handover = std::mem::take(&mut meeting.handover);
-            self.effects.push_back(meeting.send(Body::End { handover }));
-            meeting.leaving = Some((ending, false));
+            self.actions.push_back(meeting.send(Body::End { handover }));
+            meeting.leaving = Some((end_reason, false));
         }
-        let is_exposed = now < meeting.exposed_until && !flaw::is(Flaw::ForgetsFarEnd);
-        if is_exposed && ending != Ending::Cancelled {
-            meeting.turn_to(Step::Parting, now);
+        let is_exposed = now < meeting.peer_server_until && !flaw::is(Flaw::ForgetsFarEnd);
+        if is_exposed && end_reason != EndReason::Cancelled {
+            meeting.turn_to(Step::Draining, now);
             return;
         }
         let Some(meeting) = self.meeting.take() else {
             return;
         };
-        if ending != Ending::Cancelled {
-            for protocol in meeting.owed {
+        if end_reason != EndReason::Cancelled {
+            for protocol in meeting.awaiting_results {
                 let (peer, outcome) = (meeting.peer.clone(), Err(Reason::ResultLost));
-                self.effects.push_back(Effect::Cell { peer, protocol, outcome });
+                self.actions.push_back(Action::Cell {
+                    peer,
+                    protocol,
+                    outcome,
+                });
             }
         }
-        self.effects.push_back(Effect::Freed {
+        self.actions.push_back(Action::Freed {
             peer: meeting.peer,
             role: meeting.role,
             began: meeting.began,
-            ending,
+            end_reason,
         });
     }
 }

@@ -1,12 +1,13 @@
-//! The rotation of iperf3 ports: each server gets the next one of a small range, so that a client that comes
-//! late, out of a forgotten reservation, meets a closed port.
+//! The rotation of iperf3 ports: each server gets the next one of a small range, so that a client
+//! that comes late, out of a forgotten reservation, meets a closed port.
 
 /// A range of ports for iperf3 servers; one of them is open at a time, and only during a meeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PortRange {
     /// The first port.
     pub first: u16,
-    /// How many there are, at least 1. With 1 nothing rotates, and only the leases keep a late client away.
+    /// How many there are, at least 1. With 1 nothing rotates, and only the leases keep a late
+    /// client away.
     pub count: u16,
 }
 
@@ -18,11 +19,15 @@ pub(super) struct PortRotation {
 }
 
 impl PortRotation {
-    /// Starts anywhere in the range, so that a restarted agent seldom repeats the port of its earlier life.
+    /// Starts anywhere in the range, so that a restarted agent seldom repeats the port of its
+    /// earlier life.
     pub(super) fn new(range: PortRange, start: u64) -> Self {
         let count = range.count.max(1);
         let next = u16::try_from(start % u64::from(count)).unwrap_or(0);
-        Self { range: PortRange { count, ..range }, next }
+        Self {
+            range: PortRange { count, ..range },
+            next,
+        }
     }
 
     pub(super) fn next(&mut self) -> u16 {

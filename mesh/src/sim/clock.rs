@@ -1,6 +1,7 @@
 //! The boot clock of one node: it began at another time than the others', and it drifts.
 //!
-//! The wall clock has no place here: nothing in the coordinator ever sees it, so that it may be stepped at will.
+//! The wall clock has no place here: nothing in the coordinator ever sees it, so that it may be
+//! stepped at will.
 
 use crate::Time;
 

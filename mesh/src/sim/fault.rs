@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::network::Weather;
+use super::network::NetworkConditions;
 
 /// A fault, from its beginning until it is over: at its end whatever it broke is whole again.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Spell {
+pub struct FaultWindow {
     /// When it begins.
     pub at: Duration,
     /// How long it lasts.
@@ -19,7 +19,7 @@ pub struct Spell {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     /// Messages are lost, doubled, late or overtaken.
-    Weather(Weather),
+    NetworkConditions(NetworkConditions),
     /// Nothing that the first ones send arrives at the second ones.
     Cut(Vec<usize>, Vec<usize>),
     /// No packet passes between the first ones and the second ones.
@@ -28,10 +28,11 @@ pub enum Fault {
     Replay(usize),
     /// The agent is killed, and its iperf3 with it. At the end of the spell it begins a new life.
     Crash(usize),
-    /// The machine loses its power, so that nobody is told of the end of anything. At the end of the spell its agent
-    /// begins a new life.
+    /// The machine loses its power, so that nobody is told of the end of anything. At the end of
+    /// the spell its agent begins a new life.
     PowerCut(usize),
-    /// The agent stops as it should, and says goodbye. At the end of the spell it begins a new life.
+    /// The agent stops as it should, and says goodbye. At the end of the spell it begins a new
+    /// life.
     Leave(usize),
     /// The agent stands still; its iperf3 goes on until the kernel ends it.
     Freeze(usize),
@@ -43,8 +44,8 @@ pub enum Fault {
     Slow(usize, Duration),
     /// The agent's view of the mesh is not brought up to date.
     StaleView(usize),
-    /// The agent begins a new life with another wire version, and other tests. At the end of the spell it begins one
-    /// with those of the mesh.
+    /// The agent begins a new life with another wire version, and other tests. At the end of the
+    /// spell it begins one with those of the mesh.
     Upgrade(usize, i8),
     /// All iperf3 on the node are killed, once.
     KillIperf3(usize),

@@ -1,12 +1,13 @@
 //! What gossip spreads: who is there, in which life, in which sweep. Two ways to do it.
 //!
-//! [`Epidemic`] is what the gossip library does: now and then everybody tells a few others what it knows, so that
-//! views lag and disagree, and who is cut off from one is heard of through another. It is for small meshes in which
-//! much goes wrong. In a large and peaceful one the world tells everybody everything at once.
+//! [`Epidemic`] is what the gossip library does: now and then everybody tells a few others what it
+//! knows, so that views lag and disagree, and who is cut off from one is heard of through another.
+//! It is for small meshes in which much goes wrong. In a large and peaceful one the world tells
+//! everybody everything at once.
 
 use std::time::Duration;
 
-use crate::{Member, Presence, Time, View};
+use crate::{Member, PeerState, Time, View};
 
 /// How often a node gossips, and with how many others.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
@@ -39,7 +40,10 @@ pub(super) struct Epidemic {
 impl Epidemic {
     pub(super) fn new(patience: Vec<Duration>) -> Self {
         let nodes = patience.len();
-        Self { known: vec![vec![None; nodes]; nodes], patience }
+        Self {
+            known: vec![vec![None; nodes]; nodes],
+            patience,
+        }
     }
 
     /// A node begins a life and knows nothing of the others.
@@ -49,9 +53,17 @@ impl Epidemic {
 
     /// A node describes itself anew.
     pub(super) fn describe(&mut self, now: Time, node: usize, life: u32, member: Member) {
-        let before = self.known[node][node].as_ref().filter(|entry| entry.life == life);
+        let before = self.known[node][node]
+            .as_ref()
+            .filter(|entry| entry.life == life);
         let heartbeat = before.map_or(0, |entry| entry.heartbeat) + 1;
-        let entry = Entry { life, heartbeat, member, left: false, heard: now };
+        let entry = Entry {
+            life,
+            heartbeat,
+            member,
+            left: false,
+            heard: now,
+        };
         self.known[node][node] = Some(entry);
     }
 
@@ -70,9 +82,14 @@ impl Epidemic {
                 continue;
             };
             let age = |entry: &Entry| (entry.life, entry.heartbeat);
-            let is_new = self.known[to][subject].as_ref().is_none_or(|old| age(old) < age(news));
+            let is_new = self.known[to][subject]
+                .as_ref()
+                .is_none_or(|old| age(old) < age(news));
             if is_new {
-                self.known[to][subject] = Some(Entry { heard: now, ..news.clone() });
+                self.known[to][subject] = Some(Entry {
+                    heard: now,
+                    ..news.clone()
+                });
             }
         }
     }
@@ -80,16 +97,20 @@ impl Epidemic {
     /// What a node believes.
     pub(super) fn view(&self, now: Time, observer: usize) -> View {
         let entries = self.known[observer].iter().enumerate();
-        let members =
-            entries.filter(|(subject, _)| *subject != observer).filter_map(|(_, entry)| {
+        let members = entries
+            .filter(|(subject, _)| *subject != observer)
+            .filter_map(|(_, entry)| {
                 let entry = entry.as_ref()?;
                 let silence = now.since(entry.heard);
-                let presence = match entry.left {
-                    true => Presence::Left,
-                    false if silence <= self.patience[observer] => Presence::Live,
-                    false => Presence::Silent,
+                let state = match entry.left {
+                    true => PeerState::Left,
+                    false if silence <= self.patience[observer] => PeerState::Live,
+                    false => PeerState::Silent,
                 };
-                let member = Member { presence, ..entry.member.clone() };
+                let member = Member {
+                    state,
+                    ..entry.member.clone()
+                };
                 (silence < FORGOTTEN_AFTER).then_some(member)
             });
         View::new(members.collect(), false)

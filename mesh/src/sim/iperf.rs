@@ -1,11 +1,11 @@
-//! The iperf3 processes of all nodes: which of them live, and how they find each other. What becomes of a test is
-//! decided elsewhere.
+//! The iperf3 processes of all nodes: which of them live, and how they find each other. What
+//! becomes of a test is decided elsewhere.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::exclusion::{Pid, TestKey};
+use super::exclusion_checker::{Pid, TestKey};
 use super::host::Life;
 use super::world::number_of;
 use crate::{ClientStart, Input, Outcome, Reason, RunId, ServerFailure, ServerStart, Time};
@@ -84,7 +84,11 @@ impl Start {
             Self::Client(start) => {
                 let forward: Option<Outcome> = Some(Err(Reason::Timeout));
                 let reverse = forward.clone().filter(|_| start.spec.bidir);
-                Input::ClientEnded { run: start.run, forward, reverse }
+                Input::ClientEnded {
+                    run: start.run,
+                    forward,
+                    reverse,
+                }
             }
             Self::Server(start) => Input::ServerFailed(start.run, ServerFailure::Spawn),
         }
@@ -95,16 +99,37 @@ impl Process {
     pub(super) fn new(host: usize, life: Life, start: Start) -> Self {
         let (meeting, protocol, run, deadline, client) = match &start {
             Start::Client(s) => (s.meeting.clone(), s.spec.protocol, s.run, s.deadline, host),
-            Start::Server(s) => {
-                (s.meeting.clone(), s.spec.protocol, s.run, s.deadline, number_of(&s.peer))
-            }
+            Start::Server(s) => (
+                s.meeting.clone(),
+                s.spec.protocol,
+                s.run,
+                s.deadline,
+                number_of(&s.peer),
+            ),
         };
         let kind = match start {
             Start::Client(start) => Kind::Client { start, since: None },
-            Start::Server(start) => Kind::Server { start, listens: false, sends: false },
+            Start::Server(start) => Kind::Server {
+                start,
+                listens: false,
+                sends: false,
+            },
         };
-        let test = TestKey { meeting, client, protocol };
-        Self { host, life, run, test, deadline, kind, other: None, dying: false }
+        let test = TestKey {
+            meeting,
+            client,
+            protocol,
+        };
+        Self {
+            host,
+            life,
+            run,
+            test,
+            deadline,
+            kind,
+            other: None,
+            dying: false,
+        }
     }
 }
 
@@ -128,7 +153,11 @@ pub(super) struct Processes {
 
 impl Processes {
     pub(super) fn new(nodes: usize) -> Self {
-        Self { alive: BTreeMap::new(), on: vec![Vec::new(); nodes], last: 0 }
+        Self {
+            alive: BTreeMap::new(),
+            on: vec![Vec::new(); nodes],
+            last: 0,
+        }
     }
 
     pub(super) fn start(&mut self, process: Process) -> Pid {
@@ -160,7 +189,9 @@ impl Processes {
     /// The process that a life of an agent knows by that number.
     pub(super) fn find(&self, host: usize, life: Life, run: RunId) -> Option<Pid> {
         let is_that = |pid: &&Pid| {
-            self.alive.get(pid).is_some_and(|process| process.life == life && process.run == run)
+            self.alive
+                .get(pid)
+                .is_some_and(|process| process.life == life && process.run == run)
         };
         self.on[host].iter().find(is_that).copied()
     }
@@ -169,7 +200,12 @@ impl Processes {
     pub(super) fn listener(&self, host: usize, port: u16) -> Option<Pid> {
         let is_that = |pid: &&Pid| {
             self.alive.get(pid).is_some_and(|process| {
-                let Kind::Server { start, listens: true, .. } = &process.kind else {
+                let Kind::Server {
+                    start,
+                    listens: true,
+                    ..
+                } = &process.kind
+                else {
                     return false;
                 };
                 start.port == port && process.other.is_none()

@@ -1,4 +1,5 @@
-//! The control network: how long a message takes, whether it arrives, how often; and who can reach whom at all.
+//! The control network: how long a message takes, whether it arrives, how often; and who can reach
+//! whom at all.
 
 use std::time::Duration;
 
@@ -8,14 +9,14 @@ use rand::{RngExt, SeedableRng};
 /// How long the sender of a lost message waits until it knows, as the agent does.
 pub(super) const HANDED_OVER_WITHIN: Duration = Duration::from_secs(2);
 
-/// When TCP sends a packet of a new connection again, and one of a connection that stands (RFC 6298; the least
-/// of Linux). Each further time takes twice as long.
+/// When TCP sends a packet of a new connection again, and one of a connection that stands (RFC
+/// 6298; the least of Linux). Each further time takes twice as long.
 const FIRST_RTO: Duration = Duration::from_secs(1);
 const LEAST_RTO: Duration = Duration::from_millis(200);
 
 /// What becomes of messages, each on its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Weather {
+pub struct NetworkConditions {
     /// The share of messages that are lost, which their senders come to know.
     pub loss: f64,
     /// The share that arrive although their senders are told that they may not have.
@@ -40,7 +41,7 @@ pub(super) struct Network {
     latency: Duration,
     /// The share of packets that are lost, and sent again by TCP.
     packet_loss: f64,
-    pub(super) weather: Weather,
+    pub(super) weather: NetworkConditions,
     /// What reaches whom no more: by sender and receiver, the number of faults that see to it.
     cut: Vec<Vec<u32>>,
     rng: StdRng,
@@ -51,7 +52,7 @@ impl Network {
         Self {
             latency,
             packet_loss,
-            weather: Weather::default(),
+            weather: NetworkConditions::default(),
             cut: vec![vec![0; nodes]; nodes],
             rng: StdRng::seed_from_u64(seed),
         }
@@ -81,20 +82,31 @@ impl Network {
 
     /// Draws the fate of a message.
     pub(super) fn fate(&mut self, from: usize, to: usize) -> Fate {
-        let lost = Fate { arrives: Vec::new(), doubted: true };
+        let lost = Fate {
+            arrives: Vec::new(),
+            doubted: true,
+        };
         if !self.is_open(from, to) {
             return lost;
         }
         let Some(repetitions) = self.repetitions() else {
             return lost;
         };
-        let Weather { loss, doubt, twice, jitter } = self.weather;
+        let NetworkConditions {
+            loss,
+            doubt,
+            twice,
+            jitter,
+        } = self.weather;
         if self.happens(loss) {
             return lost;
         }
         let copies = if self.happens(twice) { 2 } else { 1 };
-        let arrives = (0..copies).map(|_| repetitions + self.delay(jitter)).collect();
-        // Without a way back the connection is never made; but it may have been, before the way was lost.
+        let arrives = (0..copies)
+            .map(|_| repetitions + self.delay(jitter))
+            .collect();
+        // Without a way back the connection is never made; but it may have been, before the way was
+        // lost.
         let doubted = self.happens(doubt) || !self.is_open(to, from);
         Fate { arrives, doubted }
     }
@@ -104,13 +116,14 @@ impl Network {
             + jitter.mul_f64(self.rng.random::<f64>())
     }
 
-    /// How much later a message comes since TCP had to send some of its packets again; `None` if that took so
-    /// long that its sender has given up.
+    /// How much later a message comes since TCP had to send some of its packets again; `None` if
+    /// that took so long that its sender has given up.
     fn repetitions(&mut self) -> Option<Duration> {
         if self.packet_loss == 0.0 {
             return Some(Duration::ZERO);
         }
-        // The connection is made if a packet and its answer arrive, the message is there if one packet is.
+        // The connection is made if a packet and its answer arrive, the message is there if one
+        // packet is.
         let connection = 1.0 - (1.0 - self.packet_loss).powi(2);
         let mut late = Duration::ZERO;
         for (loss, mut timeout) in [(connection, FIRST_RTO), (self.packet_loss, LEAST_RTO)] {

@@ -1,4 +1,5 @@
-//! What is yet to happen, in the order of its time; at the same instant, in the order of its planning.
+//! What is yet to happen, in the order of its time; at the same instant, in the order of its
+//! planning.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,12 +20,18 @@ struct Entry<E> {
 
 impl<E> Queue<E> {
     pub(super) fn new() -> Self {
-        Self { heap: BinaryHeap::new(), planned: 0 }
+        Self {
+            heap: BinaryHeap::new(),
+            planned: 0,
+        }
     }
 
     pub(super) fn plan(&mut self, at: Time, event: E) {
         self.planned += 1;
-        self.heap.push(Reverse(Entry { key: (at, self.planned), event }));
+        self.heap.push(Reverse(Entry {
+            key: (at, self.planned),
+            event,
+        }));
     }
 
     /// The next event, if it comes by `end`.
@@ -32,7 +39,12 @@ impl<E> Queue<E> {
         if self.heap.peek()?.0.key.0 > end {
             return None;
         }
-        self.heap.pop().map(|Reverse(Entry { key: (at, _), event })| (at, event))
+        self.heap.pop().map(
+            |Reverse(Entry {
+                 key: (at, _),
+                 event,
+             })| (at, event),
+        )
     }
 }
 

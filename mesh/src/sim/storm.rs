@@ -1,4 +1,5 @@
-//! A mesh in which everything breaks that can, for some minutes; then all is mended, and it must recover.
+//! A mesh in which everything breaks that can, for some minutes; then all is mended, and it must
+//! recover.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,20 +8,21 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::clock::Clock;
-use super::exclusion::Overlap;
-use super::fault::{Fault, Spell};
+use super::exclusion_checker::Overlap;
+use super::fault::{Fault, FaultWindow};
 use super::host::Host;
-use super::network::{Network, Weather};
-use super::world::{Course, World, address_of, name_of};
+use super::network::{Network, NetworkConditions};
+use super::world::{TestBehaviour, World, address_of, name_of};
 use crate::{
-    DRIFT_PPM_MAX, Epoch, MARGIN, PortRange, Protocol, QUIET, START_WINDOW, Settings, TIMEOUT_MAX,
-    TestSpec, Time, schedule,
+    DRIFT_PPM_MAX, Epoch, MARGIN, PortRange, Protocol, QUIET_TIME, START_WINDOW, Settings,
+    TIMEOUT_MAX, TestSpec, Time, schedule,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// After the last fault: until everybody may take part again, and gossip has told everybody of everybody.
-const RECOVERY: Duration = Duration::from_secs(QUIET.as_secs() + 30);
+/// After the last fault: until everybody may take part again, and gossip has told everybody of
+/// everybody.
+const RECOVERY: Duration = Duration::from_secs(QUIET_TIME.as_secs() + 30);
 
 /// What a mesh goes through. Two runs of one storm are the same.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +42,7 @@ pub struct Storm {
     /// After how long a silent node has departed; `None` as in [`crate::Settings`].
     pub forget_after: Option<Duration>,
     /// What goes wrong.
-    pub spells: Vec<Spell>,
+    pub spells: Vec<FaultWindow>,
     /// Whether the kernel ends an iperf3 whose agent stands still.
     pub kernel_timer: bool,
     /// Whether an iperf3 that is started too late ends at once.
@@ -54,13 +56,15 @@ pub struct Verdict {
     pub overlaps: Vec<Overlap>,
     /// What did not come to its end in time, in words. Must be empty.
     pub stuck: Vec<String>,
-    /// The cells without a good result one sweep after the end of the storm, in words. Must be empty.
+    /// The cells without a good result one sweep after the end of the storm, in words. Must be
+    /// empty.
     pub unmeasured: Vec<String>,
     /// Clients that were let in by the server of another test. Must be 0.
     pub intruders: u64,
     /// How many tests were run.
     pub tests: u64,
-    /// From the end of the storm until everything was measured, the quiet time of restarted agents included.
+    /// From the end of the storm until everything was measured, the quiet time of restarted agents
+    /// included.
     pub recovery: Duration,
     /// The last things that happened, if they were to be noted.
     pub trace: Vec<String>,
@@ -112,16 +116,31 @@ impl Storm {
         let spec = |protocol: Protocol, rng: &mut StdRng| {
             let duration = SECOND * rng.random_range(1..=3);
             let slack = SECOND * rng.random_range(1..=8);
-            let timeout = if patient { TIMEOUT_MAX } else { duration + slack };
+            let timeout = if patient {
+                TIMEOUT_MAX
+            } else {
+                duration + slack
+            };
             let omit = Duration::ZERO;
-            TestSpec { protocol, duration, omit, timeout, bitrate: None, streams: 1, bidir }
+            TestSpec {
+                protocol,
+                duration,
+                omit,
+                timeout,
+                bitrate: None,
+                streams: 1,
+                bidir,
+            }
         };
         let protocols: &[Protocol] = match rng.random_range(0..4) {
             0 => &[Protocol::Tcp, Protocol::Udp],
             1 => &[Protocol::Udp],
             _ => &[Protocol::Tcp],
         };
-        let tests = protocols.iter().map(|&protocol| spec(protocol, rng)).collect();
+        let tests = protocols
+            .iter()
+            .map(|&protocol| spec(protocol, rng))
+            .collect();
         let lasts = rng.random_range(30.0..240.0);
         let count = rng.random_range(0..=24);
         Self {
@@ -131,7 +150,9 @@ impl Storm {
             interval: SECOND * rng.random_range(0..20),
             latency: Duration::from_secs_f64(10f64.powf(rng.random_range(-4.0..-1.0))),
             ports: if rng.random_bool(0.2) { 1 } else { 8 },
-            forget_after: rng.random_bool(0.3).then(|| SECOND * rng.random_range(20..=90)),
+            forget_after: rng
+                .random_bool(0.3)
+                .then(|| SECOND * rng.random_range(20..=90)),
             spells: (0..count).map(|_| spell(rng, nodes, lasts)).collect(),
             kernel_timer: true,
             start_guard: true,
@@ -139,8 +160,11 @@ impl Storm {
     }
 
     /// The same storm with these faults only.
-    pub fn with_spells(&self, spells: Vec<Spell>) -> Self {
-        Self { spells, ..self.clone() }
+    pub fn with_spells(&self, spells: Vec<FaultWindow>) -> Self {
+        Self {
+            spells,
+            ..self.clone()
+        }
     }
 
     /// The same storm without any fault that is not needed for the same harm to be done.
@@ -163,7 +187,11 @@ impl Storm {
 
     /// When the last fault is over.
     pub fn end(&self) -> Duration {
-        self.spells.iter().map(|spell| spell.at + spell.lasts).max().unwrap_or_default()
+        self.spells
+            .iter()
+            .map(|spell| spell.at + spell.lasts)
+            .max()
+            .unwrap_or_default()
     }
 
     /// Lets it happen.
@@ -184,27 +212,38 @@ impl Storm {
         let hosts = (0..self.nodes).map(|number| {
             let hours = rng.random_range(0..100u64);
             let offset = hours * 3_600_000_000_000;
-            let clock = Clock { offset, drift_ppm: rng.random_range(-drift..=drift) };
+            let clock = Clock {
+                offset,
+                drift_ppm: rng.random_range(-drift..=drift),
+            };
             Host::new(self.settings(number), clock)
         });
         let hosts = hosts.collect();
         let network = Network::new(self.nodes, self.latency, 0.0, rng.random());
-        let course = Course {
+        let course = TestBehaviour {
             kernel_timer: self.kernel_timer,
             start_guard: self.start_guard,
-            ..Course::well(Duration::from_millis(12))
+            ..TestBehaviour::well(Duration::from_millis(12))
         };
         let mut world = World::new(hosts, network, course, rng.random());
         world.longest = Some(self.longest_meeting());
-        world.gossip_slowly((0..self.nodes).map(|_| SECOND * rng.random_range(6..=20)).collect());
+        world.gossip_slowly(
+            (0..self.nodes)
+                .map(|_| SECOND * rng.random_range(6..=20))
+                .collect(),
+        );
         world.plan_spells(self.spells.clone());
         world.begin_all(true);
         world
     }
 
-    /// The longest that a meeting can take: all its tests to their last instant, and the hold after the last one.
+    /// The longest that a meeting can take: all its tests to their last instant, and the hold after
+    /// the last one.
     fn longest_meeting(&self) -> Duration {
-        let tests = self.tests.iter().map(|test| test.timeout + START_WINDOW + MARGIN);
+        let tests = self
+            .tests
+            .iter()
+            .map(|test| test.timeout + START_WINDOW + MARGIN);
         tests.sum::<Duration>() * 3
     }
 
@@ -213,11 +252,14 @@ impl Storm {
             name: name_of(number),
             epoch: Epoch(0),
             address: address_of(number),
-            ports: PortRange { first: 5201, count: self.ports },
+            ports: PortRange {
+                first: 5201,
+                count: self.ports,
+            },
             tests: self.tests.clone(),
             interval: self.interval,
             forget_after: self.forget_after,
-            no_past: true,
+            skip_quiet_time: true,
         }
     }
 
@@ -225,15 +267,21 @@ impl Storm {
         let calm = Time::default() + self.end();
         world.run(calm + RECOVERY, |_| false);
         let (recovered, last) = (world.now, world.highest_sweep + 1);
-        // Whoever is in a sweep finishes it, or closes it; then there is a pause, and another sweep.
+        // Whoever is in a sweep finishes it, or closes it; then there is a pause, and another
+        // sweep.
         let bound = schedule::sweep_bound(self.nodes, &self.tests);
-        let patience = (bound + self.interval) * 2 + self.longest_meeting() * 4 + 2 * QUIET;
+        let patience = (bound + self.interval) * 2 + self.longest_meeting() * 4 + 2 * QUIET_TIME;
         let is_swept = |world: &World| world.hosts.iter().all(|host| host.completed >= last);
         let done = world.run(recovered + patience, is_swept);
         let mut verdict = Verdict {
             recovery: world.now.since(calm),
             intruders: world.intruders,
-            tests: world.ledger.sweeps().iter().map(|sweep| sweep.tests).sum(),
+            tests: world
+                .result_log
+                .sweeps()
+                .iter()
+                .map(|sweep| sweep.tests)
+                .sum(),
             ..Verdict::default()
         };
         if !done {
@@ -251,8 +299,14 @@ impl Storm {
 fn laggards(world: &World, sweep: u64) -> Vec<String> {
     let behind = world.hosts.iter().filter(|host| host.completed < sweep);
     let words = behind.map(|host| {
-        let status = host.agent.as_ref().map(|agent| agent.status(host.clock.local(world.now)));
-        format!("{} has not completed sweep {sweep}: {status:?}", host.settings.name)
+        let status = host
+            .agent
+            .as_ref()
+            .map(|agent| agent.status(host.clock.local(world.now)));
+        format!(
+            "{} has not completed sweep {sweep}: {status:?}",
+            host.settings.name
+        )
     });
     words.collect()
 }
@@ -261,7 +315,10 @@ fn laggards(world: &World, sweep: u64) -> Vec<String> {
 fn leftovers(world: &World) -> Vec<String> {
     let is_over =
         |host: usize, deadline: Time| world.hosts[host].clock.local(world.now) > deadline + MARGIN;
-    let over = world.processes.iter().filter(|process| is_over(process.host, process.deadline));
+    let over = world
+        .processes
+        .iter()
+        .filter(|process| is_over(process.host, process.deadline));
     over.map(|process| format!("a process of n{} lives on: {}", process.host, process.test))
         .collect()
 }
@@ -271,7 +328,9 @@ fn unmeasured(world: &World, sweep: u64) -> Vec<String> {
     for (source, host) in world.hosts.iter().enumerate() {
         for test in &host.settings.tests {
             for destination in (0..world.hosts.len()).filter(|&other| other != source) {
-                let last = world.ledger.last_good(source, destination, test.protocol);
+                let last = world
+                    .result_log
+                    .last_good(source, destination, test.protocol);
                 if last.is_none_or(|last| last < sweep) {
                     let protocol = test.protocol.as_str();
                     let cell = format!("n{source} -> n{destination} {protocol}");
@@ -283,18 +342,22 @@ fn unmeasured(world: &World, sweep: u64) -> Vec<String> {
     cells
 }
 
-fn spell(rng: &mut StdRng, nodes: usize, within: f64) -> Spell {
+fn spell(rng: &mut StdRng, nodes: usize, within: f64) -> FaultWindow {
     let lasts = Duration::from_secs_f64(10f64.powf(rng.random_range(-0.7..1.8)));
     let at = Duration::from_secs_f64(rng.random_range(3.0..3.0 + within));
     let fault = fault(rng, nodes);
     let at_once = matches!(fault, Fault::Replay(_) | Fault::KillIperf3(_));
-    Spell { at, lasts: if at_once { Duration::ZERO } else { lasts }, fault }
+    FaultWindow {
+        at,
+        lasts: if at_once { Duration::ZERO } else { lasts },
+        fault,
+    }
 }
 
 fn fault(rng: &mut StdRng, nodes: usize) -> Fault {
     let node = rng.random_range(0..nodes);
     match rng.random_range(0..19) {
-        0 | 1 => Fault::Weather(weather(rng)),
+        0 | 1 => Fault::NetworkConditions(weather(rng)),
         2 => {
             let (one, other) = sides(rng, nodes);
             Fault::Cut(one, other)
@@ -325,8 +388,8 @@ fn fault(rng: &mut StdRng, nodes: usize) -> Fault {
     }
 }
 
-fn weather(rng: &mut StdRng) -> Weather {
-    Weather {
+fn weather(rng: &mut StdRng) -> NetworkConditions {
+    NetworkConditions {
         loss: rng.random_range(0.0..0.5),
         doubt: rng.random_range(0.0..0.3),
         twice: rng.random_range(0.0..0.5),

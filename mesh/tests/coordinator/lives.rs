@@ -22,33 +22,46 @@ fn a_restarted_peer_is_met_again_after_its_quiet_time_and_not_before() {
         .filter(|(_, node, start)| *node == 2 || start.peer == name(2))
         .collect();
     assert!(met.len() >= 4, "{stage}");
-    assert!(met[0].0.since(at) >= QUIET.mul_f64(0.999), "{stage}");
+    assert!(met[0].0.since(at) >= QUIET_TIME.mul_f64(0.999), "{stage}");
     assert_eq!(failures(&stage, 0), [], "{stage}");
 }
 
 #[test]
 fn in_its_quiet_time_a_node_refuses_and_says_how_long() {
-    let mut stage = Stage::with(2, |number, settings| settings.no_past = number == 1);
+    let mut stage = Stage::with(2, |number, settings| settings.skip_quiet_time = number == 1);
     stage.pass(20 * SECOND);
     let refused = stage.sent(0, "refuse");
     assert!(!refused.is_empty(), "{stage}");
     for (entry, message) in &refused {
-        let Body::Refuse { refusal, free_in_ms } = message.body else { panic!() };
-        assert_eq!(refusal, mesh::wire::Refusal::Quiet);
-        let left = QUIET.saturating_sub(entry.at.since(Time::default()));
+        let Body::Refuse {
+            refusal,
+            free_in_ms,
+        } = message.body
+        else {
+            panic!()
+        };
+        assert_eq!(refusal, iperf3_mesh_core::wire::Refusal::Quiet);
+        let left = QUIET_TIME.saturating_sub(entry.at.since(Time::default()));
         assert!(left.abs_diff(Duration::from_millis(free_in_ms.unwrap())) < SECOND);
     }
     // One that comes late is asked for at most every ten seconds.
     assert!(refused.len() <= 3, "{stage}");
     stage.pass(100 * SECOND);
-    assert_eq!((successes(&stage, 0), failures(&stage, 1)), (1, vec![]), "{stage}");
+    assert_eq!(
+        (successes(&stage, 0), failures(&stage, 1)),
+        (1, vec![]),
+        "{stage}"
+    );
 }
 
 #[test]
 fn who_joins_in_the_middle_of_a_sweep_is_met_in_it() {
     let mut stage = Stage::with(5, |_, settings| settings.interval = 1000 * SECOND);
     let members: Vec<_> = (0..4).map(|number| stage.member(number)).collect();
-    let left = Member { presence: Presence::Left, ..stage.member(4) };
+    let left = Member {
+        state: PeerState::Left,
+        ..stage.member(4)
+    };
     let others = [members, vec![left]].concat();
     (0..4).for_each(|to| stage.show(to, others.clone()));
     stage.show(4, Vec::new());
@@ -69,7 +82,7 @@ fn who_joins_in_the_middle_of_a_sweep_is_met_in_it() {
 
 #[test]
 fn who_is_quiet_holds_up_nobody_else() {
-    let mut stage = Stage::with(4, |number, settings| settings.no_past = number != 3);
+    let mut stage = Stage::with(4, |number, settings| settings.skip_quiet_time = number != 3);
     // The three others meet each other in as many rounds as they would without it.
     stage.pass(4 * SECOND + 3 * 11 * SECOND);
     for node in 0..3 {
@@ -79,7 +92,7 @@ fn who_is_quiet_holds_up_nobody_else() {
             "n{node} {stage}"
         );
     }
-    stage.pass(QUIET);
+    stage.pass(QUIET_TIME);
     for node in 0..4 {
         assert_eq!(
             (successes(&stage, node), failures(&stage, node)),
@@ -91,19 +104,28 @@ fn who_is_quiet_holds_up_nobody_else() {
 
 #[test]
 fn when_all_start_about_the_same_time_the_first_sweep_ends_when_they_have_met() {
-    let mut stage = Stage::with(3, |_, settings| settings.no_past = false);
+    let mut stage = Stage::with(3, |_, settings| settings.skip_quiet_time = false);
     stage.pass(3 * SECOND);
-    [1, 2].into_iter().for_each(|number| stage.restart(number, Epoch(1000), false));
+    [1, 2]
+        .into_iter()
+        .for_each(|number| stage.restart(number, Epoch(1000), false));
     gossip(&mut stage, 3, |_, _| {});
-    stage.pass(QUIET + 4 * 11 * SECOND);
+    stage.pass(QUIET_TIME + 4 * 11 * SECOND);
     for node in 0..3 {
         let ended = stage.outputs(node).filter_map(|(_, output)| match output {
             Output::SweepEnded(report) => Some(report.duration),
             _ => None,
         });
         let ended: Vec<_> = ended.collect();
-        assert!(matches!(ended[..], [duration] if duration > 10 * SECOND), "{ended:?} {stage}");
-        assert_eq!((successes(&stage, node), failures(&stage, node)), (2, vec![]), "{stage}");
+        assert!(
+            matches!(ended[..], [duration] if duration > 10 * SECOND),
+            "{ended:?} {stage}"
+        );
+        assert_eq!(
+            (successes(&stage, node), failures(&stage, node)),
+            (2, vec![]),
+            "{stage}"
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! Tests of the coordinator: when sweeps begin and end, who is met, asked, given up and forgotten, and that nothing
-//! that comes from outside makes it fall, spin, or be in two meetings.
+//! Tests of the coordinator: when sweeps begin and end, who is met, asked, given up and forgotten,
+//! and that nothing that comes from outside makes it fall, spin, or be in two meetings.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,36 +12,53 @@ mod sweeps;
 
 use std::time::Duration;
 
-use mesh::wire::Body;
-use mesh::{Epoch, Input, Member, Output, Presence, Protocol, QUIET, Reason, TestSpec, Time, View};
+use iperf3_mesh_core::wire::Body;
+use iperf3_mesh_core::{
+    Epoch, Input, Member, Output, PeerState, Protocol, QUIET_TIME, Reason, TestSpec, Time, View,
+};
 use stage::{DELIVERY_TIMEOUT, MILLI, Post, SECOND, Stage, name, spec};
 
 fn began(stage: &Stage, node: usize) -> Vec<(Time, u64)> {
-    let began = stage.outputs(node).filter_map(|(entry, output)| match output {
-        Output::SweepBegan(number) => Some((entry.at, *number)),
-        _ => None,
-    });
+    let began = stage
+        .outputs(node)
+        .filter_map(|(entry, output)| match output {
+            Output::SweepBegan(number) => Some((entry.at, *number)),
+            _ => None,
+        });
     began.collect()
 }
 
 fn ended(stage: &Stage, node: usize, number: u64) -> Option<Time> {
-    stage.outputs(node).find_map(|(entry, output)| match output {
-        Output::SweepEnded(report) if report.number == number => Some(entry.at),
-        _ => None,
-    })
+    stage
+        .outputs(node)
+        .find_map(|(entry, output)| match output {
+            Output::SweepEnded(report) if report.number == number => Some(entry.at),
+            _ => None,
+        })
 }
 
 fn departed(stage: &Stage, node: usize) -> Option<Time> {
     let departed = |output: &Output| matches!(output, Output::Departed(_));
-    stage.outputs(node).find(|(_, output)| departed(output)).map(|(entry, _)| entry.at)
+    stage
+        .outputs(node)
+        .find(|(_, output)| departed(output))
+        .map(|(entry, _)| entry.at)
 }
 
 fn successes(stage: &Stage, node: usize) -> usize {
-    stage.cells(node).iter().filter(|(_, _, outcome)| outcome.is_ok()).count()
+    stage
+        .cells(node)
+        .iter()
+        .filter(|(_, _, outcome)| outcome.is_ok())
+        .count()
 }
 
 fn failures(stage: &Stage, node: usize) -> Vec<Reason> {
-    stage.cells(node).into_iter().filter_map(|(_, _, outcome)| outcome.err()).collect()
+    stage
+        .cells(node)
+        .into_iter()
+        .filter_map(|(_, _, outcome)| outcome.err())
+        .collect()
 }
 
 /// Shows everybody all nodes as they now describe themselves, with that change.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mesh::ClusterNode;
+use iperf3_mesh_core::ClusterNode;
 
 use super::*;
 
@@ -12,23 +12,48 @@ fn a_silent_peer_costs_one_short_probe_a_sweep_and_fails_as_unreachable() {
     stage.pass(SECOND);
     stage.vanish(2);
     gossip(&mut stage, 3, |number, member| {
-        member.presence = if number == 2 { Presence::Silent } else { Presence::Live };
+        member.state = if number == 2 {
+            PeerState::Silent
+        } else {
+            PeerState::Live
+        };
     });
-    assert!(stage.until(300 * SECOND, |stage| ended(stage, 0, 4).is_some()), "{stage}");
+    assert!(
+        stage.until(300 * SECOND, |stage| ended(stage, 0, 4).is_some()),
+        "{stage}"
+    );
     for node in [0, 1] {
         let sweeps = began(&stage, node).len();
         let probes = stage.sent(node, "request");
-        let probes = probes.iter().filter(|(_, message)| message.to == name(2)).count();
-        assert_eq!(failures(&stage, node).len(), ended_sweeps(&stage, node), "{stage}");
-        assert!(failures(&stage, node).iter().all(|&reason| reason == Reason::Unreachable));
+        let probes = probes
+            .iter()
+            .filter(|(_, message)| message.to == name(2))
+            .count();
+        assert_eq!(
+            failures(&stage, node).len(),
+            ended_sweeps(&stage, node),
+            "{stage}"
+        );
+        assert!(
+            failures(&stage, node)
+                .iter()
+                .all(|&reason| reason == Reason::Unreachable)
+        );
         assert!(probes <= sweeps, "{probes} probes in {sweeps} sweeps");
-        let asked = stage.endings(node).iter().filter(|ending| ending.1 == "no_answer").count();
+        let asked = stage
+            .endings(node)
+            .iter()
+            .filter(|ending| ending.1 == "no_answer")
+            .count();
         assert_eq!(asked, ended_sweeps(&stage, node));
     }
 }
 
 fn ended_sweeps(stage: &Stage, node: usize) -> usize {
-    stage.outputs(node).filter(|(_, output)| matches!(output, Output::SweepEnded(_))).count()
+    stage
+        .outputs(node)
+        .filter(|(_, output)| matches!(output, Output::SweepEnded(_)))
+        .count()
 }
 
 #[test]
@@ -42,7 +67,11 @@ fn who_was_silent_and_speaks_again_is_met_in_the_same_sweep() {
         }
     });
     gossip(&mut stage, 3, |number, member| {
-        member.presence = if number == 2 { Presence::Silent } else { Presence::Live };
+        member.state = if number == 2 {
+            PeerState::Silent
+        } else {
+            PeerState::Live
+        };
     });
     let is_over = |stage: &Stage| [0, 1].iter().all(|&node| ended(stage, node, 1).is_some());
     assert!(stage.until(100 * SECOND, is_over), "{stage}");
@@ -60,21 +89,34 @@ fn who_was_silent_and_speaks_again_is_met_in_the_same_sweep() {
 
 /// How many departures node 0 has told of.
 fn departures(stage: &Stage) -> usize {
-    stage.outputs(0).filter(|(_, output)| matches!(output, Output::Departed(_))).count()
+    stage
+        .outputs(0)
+        .filter(|(_, output)| matches!(output, Output::Departed(_)))
+        .count()
 }
 
-/// When the other one has departed after it fell silent at 10 s; what it was `shown` again afterwards.
-fn forgotten(change: impl Fn(&mut mesh::Settings), again: bool) -> Stage {
+/// When the other one has departed after it fell silent at 10 s; what it was `shown` again
+/// afterwards.
+fn forgotten(change: impl Fn(&mut iperf3_mesh_core::Settings), again: bool) -> Stage {
     let mut stage = Stage::with(2, |_, settings| change(settings));
     stage.pass(10 * SECOND);
     stage.vanish(1);
-    let silent = Member { presence: Presence::Silent, ..stage.member(1) };
+    let silent = Member {
+        state: PeerState::Silent,
+        ..stage.member(1)
+    };
     stage.show(0, vec![silent.clone()]);
     for minute in 0..60 {
         stage.pass(60 * SECOND);
         if again {
             // Gossip does not forget as soon, and what it tells of others changes.
-            stage.show(0, vec![Member { sweep: minute, ..silent.clone() }]);
+            stage.show(
+                0,
+                vec![Member {
+                    sweep: minute,
+                    ..silent.clone()
+                }],
+            );
         }
     }
     stage
@@ -102,7 +144,10 @@ fn or_after_the_time_that_was_set_and_then_for_good() {
     let stage = forgotten(|settings| settings.forget_after = Some(90 * SECOND), true);
     assert_eq!(departures(&stage), 1, "{stage}");
     let silent_for = departed(&stage, 0).unwrap().since(Time::default()) - 10 * SECOND;
-    assert!(silent_for >= 90 * SECOND && silent_for <= 91 * SECOND, "{silent_for:?}");
+    assert!(
+        silent_for >= 90 * SECOND && silent_for <= 91 * SECOND,
+        "{silent_for:?}"
+    );
     assert_eq!(stage.node(0).peers().count(), 0);
 }
 
@@ -119,30 +164,54 @@ fn a_silent_peer_that_is_gone_from_the_cluster_has_departed_once_and_for_all() {
     let mut stage = Stage::with(2, |_, _| {});
     stage.pass(10 * SECOND);
     stage.vanish(1);
-    let silent = Member { presence: Presence::Silent, ..stage.member(1) };
+    let silent = Member {
+        state: PeerState::Silent,
+        ..stage.member(1)
+    };
     stage.show(0, vec![silent.clone()]);
     for sweep in 0..3 {
         stage.input(0, Input::Gone(name(1)));
-        stage.show(0, vec![Member { sweep, ..silent.clone() }]);
+        stage.show(
+            0,
+            vec![Member {
+                sweep,
+                ..silent.clone()
+            }],
+        );
     }
     assert_eq!(departures(&stage), 1, "{stage}");
     assert_eq!(stage.node(0).peers().count(), 0);
-    let restarted = Member { epoch: mesh::Epoch(7), ..stage.member(1) };
+    let restarted = Member {
+        epoch: iperf3_mesh_core::Epoch(7),
+        ..stage.member(1)
+    };
     stage.show(0, vec![restarted]);
     assert_eq!(stage.node(0).peers().count(), 1);
 }
 
-/// What the cluster says of the nodes that should have an agent, the last of which has not worked for so long.
+/// What the cluster says of the nodes that should have an agent, the last of which has not worked
+/// for so long.
 fn cluster(stage: &Stage, nodes: usize, unready_for: Duration) -> Input {
     let node = |number| {
-        let unready_for = if number + 1 == nodes { unready_for } else { Duration::ZERO };
-        (name(number), ClusterNode { address: stage.member(number).control.ip(), unready_for })
+        let unready_for = if number + 1 == nodes {
+            unready_for
+        } else {
+            Duration::ZERO
+        };
+        (
+            name(number),
+            ClusterNode {
+                address: stage.member(number).control.ip(),
+                unready_for,
+            },
+        )
     };
     Input::Cluster((0..nodes).map(node).collect())
 }
 
-/// So many nodes that have just started and know each other, and one more that is dead and was never heard of.
-fn beside_a_dead_one(nodes: usize, change: impl Fn(&mut mesh::Settings)) -> Stage {
+/// So many nodes that have just started and know each other, and one more that is dead and was
+/// never heard of.
+fn beside_a_dead_one(nodes: usize, change: impl Fn(&mut iperf3_mesh_core::Settings)) -> Stage {
     let mut stage = Stage::empty(nodes + 1, |_, settings| change(settings));
     stage.vanish(nodes);
     for to in 0..nodes {
@@ -170,9 +239,19 @@ fn a_node_that_the_cluster_knows_and_nobody_has_heard_of_is_unreachable() {
         let failures = failures(&stage, 0);
         assert_eq!(failures.len(), 1 + sweeps, "{stage}");
         assert!(failures.iter().all(|&reason| reason == Reason::Unreachable));
-        assert!(stage.cells(0).iter().all(|(to, _, outcome)| (*to == nodes) == outcome.is_err()));
+        assert!(
+            stage
+                .cells(0)
+                .iter()
+                .all(|(to, _, outcome)| (*to == nodes) == outcome.is_err())
+        );
         // Nobody knows the epoch without which it takes no message.
-        assert!(stage.sent(0, "request").iter().all(|(_, message)| message.to != name(nodes)));
+        assert!(
+            stage
+                .sent(0, "request")
+                .iter()
+                .all(|(_, message)| message.to != name(nodes))
+        );
     }
 }
 
@@ -184,10 +263,17 @@ fn a_missing_node_that_speaks_is_met_in_the_same_sweep() {
     let two = vec![stage.member(0), stage.member(1)];
     (0..2).for_each(|to| stage.show(to, two.clone()));
     stage.pass(60 * SECOND);
-    assert_eq!((successes(&stage, 0), failures(&stage, 0)), (1, vec![Reason::Unreachable]));
+    assert_eq!(
+        (successes(&stage, 0), failures(&stage, 0)),
+        (1, vec![Reason::Unreachable])
+    );
     gossip(&mut stage, 3, |_, _| {});
     stage.pass(60 * SECOND);
-    assert_eq!((successes(&stage, 0), failures(&stage, 0).len()), (2, 1), "{stage}");
+    assert_eq!(
+        (successes(&stage, 0), failures(&stage, 0).len()),
+        (2, 1),
+        "{stage}"
+    );
     assert_eq!(began(&stage, 0).len(), 1);
 }
 
@@ -199,7 +285,10 @@ fn a_node_that_appears_in_time_is_not_missed() {
     stage.pass(29 * SECOND);
     stage.introduce_all();
     stage.pass(60 * SECOND);
-    assert!(successes(&stage, 0) > 0 && failures(&stage, 0).is_empty(), "{stage}");
+    assert!(
+        successes(&stage, 0) > 0 && failures(&stage, 0).is_empty(),
+        "{stage}"
+    );
 }
 
 #[test]
@@ -233,7 +322,11 @@ fn a_missing_node_has_departed_when_the_cluster_knows_it_no_longer() {
         assert!(knows(&stage, 1), "{stage}");
         stage.input(0, by);
         stage.pass(60 * SECOND);
-        assert_eq!((knows(&stage, 1), departures(&stage)), (false, 1), "{stage}");
+        assert_eq!(
+            (knows(&stage, 1), departures(&stage)),
+            (false, 1),
+            "{stage}"
+        );
     }
 }
 
@@ -241,7 +334,10 @@ fn a_missing_node_has_departed_when_the_cluster_knows_it_no_longer() {
 fn who_said_goodbye_is_not_missed_by_who_heard_it_nor_by_who_is_told_of_it() {
     for has_met in [true, false] {
         let mut stage = Stage::empty(2, |_, _| {});
-        let goodbye = Member { presence: Presence::Left, ..stage.member(1) };
+        let goodbye = Member {
+            state: PeerState::Left,
+            ..stage.member(1)
+        };
         if has_met {
             stage.introduce_all();
         }
@@ -251,12 +347,21 @@ fn who_said_goodbye_is_not_missed_by_who_heard_it_nor_by_who_is_told_of_it() {
         stage.vanish(1);
         // Gossip speaks of it for minutes.
         for sweep in 0..6 {
-            stage.show(0, vec![Member { sweep, ..goodbye.clone() }]);
+            stage.show(
+                0,
+                vec![Member {
+                    sweep,
+                    ..goodbye.clone()
+                }],
+            );
             stage.pass(30 * SECOND);
         }
         stage.show(0, vec![]);
         stage.pass(60 * SECOND);
-        assert_eq!((knows(&stage, 1), departures(&stage)), (false, usize::from(has_met)));
+        assert_eq!(
+            (knows(&stage, 1), departures(&stage)),
+            (false, usize::from(has_met))
+        );
         assert!(failures(&stage, 0).is_empty(), "{stage}");
     }
 }
@@ -265,10 +370,16 @@ fn who_said_goodbye_is_not_missed_by_who_heard_it_nor_by_who_is_told_of_it() {
 fn a_node_is_not_missed_whose_agent_goes_by_another_name() {
     let mut stage = Stage::new(2);
     let address = stage.member(1).control.ip();
-    let node = ClusterNode { address, unready_for: Duration::ZERO };
+    let node = ClusterNode {
+        address,
+        unready_for: Duration::ZERO,
+    };
     stage.input(0, Input::Cluster(BTreeMap::from([(name(7), node)])));
     stage.pass(100 * SECOND);
-    assert!(!knows(&stage, 7) && failures(&stage, 0).is_empty(), "{stage}");
+    assert!(
+        !knows(&stage, 7) && failures(&stage, 0).is_empty(),
+        "{stage}"
+    );
 }
 
 #[test]
@@ -280,7 +391,10 @@ fn a_peer_that_speaks_is_there_whatever_the_cluster_says() {
         stage.input(0, Input::Gone(name(0)));
     }
     assert!(departed(&stage, 0).is_none(), "{stage}");
-    assert!(successes(&stage, 0) > 0 && failures(&stage, 0).is_empty(), "{stage}");
+    assert!(
+        successes(&stage, 0) > 0 && failures(&stage, 0).is_empty(),
+        "{stage}"
+    );
 }
 
 #[test]
@@ -288,11 +402,26 @@ fn who_says_goodbye_has_departed_at_once() {
     let mut stage = Stage::new(3);
     stage.pass(5 * SECOND);
     gossip(&mut stage, 3, |number, member| {
-        member.presence = if number == 2 { Presence::Left } else { Presence::Live };
+        member.state = if number == 2 {
+            PeerState::Left
+        } else {
+            PeerState::Live
+        };
     });
     assert_eq!(departed(&stage, 0), Some(stage.now));
     stage.vanish(2);
     stage.pass(60 * SECOND);
-    assert!(stage.node(0).peers().all(|peer| peer.member.name != name(2)));
-    assert!(stage.cells(0).iter().all(|(to, _, outcome)| *to != 2 || outcome.is_ok()), "{stage}");
+    assert!(
+        stage
+            .node(0)
+            .peers()
+            .all(|peer| peer.member.name != name(2))
+    );
+    assert!(
+        stage
+            .cells(0)
+            .iter()
+            .all(|(to, _, outcome)| *to != 2 || outcome.is_ok()),
+        "{stage}"
+    );
 }

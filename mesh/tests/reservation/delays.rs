@@ -39,7 +39,12 @@ fn a_grant_after_the_last_moment_to_start_is_not_used() {
     let mut stage = delayed("grant", 2600 * MILLI);
     stage.pass(8 * SECOND);
     let granted = stage.sent(GRANTER, "grant")[0].1.meeting.clone();
-    assert!(stage.clients(ASKER).iter().all(|(_, start)| Some(&start.meeting) != granted.as_ref()));
+    assert!(
+        stage
+            .clients(ASKER)
+            .iter()
+            .all(|(_, start)| Some(&start.meeting) != granted.as_ref())
+    );
     // One that comes just before it is.
     let mut stage = delayed("grant", 2400 * MILLI);
     stage.pass(8 * SECOND);

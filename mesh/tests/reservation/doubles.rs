@@ -7,7 +7,10 @@ fn every_message_twice_changes_nothing() {
     for delay in [MILLI, 100 * MILLI, SECOND, 6 * SECOND, 30 * SECOND] {
         let mut stage = both_protocols();
         stage.post = Box::new(move |_| Post::Arrives(vec![MILLI, MILLI + delay]));
-        assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)), "{delay:?}: {stage}");
+        assert!(
+            stage.until(60 * SECOND, |stage| stage.is_swept(1)),
+            "{delay:?}: {stage}"
+        );
         stage.pass(60 * SECOND);
         for node in [ASKER, GRANTER] {
             assert_eq!(stage.cells(node).len(), 2, "{delay:?}: {stage}");

@@ -71,6 +71,9 @@ proptest! {
 
 #[test]
 fn a_restarted_node_is_quiet_for_longer_than_the_longest_lease() {
-    let longest = TestSpec { timeout: mesh::TIMEOUT_MAX, ..spec(Protocol::Tcp) };
-    assert_eq!(mesh::QUIET, longest.timeout + MARGIN);
+    let longest = TestSpec {
+        timeout: iperf3_mesh_core::TIMEOUT_MAX,
+        ..spec(Protocol::Tcp)
+    };
+    assert_eq!(iperf3_mesh_core::QUIET_TIME, longest.timeout + MARGIN);
 }

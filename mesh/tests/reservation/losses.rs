@@ -26,7 +26,12 @@ fn without_go_the_granter_is_never_a_client() {
         stage.pass(20 * SECOND);
         assert_eq!(stage.clients(ASKER).len(), 2);
         let meeting = &stage.clients(ASKER)[0].1.meeting;
-        assert!(stage.clients(GRANTER).iter().all(|(_, start)| start.meeting != *meeting));
+        assert!(
+            stage
+                .clients(GRANTER)
+                .iter()
+                .all(|(_, start)| start.meeting != *meeting)
+        );
     }
 }
 
@@ -36,7 +41,10 @@ fn an_unanswered_next_ends_the_meeting_at_the_last_moment_to_start() {
     stage.pass(12 * SECOND);
     let asked = stage.sent(ASKER, "next")[0].0.local;
     let ending = stage.endings(ASKER)[0];
-    assert_eq!((ending.0.local, ending.1), (asked + 2500 * MILLI, "no_answer"));
+    assert_eq!(
+        (ending.0.local, ending.1),
+        (asked + 2500 * MILLI, "no_answer")
+    );
     // The granter is told so, and does not wait for its lease.
     assert_eq!(stage.endings(GRANTER)[0].0.at, ending.0.at + MILLI);
 }
@@ -56,13 +64,17 @@ fn an_unanswered_go_ends_the_meeting_soon() {
 fn a_message_that_arrived_though_its_sender_doubts_it_changes_nothing() {
     for kind in ["request", "grant", "next", "go", "end"] {
         let mut stage = both_protocols();
-        stage.post =
-            Box::new(
-                move |message| {
-                    if message.body.kind() == kind { Post::Doubted } else { Post::prompt() }
-                },
-            );
-        assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)), "{kind}: {stage}");
+        stage.post = Box::new(move |message| {
+            if message.body.kind() == kind {
+                Post::Doubted
+            } else {
+                Post::prompt()
+            }
+        });
+        assert!(
+            stage.until(60 * SECOND, |stage| stage.is_swept(1)),
+            "{kind}: {stage}"
+        );
         assert_eq!(stage.sent(ASKER, "request").len(), 1, "{kind}: {stage}");
         assert_eq!(
             (successes(&stage, ASKER), successes(&stage, GRANTER)),
@@ -72,7 +84,8 @@ fn a_message_that_arrived_though_its_sender_doubts_it_changes_nothing() {
     }
 }
 
-/// After that many messages of the first meeting nothing arrives any more, or one of the two is gone.
+/// After that many messages of the first meeting nothing arrives any more, or one of the two is
+/// gone.
 fn broken_off(delivered: usize, told: bool, gone: Option<usize>) -> Stage {
     let mut stage = both_protocols();
     let mut left = delivered;
@@ -111,7 +124,10 @@ fn whoever_falls_silent_and_when_the_survivor_is_free_when_the_lease_says_so() {
         for told in [false, true] {
             for gone in [None, Some(ASKER), Some(GRANTER)] {
                 let stage = broken_off(delivered, told, gone);
-                for node in [ASKER, GRANTER].into_iter().filter(|&node| Some(node) != gone) {
+                for node in [ASKER, GRANTER]
+                    .into_iter()
+                    .filter(|&node| Some(node) != gone)
+                {
                     check_survivor(&stage, node, &format!("{delivered} {told} {gone:?}"));
                 }
             }
@@ -126,16 +142,17 @@ fn check_survivor(stage: &Stage, node: usize, case: &str) {
         return;
     };
     // The end of what it does last: it serves, is a client, or has asked to be one.
-    let holds = stage.outputs(node).take_while(|(entry, _)| entry.at < freed.at).filter_map(
-        |(entry, output)| match output {
+    let holds = stage
+        .outputs(node)
+        .take_while(|(entry, _)| entry.at < freed.at)
+        .filter_map(|(entry, output)| match output {
             Output::StartServer(start) => Some(start.deadline + MARGIN),
             Output::StartClient(start) => Some(start.deadline),
             Output::Send(_, message) if message.body.kind() != "grant" => {
                 Some(entry.local + START_WINDOW)
             }
             _ => None,
-        },
-    );
+        });
     let hold_until = holds.last().unwrap();
     match outcome {
         "expired" => assert_eq!(freed.local, hold_until, "{case}: n{node}: {stage}"),
@@ -153,7 +170,8 @@ fn who_serves_a_client_that_has_vanished_is_free_at_the_end_of_the_lease_and_not
     assert_eq!((freed.local, outcome), (start.deadline + MARGIN, "expired"));
 }
 
-/// When the asker's first meeting was over, counted from when it sent its first message of that kind.
+/// When the asker's first meeting was over, counted from when it sent its first message of that
+/// kind.
 fn left_after(kind: &'static str) -> std::time::Duration {
     let mut stage = without(kind, true);
     stage.pass(20 * SECOND);
@@ -165,7 +183,10 @@ fn left_after(kind: &'static str) -> std::time::Duration {
 fn who_is_told_that_nobody_can_have_heard_it_does_not_wait_for_an_answer() {
     for kind in ["request", "next", "go"] {
         let after = left_after(kind);
-        assert!(after.abs_diff(stage::DELIVERY_TIMEOUT) < 2 * MILLI, "{kind}: {after:?}");
+        assert!(
+            after.abs_diff(stage::DELIVERY_TIMEOUT) < 2 * MILLI,
+            "{kind}: {after:?}"
+        );
     }
 }
 
@@ -177,7 +198,13 @@ fn once_something_is_granted_a_lost_message_ends_nothing() {
         Body::Request { .. } => Post::Doubted,
         _ => Post::prompt(),
     });
-    assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)), "{stage}");
+    assert!(
+        stage.until(60 * SECOND, |stage| stage.is_swept(1)),
+        "{stage}"
+    );
     assert_eq!(stage.endings(ASKER).len(), 1, "{stage}");
-    assert_eq!((successes(&stage, ASKER), successes(&stage, GRANTER)), (2, 2));
+    assert_eq!(
+        (successes(&stage, ASKER), successes(&stage, GRANTER)),
+        (2, 2)
+    );
 }

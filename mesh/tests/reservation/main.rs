@@ -1,6 +1,7 @@
-//! Scripted tests of the reservation: two or three real coordinators, whose messages are delayed, lost, doubled and
-//! reordered, and whose iperf3 do as the script says. The stage itself looks after every event whether a node is
-//! in two meetings at once, or calls itself free while something of a meeting still touches it.
+//! Scripted tests of the reservation: two or three real coordinators, whose messages are delayed,
+//! lost, doubled and reordered, and whose iperf3 do as the script says. The stage itself looks
+//! after every event whether a node is in two meetings at once, or calls itself free while
+//! something of a meeting still touches it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,8 +21,8 @@ mod two_way_results;
 
 use std::time::Duration;
 
-use mesh::wire::{Body, MeetingId, Message, PlannedTest, Refusal, Role};
-use mesh::{
+use iperf3_mesh_core::wire::{Body, MeetingId, Message, PlannedTest, Refusal, Role};
+use iperf3_mesh_core::{
     Epoch, Input, MARGIN, Outcome, Output, PortRange, Protocol, Reason, START_WINDOW,
     ServerFailure, TestSpec, WIRE_VERSION,
 };
@@ -45,18 +46,23 @@ fn both_protocols() -> Stage {
 
 fn two_way() -> Stage {
     Stage::with(2, |_, settings| {
-        settings.tests = vec![TestSpec { bidir: true, ..spec(Protocol::Tcp) }];
+        settings.tests = vec![TestSpec {
+            bidir: true,
+            ..spec(Protocol::Tcp)
+        }];
     })
 }
 
-/// The same stage, on which all messages of that kind are lost; whether their senders come to know it.
+/// The same stage, on which all messages of that kind are lost; whether their senders come to know
+/// it.
 fn losing(kind: &'static str, told: bool, mut stage: Stage) -> Stage {
-    stage.post =
-        Box::new(
-            move |message| {
-                if message.body.kind() == kind { Post::Lost { told } } else { Post::prompt() }
-            },
-        );
+    stage.post = Box::new(move |message| {
+        if message.body.kind() == kind {
+            Post::Lost { told }
+        } else {
+            Post::prompt()
+        }
+    });
     stage
 }
 
@@ -69,11 +75,19 @@ fn kinds(stage: &Stage, node: usize) -> Vec<&'static str> {
 }
 
 fn successes(stage: &Stage, node: usize) -> usize {
-    stage.cells(node).iter().filter(|(_, _, outcome)| outcome.is_ok()).count()
+    stage
+        .cells(node)
+        .iter()
+        .filter(|(_, _, outcome)| outcome.is_ok())
+        .count()
 }
 
 fn failures(stage: &Stage, node: usize) -> Vec<Reason> {
-    stage.cells(node).into_iter().filter_map(|(_, _, outcome)| outcome.err()).collect()
+    stage
+        .cells(node)
+        .into_iter()
+        .filter_map(|(_, _, outcome)| outcome.err())
+        .collect()
 }
 
 /// A message about a meeting that `from` has asked for.
@@ -86,7 +100,11 @@ fn forged(stage: &Stage, from: usize, to: usize, number: u64, body: Body) -> Mes
         to: name(to),
         to_epoch: stage.node(to).epoch(),
         sweep: stage.node(to).status(stage.local(to)).sweep,
-        meeting: Some(MeetingId { asker: name(from), epoch: from_epoch, number }),
+        meeting: Some(MeetingId {
+            asker: name(from),
+            epoch: from_epoch,
+            number,
+        }),
         body,
     }
 }
@@ -94,18 +112,29 @@ fn forged(stage: &Stage, from: usize, to: usize, number: u64, body: Body) -> Mes
 /// A request that was never seen before.
 fn requested(stage: &Stage, from: usize, to: usize) -> Message {
     let plan = [Role::Asker, Role::Granter];
-    let plan = plan.map(|client| PlannedTest { client, spec: spec(Protocol::Tcp) });
-    forged(stage, from, to, 1 << 32, Body::Request { plan: plan.into() })
+    let plan = plan.map(|client| PlannedTest {
+        client,
+        spec: spec(Protocol::Tcp),
+    });
+    forged(
+        stage,
+        from,
+        to,
+        1 << 32,
+        Body::Request { plan: plan.into() },
+    )
 }
 
 /// What the node answers to that message, at once.
 fn answer(stage: &mut Stage, node: usize, message: Message) -> Option<Message> {
     let before = stage.log.len();
     stage.input(node, Input::Message(message));
-    stage.log[before..].iter().find_map(|entry| match &entry.what {
-        What::Did(Output::Send(_, answer)) => Some(answer.clone()),
-        _ => None,
-    })
+    stage.log[before..]
+        .iter()
+        .find_map(|entry| match &entry.what {
+            What::Did(Output::Send(_, answer)) => Some(answer.clone()),
+            _ => None,
+        })
 }
 
 fn refusal(answer: Option<Message>) -> Option<Refusal> {

@@ -4,8 +4,12 @@ use super::*;
 
 /// Servers of the granter fail in that way, the first `times`.
 fn failing(failure: ServerFailure, times: usize, ports: u16) -> Stage {
-    let mut stage =
-        Stage::with(2, |_, settings| settings.ports = PortRange { first: 7000, count: ports });
+    let mut stage = Stage::with(2, |_, settings| {
+        settings.ports = PortRange {
+            first: 7000,
+            count: ports,
+        }
+    });
     let mut left = times;
     stage.opening = Box::new(move |start| {
         if left == 0 || start.peer == name(GRANTER) {
@@ -18,13 +22,20 @@ fn failing(failure: ServerFailure, times: usize, ports: u16) -> Stage {
 }
 
 fn ports(stage: &Stage, node: usize) -> Vec<u16> {
-    stage.servers(node).iter().map(|(_, start)| start.port).collect()
+    stage
+        .servers(node)
+        .iter()
+        .map(|(_, start)| start.port)
+        .collect()
 }
 
 #[test]
 fn a_taken_port_leads_to_the_next_one_at_once() {
     let mut stage = failing(ServerFailure::PortTaken, 3, 4);
-    assert!(stage.until(20 * SECOND, |stage| stage.is_swept(1)), "{stage}");
+    assert!(
+        stage.until(20 * SECOND, |stage| stage.is_swept(1)),
+        "{stage}"
+    );
     let mut tried = ports(&stage, GRANTER);
     assert_eq!(tried.len(), 4);
     assert!(stage.sent(GRANTER, "refuse").is_empty());
@@ -48,28 +59,48 @@ fn when_all_ports_are_taken_the_meeting_is_refused() {
 #[test]
 fn a_refusal_alone_fails_no_cell() {
     let mut stage = failing(ServerFailure::Spawn, 2, 8);
-    assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)), "{stage}");
+    assert!(
+        stage.until(60 * SECOND, |stage| stage.is_swept(1)),
+        "{stage}"
+    );
     assert_eq!(stage.sent(GRANTER, "refuse").len(), 2);
     for node in [ASKER, GRANTER] {
-        assert_eq!((successes(&stage, node), failures(&stage, node)), (1, vec![]), "{stage}");
+        assert_eq!(
+            (successes(&stage, node), failures(&stage, node)),
+            (1, vec![]),
+            "{stage}"
+        );
     }
 }
 
 #[test]
 fn a_node_that_can_start_no_server_fails_the_cell_of_who_wants_to_be_its_client_and_no_more() {
     let mut stage = failing(ServerFailure::Spawn, usize::MAX, 8);
-    assert!(stage.until(200 * SECOND, |stage| stage.is_swept(1)), "{stage}");
+    assert!(
+        stage.until(200 * SECOND, |stage| stage.is_swept(1)),
+        "{stage}"
+    );
     assert_eq!(failures(&stage, ASKER), [Reason::Spawn]);
-    assert_eq!((successes(&stage, GRANTER), failures(&stage, GRANTER)), (1, vec![]), "{stage}");
+    assert_eq!(
+        (successes(&stage, GRANTER), failures(&stage, GRANTER)),
+        (1, vec![]),
+        "{stage}"
+    );
 }
 
 #[test]
 fn ports_rotate_so_that_a_late_client_meets_a_closed_one() {
     let mut stage = Stage::with(2, |_, settings| {
-        settings.ports = PortRange { first: 7000, count: 3 };
+        settings.ports = PortRange {
+            first: 7000,
+            count: 3,
+        };
         settings.interval = Duration::ZERO;
     });
-    assert!(stage.until(200 * SECOND, |stage| stage.is_swept(7)), "{stage}");
+    assert!(
+        stage.until(200 * SECOND, |stage| stage.is_swept(7)),
+        "{stage}"
+    );
     for node in [ASKER, GRANTER] {
         let ports = ports(&stage, node);
         assert!(ports.iter().all(|port| (7000..7003).contains(port)));
@@ -80,8 +111,12 @@ fn ports_rotate_so_that_a_late_client_meets_a_closed_one() {
 
 #[test]
 fn a_range_of_one_port_works() {
-    let mut stage =
-        Stage::with(2, |_, settings| settings.ports = PortRange { first: 7000, count: 1 });
+    let mut stage = Stage::with(2, |_, settings| {
+        settings.ports = PortRange {
+            first: 7000,
+            count: 1,
+        }
+    });
     assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)));
     assert_eq!(successes(&stage, ASKER) + successes(&stage, GRANTER), 2);
 }
@@ -90,22 +125,39 @@ fn a_range_of_one_port_works() {
 fn a_test_that_hangs_fails_at_its_timeout_and_the_meeting_goes_on() {
     let mut stage = pair(&[Protocol::Tcp]);
     stage.hangs = Box::new(|&before| before == 0);
-    assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)), "{stage}");
+    assert!(
+        stage.until(60 * SECOND, |stage| stage.is_swept(1)),
+        "{stage}"
+    );
     assert_eq!(failures(&stage, ASKER), [Reason::Timeout]);
-    assert_eq!((successes(&stage, GRANTER), failures(&stage, GRANTER)), (1, vec![]));
+    assert_eq!(
+        (successes(&stage, GRANTER), failures(&stage, GRANTER)),
+        (1, vec![])
+    );
     assert_eq!(stage.sent(ASKER, "request").len(), 1);
 }
 
 #[test]
 fn a_server_that_comes_up_when_its_meeting_is_over_is_granted_to_nobody() {
     let mut stage = pair(&[Protocol::Tcp]);
-    assert!(stage.until(10 * SECOND, |stage| !stage.servers(GRANTER).is_empty()), "{stage}");
+    assert!(
+        stage.until(10 * SECOND, |stage| !stage.servers(GRANTER).is_empty()),
+        "{stage}"
+    );
     let status = stage.node(GRANTER).status(stage.local(GRANTER));
     assert!(
-        status.meeting.is_some_and(|(peer, role, _)| (peer, role) == (name(ASKER), Role::Granter))
+        status
+            .meeting
+            .is_some_and(|(peer, role, _)| (peer, role) == (name(ASKER), Role::Granter))
     );
     let number = stage.servers(GRANTER)[0].1.meeting.number;
-    let end = forged(&stage, ASKER, GRANTER, number, Body::End { handover: vec![] });
+    let end = forged(
+        &stage,
+        ASKER,
+        GRANTER,
+        number,
+        Body::End { handover: vec![] },
+    );
     // It is told to die, and comes to listen all the same.
     stage.input(GRANTER, Input::Message(end));
     let run = stage.servers(GRANTER)[0].1.run;

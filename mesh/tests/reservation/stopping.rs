@@ -37,19 +37,38 @@ fn check(mut stage: Stage, stopped_at: usize, node: usize) {
     stage.pass(10 * MILLI);
     assert!(stage.is_free(node), "{stage}");
     let after = stage.log.split_off(stopped_at);
-    let did = |wanted: fn(&mesh::Output) -> bool| {
+    let did = |wanted: fn(&iperf3_mesh_core::Output) -> bool| {
         after.iter().any(|entry| {
             entry.node == node && matches!(&entry.what, What::Did(output) if wanted(output))
         })
     };
-    let says_end =
-        did(|output| matches!(output, Output::Send(_, Message { body: Body::End { .. }, .. })));
+    let says_end = did(|output| {
+        matches!(
+            output,
+            Output::Send(
+                _,
+                Message {
+                    body: Body::End { .. },
+                    ..
+                }
+            )
+        )
+    });
     assert!(says_end || !was_in_a_meeting, "{after:?}");
-    assert!(!did(|output| matches!(output, Output::Cell { .. })), "{after:?}");
-    assert!(!did(|output| matches!(output, Output::SweepEnded(_))), "{after:?}");
+    assert!(
+        !did(|output| matches!(output, Output::Cell { .. })),
+        "{after:?}"
+    );
+    assert!(
+        !did(|output| matches!(output, Output::SweepEnded(_))),
+        "{after:?}"
+    );
     // The other one is free as soon as it knows.
     stage.until(SECOND, |stage| stage.is_free(1 - node));
     assert!(stage.is_free(1 - node), "{after:?}");
     let message = requested(&stage, 1 - node, node);
-    assert_eq!(refusal(answer(&mut stage, node, message)), Some(Refusal::Stopping));
+    assert_eq!(
+        refusal(answer(&mut stage, node, message)),
+        Some(Refusal::Stopping)
+    );
 }

@@ -11,7 +11,14 @@ fn one_protocol_both_directions() {
     for node in [ASKER, GRANTER] {
         assert_eq!(successes(&stage, node), 1);
         assert!(stage.is_free(node));
-        assert_eq!(stage.endings(node).iter().map(|ending| ending.1).collect::<Vec<_>>(), ["met"]);
+        assert_eq!(
+            stage
+                .endings(node)
+                .iter()
+                .map(|ending| ending.1)
+                .collect::<Vec<_>>(),
+            ["met"]
+        );
     }
 }
 
@@ -19,8 +26,14 @@ fn one_protocol_both_directions() {
 fn both_protocols_both_directions_in_one_meeting() {
     let mut stage = both_protocols();
     assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)));
-    assert_eq!(kinds(&stage, GRANTER), ["request", "next", "go", "grant", "grant"]);
-    assert_eq!(kinds(&stage, ASKER), ["grant", "grant", "next", "next", "end"]);
+    assert_eq!(
+        kinds(&stage, GRANTER),
+        ["request", "next", "go", "grant", "grant"]
+    );
+    assert_eq!(
+        kinds(&stage, ASKER),
+        ["grant", "grant", "next", "next", "end"]
+    );
     for node in [ASKER, GRANTER] {
         let protocols: Vec<_> = stage.cells(node).iter().map(|cell| cell.1).collect();
         assert_eq!(protocols, [Protocol::Tcp, Protocol::Udp]);
@@ -48,7 +61,9 @@ fn a_client_starts_only_with_a_grant_and_connects_to_what_it_names() {
         assert_eq!((grants.len(), clients.len()), (2, 2));
         for ((granted, grant), (started, start)) in grants.into_iter().zip(clients) {
             assert!(granted.at < started.at);
-            let Body::Grant { address, port, .. } = grant.body else { panic!("{grant:?}") };
+            let Body::Grant { address, port, .. } = grant.body else {
+                panic!("{grant:?}")
+            };
             assert_eq!(start.remote, (address, port));
         }
     }

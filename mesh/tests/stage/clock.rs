@@ -1,6 +1,6 @@
 //! The boot clock of one node: it started at another time than the others', and it drifts.
 
-use mesh::{DRIFT_PPM_MAX, Time};
+use iperf3_mesh_core::{DRIFT_PPM_MAX, Time};
 
 const MILLION: i128 = 1_000_000;
 
@@ -17,7 +17,11 @@ impl Clock {
         let drift = i128::from(DRIFT_PPM_MAX);
         Self {
             offset: hours * 3_600_000_000_000,
-            drift_ppm: if number.is_multiple_of(2) { -drift } else { drift },
+            drift_ppm: if number.is_multiple_of(2) {
+                -drift
+            } else {
+                drift
+            },
         }
     }
 
@@ -27,7 +31,8 @@ impl Clock {
         time(self.offset + now + now * self.drift_ppm / MILLION)
     }
 
-    /// The first instant at which the clock shows that, or the beginning if it has shown more from then on.
+    /// The first instant at which the clock shows that, or the beginning if it has shown more from
+    /// then on.
     pub(super) fn true_time(self, local: Time) -> Time {
         let passed = (i128::from(local.as_nanos()) - self.offset).max(0);
         let mut at = time(passed * MILLION / (MILLION + self.drift_ppm));

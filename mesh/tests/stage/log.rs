@@ -1,9 +1,10 @@
-//! What happened on the stage: the questions that the tests ask, and the account that a failed one gives.
+//! What happened on the stage: the questions that the tests ask, and the account that a failed one
+//! gives.
 
 use std::fmt;
 
-use mesh::wire::{Body, Message};
-use mesh::{ClientStart, Outcome, Output, Protocol, ServerStart, Time};
+use iperf3_mesh_core::wire::{Body, Message};
+use iperf3_mesh_core::{ClientStart, Outcome, Output, Protocol, ServerStart, Time};
 
 use super::{Stage, number_of};
 
@@ -35,19 +36,23 @@ impl Stage {
 
     /// The messages of that kind that the node sent, in order.
     pub(crate) fn sent(&self, node: usize, kind: &str) -> Vec<(&Entry, &Message)> {
-        let messages = self.outputs(node).filter_map(|(entry, output)| match output {
-            Output::Send(_, message) if message.body.kind() == kind => Some((entry, message)),
-            _ => None,
-        });
+        let messages = self
+            .outputs(node)
+            .filter_map(|(entry, output)| match output {
+                Output::Send(_, message) if message.body.kind() == kind => Some((entry, message)),
+                _ => None,
+            });
         messages.collect()
     }
 
     /// The results of the node's own row, in order.
     pub(crate) fn cells(&self, node: usize) -> Vec<(usize, Protocol, Outcome)> {
         let cells = self.outputs(node).filter_map(|(_, output)| match output {
-            Output::Cell { destination, protocol, outcome } => {
-                Some((number_of(destination), *protocol, outcome.clone()))
-            }
+            Output::Cell {
+                destination,
+                protocol,
+                outcome,
+            } => Some((number_of(destination), *protocol, outcome.clone())),
             _ => None,
         });
         cells.collect()
@@ -55,28 +60,36 @@ impl Stage {
 
     /// The servers that the node was told to start.
     pub(crate) fn servers(&self, node: usize) -> Vec<(&Entry, &ServerStart)> {
-        let starts = self.outputs(node).filter_map(|(entry, output)| match output {
-            Output::StartServer(start) => Some((entry, start)),
-            _ => None,
-        });
+        let starts = self
+            .outputs(node)
+            .filter_map(|(entry, output)| match output {
+                Output::StartServer(start) => Some((entry, start)),
+                _ => None,
+            });
         starts.collect()
     }
 
     /// The clients that the node was told to start.
     pub(crate) fn clients(&self, node: usize) -> Vec<(&Entry, &ClientStart)> {
-        let starts = self.outputs(node).filter_map(|(entry, output)| match output {
-            Output::StartClient(start) => Some((entry, start)),
-            _ => None,
-        });
+        let starts = self
+            .outputs(node)
+            .filter_map(|(entry, output)| match output {
+                Output::StartClient(start) => Some((entry, start)),
+                _ => None,
+            });
         starts.collect()
     }
 
     /// How the node's reservations ended: outcome and reason, in order.
     pub(crate) fn endings(&self, node: usize) -> Vec<(&Entry, &'static str, &'static str)> {
-        let endings = self.outputs(node).filter_map(|(entry, output)| match output {
-            Output::Reservation { outcome, reason, .. } => Some((entry, *outcome, *reason)),
-            _ => None,
-        });
+        let endings = self
+            .outputs(node)
+            .filter_map(|(entry, output)| match output {
+                Output::Reservation {
+                    outcome, reason, ..
+                } => Some((entry, *outcome, *reason)),
+                _ => None,
+            });
         endings.collect()
     }
 
@@ -108,8 +121,17 @@ impl fmt::Display for Stage {
 }
 
 fn brief(message: &Message) -> String {
-    let Message { from, to, sweep, meeting, body, .. } = message;
-    let number = meeting.as_ref().map(|meeting| format!("{}/{}", meeting.asker, meeting.number));
+    let Message {
+        from,
+        to,
+        sweep,
+        meeting,
+        body,
+        ..
+    } = message;
+    let number = meeting
+        .as_ref()
+        .map(|meeting| format!("{}/{}", meeting.asker, meeting.number));
     match body {
         Body::Request { .. } => format!("{from}->{to} sweep {sweep} {number:?} request"),
         body => format!("{from}->{to} sweep {sweep} {number:?} {body:?}"),

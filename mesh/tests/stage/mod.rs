@@ -1,8 +1,10 @@
-//! A stage for real coordinators in virtual time: the script rules the post and the iperf3 processes, and can let
-//! nodes vanish and return. Nothing here knows how a reservation works; after every event the stage looks for
-//! itself whether the guarantee still holds, from the processes that really live.
+//! A stage for real coordinators in virtual time: the script rules the post and the iperf3
+//! processes, and can let nodes vanish and return. Nothing here knows how a reservation works;
+//! after every event the stage looks for itself whether the guarantee still holds, from the
+//! processes that really live.
 //!
-//! Every node has a boot clock of its own, hours apart and drifting apart by the most that the protocol permits.
+//! Every node has a boot clock of its own, hours apart and drifting apart by the most that the
+//! protocol permits.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -15,12 +17,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clock::Clock;
-pub(crate) use log::{Entry, What};
-use mesh::wire::{MeetingId, Message};
-use mesh::{
-    Epoch, Input, Member, Node, NodeName, Output, PortRange, Presence, Protocol, ServerFailure,
+use iperf3_mesh_core::wire::{MeetingId, Message};
+use iperf3_mesh_core::{
+    Epoch, Input, Member, Node, NodeName, Output, PeerState, PortRange, Protocol, ServerFailure,
     ServerStart, Settings, TestSpec, Time, View, WIRE_VERSION,
 };
+pub(crate) use log::{Entry, What};
 pub(crate) use processes::Death;
 use processes::{Kind, Processes};
 use proptest::test_runner::Config as ProptestConfig;
@@ -36,7 +38,8 @@ pub(crate) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) enum Post {
     /// Each copy of it arrives after a delay of its own.
     Arrives(Vec<Duration>),
-    /// It arrives, but its sender is told that it could not be handed over: the answer alone was lost.
+    /// It arrives, but its sender is told that it could not be handed over: the answer alone was
+    /// lost.
     Doubted,
     /// Lost; whether its sender comes to know it.
     Lost { told: bool },
@@ -63,8 +66,8 @@ struct Actor {
     vanished: bool,
     /// What waits for an agent that stands still.
     frozen: Option<Vec<Input>>,
-    /// It has said that it takes part in no meeting any more, or has no memory of its earlier life: that it is
-    /// free does not mean that nothing of an earlier meeting is left.
+    /// It has said that it takes part in no meeting any more, or has no memory of its earlier
+    /// life: that it is free does not mean that nothing of an earlier meeting is left.
     excused: bool,
 }
 
@@ -107,7 +110,14 @@ impl Stage {
             change(number, &mut settings);
             let clock = Clock::of(number);
             let node = Node::new(settings.clone(), clock.local(now));
-            Actor { node, clock, settings, vanished: false, frozen: None, excused: false }
+            Actor {
+                node,
+                clock,
+                settings,
+                vanished: false,
+                frozen: None,
+                excused: false,
+            }
         });
         Self {
             now,
@@ -125,14 +135,21 @@ impl Stage {
 
     /// Hands everybody a view of all the others, live.
     pub(crate) fn introduce_all(&mut self) {
-        let members = (0..self.actors.len()).map(|number| self.member(number)).collect();
+        let members = (0..self.actors.len())
+            .map(|number| self.member(number))
+            .collect();
         let view = View::new(members, false);
         (0..self.actors.len()).for_each(|to| self.input(to, Input::View(view.clone())));
     }
 
     /// The node as it describes itself.
     pub(crate) fn member(&self, number: usize) -> Member {
-        let Settings { name, epoch, address, .. } = &self.actors[number].settings;
+        let Settings {
+            name,
+            epoch,
+            address,
+            ..
+        } = &self.actors[number].settings;
         Member {
             name: name.clone(),
             epoch: *epoch,
@@ -141,7 +158,7 @@ impl Stage {
             control: SocketAddr::new(*address, 9878),
             http_port: 9876,
             sweep: self.node(number).status(self.local(number)).sweep,
-            presence: Presence::Live,
+            state: PeerState::Live,
         }
     }
 
@@ -168,7 +185,8 @@ impl Stage {
         self.processes.vanish(number);
     }
 
-    /// The agent stands still: it is told nothing and does nothing. Its processes go on until their own deadlines.
+    /// The agent stands still: it is told nothing and does nothing. Its processes go on until their
+    /// own deadlines.
     pub(crate) fn freeze(&mut self, number: usize) {
         self.actors[number].frozen = Some(Vec::new());
     }
@@ -181,11 +199,15 @@ impl Stage {
     }
 
     /// Begins another life on that machine, whose memory is empty.
-    pub(crate) fn restart(&mut self, number: usize, epoch: Epoch, no_past: bool) {
+    pub(crate) fn restart(&mut self, number: usize, epoch: Epoch, skip_quiet_time: bool) {
         self.vanish(number);
         let now = self.local(number);
         let actor = &mut self.actors[number];
-        actor.settings = Settings { epoch, no_past, ..actor.settings.clone() };
+        actor.settings = Settings {
+            epoch,
+            skip_quiet_time,
+            ..actor.settings.clone()
+        };
         actor.node = Node::new(actor.settings.clone(), now);
         actor.vanished = false;
         actor.excused = true;
@@ -253,7 +275,10 @@ impl Stage {
         self.input(number, Input::Tick);
         let is_idle = self.log.len() == before;
         let is_due = self.wake(number).is_some_and(|wake| wake <= self.now);
-        assert!(!(is_idle && is_due), "n{number} wants to be woken again and again: {self}");
+        assert!(
+            !(is_idle && is_due),
+            "n{number} wants to be woken again and again: {self}"
+        );
     }
 
     fn happen(&mut self, event: Event) {
@@ -365,7 +390,10 @@ impl Stage {
 
     fn tell_undelivered(&mut self, from: usize, message: Message) {
         if let Some(meeting) = message.meeting {
-            let input = Input::Undelivered { to: message.to, meeting };
+            let input = Input::Undelivered {
+                to: message.to,
+                meeting,
+            };
             self.plan(DELIVERY_TIMEOUT, Event::Input(from, input));
         }
     }
@@ -373,7 +401,10 @@ impl Stage {
     /// The process is killed at its deadline, on the clock of its node, whatever the agent does.
     fn plan_deadline(&mut self, number: usize, run: u64, deadline: Time) {
         let at = self.actors[number].clock.true_time(deadline);
-        self.plan(at.since(self.now), Event::Dies(number, run, Death::Deadline));
+        self.plan(
+            at.since(self.now),
+            Event::Dies(number, run, Death::Deadline),
+        );
     }
 
     fn plan(&mut self, delay: Duration, event: Event) {
@@ -382,16 +413,28 @@ impl Stage {
     }
 
     fn note(&mut self, node: usize, what: What) {
-        self.log.push(Entry { at: self.now, local: self.local(node), node, what });
+        self.log.push(Entry {
+            at: self.now,
+            local: self.local(node),
+            node,
+            what,
+        });
     }
 
-    /// The guarantee: processes of one meeting at most touch a node, and a node that calls itself free is.
+    /// The guarantee: processes of one meeting at most touch a node, and a node that calls itself
+    /// free is.
     fn check(&self) {
         for (number, actor) in self.actors.iter().enumerate() {
             let meetings: BTreeSet<&MeetingId> = self.processes.touching(number).collect();
-            assert!(meetings.len() <= 1, "n{number} is in {meetings:?} at once: {self}");
+            assert!(
+                meetings.len() <= 1,
+                "n{number} is in {meetings:?} at once: {self}"
+            );
             let is_free = actor.node.is_free() && !actor.vanished && !actor.excused;
-            assert!(!is_free || meetings.is_empty(), "n{number} is free in {meetings:?}: {self}");
+            assert!(
+                !is_free || meetings.is_empty(),
+                "n{number} is free in {meetings:?}: {self}"
+            );
         }
     }
 }
@@ -402,11 +445,14 @@ pub(crate) fn settings(number: usize) -> Settings {
         name: name(number),
         epoch: Epoch(100 + number as u64),
         address: [10, 0, 0, u8::try_from(number).expect("a small number")].into(),
-        ports: PortRange { first: 5201, count: 8 },
+        ports: PortRange {
+            first: 5201,
+            count: 8,
+        },
         tests: vec![spec(Protocol::Tcp)],
         interval: 300 * SECOND,
         forget_after: None,
-        no_past: true,
+        skip_quiet_time: true,
     }
 }
 
@@ -424,7 +470,11 @@ pub(crate) fn spec(protocol: Protocol) -> TestSpec {
 
 /// So many cases of a property test; a failure shows its smallest case, and is kept in no file.
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 pub(crate) fn name(number: usize) -> NodeName {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mesh::wire::MeetingId;
-use mesh::{Figures, Input, Outcome, Reason, ServerFailure, TestSpec};
+use iperf3_mesh_core::wire::MeetingId;
+use iperf3_mesh_core::{Figures, Input, Outcome, Reason, ServerFailure, TestSpec};
 
 use super::{Event, MILLI};
 
@@ -35,13 +35,25 @@ struct Process {
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    Server { port: u16, listening: bool, sends: bool },
-    Client { to: usize, port: u16, spec: TestSpec },
+    Server {
+        port: u16,
+        listening: bool,
+        sends: bool,
+    },
+    Client {
+        to: usize,
+        port: u16,
+        spec: TestSpec,
+    },
 }
 
 impl Kind {
     pub(super) fn server(port: u16, sends: bool) -> Self {
-        Self::Server { port, listening: false, sends }
+        Self::Server {
+            port,
+            listening: false,
+            sends,
+        }
     }
 
     pub(super) fn client(to: usize, port: u16, spec: TestSpec) -> Self {
@@ -59,12 +71,19 @@ pub(super) struct Processes {
 
 impl Processes {
     pub(super) fn start(&mut self, node: usize, run: u64, meeting: MeetingId, kind: Kind) {
-        let before = self.alive.insert((node, run), Process { meeting, kind, other: None });
+        let before = self.alive.insert(
+            (node, run),
+            Process {
+                meeting,
+                kind,
+                other: None,
+            },
+        );
         assert!(before.is_none(), "run {run} of n{node} is started twice");
     }
 
-    /// The meetings of the processes on that node, of the clients on their way to it, and of the two-way servers
-    /// that send to it.
+    /// The meetings of the processes on that node, of the clients on their way to it, and of the
+    /// two-way servers that send to it.
     pub(super) fn touching(&self, node: usize) -> impl Iterator<Item = &MeetingId> {
         let touches = move |(on, process): (usize, &Process)| {
             let sends_to = match process.kind {
@@ -94,8 +113,10 @@ impl Processes {
     }
 
     pub(super) fn connect(&mut self, node: usize, run: u64, hangs: bool) -> Planned {
-        let Some(Process { kind: Kind::Client { to, port, spec }, .. }) =
-            self.alive.get(&(node, run))
+        let Some(Process {
+            kind: Kind::Client { to, port, spec },
+            ..
+        }) = self.alive.get(&(node, run))
         else {
             return Vec::new();
         };
@@ -105,7 +126,10 @@ impl Processes {
             on == to && is_open && process.other.is_none()
         });
         let Some((&server, _)) = server else {
-            return vec![(MILLI, Event::Dies(node, run, Death::Broken(Reason::Connect)))];
+            return vec![(
+                MILLI,
+                Event::Dies(node, run, Death::Broken(Reason::Connect)),
+            )];
         };
         self.join((node, run), server);
         self.join(server, (node, run));
@@ -124,7 +148,11 @@ impl Processes {
     /// The ends have agreed that the test is over: a two-way server has stopped sending.
     fn hush(&mut self, server: Option<(usize, u64)>) {
         let process = server.and_then(|server| self.alive.get_mut(&server));
-        if let Some(Process { kind: Kind::Server { sends, .. }, .. }) = process {
+        if let Some(Process {
+            kind: Kind::Server { sends, .. },
+            ..
+        }) = process
+        {
             *sends = false;
         }
     }
@@ -133,7 +161,9 @@ impl Processes {
     pub(super) fn die(&mut self, node: usize, run: u64, death: Death) -> (Option<Input>, Planned) {
         let is_cut_off = |process: &Process| {
             let is_client = matches!(process.kind, Kind::Client { .. });
-            let is_alone = process.other.is_none_or(|other| !self.alive.contains_key(&other));
+            let is_alone = process
+                .other
+                .is_none_or(|other| !self.alive.contains_key(&other));
             is_client && is_alone
         };
         // Whose server has vanished with its machine waits for it until its own deadline.
@@ -154,7 +184,12 @@ impl Processes {
         let other = other.filter(|other| self.alive.contains_key(other));
         let consequences = other.map(|(node, run)| (MILLI, Event::Dies(node, run, end)));
         let input = match kind {
-            Kind::Server { listening: true, .. } => Input::ServerEnded { run, accepted: was_met },
+            Kind::Server {
+                listening: true, ..
+            } => Input::ServerEnded {
+                run,
+                accepted: was_met,
+            },
             Kind::Server { .. } => {
                 let failure = match death {
                     Death::Failed(failure) => failure,
@@ -165,7 +200,11 @@ impl Processes {
             Kind::Client { spec, .. } => {
                 let outcome = outcome(death);
                 let reverse = outcome.clone().filter(|_| spec.bidir);
-                Input::ClientEnded { run, forward: outcome, reverse }
+                Input::ClientEnded {
+                    run,
+                    forward: outcome,
+                    reverse,
+                }
             }
         };
         (Some(input), consequences.into_iter().collect())

@@ -1,5 +1,5 @@
-//! What happens when chitchat dies, forged messages against its known weak spots over real UDP, and names that
-//! share a short id.
+//! What happens when chitchat dies, forged messages against its known weak spots over real UDP, and
+//! names that share a short id.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::super::state::short_id;
 use super::super::{Gossip, GossipStatus};
 use super::{address, config, name};
-use crate::{Epoch, Presence};
+use crate::{Epoch, PeerState};
 
 #[tokio::test]
 async fn a_forged_message_that_kills_chitchat_costs_a_restart_and_no_epoch() {
@@ -31,13 +31,19 @@ async fn a_forged_message_that_kills_chitchat_costs_a_restart_and_no_epoch() {
     victim.gossip.publish_sweep(9);
     let mut views = peer.gossip.views();
     let seen = views.wait_for(|view| view.get(&name("victim")).is_some_and(|it| it.sweep == 9));
-    timeout(Duration::from_secs(30), seen).await.unwrap().unwrap();
+    timeout(Duration::from_secs(30), seen)
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_forged_state_of_ones_own_is_noticed_and_shed() {
     let victim = Udp::start("victim", 1).await;
-    attack(&victim, &ack(&victim.id(), &key_value("n", "impostor", u64::MAX)));
+    attack(
+        &victim,
+        &ack(&victim.id(), &key_value("n", "impostor", u64::MAX)),
+    );
     victim.until(|status| status.restarts == 1).await;
     // Chitchat would panic here, on the forged version.
     victim.gossip.publish_sweep(9);
@@ -62,7 +68,9 @@ async fn a_flood_of_forged_identities_stops_at_the_ceiling() {
 async fn a_bomb_is_thrown_away_unopened() {
     let victim = Udp::start("victim", 1).await;
     // Eleven bytes that decompress to 64 KiB: a frame with one run of zeros.
-    let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x60, 0xff, 0xfe, 0xfb, 0xff, 0x07, 0];
+    let frame = [
+        0x28, 0xb5, 0x2f, 0xfd, 0x60, 0xff, 0xfe, 0xfb, 0xff, 0x07, 0,
+    ];
     let block = [&[1, 11, 0], &frame[..]].concat();
     let bomb = [&[0x53, 0xb0, 1, 2], &block.repeat(4000)[..], &[0]].concat();
     attack(&victim, &bomb);
@@ -87,10 +95,13 @@ async fn names_that_share_an_id_stay_two_nodes() {
     one.join(&[address(2), address(3)]);
     let mut views = three.views();
     let live = |view: &crate::View| {
-        let live = |member: &&crate::Member| member.presence == Presence::Live;
+        let live = |member: &&crate::Member| member.state == PeerState::Live;
         view.members().iter().filter(live).count() == 2
     };
-    timeout(Duration::from_secs(30), views.wait_for(live)).await.unwrap().unwrap();
+    timeout(Duration::from_secs(30), views.wait_for(live))
+        .await
+        .unwrap()
+        .unwrap();
     sleep(Duration::from_secs(60)).await;
     assert!(live(&views.borrow()), "{:?}", views.borrow());
 }
@@ -99,7 +110,9 @@ async fn names_that_share_an_id_stay_two_nodes() {
 async fn gossip_that_dies_again_and_again_is_given_up_with_the_reason() {
     let gossip = Gossip::start(config("a", 1, address(1)), Arc::new(Broken), Arc::default());
     let gossip = gossip.await.unwrap();
-    let reason = timeout(Duration::from_secs(600), gossip.failed()).await.unwrap();
+    let reason = timeout(Duration::from_secs(600), gossip.failed())
+        .await
+        .unwrap();
     assert!(reason.contains("the wire is cut"), "{reason}");
     assert_eq!(gossip.status().restarts, 8);
     gossip.goodbye().await;
@@ -144,9 +157,17 @@ impl Udp {
     async fn start(of: &'static str, epoch: u64) -> Self {
         for _ in 0..20 {
             // Free now, and taken by nobody else in the moment between, or else once more.
-            let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let free = UdpSocket::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap();
             if let Ok(gossip) = Gossip::over_udp(config(of, epoch, free)).await {
-                return Self { gossip, address: free, name: of, epoch };
+                return Self {
+                    gossip,
+                    address: free,
+                    name: of,
+                    epoch,
+                };
             }
         }
         panic!("no free UDP port in 20 tries");
@@ -160,10 +181,13 @@ impl Udp {
         let mut views = self.gossip.views();
         let seen = views.wait_for(|view| {
             view.get(&name(other.name)).is_some_and(|member| {
-                member.presence == Presence::Live && member.epoch == Epoch(other.epoch)
+                member.state == PeerState::Live && member.epoch == Epoch(other.epoch)
             })
         });
-        timeout(Duration::from_secs(30), seen).await.unwrap().unwrap();
+        timeout(Duration::from_secs(30), seen)
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     async fn until(&self, condition: impl Fn(&GossipStatus) -> bool) {

@@ -14,33 +14,35 @@ use crate::{Epoch, Input, Node, Output};
 /// How many old messages are kept to be repeated.
 const SENT_MAX: usize = 5000;
 
-/// How often a node with nothing to do is looked after, so that the simulation cannot loop at one instant.
+/// How often a node with nothing to do is looked after, so that the simulation cannot loop at one
+/// instant.
 const TICK: Duration = Duration::from_micros(1);
 
 impl World {
     /// Begins a life of the agent on that node.
-    pub(super) fn begin_life(&mut self, number: usize, no_past: bool) {
+    pub(super) fn begin_life(&mut self, number: usize, skip_quiet_time: bool) {
         let epoch = Epoch(self.rng.random());
         let now = self.now;
         let host = &mut self.hosts[number];
         host.life += 1;
         host.settings.epoch = epoch;
-        host.settings.no_past = no_past;
+        host.settings.skip_quiet_time = skip_quiet_time;
         host.backlog.clear();
         host.wake = None;
         host.leaving = false;
         host.busy_until = now;
         host.completed = 0;
         host.agent = Some(Node::new(host.settings.clone(), host.clock.local(now)));
-        self.trace.note(now, || format!("n{number} begins life {epoch}"));
+        self.trace
+            .note(now, || format!("n{number} begins life {epoch}"));
         if let Some(epidemic) = &mut self.epidemic {
             epidemic.forget(number);
         }
         self.handle(number, Input::Tick);
     }
 
-    pub(in crate::sim) fn begin_all(&mut self, no_past: bool) {
-        (0..self.hosts.len()).for_each(|number| self.begin_life(number, no_past));
+    pub(in crate::sim) fn begin_all(&mut self, skip_quiet_time: bool) {
+        (0..self.hosts.len()).for_each(|number| self.begin_life(number, skip_quiet_time));
         self.spread();
     }
 
@@ -105,8 +107,9 @@ impl World {
         }
     }
 
-    /// An agent that stood still goes on with what has waited for it. Whether it first looks at its clock is chance, and
-    /// so is whether it reads its messages before it looks after its processes.
+    /// An agent that stood still goes on with what has waited for it. Whether it first looks at its
+    /// clock is chance, and so is whether it reads its messages before it looks after its
+    /// processes.
     pub(super) fn go_on(&mut self, number: usize) {
         self.hosts[number].awake_since = self.now;
         if self.rng.random() {
@@ -155,10 +158,15 @@ impl World {
                 }
             }
             Output::SweepEnded(report) => self.hosts[number].completed = report.number,
-            Output::Cell { destination, protocol, outcome } => {
+            Output::Cell {
+                destination,
+                protocol,
+                outcome,
+            } => {
                 if outcome.is_ok() {
                     let sweep = self.sweep_of(number);
-                    self.ledger.good(sweep, number, number_of(&destination), protocol);
+                    self.result_log
+                        .good(sweep, number, number_of(&destination), protocol);
                 }
             }
             Output::Departed(_) | Output::Missing(_) | Output::Reservation { .. } => {}
@@ -195,15 +203,29 @@ impl World {
         }
         for delay in fate.arrives {
             let message = message.clone();
-            self.queue.plan(self.now + delay, Event::Arrives { to, from, from_life, message });
+            self.queue.plan(
+                self.now + delay,
+                Event::Arrives {
+                    to,
+                    from,
+                    from_life,
+                    message,
+                },
+            );
         }
     }
 
     /// The sender will be told that the message may not have been handed over.
     fn doubt(&mut self, from: usize, from_life: Life, message: &Message) {
         if let Some(meeting) = message.meeting.clone() {
-            let input = Input::Undelivered { to: message.to.clone(), meeting };
-            self.queue.plan(self.now + HANDED_OVER_WITHIN, Event::Hears(from, from_life, input));
+            let input = Input::Undelivered {
+                to: message.to.clone(),
+                meeting,
+            };
+            self.queue.plan(
+                self.now + HANDED_OVER_WITHIN,
+                Event::Hears(from, from_life, input),
+            );
         }
     }
 
@@ -216,7 +238,10 @@ impl World {
         if host.agent.is_none() || !is_understood {
             // The machine, or the agent, says so at once.
             if let Some(meeting) = message.meeting {
-                let input = Input::Undelivered { to: message.to, meeting };
+                let input = Input::Undelivered {
+                    to: message.to,
+                    meeting,
+                };
                 self.hear(from, from_life, input);
             }
             return;
@@ -226,7 +251,8 @@ impl World {
             self.doubt(from, from_life, &message);
         }
         if !is_gone {
-            self.trace.note(self.now, || format!("n{to} hears {}", brief(&message)));
+            self.trace
+                .note(self.now, || format!("n{to} hears {}", brief(&message)));
             self.hear(to, life, Input::Message(message));
         }
     }
@@ -235,14 +261,18 @@ impl World {
     pub(super) fn look_for_endless_meeting(&mut self, number: usize) {
         let host = &self.hosts[number];
         let (local, slow) = (host.clock.local(self.now), host.slow * 10);
-        let meeting = host.agent.as_ref().and_then(|agent| agent.status(local).meeting);
+        let meeting = host
+            .agent
+            .as_ref()
+            .and_then(|agent| agent.status(local).meeting);
         if let (Some((peer, role, began)), Some(longest)) = (meeting, self.longest)
             && local.since(began) > longest + slow
             && self.now.since(host.awake_since) > longest + slow
         {
             let role = role.as_str();
-            self.endless
-                .push(format!("n{number}, {role} of a meeting with {peer} since {began:?}"));
+            self.endless.push(format!(
+                "n{number}, {role} of a meeting with {peer} since {began:?}"
+            ));
         }
     }
 
@@ -254,7 +284,15 @@ impl World {
         let message = self.sent[self.rng.random_range(0..self.sent.len())].clone();
         let (from, to) = (number_of(&message.from), number_of(&message.to));
         // Nobody waits for what becomes of it: no life has this number.
-        self.queue.plan(self.now, Event::Arrives { to, from, from_life: 0, message });
+        self.queue.plan(
+            self.now,
+            Event::Arrives {
+                to,
+                from,
+                from_life: 0,
+                message,
+            },
+        );
     }
 }
 
@@ -266,8 +304,18 @@ fn describe(number: usize, output: &Output) -> String {
 }
 
 fn brief(message: &Message) -> String {
-    let Message { from, to, sweep, meeting, body, .. } = message;
-    let meeting = meeting.as_ref().map(ToString::to_string).unwrap_or_default();
+    let Message {
+        from,
+        to,
+        sweep,
+        meeting,
+        body,
+        ..
+    } = message;
+    let meeting = meeting
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     match body {
         crate::wire::Body::Request { .. } => {
             format!("{from} -> {to} ({meeting}, sweep {sweep}) Request")

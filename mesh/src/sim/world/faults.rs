@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::World;
 use crate::sim::fault::Fault;
 use crate::sim::iperf::Death;
-use crate::sim::network::Weather;
+use crate::sim::network::NetworkConditions;
 use crate::{Input, Protocol, TestSpec};
 
 impl World {
@@ -48,7 +48,10 @@ impl World {
                     self.plan_death(pid, self.now, Death::Broken);
                 }
             }
-            Fault::Weather(_) | Fault::Slow(..) | Fault::Tests { .. } | Fault::SlowDeaths(_) => {
+            Fault::NetworkConditions(_)
+            | Fault::Slow(..)
+            | Fault::Tests { .. }
+            | Fault::SlowDeaths(_) => {
                 self.prevail();
             }
         }
@@ -89,7 +92,10 @@ impl World {
             Fault::StaleView(node) => self.hosts[node].stale -= 1,
             Fault::Upgrade(node, _) => self.restore(node),
             Fault::PortsTaken(node) => self.hosts[node].ports_taken -= 1,
-            Fault::Weather(_) | Fault::Slow(..) | Fault::Tests { .. } | Fault::SlowDeaths(_) => {
+            Fault::NetworkConditions(_)
+            | Fault::Slow(..)
+            | Fault::Tests { .. }
+            | Fault::SlowDeaths(_) => {
                 self.prevail();
             }
             Fault::Replay(_) | Fault::KillIperf3(_) => {}
@@ -98,14 +104,20 @@ impl World {
 
     /// Of the faults of which there can be one at a time, the one that began last prevails.
     fn prevail(&mut self) {
-        self.network.weather = Weather::default();
+        self.network.weather = NetworkConditions::default();
         self.course = self.course.without_faults();
-        self.hosts.iter_mut().for_each(|host| host.slow = Duration::ZERO);
+        self.hosts
+            .iter_mut()
+            .for_each(|host| host.slow = Duration::ZERO);
         for &spell in &self.active {
             match self.spells[spell].fault {
-                Fault::Weather(weather) => self.network.weather = weather,
+                Fault::NetworkConditions(weather) => self.network.weather = weather,
                 Fault::Slow(node, by) => self.hosts[node].slow = by,
-                Fault::Tests { hang, fail, unheard } => {
+                Fault::Tests {
+                    hang,
+                    fail,
+                    unheard,
+                } => {
                     (self.course.hang, self.course.fail) = (hang, fail);
                     self.course.unheard = unheard;
                 }
@@ -133,13 +145,21 @@ impl World {
         }
     }
 
-    /// A new version takes the place of the old one. Its tests are others as well: it has learned UDP, or unlearned it.
+    /// A new version takes the place of the old one. Its tests are others as well: it has learned
+    /// UDP, or unlearned it.
     fn upgrade(&mut self, node: usize, wire: i8) {
         let host = &mut self.hosts[node];
         host.wire = wire;
-        let udp = host.settings.tests.iter().any(|test| test.protocol == Protocol::Udp);
+        let udp = host
+            .settings
+            .tests
+            .iter()
+            .any(|test| test.protocol == Protocol::Udp);
         let protocol = if udp { Protocol::Tcp } else { Protocol::Udp };
-        host.settings.tests = vec![TestSpec { protocol, ..host.usual_tests[0].clone() }];
+        host.settings.tests = vec![TestSpec {
+            protocol,
+            ..host.usual_tests[0].clone()
+        }];
         self.renew(node);
     }
 
@@ -179,7 +199,10 @@ impl World {
     /// Nothing on that machine runs any more, so that it disturbs nobody.
     fn suspend(&mut self, node: usize) {
         self.hosts[node].suspended += 1;
-        self.processes.on(node).into_iter().for_each(|pid| self.exclusion.release(pid));
+        self.processes
+            .on(node)
+            .into_iter()
+            .for_each(|pid| self.exclusion.release(pid));
     }
 
     /// The machine goes on. A process that is past its deadline dies before it does anything else.
@@ -191,7 +214,10 @@ impl World {
         }
         let local = host.clock.local(self.now);
         for pid in self.processes.on(node) {
-            let is_over = self.processes.get(pid).is_some_and(|process| process.deadline <= local);
+            let is_over = self
+                .processes
+                .get(pid)
+                .is_some_and(|process| process.deadline <= local);
             if is_over && self.course.kernel_timer {
                 self.die(pid, Death::Deadline);
             } else {
@@ -206,5 +232,7 @@ impl World {
 
 /// All pairs of one of these and one of those.
 fn pairs<'a>(these: &'a [usize], those: &'a [usize]) -> impl Iterator<Item = (usize, usize)> + 'a {
-    these.iter().flat_map(|&one| those.iter().map(move |&other| (one, other)))
+    these
+        .iter()
+        .flat_map(|&one| those.iter().map(move |&other| (one, other)))
 }

@@ -1,8 +1,9 @@
-//! The event loop of the simulation: it does for each coordinator what the agent does, in virtual time.
+//! The event loop of the simulation: it does for each coordinator what the agent does, in virtual
+//! time.
 //!
-//! Split by concern: `agents` feeds the coordinators and does what they say, `processes` lets iperf3 live and die,
-//! `views` spreads what the nodes know of each other, `faults` breaks things and mends them. Nothing here decides
-//! anything that the coordinator should.
+//! Split by concern: `agents` feeds the coordinators and does what they say, `processes` lets
+//! iperf3 live and die, `views` spreads what the nodes know of each other, `faults` breaks things
+//! and mends them. Nothing here decides anything that the coordinator should.
 
 mod agents;
 mod faults;
@@ -16,14 +17,14 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::exclusion::{Exclusion, Pid};
-use super::fault::Spell;
+use super::exclusion_checker::{ExclusionChecker, Pid};
+use super::fault::FaultWindow;
 use super::gossip::{self, Epidemic};
 use super::host::{Host, Life};
 use super::iperf::{Death, Processes};
-use super::ledger::Ledger;
 use super::network::Network;
 use super::queue::Queue;
+use super::result_log::ResultLog;
 use super::trace::Trace;
 use crate::wire::Message;
 use crate::{Input, NodeName, Time, View};
@@ -56,7 +57,7 @@ pub(super) enum Event {
 
 /// What happens to tests.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Course {
+pub(super) struct TestBehaviour {
     /// What a test costs beyond its length.
     pub(super) overhead: Duration,
     /// The share of tests that hang, and after how long they fail if they are not killed before.
@@ -73,7 +74,7 @@ pub(super) struct Course {
     pub(super) start_guard: bool,
 }
 
-impl Course {
+impl TestBehaviour {
     pub(super) fn well(overhead: Duration) -> Self {
         Self {
             overhead,
@@ -98,10 +99,10 @@ pub(super) struct World {
     /// What everybody is told then.
     pub(super) latest: View,
     pub(super) processes: Processes,
-    pub(super) exclusion: Exclusion,
-    pub(super) ledger: Ledger,
-    pub(super) course: Course,
-    pub(super) spells: Vec<Spell>,
+    pub(super) exclusion: ExclusionChecker,
+    pub(super) result_log: ResultLog,
+    pub(super) course: TestBehaviour,
+    pub(super) spells: Vec<FaultWindow>,
     /// Those that are on, in the order in which they began.
     pub(super) active: Vec<usize>,
     /// Old messages, for those that come twice after a long time.
@@ -119,16 +120,30 @@ pub(super) struct World {
     pub(super) rng: StdRng,
 }
 
-impl Course {
+impl TestBehaviour {
     /// The same as long as nothing is wrong.
     fn without_faults(self) -> Self {
-        let Self { overhead, kernel_timer, start_guard, .. } = self;
-        Self { kernel_timer, start_guard, ..Self::well(overhead) }
+        let Self {
+            overhead,
+            kernel_timer,
+            start_guard,
+            ..
+        } = self;
+        Self {
+            kernel_timer,
+            start_guard,
+            ..Self::well(overhead)
+        }
     }
 }
 
 impl World {
-    pub(super) fn new(hosts: Vec<Host>, network: Network, course: Course, seed: u64) -> Self {
+    pub(super) fn new(
+        hosts: Vec<Host>,
+        network: Network,
+        course: TestBehaviour,
+        seed: u64,
+    ) -> Self {
         let nodes = hosts.len();
         Self {
             now: Time::default(),
@@ -137,8 +152,8 @@ impl World {
             epidemic: None,
             latest: View::default(),
             processes: Processes::new(nodes),
-            exclusion: Exclusion::new(nodes),
-            ledger: Ledger::new(nodes),
+            exclusion: ExclusionChecker::new(nodes),
+            result_log: ResultLog::new(nodes),
             course,
             spells: Vec::new(),
             active: Vec::new(),
@@ -163,7 +178,7 @@ impl World {
         self.epidemic = Some(Epidemic::new(patience));
     }
 
-    pub(super) fn plan_spells(&mut self, spells: Vec<Spell>) {
+    pub(super) fn plan_spells(&mut self, spells: Vec<FaultWindow>) {
         for (number, spell) in spells.iter().enumerate() {
             let begins = Time::default() + spell.at;
             self.queue.plan(begins, Event::Begins(number));
@@ -189,7 +204,12 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Arrives { to, from, from_life, message } => {
+            Event::Arrives {
+                to,
+                from,
+                from_life,
+                message,
+            } => {
                 self.arrive(to, from, from_life, message);
             }
             Event::Hears(host, life, input) => self.tell(host, life, input),

@@ -1,13 +1,14 @@
-//! The iperf3 processes: from the decision to start one until its death, and what the agent hears of it.
+//! The iperf3 processes: from the decision to start one until its death, and what the agent hears
+//! of it.
 
 use std::time::Duration;
 
 use rand::RngExt;
 
 use super::{Event, World, number_of};
-use crate::sim::exclusion::{Pid, Role};
+use crate::sim::exclusion_checker::{Pid, Role};
 use crate::sim::iperf::{CLIENT_START, DEATH, Death, Kind, Process, SERVER_START, Start};
-use crate::sim::ledger::Test;
+use crate::sim::result_log::Test;
 use crate::{Figures, Input, Outcome, Reason, ServerFailure, Time};
 
 /// After how long a client tries again to reach its server.
@@ -30,7 +31,8 @@ impl World {
         let process = Process::new(number, host.life, start);
         let due = host.clock.instant(process.deadline).max(self.now);
         let is_client = matches!(process.kind, Kind::Client { .. });
-        self.trace.note(self.now, || format!("n{number} starts {process}"));
+        self.trace
+            .note(self.now, || format!("n{number} starts {process}"));
         let pid = self.processes.start(process);
         self.touch(pid);
         let (after, event) = if is_client {
@@ -44,31 +46,39 @@ impl World {
 
     /// The process touches whom it touches from now on.
     pub(super) fn touch(&mut self, pid: Pid) {
-        let Some(process) = self.processes.get(pid) else { return };
+        let Some(process) = self.processes.get(pid) else {
+            return;
+        };
         let (role, other) = match &process.kind {
             Kind::Client { start, .. } => (Role::Client, Some(number_of(&start.peer))),
             Kind::Server { sends, .. } => (Role::Server, sends.then_some(process.test.client)),
         };
         for node in [Some(process.host), other].into_iter().flatten() {
-            self.exclusion.touch(self.now, node, pid, &process.test, role);
+            self.exclusion
+                .touch(self.now, node, pid, &process.test, role);
         }
     }
 
     /// The process is dead some time after `at`, unless it is dying already.
     pub(super) fn plan_death(&mut self, pid: Pid, at: Time, death: Death) {
-        let Some(process) = self.processes.get_mut(pid) else { return };
+        let Some(process) = self.processes.get_mut(pid) else {
+            return;
+        };
         if std::mem::replace(&mut process.dying, true) {
             return;
         }
         let slow = self.course.slow_deaths.mul_f64(self.rng.random::<f64>());
-        self.queue.plan(at + DEATH.max(slow), Event::Dies(pid, death));
+        self.queue
+            .plan(at + DEATH.max(slow), Event::Dies(pid, death));
     }
 
     pub(super) fn listen(&mut self, pid: Pid) {
         if self.waits_for_its_machine(pid, Event::Listens(pid)) {
             return;
         }
-        let Some(process) = self.processes.get_mut(pid) else { return };
+        let Some(process) = self.processes.get_mut(pid) else {
+            return;
+        };
         if let Kind::Server { listens, .. } = &mut process.kind {
             *listens = true;
         }
@@ -76,7 +86,11 @@ impl World {
         if self.hosts[host].ports_taken > 0 && self.rng.random_bool(PORT_TAKEN) {
             self.processes.reap(pid);
             self.exclusion.release(pid);
-            return self.hear(host, life, Input::ServerFailed(run, ServerFailure::PortTaken));
+            return self.hear(
+                host,
+                life,
+                Input::ServerFailed(run, ServerFailure::PortTaken),
+            );
         }
         self.hear(host, life, Input::ServerReady(run));
     }
@@ -95,7 +109,9 @@ impl World {
         if self.waits_for_its_machine(pid, Event::Connects(pid)) {
             return;
         }
-        let Some(process) = self.processes.get(pid) else { return };
+        let Some(process) = self.processes.get(pid) else {
+            return;
+        };
         let Kind::Client { start, .. } = &process.kind else {
             return;
         };
@@ -111,7 +127,10 @@ impl World {
         };
         let test = process.test.clone();
         self.processes.join(pid, server, self.now);
-        let is_own = self.processes.get(server).is_some_and(|server| server.test == test);
+        let is_own = self
+            .processes
+            .get(server)
+            .is_some_and(|server| server.test == test);
         self.intruders += u64::from(!is_own);
         self.begin_to_send(server);
         let (end, death) = self.draw_end(length);
@@ -132,7 +151,9 @@ impl World {
 
     /// It has stopped sending.
     fn stop_sending(&mut self, pid: Pid) {
-        let Some(server) = self.processes.get_mut(pid) else { return };
+        let Some(server) = self.processes.get_mut(pid) else {
+            return;
+        };
         if let Kind::Server { sends, .. } = &mut server.kind {
             *sends = false;
             self.exclusion.leave(pid, server.test.client);
@@ -146,7 +167,10 @@ impl World {
             let ends = (self.course.hang_time < Duration::MAX).then_some(self.course.hang_time);
             (ends, Death::Broken)
         } else if happens(self.course.fail) {
-            (Some(length.mul_f64(self.rng.random::<f64>())), Death::Broken)
+            (
+                Some(length.mul_f64(self.rng.random::<f64>())),
+                Death::Broken,
+            )
         } else {
             (Some(length), Death::Done)
         }
@@ -154,7 +178,9 @@ impl World {
 
     /// The kernel ends the process, or, where there is no timer, the agent does if it can.
     pub(super) fn is_due(&mut self, pid: Pid) {
-        let Some(process) = self.processes.get(pid) else { return };
+        let Some(process) = self.processes.get(pid) else {
+            return;
+        };
         let host = &self.hosts[process.host];
         let needs_agent = !self.course.kernel_timer && host.frozen > 0;
         if needs_agent || host.suspended > 0 {
@@ -164,11 +190,16 @@ impl World {
     }
 
     pub(super) fn die(&mut self, pid: Pid, death: Death) {
-        let Some(process) = self.processes.get(pid) else { return };
+        let Some(process) = self.processes.get(pid) else {
+            return;
+        };
         let host = &self.hosts[process.host];
         if host.suspended > 0 {
-            // Nothing runs there. What came due meanwhile is done first thing when the machine goes on.
-            return self.queue.plan(self.now + STANDSTILL, Event::Dies(pid, death));
+            // Nothing runs there. What came due meanwhile is done first thing when the machine goes
+            // on.
+            return self
+                .queue
+                .plan(self.now + STANDSTILL, Event::Dies(pid, death));
         }
         let is_client = matches!(process.kind, Kind::Client { .. });
         if is_client && death == Death::Done && !self.can_agree(process) {
@@ -188,23 +219,33 @@ impl World {
     }
 
     fn end_process(&mut self, pid: Pid, death: Death) {
-        let Some(process) = self.processes.reap(pid) else { return };
-        self.trace.note(self.now, || format!("{process} is dead: {death:?}"));
+        let Some(process) = self.processes.reap(pid) else {
+            return;
+        };
+        self.trace
+            .note(self.now, || format!("{process} is dead: {death:?}"));
         self.exclusion.release(pid);
         self.enter_into_ledger(&process, death);
-        let other = process.other.filter(|other| self.processes.get(*other).is_some());
+        let other = process
+            .other
+            .filter(|other| self.processes.get(*other).is_some());
         if let Some(other) = other {
             self.end_other(&process, other, death);
         }
         let input = match &process.kind {
-            Kind::Server { listens: true, .. } => {
-                Input::ServerEnded { run: process.run, accepted: process.other.is_some() }
-            }
+            Kind::Server { listens: true, .. } => Input::ServerEnded {
+                run: process.run,
+                accepted: process.other.is_some(),
+            },
             Kind::Server { .. } => Input::ServerFailed(process.run, ServerFailure::Spawn),
             Kind::Client { start, .. } => {
                 let forward = outcome(death);
                 let reverse = forward.clone().filter(|_| start.spec.bidir);
-                Input::ClientEnded { run: process.run, forward, reverse }
+                Input::ClientEnded {
+                    run: process.run,
+                    forward,
+                    reverse,
+                }
             }
         };
         self.hear(process.host, process.life, input);
@@ -217,7 +258,9 @@ impl World {
             self.stop_sending(other);
             return self.plan_death(other, self.now + self.network.latency(), Death::Done);
         }
-        let Some(survivor) = self.processes.get(other) else { return };
+        let Some(survivor) = self.processes.get(other) else {
+            return;
+        };
         let is_heard = self.network.is_connected(dead.host, survivor.host)
             && (self.course.unheard == 0.0 || !self.rng.random_bool(self.course.unheard));
         if is_heard {
@@ -226,8 +269,12 @@ impl World {
     }
 
     fn enter_into_ledger(&mut self, process: &Process, death: Death) {
-        if let Kind::Client { start, since: Some(since) } = &process.kind {
-            self.ledger.tested(&Test {
+        if let Kind::Client {
+            start,
+            since: Some(since),
+        } = &process.kind
+        {
+            self.result_log.tested(&Test {
                 sweep: start.sweep,
                 client: process.host,
                 server: number_of(&start.peer),

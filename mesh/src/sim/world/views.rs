@@ -1,4 +1,5 @@
-//! What the nodes know of each other: what each says of itself, how it spreads, and what each gets to see of it.
+//! What the nodes know of each other: what each says of itself, how it spreads, and what each gets
+//! to see of it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use rand::RngExt;
 
 use super::{Event, World, address_of, name_of};
 use crate::sim::gossip::{FANOUT, INTERVAL};
-use crate::{Input, Member, Presence, Time, View, WIRE_VERSION};
+use crate::{Input, Member, PeerState, Time, View, WIRE_VERSION};
 
 /// What gossip adds to wire versions, so that there is room below.
 const WIRE_BASE: u16 = 100;
@@ -26,10 +27,13 @@ impl World {
     }
 
     pub(super) fn sweep_of(&self, number: usize) -> u64 {
-        self.hosts[number].agent.as_ref().map_or(0, |agent| agent.status(Time::default()).sweep)
+        self.hosts[number]
+            .agent
+            .as_ref()
+            .map_or(0, |agent| agent.status(Time::default()).sweep)
     }
 
-    fn member(&self, number: usize, presence: Presence) -> Member {
+    fn member(&self, number: usize, state: PeerState) -> Member {
         let host = &self.hosts[number];
         Member {
             name: name_of(number),
@@ -39,7 +43,7 @@ impl World {
             control: SocketAddr::new(address_of(number), 9878),
             http_port: 9876,
             sweep: self.sweep_of(number),
-            presence,
+            state,
         }
     }
 
@@ -49,7 +53,10 @@ impl World {
         let (nodes, now) = (self.hosts.len(), self.now);
         if self.hosts[number].is_up() {
             self.look_for_endless_meeting(number);
-            let (life, member) = (self.hosts[number].life, self.member(number, Presence::Live));
+            let (life, member) = (
+                self.hosts[number].life,
+                self.member(number, PeerState::Live),
+            );
             if let Some(epidemic) = &mut self.epidemic {
                 epidemic.describe(now, number, life, member);
             }
@@ -82,16 +89,17 @@ impl World {
         if self.epidemic.is_some() {
             return;
         }
-        let presence = |number: usize| match &self.hosts[number] {
-            host if host.agent.is_some() => Presence::Live,
-            host if host.leaving => Presence::Left,
-            _ => Presence::Silent,
+        let state = |number: usize| match &self.hosts[number] {
+            host if host.agent.is_some() => PeerState::Live,
+            host if host.leaving => PeerState::Left,
+            _ => PeerState::Silent,
         };
-        let members = (0..self.hosts.len()).map(|number| self.member(number, presence(number)));
+        let members = (0..self.hosts.len()).map(|number| self.member(number, state(number)));
         self.latest = self.translate(0, &View::new(members.collect(), false));
         for number in 0..self.hosts.len() {
             let delay = Duration::from_secs_f64(0.2 + 1.8 * self.rng.random::<f64>());
-            self.queue.plan(self.now + delay, Event::ViewChanges(number));
+            self.queue
+                .plan(self.now + delay, Event::ViewChanges(number));
         }
     }
 
@@ -108,8 +116,8 @@ impl World {
         self.handle(number, Input::View(view));
     }
 
-    /// Wire versions as the code of that node would see them, whose own version is always the one of the code: as far
-    /// above it as the two are apart.
+    /// Wire versions as the code of that node would see them, whose own version is always the one
+    /// of the code: as far above it as the two are apart.
     fn translate(&self, observer: usize, view: &View) -> View {
         let own =
             (WIRE_VERSION + WIRE_BASE).saturating_add_signed(self.hosts[observer].wire.into());

@@ -1,0 +1,171 @@
+//! What an agent shows over HTTP: metrics, probes, the read API and the matrix as text.
+//!
+//! Everything here only reads. A scrape runs no test and waits for none; only the matrix waits, for
+//! the peers' rows, and that within bounds. Control messages have a port of their own.
+
+pub mod client;
+pub mod collector;
+pub(crate) mod server;
+
+use std::time::Instant;
+
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+use warp::filters::BoxedFilter;
+use warp::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use warp::http::{Method, StatusCode};
+use warp::path::FullPath;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use crate::api::Matrix;
+use crate::http::client::Client;
+use crate::http::collector::Collector;
+use crate::metrics;
+use crate::render::heatmap::{self, Screen};
+use crate::state::AgentState;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// Answers on `listener` until `stop`, and then finishes the present answers within 2 s.
+pub async fn serve(
+    listener: TcpListener,
+    state: AgentState,
+    client: Client,
+    stop: CancellationToken,
+) {
+    let metrics = state.metrics().clone();
+    let on_rejection = move |why: server::Rejection| metrics.rejected_message(why.as_str());
+    server::serve(listener, routes(state, client), on_rejection, stop).await;
+}
+
+/// One filter and one table of paths, not a filter for each: a wrong method is then told from a
+/// wrong path without detours over rejections.
+fn routes(state: AgentState, client: Client) -> BoxedFilter<(Response,)> {
+    let collector = Collector::new(state.clone(), client);
+    warp::method()
+        .and(warp::path::full())
+        .then(move |method: Method, path: FullPath| {
+            let (state, collector) = (state.clone(), collector.clone());
+            async move {
+                let mut response = answer(&method, path.as_str(), &state, &collector).await;
+                let headers = response.headers_mut();
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                response
+            }
+        })
+        .boxed()
+}
+
+/// What there is to read.
+enum Route {
+    Page,
+    Metrics,
+    Health,
+    Readiness,
+    Row,
+    Matrix,
+    Members,
+    Schedule,
+}
+
+impl Route {
+    fn of(path: &str) -> Option<Self> {
+        Some(match path {
+            "/" => Self::Page,
+            "/metrics" => Self::Metrics,
+            "/healthz" => Self::Health,
+            "/readyz" => Self::Readiness,
+            "/api/v1/row" => Self::Row,
+            "/api/v1/matrix" => Self::Matrix,
+            "/api/v1/members" => Self::Members,
+            "/api/v1/schedule" => Self::Schedule,
+            _ => return None,
+        })
+    }
+}
+
+async fn answer(
+    method: &Method,
+    path: &str,
+    state: &AgentState,
+    collector: &Collector,
+) -> Response {
+    let Some(route) = Route::of(path) else {
+        return failure(StatusCode::NOT_FOUND, "no such path");
+    };
+    if method != Method::GET && method != Method::HEAD {
+        return wrong_method();
+    }
+    match route {
+        Route::Page => {
+            large(collector, TEXT, |matrix| {
+                Ok(heatmap::render(matrix, Screen::PLAIN))
+            })
+            .await
+        }
+        Route::Metrics => match state.metrics().text() {
+            Ok(text) => body(StatusCode::OK, metrics::CONTENT_TYPE, text),
+            Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        },
+        Route::Health => probe(state.health(Instant::now())),
+        Route::Readiness => probe(state.readiness()),
+        Route::Row => json(&state.row()),
+        Route::Matrix => large(collector, JSON, serde_json::to_string).await,
+        Route::Members => json(&state.members_report()),
+        Route::Schedule => json(&state.schedule_report()),
+    }
+}
+
+/// An answer made of the matrix: off the event loop, which has meetings to keep and must not wait
+/// for megabytes of text.
+async fn large(
+    collector: &Collector,
+    content_type: &'static str,
+    write: fn(&Matrix) -> serde_json::Result<String>,
+) -> Response {
+    let matrix = collector.matrix().await;
+    match spawn_blocking(move || write(&matrix)).await {
+        Ok(Ok(text)) => body(StatusCode::OK, content_type, text),
+        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn json(answer: &impl Serialize) -> Response {
+    match serde_json::to_string(answer) {
+        Ok(text) => body(StatusCode::OK, JSON, text),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+fn probe(result: Result<(), String>) -> Response {
+    match result {
+        Ok(()) => body(StatusCode::OK, TEXT, "ok\n".to_owned()),
+        Err(why) => failure(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}
+
+fn wrong_method() -> Response {
+    let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+fn failure(status: StatusCode, why: &str) -> Response {
+    body(
+        status,
+        JSON,
+        serde_json::json!({ "error": why }).to_string(),
+    )
+}
+
+fn body(status: StatusCode, content_type: &'static str, text: String) -> Response {
+    let text = warp::reply::with_header(text, CONTENT_TYPE, content_type);
+    warp::reply::with_status(text, status).into_response()
+}

@@ -1,0 +1,208 @@
+//! How the nodes are called at the edges of a table: in full where there is room, else without what
+//! all names have in common, else by number.
+
+/// With more nodes than this, columns have numbers: names would make the table unreadably wide.
+const NAMED_COLUMNS_MAX: usize = 30;
+/// The longest name at the head of a column.
+const COLUMN_MAX: usize = 12;
+/// The longest name at the beginning of a row; a longer one loses its middle.
+const ROW_MAX: usize = 40;
+
+/// The labels of a table.
+pub(super) struct Labels {
+    rows: Vec<String>,
+    columns: Vec<String>,
+    row_width: usize,
+    key: Option<String>,
+}
+
+impl Labels {
+    /// The labels for `names`, in a table whose cells are `cell_width` wide.
+    pub(super) fn new(names: &[&str], cell_width: usize) -> Self {
+        let rows: Vec<_> = names.iter().map(|name| without_middle(name)).collect();
+        let widest = |labels: &[&str]| labels.iter().map(|l| l.chars().count()).max().unwrap_or(0);
+        let named = names.len() <= NAMED_COLUMNS_MAX;
+        if named && widest(names) <= cell_width.max(COLUMN_MAX / 2 + 2) {
+            let columns = names.iter().map(|name| (*name).to_owned()).collect();
+            return Self::with(rows, columns, None);
+        }
+        let (prefix, suffix) = common(names);
+        let cut: Vec<_> = names
+            .iter()
+            .map(|name| middle(name, prefix, suffix))
+            .collect();
+        if named && widest(&cut) <= COLUMN_MAX {
+            let columns = cut.into_iter().map(str::to_owned).collect();
+            let key = match (prefix, suffix) {
+                ("", "") => None,
+                (_, "") => Some(format!("columns: names without {prefix:?} before them")),
+                ("", _) => Some(format!("columns: names without {suffix:?} after them")),
+                _ => Some(format!(
+                    "columns: names without {prefix:?} before and {suffix:?} after them"
+                )),
+            };
+            return Self::with(rows, columns, key);
+        }
+        let digits = names.len().to_string().len();
+        let rows = rows
+            .iter()
+            .enumerate()
+            .map(|(at, name)| format!("{:>digits$} {name}", at + 1))
+            .collect();
+        let columns = (1..=names.len()).map(|number| number.to_string()).collect();
+        Self::with(rows, columns, None)
+    }
+
+    fn with(rows: Vec<String>, columns: Vec<String>, key: Option<String>) -> Self {
+        let row_width = rows
+            .iter()
+            .map(|row| row.chars().count())
+            .max()
+            .unwrap_or(0)
+            + 1;
+        Self {
+            rows,
+            columns,
+            row_width,
+            key,
+        }
+    }
+
+    /// What the columns' labels leave out.
+    pub(super) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    pub(super) fn row_width(&self) -> usize {
+        self.row_width
+    }
+
+    pub(super) fn column_width(&self) -> usize {
+        self.columns
+            .iter()
+            .map(|column| column.chars().count())
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The label of a row, padded.
+    pub(super) fn row(&self, at: usize) -> String {
+        let label = self.rows.get(at).map_or("", String::as_str);
+        format!("{label:<width$}", width = self.row_width)
+    }
+
+    pub(super) fn column(&self, at: usize) -> &str {
+        self.columns.get(at).map_or("", String::as_str)
+    }
+}
+
+/// What all names begin and end with. Both end at a separator, and of every name something is left.
+fn common<'a>(names: &[&'a str]) -> (&'a str, &'a str) {
+    let [first, others @ ..] = names else {
+        return ("", "");
+    };
+    let begin = others.iter().fold(first.len(), |most, other| {
+        let same = first
+            .bytes()
+            .zip(other.bytes())
+            .take_while(|(a, b)| a == b)
+            .count();
+        same.min(most)
+    });
+    let separator = |byte: &u8| matches!(byte, b'-' | b'.' | b'_');
+    let bytes = first.as_bytes();
+    // Up to the last separator, which is ASCII: no character is cut in two. The whole name is never
+    // common.
+    let begin = begin.min(first.len().saturating_sub(1));
+    let prefix = (0..begin)
+        .rev()
+        .find(|at| bytes.get(*at).is_some_and(separator));
+    let prefix = prefix.map_or("", |at| first.get(..=at).unwrap_or(""));
+
+    let shortest = names.iter().map(|name| name.len()).min().unwrap_or(0);
+    let room = shortest.saturating_sub(prefix.len() + 1);
+    let end = others.iter().fold(room.min(first.len()), |most, other| {
+        let pairs = first.bytes().rev().zip(other.bytes().rev());
+        pairs.take_while(|(a, b)| a == b).count().min(most)
+    });
+    let suffix = (first.len() - end..first.len()).find(|at| bytes.get(*at).is_some_and(separator));
+    let suffix = suffix.map_or("", |at| first.get(at..).unwrap_or(""));
+    (prefix, suffix)
+}
+
+fn middle<'a>(name: &'a str, prefix: &str, suffix: &str) -> &'a str {
+    let rest = name.strip_prefix(prefix).unwrap_or(name);
+    rest.strip_suffix(suffix).unwrap_or(rest)
+}
+
+fn without_middle(name: &str) -> String {
+    let length = name.chars().count();
+    if length <= ROW_MAX {
+        return name.to_owned();
+    }
+    let half = (ROW_MAX - 1) / 2;
+    let begin: String = name.chars().take(half).collect();
+    let end: String = name.chars().skip(length - half).collect();
+    format!("{begin}…{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(names: &[&str]) -> Vec<String> {
+        Labels::new(names, 5).columns
+    }
+
+    #[test]
+    fn columns_leave_out_what_all_names_have_in_common() {
+        let names = ["ip-10-0-1-5.ec2.internal", "ip-10-0-1-17.ec2.internal"];
+        assert_eq!(columns(&names), ["5", "17"]);
+        let key = Labels::new(&names, 5).key.unwrap_or_default();
+        assert!(
+            key.contains("ip-10-0-1-") && key.contains(".ec2.internal"),
+            "{key}"
+        );
+        assert_eq!(columns(&["node-1", "node-2"]), ["node-1", "node-2"]);
+        assert_eq!(columns(&["a.example.org", "b.example.org"]), ["a", "b"]);
+    }
+
+    #[test]
+    fn of_every_name_something_is_left() {
+        assert_eq!(
+            columns(&["rack-one-node", "rack-one-node-2"]),
+            ["node", "node-2"]
+        );
+        assert_eq!(
+            columns(&["worker.example", "big-worker.example"]),
+            ["worker", "big-worker"]
+        );
+        assert_eq!(
+            common(&["same-name-here", "same-name-here"]),
+            ("same-name-", "")
+        );
+        assert_eq!(common(&[]), ("", ""));
+        assert_eq!(common(&["näh-ä-a", "näh-ö-a"]), ("näh-", "-a"));
+    }
+
+    #[test]
+    fn names_with_nothing_in_common_and_many_nodes_have_numbers() {
+        let long = ["alpha-of-the-first-room", "omega_of_the_second_room"];
+        assert_eq!(columns(&long), ["1", "2"]);
+        let names: Vec<_> = (0..31).map(|n| format!("n{n:02}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let labels = Labels::new(&names, 5);
+        assert_eq!(labels.column(30), "31");
+        assert_eq!(labels.row(0), " 1 n00 ");
+    }
+
+    #[test]
+    fn a_very_long_name_loses_its_middle() {
+        let label = without_middle(&format!("begin{}end", "x".repeat(200)));
+        assert_eq!(label.chars().count(), 39);
+        assert!(
+            label.starts_with("begin") && label.ends_with("end"),
+            "{label}"
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! One agent from its start to its end: what is opened in which order, and how it is closed again.
+
+mod driver;
+mod events;
+pub mod preflight;
+mod processes;
+mod transport;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use iperf3_mesh_core::gossip::{Gossip, GossipConfig};
+use iperf3_mesh_core::{Epoch, Node, NodeName, PortRange, Settings, TestSpec};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{boot_now, unix_now_ns};
+use crate::config::FailedCells;
+use crate::discovery::DiscoverySink;
+use crate::http::{self, client};
+use crate::iperf::Iperf;
+use crate::metrics::Metrics;
+use crate::net::ListenAddrs;
+use crate::state::{AgentState, Identity};
+use driver::Driver;
+use processes::Processes;
+use transport::MessageSender;
+
+/// Inputs that wait for the driver at once.
+const INPUTS_MAX: usize = 1024;
+
+/// How long a stopping agent gives its last messages.
+const LAST_MESSAGES_WITHIN: Duration = Duration::from_millis(500);
+
+/// What one agent needs to know.
+pub struct Setup {
+    /// Its node.
+    pub name: NodeName,
+    /// Its zone, empty if it has none.
+    pub zone: String,
+    /// Where it listens.
+    pub listen: ListenAddrs,
+    /// The ports of its iperf3 servers.
+    pub iperf_ports: PortRange,
+    /// The tests of one direction of a meeting.
+    pub tests: Vec<TestSpec>,
+    /// The pause after a sweep.
+    pub interval: Duration,
+    /// After which silence a node has departed, if not the default.
+    pub forget_after: Option<Duration>,
+    /// It has no earlier life to be quiet for.
+    pub skip_quiet_time: bool,
+    /// What is exported of a failed cell.
+    pub failed_cells: FailedCells,
+    /// Between two rounds of gossip.
+    pub gossip_interval: Duration,
+    /// The program that measures.
+    pub iperf: Iperf,
+}
+
+/// A running agent.
+pub struct Agent {
+    /// What it knows.
+    pub state: AgentState,
+    gossip: Gossip,
+    driver: Driver,
+    http: TcpListener,
+    control: TcpListener,
+    client: client::Client,
+    inputs: mpsc::Sender<iperf3_mesh_core::Input>,
+    address: IpAddr,
+}
+
+impl Agent {
+    /// The address at which the others reach it.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Opens everything that can fail to open, and starts gossip; nothing is measured before
+    /// [`Self::run`].
+    ///
+    /// # Errors
+    /// If a port cannot be opened; the message names the option.
+    pub async fn start(setup: Setup) -> anyhow::Result<Self> {
+        let epoch = Epoch(rand::random());
+        let http = listen(setup.listen.http, "--listen-port (LISTEN_PORT)").await?;
+        let control = listen(setup.listen.control, "--control-port (MESH_CONTROL_PORT)").await?;
+        let gossip = Gossip::over_udp(GossipConfig {
+            name: setup.name.clone(),
+            epoch,
+            generation: unix_now_ns() / 1_000_000_000,
+            zone: setup.zone.clone(),
+            advertise: setup.listen.gossip,
+            listen: setup.listen.gossip,
+            control: setup.listen.control,
+            http_port: setup.listen.http.port(),
+            interval: setup.gossip_interval,
+        })
+        .await?;
+        let protocols: Vec<_> = setup.tests.iter().map(|test| test.protocol).collect();
+        let metrics = Metrics::new(crate::metrics::Settings {
+            source: setup.name.clone(),
+            protocols: protocols.clone(),
+            failed_cells: setup.failed_cells,
+            pause: setup.interval,
+            iperf3_version: setup.iperf.version().to_string(),
+        })?;
+        let (name, zone) = (setup.name.clone(), setup.zone);
+        let state = AgentState::new(
+            Identity {
+                name,
+                zone,
+                epoch,
+                protocols,
+            },
+            metrics.clone(),
+        );
+        let (inputs, inputs_out) = mpsc::channel(INPUTS_MAX);
+        let client = client::Client::default();
+        let address = setup.listen.address;
+        let node = Node::new(
+            Settings {
+                name: setup.name.clone(),
+                epoch,
+                address,
+                ports: setup.iperf_ports,
+                tests: setup.tests,
+                interval: setup.interval,
+                forget_after: setup.forget_after,
+                skip_quiet_time: setup.skip_quiet_time,
+            },
+            boot_now(),
+        );
+        let driver = Driver {
+            node,
+            state: state.clone(),
+            runs: Processes::new(
+                (setup.name, epoch),
+                address,
+                setup.iperf,
+                metrics,
+                inputs.clone(),
+            ),
+            message_sender: MessageSender::new(client.clone(), inputs.clone()),
+            inputs: inputs_out,
+            last_sweep: None,
+        };
+        Ok(Self {
+            state,
+            gossip,
+            driver,
+            http,
+            control,
+            client,
+            inputs,
+            address,
+        })
+    }
+
+    /// Gossips with the agents at these addresses, if they are not known already.
+    pub fn join(&self, peers: &[SocketAddr]) {
+        self.gossip.join(peers);
+    }
+
+    /// Works until `stop`, and then leaves properly: ends the meeting, says goodbye, closes the
+    /// ports. Takes less than 5 s for that. `find` is what looks for peers meanwhile.
+    ///
+    /// # Errors
+    /// If gossip is beyond help.
+    pub async fn run(
+        self,
+        stop: CancellationToken,
+        find: impl AsyncFn(DiscoverySink<'_>),
+    ) -> anyhow::Result<()> {
+        let Self {
+            state,
+            gossip,
+            driver,
+            http,
+            control,
+            client,
+            inputs,
+            ..
+        } = self;
+        let finds = DiscoverySink {
+            gossip: &gossip,
+            inputs: inputs.clone(),
+        };
+        let close = CancellationToken::new();
+        let pages = tokio::spawn(http::serve(http, state.clone(), client, close.clone()));
+        let messages = transport::serve(control, inputs, state.metrics().clone(), close.clone());
+        let messages = tokio::spawn(messages);
+        state.set_listening(true);
+
+        let message_sender = driver.message_sender.clone();
+        let failed = tokio::select! {
+            () = driver.run(&gossip, stop.clone()) => None,
+            reason = gossip.failed() => Some(reason),
+            () = find(finds) => None,
+        };
+        state.set_listening(false);
+        if let Some(reason) = failed {
+            bail!("gossip has failed: {reason}");
+        }
+        message_sender.flush(LAST_MESSAGES_WITHIN).await;
+        close.cancel();
+        let _ = tokio::join!(gossip.goodbye(), pages, messages);
+        Ok(())
+    }
+}
+
+async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: choose another port with {option}, or end who has it")
+    })
+}

@@ -1,0 +1,63 @@
+//! What must hold before an agent starts: iperf3 can run the tests, and has a place for its files.
+//! `agent`, `local` and `check` share it.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{anyhow, bail};
+use iperf3_mesh_core::TestSpec;
+
+use crate::iperf::Iperf;
+
+/// Finds iperf3 and checks that it can run the tests.
+///
+/// # Errors
+/// If it is missing or too old, or lacks what a test or its own working needs; the message names
+/// the hint.
+pub async fn probe(program: &Path, tests: &[TestSpec]) -> anyhow::Result<Iperf> {
+    let iperf = Iperf::probe(program).await?;
+    let version = iperf.version();
+    if tests.iter().any(|test| test.bidir) && !version.names_bidir() {
+        bail!(
+            "--bidir (IPERF_BIDIR) needs iperf3 3.11 or newer, and {} is {version}: \
+             install a newer one, or leave the option out",
+            iperf.program().display()
+        );
+    }
+    temporary_directory(&std::env::temp_dir())
+        .map_err(|error| anyhow!("{error}. {}", error.hint()))?;
+    for loss in version.lost_without() {
+        tracing::warn!(%version, "this iperf3 is old: {loss}");
+    }
+    Ok(iperf)
+}
+
+/// The directory for temporary files is of no use to iperf3.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is not writable, and iperf3 needs it: {cause}", directory.display())]
+pub struct UnwritableDirectory {
+    directory: PathBuf,
+    cause: io::Error,
+}
+
+impl UnwritableDirectory {
+    /// What to do, one sentence.
+    pub const fn hint(&self) -> &'static str {
+        "Set TMPDIR to a writable directory, or mount an emptyDir on /tmp."
+    }
+}
+
+/// Makes a file in `directory` and removes it again: iperf3 makes one for each stream.
+///
+/// # Errors
+/// If `directory` cannot be written to.
+pub fn temporary_directory(directory: &Path) -> Result<(), UnwritableDirectory> {
+    let file = directory.join(format!("iperf3-mesh-check-{}", std::process::id()));
+    let made = OpenOptions::new().write(true).create_new(true).open(&file);
+    made.and_then(|_| std::fs::remove_file(&file))
+        .map_err(|cause| UnwritableDirectory {
+            directory: directory.to_owned(),
+            cause,
+        })
+}

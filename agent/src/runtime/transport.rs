@@ -1,0 +1,168 @@
+//! The messages between agents, on a port of their own: each is one POST, answered as soon as it is
+//! read.
+//!
+//! Nothing is decided here. What comes in goes to the driver, or is refused and counted: too long,
+//! no message, another wire version, or more than the driver can take. What cannot be handed over
+//! is reported to the driver.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use iperf3_mesh_core::wire::{MESSAGE_LEN_MAX, Message, WireError};
+use iperf3_mesh_core::{Input, WIRE_VERSION};
+use serde::de::IgnoredAny;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use warp::filters::BoxedFilter;
+use warp::http::StatusCode;
+use warp::reply::Response;
+use warp::{Filter, Reply};
+
+use crate::http::client::{Client, Limits};
+use crate::http::server;
+use crate::metrics::Metrics;
+
+/// Where messages are taken; the number is that of the API, messages have a wire version of their
+/// own.
+const PATH: &str = "/control/v1/message";
+
+/// From sending a message until it is known to have been read, or counts as perhaps lost.
+const HANDED_OVER_WITHIN: Duration = Duration::from_secs(2);
+
+/// The longest answer to a message, in bytes.
+const ANSWER_LEN_MAX: usize = 1024;
+
+/// Messages on their way out at once.
+const SENDING_MAX: usize = 256;
+
+/// Takes messages on `listener` until `stop`.
+pub(super) async fn serve(
+    listener: TcpListener,
+    inputs: mpsc::Sender<Input>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
+    let counted = metrics.clone();
+    let on_rejection = move |why: server::Rejection| counted.rejected_message(why.as_str());
+    server::serve(listener, routes(inputs, metrics), on_rejection, stop).await;
+}
+
+fn routes(inputs: mpsc::Sender<Input>, metrics: Metrics) -> BoxedFilter<(Response,)> {
+    let limit = MESSAGE_LEN_MAX as u64;
+    let counted = metrics.clone();
+    let message = warp::post()
+        .and(warp::path("control"))
+        .and(warp::path("v1"))
+        .and(warp::path("message"))
+        .and(warp::path::end())
+        .and(warp::body::content_length_limit(limit))
+        .and(warp::body::bytes())
+        .map(move |body: Bytes| take(&body, &inputs, &metrics));
+    message
+        .recover(move |rejection: warp::Rejection| {
+            counted.rejected_message("bad_request");
+            async move { Err::<Response, _>(rejection) }
+        })
+        .unify()
+        .recover(|_| async { Ok::<_, std::convert::Infallible>(no_message()) })
+        .unify()
+        .boxed()
+}
+
+fn no_message() -> Response {
+    let text = format!("a message is a POST of at most {MESSAGE_LEN_MAX} bytes to {PATH}\n");
+    warp::reply::with_status(text, StatusCode::BAD_REQUEST).into_response()
+}
+
+fn take(body: &[u8], inputs: &mpsc::Sender<Input>, metrics: &Metrics) -> Response {
+    let (status, error) = match Message::decode(body) {
+        Ok(message) => match inputs.try_send(Input::Message(message)) {
+            Ok(()) => return warp::reply::json(&serde_json::json!({})).into_response(),
+            Err(_) => {
+                metrics.rejected_message("overload");
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "too many messages at once".to_owned(),
+                )
+            }
+        },
+        Err(error) => {
+            metrics.rejected_message(error.as_str());
+            let status = match error {
+                WireError::Incompatible(_) => StatusCode::UPGRADE_REQUIRED,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            (status, error.to_string())
+        }
+    };
+    let body = serde_json::json!({ "error": error, "wire": WIRE_VERSION });
+    warp::reply::with_status(warp::reply::json(&body), status).into_response()
+}
+
+/// Sends messages; each on its own, so that a slow peer holds up no other.
+#[derive(Clone)]
+pub(super) struct MessageSender {
+    client: Client,
+    inputs: mpsc::Sender<Input>,
+    sending: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl MessageSender {
+    /// A sender that reports to `inputs` what it could not hand over.
+    pub(super) fn new(client: Client, inputs: mpsc::Sender<Input>) -> Self {
+        let sending = Arc::new(Semaphore::new(SENDING_MAX));
+        Self {
+            client,
+            inputs,
+            sending,
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Sends `message` to the agent whose control port is `to`.
+    pub(super) fn send(&self, to: SocketAddr, message: Message) {
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            let sent = tokio::time::timeout(HANDED_OVER_WITHIN, this.post(to, &message)).await;
+            let error = match sent {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error,
+                Err(_) => "too many messages at once".to_owned(),
+            };
+            tracing::debug!(peer = %message.to, kind = message.body.kind(), error, "a message was not handed over");
+            if let Some(meeting) = message.meeting {
+                let _ = this.inputs.send(Input::Undelivered { to: message.to, meeting }).await;
+            }
+        });
+    }
+
+    async fn post(&self, to: SocketAddr, message: &Message) -> Result<(), String> {
+        let _place = self
+            .sending
+            .acquire()
+            .await
+            .map_err(|error| error.to_string())?;
+        let limits = Limits {
+            within: HANDED_OVER_WITHIN,
+            bytes: ANSWER_LEN_MAX,
+        };
+        let answer = self
+            .client
+            .post(&format!("http://{to}{PATH}"), message, limits)
+            .await;
+        answer
+            .map(|_: IgnoredAny| ())
+            .map_err(|error| error.to_string())
+    }
+
+    /// Waits until everything is sent, or until `within` has passed.
+    pub(super) async fn flush(&self, within: Duration) {
+        self.tasks.close();
+        let _ = tokio::time::timeout(within, self.tasks.wait()).await;
+    }
+}

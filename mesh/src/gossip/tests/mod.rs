@@ -1,0 +1,50 @@
+//! Tests of the parts: what is read of a state, which life of a name counts, what passes the
+//! prefilter and the admission; and of chitchat's known weak spots, with forged datagrams.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod forgery;
+mod parts;
+mod view;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::GossipConfig;
+use super::state::Published;
+use crate::{Epoch, NodeName, WIRE_VERSION};
+
+fn name(name: &str) -> NodeName {
+    NodeName::new(name).unwrap()
+}
+
+fn address(last: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, last], 9877))
+}
+
+fn published(of: &str, epoch: u64) -> Published {
+    Published {
+        name: name(of),
+        epoch: Epoch(epoch),
+        zone: "zone".to_owned(),
+        control: address(1),
+        http_port: 9876,
+        wire: WIRE_VERSION,
+        sweep: 7,
+        leaving: false,
+    }
+}
+
+fn config(of: &str, epoch: u64, at: SocketAddr) -> GossipConfig {
+    GossipConfig {
+        name: name(of),
+        epoch: Epoch(epoch),
+        generation: 1000,
+        zone: String::new(),
+        advertise: at,
+        listen: at,
+        control: address(1),
+        http_port: 9876,
+        interval: Duration::from_millis(100),
+    }
+}

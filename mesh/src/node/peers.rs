@@ -1,0 +1,304 @@
+//! The node's own list of its peers. Gossip forgets a silent node after minutes; this list keeps it
+//! until it has departed: said goodbye, was silent for long enough, or is silent and gone from the
+//! cluster. Nodes that the cluster knows and gossip does not belong to it, too: who starts while
+//! one of them is dead would otherwise never miss it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::wire::is_compatible;
+use crate::{Epoch, Member, NodeName, PeerState, Time, View, WIRE_VERSION};
+
+/// How long a node that the cluster knows may take to appear in gossip until it is missing. Less
+/// than [`QUIET_TIME`](crate::protocol::QUIET_TIME), so that who has just started knows it in its
+/// first sweep.
+const APPEARS_WITHIN: Duration = Duration::from_secs(30);
+
+/// A node that should have an agent, as far as the cluster knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterNode {
+    /// The address of that agent.
+    pub address: IpAddr,
+    /// For how long the cluster has seen it not to work.
+    pub unready_for: Duration,
+}
+
+/// A peer that has not departed.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// As it last described itself; `PeerState::Silent` if gossip has lost it,
+    /// `PeerState::Missing` if it has never known it.
+    pub member: Member,
+    /// Since when it has been silent, or missing.
+    pub silent_since: Option<Time>,
+    /// The last meeting that it asked for, so that an old request is known when it comes again.
+    pub(crate) last_request: Option<(Epoch, u64)>,
+}
+
+impl Peer {
+    /// Whether the two can meet: it is there, and speaks a wire version that fits.
+    pub fn is_meetable(&self) -> bool {
+        self.member.state == PeerState::Live && is_compatible(self.member.wire)
+    }
+
+    /// Whether the request is one that was not seen before; remembers it.
+    pub(crate) fn is_new_request(&mut self, epoch: Epoch, number: u64) -> bool {
+        let seen = self
+            .last_request
+            .is_some_and(|(e, last)| e == epoch && number <= last);
+        if !seen {
+            self.last_request = Some((epoch, number));
+        }
+        !seen
+    }
+}
+
+/// What a new view changed.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// Peers that can be met now and could not before.
+    pub(crate) arrived: Vec<NodeName>,
+    /// Peers that have departed and are no longer listed.
+    pub(crate) departed: Vec<NodeName>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Peers {
+    me: NodeName,
+    peers: BTreeMap<NodeName, Peer>,
+    /// The silent ones, longest first: at every input it is asked who is to be forgotten, which
+    /// must not cost a look at each peer.
+    silent: BTreeSet<(Time, NodeName)>,
+    /// Peers that have departed, as long as gossip still speaks of that life of theirs, or the
+    /// cluster of their node: only who speaks is back.
+    departed: BTreeMap<NodeName, Epoch>,
+    cluster: BTreeMap<NodeName, ClusterNode>,
+    /// Its nodes that may yet appear, and since when. Almost always empty.
+    awaited: BTreeMap<NodeName, Time>,
+}
+
+impl Peers {
+    pub(crate) fn new(me: NodeName) -> Self {
+        Self {
+            me,
+            peers: BTreeMap::new(),
+            silent: BTreeSet::new(),
+            departed: BTreeMap::new(),
+            cluster: BTreeMap::new(),
+            awaited: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &NodeName) -> Option<&Peer> {
+        self.peers.get(name)
+    }
+
+    pub(crate) fn get_mut(&mut self, name: &NodeName) -> Option<&mut Peer> {
+        self.peers.get_mut(name)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.values()
+    }
+
+    pub(crate) fn meetable(&self) -> impl Iterator<Item = &NodeName> {
+        self.iter()
+            .filter(|peer| peer.is_meetable())
+            .map(|peer| &peer.member.name)
+    }
+
+    pub(crate) fn update(&mut self, now: Time, view: &View) -> Changes {
+        let mut changes = Changes::default();
+        let cluster = &self.cluster;
+        self.departed.retain(|name, epoch| match view.get(name) {
+            Some(Member {
+                state: PeerState::Silent | PeerState::Left,
+                epoch: its,
+                ..
+            }) => its == epoch,
+            Some(_) => false,
+            None => cluster.contains_key(name),
+        });
+        for member in view.members() {
+            self.update_member(now, member, &mut changes);
+        }
+        for (name, peer) in &mut self.peers {
+            if peer.silent_since.is_none() && view.get(name).is_none() {
+                peer.member.state = PeerState::Silent;
+                peer.silent_since = Some(now);
+                self.silent.insert((now, name.clone()));
+            }
+        }
+        changes
+    }
+
+    fn update_member(&mut self, now: Time, member: &Member, changes: &mut Changes) {
+        let is_known = self
+            .peers
+            .get(&member.name)
+            .is_some_and(|peer| peer.member == *member);
+        let has_departed = self.departed.contains_key(&member.name);
+        if is_known || has_departed || member.name == self.me {
+            return;
+        }
+        if member.state == PeerState::Left {
+            self.departed.insert(member.name.clone(), member.epoch);
+            if self.remove(&member.name).is_some() {
+                changes.departed.push(member.name.clone());
+            }
+            return;
+        }
+        let before = self.remove(&member.name);
+        let before = before.as_ref();
+        let was_meetable =
+            before.is_some_and(|peer| peer.is_meetable() && peer.member.epoch == member.epoch);
+        let silent_since = match member.state {
+            PeerState::Silent => Some(before.and_then(|peer| peer.silent_since).unwrap_or(now)),
+            _ => None,
+        };
+        let last_request = before.and_then(|peer| peer.last_request);
+        let peer = Peer {
+            member: member.clone(),
+            silent_since,
+            last_request,
+        };
+        if peer.is_meetable() && !was_meetable {
+            changes.arrived.push(member.name.clone());
+        }
+        self.insert(peer);
+    }
+
+    fn insert(&mut self, peer: Peer) {
+        let name = &peer.member.name;
+        self.awaited.remove(name);
+        self.silent
+            .extend(peer.silent_since.map(|since| (since, name.clone())));
+        self.peers.insert(name.clone(), peer);
+    }
+
+    /// Takes the peer off the list.
+    fn remove(&mut self, name: &NodeName) -> Option<Peer> {
+        let peer = self.peers.remove(name)?;
+        if let Some(since) = peer.silent_since {
+            self.silent.remove(&(since, name.clone()));
+        }
+        Some(peer)
+    }
+
+    /// Takes out the peers that have been silent for `after`.
+    pub(crate) fn forget(&mut self, now: Time, after: Duration) -> Vec<NodeName> {
+        let mut over = Vec::new();
+        while let Some((since, name)) = self.silent.first()
+            && now >= *since + after
+        {
+            let name = name.clone();
+            self.forget_absent(&name);
+            over.push(name);
+        }
+        over
+    }
+
+    /// Takes the peer out if it is silent or missing, and tells whether it was. Who speaks is
+    /// there, whatever others say.
+    pub(crate) fn forget_absent(&mut self, name: &NodeName) -> bool {
+        if self
+            .get(name)
+            .is_none_or(|peer| peer.silent_since.is_none())
+        {
+            return false;
+        }
+        let peer = self.remove(name);
+        self.departed
+            .extend(peer.map(|peer| (name.clone(), peer.member.epoch)));
+        true
+    }
+
+    /// Takes what the cluster says now, and returns the missing nodes of which it no longer speaks:
+    /// they have departed.
+    pub(crate) fn update_cluster(
+        &mut self,
+        now: Time,
+        nodes: BTreeMap<NodeName, ClusterNode>,
+    ) -> Vec<NodeName> {
+        self.awaited.retain(|name, _| nodes.contains_key(name));
+        for name in nodes.keys() {
+            let is_new = !self.cluster.contains_key(name) && !self.peers.contains_key(name);
+            if is_new && *name != self.me {
+                self.awaited.insert(name.clone(), now);
+            }
+        }
+        self.cluster = nodes;
+        let missing = self
+            .iter()
+            .filter(|peer| peer.member.state == PeerState::Missing);
+        let over = missing.filter(|peer| !self.cluster.contains_key(&peer.member.name));
+        let over: Vec<NodeName> = over.map(|peer| peer.member.name.clone()).collect();
+        over.iter().for_each(|name| drop(self.remove(name)));
+        over
+    }
+
+    /// Takes in, and returns, the nodes of the cluster that have not appeared in time, unless they
+    /// have departed: said goodbye, or have not worked for as long as `forget_after`.
+    pub(crate) fn add_missing(&mut self, now: Time, forget_after: Duration) -> Vec<NodeName> {
+        let late = self
+            .awaited
+            .iter()
+            .filter(|(_, since)| now >= **since + APPEARS_WITHIN);
+        let late: Vec<NodeName> = late.map(|(name, _)| name.clone()).collect();
+        let mut missing = Vec::new();
+        for name in late {
+            self.awaited.remove(&name);
+            let node = self.cluster.get(&name).copied();
+            let Some(node) = node.filter(|node| node.unready_for < forget_after) else {
+                continue;
+            };
+            if !self.departed.contains_key(&name) && !self.is_taken(node.address) {
+                missing.push(name.clone());
+                self.insert(missing_peer(now, name, node));
+            }
+        }
+        missing
+    }
+
+    /// Whether a live peer has that address: the agent there goes by another name than that of its
+    /// node.
+    fn is_taken(&self, address: IpAddr) -> bool {
+        let mut live = self.iter().filter(|peer| peer.silent_since.is_none());
+        live.any(|peer| peer.member.control.ip() == address)
+    }
+
+    /// When the next silent peer is to be forgotten, or the next node of the cluster is missing.
+    pub(crate) fn deadline(&self, forget_after: Duration) -> Option<Time> {
+        let forget = self.silent.first().map(|&(since, _)| since + forget_after);
+        let miss = self
+            .awaited
+            .values()
+            .min()
+            .map(|&since| since + APPEARS_WITHIN);
+        forget.into_iter().chain(miss).min()
+    }
+}
+
+fn missing_peer(now: Time, name: NodeName, node: ClusterNode) -> Peer {
+    let ClusterNode {
+        address,
+        unready_for,
+    } = node;
+    let member = Member {
+        name,
+        // Nobody's: epochs are drawn at random.
+        epoch: Epoch(0),
+        wire: WIRE_VERSION,
+        zone: String::new(),
+        control: SocketAddr::new(address, 0),
+        http_port: 0,
+        sweep: 0,
+        state: PeerState::Missing,
+    };
+    Peer {
+        member,
+        silent_since: Some(now - unready_for),
+        last_request: None,
+    }
+}

@@ -1,0 +1,240 @@
+//! One sweep as one node sees it: whom it still has to meet, and in which order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::schedule::Tournament;
+use crate::{NodeName, Protocol, Reason, Time};
+
+/// A peer of this sweep.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerProgress {
+    pub(crate) peer: NodeName,
+    /// The cells of this node that have no result in this sweep, one bit for each protocol.
+    wanted: u8,
+    /// Left out until then, since the last ask came to nothing through the peer's fault, or in its
+    /// quiet time.
+    pub(crate) not_before: Time,
+    /// In another meeting until then, as far as it knew when it was asked.
+    pub(crate) busy_until: Time,
+    /// It has asked in vain: it waits for this node.
+    pub(crate) peer_wants_us: bool,
+    /// It is known to be in a later sweep: the two will not meet in this one any more.
+    pub(crate) in_later_sweep: bool,
+    /// Its last word was that it is still in its quiet time.
+    pub(crate) quiet: bool,
+    /// How many asks in a row came to nothing through the peer's fault, for the same reason.
+    pub(crate) strikes: u8,
+    /// The failure that stands for the pair if it is never met.
+    pub(crate) last_reason: Option<Reason>,
+    /// Not asked any more in this sweep, though it may still come by itself.
+    given_up: bool,
+}
+
+impl PeerProgress {
+    pub(crate) fn is_open(&self) -> bool {
+        self.wanted != 0 && !self.given_up
+    }
+
+    pub(crate) fn wants(&self, protocol: Protocol) -> bool {
+        self.wanted & bit(protocol) != 0
+    }
+}
+
+fn bit(protocol: Protocol) -> u8 {
+    1 << protocol as u8
+}
+
+/// The pairs of one sweep, in the order of the tournament; who came later, or is silent, stands at
+/// the end.
+#[derive(Clone, Debug)]
+pub(crate) struct SweepPlan {
+    /// The number of the sweep; 0 before the first.
+    pub(crate) number: u64,
+    pub(crate) began: Time,
+    /// When the last meeting was over and no pair was open, for the first time in this sweep. The
+    /// pause counts from then: who comes later, perhaps again and again, is met if there is
+    /// time, but holds up no sweep.
+    pub(crate) pause_began: Option<Time>,
+    /// When the open pairs are given up since others are already in the next sweep.
+    pub(crate) closing: Option<Time>,
+    /// It is the first one of this life, which may have begun in the middle of it: whoever is not
+    /// met in it has done nothing wrong.
+    pub(crate) is_first: bool,
+    /// How many nodes the tournament has, this one included.
+    pub(crate) players: usize,
+    pub(crate) failed_cells: usize,
+    /// The place in the order before which this node has its bye.
+    bye: Option<usize>,
+    cells: u8,
+    pairs: Vec<PeerProgress>,
+    index: BTreeMap<NodeName, usize>,
+    /// The places of the open pairs: one that stays open for long must not make everybody look
+    /// past all that are met.
+    open: BTreeSet<usize>,
+}
+
+impl SweepPlan {
+    /// Before the first sweep: nobody to meet.
+    pub(crate) fn none(now: Time) -> Self {
+        Self {
+            number: 0,
+            began: now,
+            pause_began: None,
+            closing: None,
+            is_first: false,
+            players: 1,
+            failed_cells: 0,
+            bye: None,
+            cells: 0,
+            pairs: Vec::new(),
+            index: BTreeMap::new(),
+            open: BTreeSet::new(),
+        }
+    }
+
+    /// The sweep of the `meetable` peers (sorted), to be followed by one probe of each of the
+    /// `others`.
+    pub(crate) fn new<'a>(
+        now: Time,
+        number: u64,
+        me: &NodeName,
+        protocols: impl Iterator<Item = Protocol>,
+        meetable: impl Iterator<Item = &'a NodeName>,
+        others: impl Iterator<Item = &'a NodeName>,
+    ) -> Self {
+        let mut names: Vec<&NodeName> = meetable.collect();
+        let mine = names.partition_point(|name| *name < me);
+        names.insert(mine, me);
+        let tournament = Tournament::new(names.len());
+        let partners = (0..tournament.rounds()).map(|round| tournament.partner(mine, round));
+        let mut sweep_plan = Self {
+            number,
+            players: names.len(),
+            bye: partners.clone().position(|partner| partner.is_none()),
+            cells: protocols.map(bit).fold(0, |cells, bit| cells | bit),
+            ..Self::none(now)
+        };
+        for partner in partners.flatten() {
+            sweep_plan.push(names[partner].clone());
+        }
+        for other in others {
+            sweep_plan.push(other.clone());
+        }
+        sweep_plan
+    }
+
+    fn push(&mut self, peer: NodeName) {
+        let at = self.pairs.len();
+        self.index.insert(peer.clone(), at);
+        self.pairs.push(PeerProgress {
+            peer,
+            wanted: self.cells,
+            not_before: Time::default(),
+            busy_until: Time::default(),
+            peer_wants_us: false,
+            in_later_sweep: false,
+            quiet: false,
+            strikes: 0,
+            last_reason: None,
+            given_up: false,
+        });
+        self.open.insert(at);
+    }
+
+    /// Adds a peer that arrived, or gives a peer that was given up another chance.
+    pub(crate) fn welcome(&mut self, peer: &NodeName) {
+        let Some(&at) = self.index.get(peer) else {
+            self.push(peer.clone());
+            return;
+        };
+        let pair = &mut self.pairs[at];
+        pair.given_up = false;
+        pair.in_later_sweep = false;
+        pair.strikes = 0;
+        pair.not_before = Time::default();
+        self.after_change(at);
+    }
+
+    pub(crate) fn pair(&self, peer: &NodeName) -> Option<&PeerProgress> {
+        self.index.get(peer).map(|&at| &self.pairs[at])
+    }
+
+    pub(crate) fn pair_mut(&mut self, peer: &NodeName) -> Option<&mut PeerProgress> {
+        self.index.get(peer).map(|&at| &mut self.pairs[at])
+    }
+
+    /// The open pairs, in the order in which they are to be met.
+    pub(crate) fn open_pairs(&self) -> impl Iterator<Item = &PeerProgress> {
+        self.open.iter().map(|&at| &self.pairs[at])
+    }
+
+    /// The peer that stands at that place of the order.
+    pub(crate) fn partner_of_round(&self, round: usize) -> Option<&NodeName> {
+        self.pairs.get(round).map(|pair| &pair.peer)
+    }
+
+    /// Whether this node's bye comes before its next meeting, if all is in order.
+    pub(crate) fn is_at_bye(&self) -> bool {
+        self.bye == Some(self.open.first().copied().unwrap_or(self.pairs.len()))
+    }
+
+    /// Whether the next sweep may begin.
+    pub(crate) fn is_over(&self) -> bool {
+        self.open.is_empty() || self.pause_began.is_some()
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// A cell of that peer has its result.
+    pub(crate) fn record_result(&mut self, peer: &NodeName, protocol: Protocol, failed: bool) {
+        self.failed_cells += usize::from(failed);
+        let Some(&at) = self.index.get(peer) else {
+            return;
+        };
+        self.pairs[at].wanted &= !bit(protocol);
+        self.after_change(at);
+    }
+
+    /// Stops asking that peer in this sweep; returns the protocols whose cells fail for that
+    /// reason.
+    pub(crate) fn give_up(&mut self, peer: &NodeName, reason: Reason) -> Vec<Protocol> {
+        let Some(&at) = self.index.get(peer) else {
+            return Vec::new();
+        };
+        let was_open = self.pairs[at].is_open();
+        self.pairs[at].given_up = true;
+        self.after_change(at);
+        if self.is_first && reason == Reason::NotMet {
+            return Vec::new();
+        }
+        let missing = [Protocol::Tcp, Protocol::Udp].into_iter();
+        let missing: Vec<_> = missing
+            .filter(|&protocol| self.pairs[at].wants(protocol))
+            .collect();
+        self.failed_cells += if was_open { missing.len() } else { 0 };
+        missing
+    }
+
+    /// Takes a departed peer out.
+    pub(crate) fn remove(&mut self, peer: &NodeName) {
+        let Some(at) = self.index.remove(peer) else {
+            return;
+        };
+        self.pairs[at].wanted = 0;
+        self.after_change(at);
+    }
+
+    fn after_change(&mut self, at: usize) {
+        if self.pairs[at].is_open() {
+            self.open.insert(at);
+        } else {
+            self.open.remove(&at);
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The constants of the wire protocol: every agent of a mesh relies on them, whatever its settings.
+
+use std::time::Duration;
+
+/// The version of the control messages and of the gossiped state. A version talks to the one before
+/// it.
+pub const WIRE_VERSION: u16 = 1;
+
+/// The longest timeout of one test, and so the longest promise that a node can forget by a restart.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// The longest time from a client's request to its iperf3's start. A grant that comes later is
+/// void.
+pub const START_WINDOW: Duration = Duration::from_secs(3);
+
+/// Between the death of the client's iperf3 and the end of the server's reservation: 900 ms for the
+/// kill to take effect, and 100 ms for two clocks that drift apart by [`DRIFT_PPM_MAX`] each during
+/// [`TIMEOUT_MAX`].
+pub const MARGIN: Duration = Duration::from_secs(1);
+
+/// The drift of a boot-time clock that [`MARGIN`] covers, in parts per million (NTP's own limit,
+/// RFC 5905).
+pub const DRIFT_PPM_MAX: u32 = 500;
+
+/// How long an agent stays out of all meetings after its start, since it may have forgotten a
+/// reservation of an earlier life. A constant of the wire protocol: the earlier life may have had
+/// other settings.
+pub const QUIET_TIME: Duration = Duration::from_secs(TIMEOUT_MAX.as_secs() + MARGIN.as_secs());
+
+const _: () = assert!(2 * TIMEOUT_MAX.as_millis() * DRIFT_PPM_MAX as u128 <= 100 * 1_000_000);

@@ -1,0 +1,65 @@
+//! The instants of a reservation.
+//!
+//! Each test has a lease of its own. The client's side counts it from the moment it *sent* its
+//! request, the server's side from the moment it *received* that request. Sending is never later
+//! than receiving, so however long the request was under way, the client's iperf3 is dead before
+//! the server's node is free again.
+
+use std::time::Duration;
+
+use crate::flaw::{self, Flaw};
+use crate::protocol::{MARGIN, START_WINDOW};
+use crate::{TestSpec, Time};
+
+/// The two instants of the side that runs the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ClientLease {
+    /// The client must have been started by then, else it is not started at all.
+    pub(crate) start_by: Time,
+    /// The client's iperf3 is dead by then.
+    pub(crate) use_until: Time,
+}
+
+impl ClientLease {
+    /// The lease of a request sent at `sent`.
+    ///
+    /// Half of the slack between the test's length and its timeout is for the way to its start,
+    /// half for the set-up inside iperf3.
+    pub(crate) fn from_request(sent: Time, test: &TestSpec) -> Self {
+        let slack = test.timeout.saturating_sub(test.length());
+        let timeout = if flaw::is(Flaw::NoClientDeadline) {
+            60 * test.timeout
+        } else {
+            test.timeout
+        };
+        Self {
+            start_by: sent + START_WINDOW.min(slack / 2),
+            use_until: sent + timeout,
+        }
+    }
+}
+
+/// The two instants of the side that runs the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ServerLease {
+    /// The server's iperf3 is dead by then.
+    pub(crate) use_until: Time,
+    /// The peer's client is dead by then, and the slot is free again.
+    pub(crate) hold_until: Time,
+}
+
+impl ServerLease {
+    /// The lease of a request received at `received`.
+    pub(crate) fn from_request(received: Time, test: &TestSpec) -> Self {
+        let use_until = received + test.timeout;
+        let margin = if flaw::is(Flaw::OneSharedDeadline) {
+            Duration::ZERO
+        } else {
+            MARGIN
+        };
+        Self {
+            use_until,
+            hold_until: use_until + margin,
+        }
+    }
+}

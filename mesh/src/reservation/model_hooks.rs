@@ -1,0 +1,115 @@
+//! What the model check needs of the slot: that its instants can be moved into the past, and that
+//! two slots which will behave alike have one hash. Changes nothing else, and is in no shipped
+//! program.
+
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use super::meeting::{Meeting, Pending, Step};
+use super::{MeetingId, Slot};
+use crate::Time;
+
+impl Slot {
+    /// The present meeting.
+    pub(crate) fn meeting_id(&self) -> Option<&MeetingId> {
+        self.meeting.as_ref().map(|meeting| &meeting.id)
+    }
+
+    /// Lets time pass while the clock stands at `now`: everything that was to come comes nearer.
+    pub(crate) fn age(&mut self, now: Time, by: Duration) {
+        if let Some(meeting) = &mut self.meeting {
+            meeting.age(now, by);
+        }
+    }
+}
+
+impl Meeting {
+    fn age(&mut self, now: Time, by: Duration) {
+        // Past or present is the same to these.
+        let aged = |at: Time| (at - by).max(now);
+        self.hold_until = aged(self.hold_until);
+        self.peer_server_until = aged(self.peer_server_until);
+        match &mut self.step {
+            Step::Asked { lease, .. } | Step::RunningClient { lease, .. } => {
+                lease.start_by = not_after(lease.start_by, now, by);
+                lease.use_until = aged(lease.use_until);
+            }
+            Step::StartingServer { lease, .. } | Step::Serving { lease, .. } => {
+                lease.use_until = aged(lease.use_until);
+                lease.hold_until = aged(lease.hold_until);
+            }
+            Step::Listening | Step::Draining => {}
+        }
+        if let Some(Pending::Next { test, received }) = &mut self.pending {
+            // A lease counts from it; once that lease is over, it does not matter for how long.
+            let timeout = self.plan[usize::from(*test)].spec.timeout;
+            *received = (*received - by).max(now - timeout);
+        }
+    }
+}
+
+/// At its last moment a grant still counts; how long past that moment is makes no difference.
+fn not_after(start_by: Time, now: Time, by: Duration) -> Time {
+    let start_by = start_by - by;
+    if start_by < now {
+        Time::default()
+    } else {
+        start_by
+    }
+}
+
+/// Every field is named, so that a new one cannot be left out unawares.
+impl Hash for Slot {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self {
+            me: _,
+            epoch: _,
+            address: _,
+            ports,
+            meetings,
+            runs,
+            meeting,
+            actions,
+        } = self;
+        debug_assert!(actions.is_empty());
+        (ports, meetings, runs, meeting).hash(state);
+    }
+}
+
+impl Hash for Meeting {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self {
+            id,
+            peer,
+            peer_epoch,
+            role,
+            sweep,
+            plan,
+            todo,
+            step,
+            run,
+            hold_until,
+            peer_server_until,
+            next_served,
+            pending,
+            handover,
+            awaiting_results,
+            leaving,
+            // These feed estimates for the schedule.
+            began: _,
+            step_began: _,
+        } = self;
+        (id, peer, peer_epoch, role, sweep, plan.len(), todo).hash(state);
+        (
+            step,
+            run,
+            hold_until,
+            peer_server_until,
+            next_served,
+            pending,
+        )
+            .hash(state);
+        // Figures decide nothing.
+        (handover.len(), awaiting_results, leaving).hash(state);
+    }
+}

@@ -1,0 +1,87 @@
+//! What one test is: a single iperf3 run, one protocol, from a client to a server.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The protocol under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Bandwidth, retransmits and round-trip time.
+    Tcp,
+    /// Jitter and loss at a given bitrate.
+    Udp,
+}
+
+impl Protocol {
+    /// The name as it stands in labels and in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The settings of one test, as iperf3 takes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TestSpec {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// How long the measured part lasts (iperf3 `-t`, whole seconds).
+    #[serde(rename = "duration_ms", with = "millis")]
+    pub duration: Duration,
+    /// How long the part before it lasts, which is not measured (iperf3 `-O`, whole seconds).
+    #[serde(rename = "omit_ms", with = "millis")]
+    pub omit: Duration,
+    /// From the client's asking for this test until its iperf3 is dead at the latest.
+    #[serde(rename = "timeout_ms", with = "millis")]
+    pub timeout: Duration,
+    /// Bits per second for each stream; `None` is unlimited (TCP only).
+    #[serde(
+        rename = "bitrate_bps",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub bitrate: Option<u64>,
+    /// Parallel streams (iperf3 `-P`).
+    pub streams: u8,
+    /// Both directions at the same time (iperf3 `--bidir`): one test fills two cells.
+    pub bidir: bool,
+}
+
+impl TestSpec {
+    /// The time that the test needs when nothing goes wrong, without any set-up.
+    pub fn length(&self) -> Duration {
+        self.omit + self.duration
+    }
+}
+
+/// Durations travel as whole milliseconds.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Duration, D::Error> {
+        Ok(Duration::from_millis(u64::deserialize(deserializer)?))
+    }
+}
