@@ -5,21 +5,16 @@
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "the report is what it is for")]
 
-// Cargo compiles a bench with cfg(test), but without the harness its test modules have no tests.
-#[allow(unused_imports, reason = "of test modules without tests")]
-#[path = "../tests/lab/mod.rs"]
-mod lab;
-
 use std::fs;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::agents::Agent;
-use lab::hosts::Lab;
-use lab::mesh::Mesh;
-use lab::privilege::privileged;
-use lab::wait_until;
+use iperf3_mesh_testkit::lab::agents::Agent;
+use iperf3_mesh_testkit::lab::hosts::Lab;
+use iperf3_mesh_testkit::lab::mesh::Mesh;
+use iperf3_mesh_testkit::lab::privilege::privileged;
+use iperf3_mesh_testkit::wait_until;
 
 /// How long the idle agents are looked at.
 const LOOK: Duration = Duration::from_secs(60);

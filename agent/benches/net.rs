@@ -8,19 +8,14 @@
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "the report is what it is for")]
 
-// Cargo compiles a bench with cfg(test), but without the harness its test modules have no tests.
-#[allow(unused_imports, reason = "of test modules without tests")]
-#[path = "../tests/lab/mod.rs"]
-mod lab;
-
 use std::env;
 use std::process::ExitCode;
 
-use lab::baseline::{self, Baseline};
-use lab::hosts::Lab;
-use lab::mesh::Evidence;
-use lab::privilege::privileged;
-use lab::trial::{self, Plan};
+use iperf3_mesh_testkit::lab::baseline::{self, Baseline};
+use iperf3_mesh_testkit::lab::hosts::Lab;
+use iperf3_mesh_testkit::lab::mesh::Evidence;
+use iperf3_mesh_testkit::lab::privilege::privileged;
+use iperf3_mesh_testkit::lab::trial::{self, Plan};
 
 /// A sweep may take this many times its bound.
 const RATIO_MAX: f64 = 1.05;

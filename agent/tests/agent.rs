@@ -3,21 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
-#[allow(dead_code, reason = "the laboratory looks at more")]
-#[path = "lab/checker.rs"]
-mod checker;
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
+use iperf3_mesh_testkit::agents::{Agent, QUICK};
+use iperf3_mesh_testkit::answers::CellEntry;
+use iperf3_mesh_testkit::events::{Event, Role};
+use iperf3_mesh_testkit::http::{self, ask};
+use iperf3_mesh_testkit::{Network, Program, SOON, SWEEP, await_that, checker};
 use serde_json::Value;
-use support::agents::{Agent, QUICK};
-use support::answers::CellEntry;
-use support::events::{self, Event, Role};
-use support::http::ask;
-use support::{Network, Program, SOON, SWEEP, await_that};
 
 /// For gossip to be sure that two lives of one name are no restart, and for a sweep after that.
 const CONFLICT: Duration = Duration::from_secs(90);
@@ -443,7 +438,7 @@ fn variables_configure_an_agent_as_flags_do() {
     let [n1, _n2] =
         [("n1", &addresses[0]), ("n2", &addresses[1])].map(|(name, at)| start(name, at));
     let matrix = || {
-        let answer = support::http::get((network.address(1), 19876).into(), "/api/v1/matrix");
+        let answer = http::get((network.address(1), 19876).into(), "/api/v1/matrix");
         serde_json::from_str(&answer.unwrap_or_default()).unwrap_or(Value::Null)
     };
     let is_whole = || {

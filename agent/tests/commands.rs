@@ -3,15 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
-mod support;
-
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::Stdio;
 
+use iperf3_mesh_testkit::agents::Agent;
+use iperf3_mesh_testkit::{Ended, Network, Program, SOON, SWEEP, await_that};
 use serde_json::Value;
-use support::agents::Agent;
-use support::{Ended, Network, Program, SOON, SWEEP, await_that};
 
 /// What `plan -o json` promises to whoever reads it.
 const PLAN: [&str; 11] = [

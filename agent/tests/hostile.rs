@@ -3,11 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
-#[allow(dead_code, reason = "the laboratory looks at more")]
-#[path = "lab/checker.rs"]
-mod checker;
-mod support;
-
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -15,14 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use iperf3_mesh_testkit::agents::Agent;
+use iperf3_mesh_testkit::events::Role;
+use iperf3_mesh_testkit::http::ask;
+use iperf3_mesh_testkit::processes::{iperf3_of, peak_memory};
+use iperf3_mesh_testkit::{Network, SOON, SWEEP, await_that, checker};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde_json::{Value, json};
-use support::agents::Agent;
-use support::events::{self, Role};
-use support::http::ask;
-use support::processes::{iperf3_of, peak_memory};
-use support::{Network, SOON, SWEEP, await_that};
 
 /// How much of each kind comes.
 const MANY: usize = 10_000;

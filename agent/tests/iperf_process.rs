@@ -55,7 +55,10 @@ async fn a_tcp_test_yields_what_arrived() {
         server.accepted && !server.cancelled && !server.timed_out,
         "{server:?}"
     );
-    assert_eq!((server.unexpected_client, server.detail.as_str()), (None, ""));
+    assert_eq!(
+        (server.unexpected_client, server.detail.as_str()),
+        (None, "")
+    );
 }
 
 #[tokio::test]

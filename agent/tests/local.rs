@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
-mod support;
-
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use iperf3_mesh_testkit::processes::iperf3_of;
+use iperf3_mesh_testkit::{Ended, Network, Program, SOON, STOP, SWEEP, await_that};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::processes::iperf3_of;
-use support::{Ended, Network, Program, SOON, STOP, SWEEP, await_that};
 
 /// The keys of a cell, a contract with whoever reads the JSON.
 const CELL: [&str; 12] = [

@@ -6,23 +6,22 @@
 //! Speed is the business of `benches/net.rs`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod lab;
-
 use std::any::type_name;
 use std::collections::BTreeSet;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use lab::agents::Agent;
-use lab::events::{Cell, Role};
-use lab::hosts::Lab;
-use lab::matrix::{Matrix, all_cells};
-use lab::mesh::Mesh;
-use lab::privilege::privileged;
-use lab::samples::Sampler;
-use lab::trial::{self, Plan};
-use lab::{baseline, boot_ns, evidence, http, wait_until};
+use iperf3_mesh_testkit::events::{Cell, Role};
+use iperf3_mesh_testkit::lab::agents::Agent;
+use iperf3_mesh_testkit::lab::hosts::Lab;
+use iperf3_mesh_testkit::lab::matrix::{Matrix, all_cells};
+use iperf3_mesh_testkit::lab::mesh::Mesh;
+use iperf3_mesh_testkit::lab::privilege::privileged;
+use iperf3_mesh_testkit::lab::samples::Sampler;
+use iperf3_mesh_testkit::lab::trial::{self, Plan};
+use iperf3_mesh_testkit::lab::{baseline, evidence};
+use iperf3_mesh_testkit::{boot_ns, http, wait_until};
 
 const MEASURED: Plan = Plan {
     protocols: &["tcp"],

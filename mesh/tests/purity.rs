@@ -40,7 +40,16 @@ fn the_simulator_needs_no_randomness_but_its_seed() {
 /// The names of the packages that a build with these features links, direct and indirect.
 fn dependencies(features: &[&str]) -> BTreeSet<String> {
     let tree = [
-        "tree", "--locked", "-p", "iperf3-mesh-core", "-e", "normal", "--prefix", "none", "-f", "{p}",
+        "tree",
+        "--locked",
+        "-p",
+        "iperf3-mesh-core",
+        "-e",
+        "normal",
+        "--prefix",
+        "none",
+        "-f",
+        "{p}",
     ];
     let mut cargo = Command::new(env!("CARGO"));
     cargo

@@ -9,11 +9,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::faults::{Fault, Kind, PATIENCE};
-use crate::lab::agents::Agent;
-use crate::lab::boot_ns;
-use crate::lab::hosts::{self, Lab};
-use crate::lab::mesh::Mesh;
-use crate::lab::samples::Eye;
+use iperf3_mesh_testkit::boot_ns;
+use iperf3_mesh_testkit::lab::agents::Agent;
+use iperf3_mesh_testkit::lab::hosts::{self, Lab};
+use iperf3_mesh_testkit::lab::mesh::Mesh;
+use iperf3_mesh_testkit::lab::samples::Eye;
 
 /// After which a host without an iperf3 is looked at again.
 const RETRY: Duration = Duration::from_millis(50);

@@ -9,10 +9,6 @@
 
 mod faults;
 mod injector;
-// Cargo compiles a bench with cfg(test), but without the harness its test modules have no tests.
-#[allow(unused_imports, reason = "of test modules without tests")]
-#[path = "../../tests/lab/mod.rs"]
-mod lab;
 mod verdict;
 
 use std::env;
@@ -21,12 +17,12 @@ use std::time::Duration;
 
 use faults::{QUIET_TIME, deal};
 use injector::Injector;
-use lab::agents::Agent;
-use lab::hosts::Lab;
-use lab::matrix::all_cells;
-use lab::mesh::Mesh;
-use lab::privilege::privileged;
-use lab::{boot_ns, checker, procfs, wait_until};
+use iperf3_mesh_testkit::lab::agents::Agent;
+use iperf3_mesh_testkit::lab::hosts::Lab;
+use iperf3_mesh_testkit::lab::matrix::all_cells;
+use iperf3_mesh_testkit::lab::mesh::Mesh;
+use iperf3_mesh_testkit::lab::privilege::privileged;
+use iperf3_mesh_testkit::{boot_ns, checker, procfs, wait_until};
 use verdict::Run;
 
 /// The rates of the hosts' links, Mbit/s: an even number of hosts, so that a fault costs others

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::injector::Record;
-use crate::lab::events::{Cell, Role};
-use crate::lab::mesh::Evidence;
+use iperf3_mesh_testkit::events::{Cell, Role};
+use iperf3_mesh_testkit::lab::mesh::Evidence;
 
 /// One run, from the first start to the last stop.
 pub(crate) struct Run {

@@ -44,7 +44,7 @@ fn two_nodes_that_ask_twice_are_never_in_two_meetings_and_never_stuck() {
             ("refused", "spawn"),
         ];
         all.iter().for_each(|end_reason| {
-            assert!(seen.contains(end_reason), "{end_reason:?} did not occur")
+            assert!(seen.contains(end_reason), "{end_reason:?} did not occur");
         });
     }
 }

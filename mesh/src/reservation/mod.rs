@@ -521,7 +521,7 @@ impl Slot {
                 self.leave(now, EndReason::NoAnswer, true);
             }
             Step::Listening if now >= meeting.hold_until => {
-                self.leave(now, EndReason::Expired, true)
+                self.leave(now, EndReason::Expired, true);
             }
             Step::Draining => self.finish(now),
             _ => {}

@@ -39,7 +39,7 @@ fn a_foreign_wire_version_is_incompatible_at_both_ends() {
 fn a_neighbouring_wire_version_is_met() {
     let mut stage = Stage::new(2);
     gossip(&mut stage, 2, |_, member| {
-        member.wire = iperf3_mesh_core::WIRE_VERSION + 1
+        member.wire = iperf3_mesh_core::WIRE_VERSION + 1;
     });
     assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)));
     assert_eq!((successes(&stage, 0), successes(&stage, 1)), (1, 1));

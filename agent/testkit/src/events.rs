@@ -10,7 +10,7 @@ use serde_json::Value;
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
+pub enum Kind {
     /// An iperf3 was started for a test.
     TestStarted,
     /// It is over, and its iperf3 dead.
@@ -20,7 +20,7 @@ pub(crate) enum Kind {
 /// The part a node has in a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Role {
+pub enum Role {
     /// Its iperf3 connects.
     Client,
     /// Its iperf3 is connected to.
@@ -29,48 +29,48 @@ pub(crate) enum Role {
 
 /// One event, with the names of the log.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Event {
+pub struct Event {
     /// What happened.
-    pub(crate) event: Kind,
+    pub event: Kind,
     /// Where.
-    pub(crate) node: String,
+    pub node: String,
     /// In which life of that node; opaque.
-    pub(crate) epoch: Value,
+    pub epoch: Value,
     /// With whom.
-    pub(crate) peer: String,
+    pub peer: String,
     /// In which part.
-    pub(crate) role: Role,
+    pub role: Role,
     /// Who sends.
-    pub(crate) source_node: String,
+    pub source_node: String,
     /// Who receives.
-    pub(crate) destination_node: String,
+    pub destination_node: String,
     /// `tcp` or `udp`.
-    pub(crate) protocol: String,
+    pub protocol: String,
     /// The meeting it belongs to, the same at both nodes; opaque.
-    pub(crate) meeting: Value,
+    pub meeting: Value,
     /// The sweep it belongs to.
-    pub(crate) sweep: u64,
+    pub sweep: u64,
     /// When, on the clock of [`super::boot_ns`].
-    pub(crate) boot_ns: u64,
+    pub boot_ns: u64,
     /// When the iperf3 is dead at the latest, on the same clock.
-    pub(crate) deadline_boot_ns: u64,
+    pub deadline_boot_ns: u64,
     /// The process.
-    pub(crate) pid: Option<u32>,
+    pub pid: Option<u32>,
     /// What came of it, in an end.
-    pub(crate) outcome: Option<String>,
+    pub outcome: Option<String>,
     /// Why it failed, in the end of a failure.
-    pub(crate) reason: Option<String>,
+    pub reason: Option<String>,
 }
 
 /// A directed pair and a protocol.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Cell {
+pub struct Cell {
     /// Who sends.
-    pub(crate) source: String,
+    pub source: String,
     /// Who receives.
-    pub(crate) destination: String,
+    pub destination: String,
     /// `tcp` or `udp`.
-    pub(crate) protocol: String,
+    pub protocol: String,
 }
 
 impl fmt::Display for Cell {
@@ -85,7 +85,7 @@ impl fmt::Display for Cell {
 
 impl Event {
     /// The cell that the test measures.
-    pub(crate) fn cell(&self) -> Cell {
+    pub fn cell(&self) -> Cell {
         Cell {
             source: self.source_node.clone(),
             destination: self.destination_node.clone(),
@@ -99,7 +99,7 @@ impl Event {
 ///
 /// # Errors
 /// With the line and what is wrong with it.
-pub(crate) fn parse(log: &str) -> Result<Vec<Event>, String> {
+pub fn parse(log: &str) -> Result<Vec<Event>, String> {
     let mut events = Vec::new();
     for line in log.lines() {
         // Cheaper than to read every line as JSON, many times over.

@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 
 use super::agents::Agent;
-use super::events::Cell;
 use super::goodput::{Shape, UdpLoad};
+use crate::events::Cell;
 
 /// How far a loss may be from what a narrow link implies: gossip and control messages share the
 /// link, and what a sender without a processor for some 40 ms of 2 s catches up on later comes
@@ -16,15 +16,15 @@ const TOLERANCE: f64 = 0.03;
 
 /// A source's UDP series for one cell.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct UdpCell {
+pub struct UdpCell {
     /// Megabits per second that arrived.
-    pub(crate) mbps: f64,
+    pub mbps: f64,
     /// Milliseconds.
-    pub(crate) jitter_ms: f64,
+    pub jitter_ms: f64,
     /// Datagrams sent.
-    pub(crate) packets: f64,
+    pub packets: f64,
     /// Datagrams lost.
-    pub(crate) lost: f64,
+    pub lost: f64,
 }
 
 impl UdpCell {
@@ -32,7 +32,7 @@ impl UdpCell {
     ///
     /// # Errors
     /// With what is missing, or is nothing.
-    pub(crate) fn read(source: &Agent<'_>, cell: &Cell) -> Result<Self, String> {
+    pub fn read(source: &Agent<'_>, cell: &Cell) -> Result<Self, String> {
         let all = source.metrics().map_err(|error| error.to_string())?;
         let value = |name: &str| {
             let mut of_cell = all.iter().filter(|series| {
@@ -64,12 +64,12 @@ impl UdpCell {
     }
 
     /// The share of datagrams that were lost.
-    pub(crate) fn loss(self) -> f64 {
+    pub fn loss(self) -> f64 {
         self.lost / self.packets
     }
 
     /// What is wrong with it, if its test sent `bitrate` bits per second for `seconds` over `link`.
-    pub(crate) fn fault(self, link: Shape, bitrate: f64, seconds: f64) -> Option<String> {
+    pub fn fault(self, link: Shape, bitrate: f64, seconds: f64) -> Option<String> {
         let load = UdpLoad {
             bitrate,
             packets: self.packets,

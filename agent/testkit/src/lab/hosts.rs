@@ -19,29 +19,29 @@ use super::netns::Namespace;
 
 /// A host that is wanted.
 #[derive(Clone, Debug)]
-pub(crate) struct HostSpec {
+pub struct HostSpec {
     /// Its name, which is also its node's.
-    pub(crate) name: String,
+    pub name: String,
     /// The rate of its link in either direction, bits per second.
-    pub(crate) rate: u64,
+    pub rate: u64,
 }
 
 /// A host: a namespace, an address, a shaped link.
 #[derive(Debug)]
-pub(crate) struct Host {
+pub struct Host {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Its address on the switch.
-    pub(crate) address: Ipv4Addr,
+    pub address: Ipv4Addr,
     /// How its link is shaped.
-    pub(crate) shape: Shape,
+    pub shape: Shape,
     /// Where its processes run.
-    pub(crate) namespace: Namespace,
+    pub namespace: Namespace,
 }
 
 /// All hosts and the switch between them. Everything is gone when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Lab {
+pub struct Lab {
     hosts: Vec<Host>,
     switch: Namespace,
 }
@@ -51,8 +51,8 @@ impl Lab {
     ///
     /// # Panics
     /// If a command fails; its words are in the message.
-    pub(crate) fn new(specs: &[HostSpec]) -> Self {
-        let switch = Namespace::new();
+    pub fn new(specs: &[HostSpec]) -> Self {
+        let switch = Namespace::create();
         switch.run("ip link add br0 type bridge");
         switch.run("ip link set br0 up");
         let hosts = specs
@@ -64,7 +64,7 @@ impl Lab {
     }
 
     /// Hosts n1, n2 … with links of so many Mbit/s.
-    pub(crate) fn with_mbps(rates: &[u64]) -> Self {
+    pub fn with_mbps(rates: &[u64]) -> Self {
         let host = |(at, mbps): (usize, &u64)| HostSpec {
             name: format!("n{}", at + 1),
             rate: mbps * 1_000_000,
@@ -73,7 +73,7 @@ impl Lab {
     }
 
     /// The name of the host at each address.
-    pub(crate) fn names(&self) -> BTreeMap<Ipv4Addr, String> {
+    pub fn names(&self) -> BTreeMap<Ipv4Addr, String> {
         self.hosts
             .iter()
             .map(|host| (host.address, host.name.clone()))
@@ -81,17 +81,17 @@ impl Lab {
     }
 
     /// The hosts, in the order of their specifications.
-    pub(crate) fn hosts(&self) -> &[Host] {
+    pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
 
     /// The host of that name.
-    pub(crate) fn host(&self, name: &str) -> &Host {
+    pub fn host(&self, name: &str) -> &Host {
         &self.hosts[self.position(name)]
     }
 
     /// Cuts the cable of a host until the fault is dropped.
-    pub(crate) fn unplug(&self, name: &str) -> Fault<'_> {
+    pub fn unplug(&self, name: &str) -> Fault<'_> {
         let port = self.position(name);
         self.switch.run(&format!("ip link set p{port} down"));
         Fault {
@@ -101,7 +101,7 @@ impl Lab {
     }
 
     /// Drops what `from` sends to `to`, not what comes back, until the fault is dropped.
-    pub(crate) fn deafen(&self, to: &str, from: &str) -> Fault<'_> {
+    pub fn deafen(&self, to: &str, from: &str) -> Fault<'_> {
         let address = self.host(from).address;
         let namespace = &self.host(to).namespace;
         let table = format!("deaf_{from}");
@@ -127,7 +127,7 @@ impl Lab {
 /// Something broken on purpose; mended when dropped.
 #[must_use = "the fault is mended as soon as this is dropped"]
 #[derive(Debug)]
-pub(crate) struct Fault<'lab> {
+pub struct Fault<'lab> {
     namespace: &'lab Namespace,
     hint: String,
 }
@@ -142,7 +142,7 @@ impl Drop for Fault<'_> {
 }
 
 fn plug(switch: &Namespace, at: usize, spec: &HostSpec) -> Host {
-    let namespace = Namespace::new();
+    let namespace = Namespace::create();
     // 198.18.0.0/15 is set aside for benchmarks (RFC 2544).
     let address = Ipv4Addr::new(198, 18, 0, u8::try_from(at + 1).unwrap());
     let shape = Shape::new(spec.rate);

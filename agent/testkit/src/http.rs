@@ -9,7 +9,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// If nobody answers within some seconds, or with another status than 200.
-pub(crate) fn get(to: SocketAddr, path: &str) -> io::Result<String> {
+pub fn get(to: SocketAddr, path: &str) -> io::Result<String> {
     match ask(to, path)? {
         (200, body) => Ok(body),
         (status, body) => Err(io::Error::other(format!(
@@ -22,7 +22,7 @@ pub(crate) fn get(to: SocketAddr, path: &str) -> io::Result<String> {
 ///
 /// # Errors
 /// If nobody answers within some seconds, or not in HTTP.
-pub(crate) fn ask(to: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+pub fn ask(to: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     const LIMIT: Duration = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&to, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
@@ -42,25 +42,25 @@ pub(crate) fn ask(to: SocketAddr, path: &str) -> io::Result<(u16, String)> {
 
 /// One line of `/metrics`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Series {
+pub struct Series {
     /// The name of the metric.
-    pub(crate) name: String,
+    pub name: String,
     /// Its labels.
-    pub(crate) labels: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     /// Its value.
-    pub(crate) value: f64,
+    pub value: f64,
 }
 
 impl Series {
     /// Whether it carries that label.
-    pub(crate) fn has(&self, label: &str, value: &str) -> bool {
+    pub fn has(&self, label: &str, value: &str) -> bool {
         self.labels.get(label).is_some_and(|found| found == value)
     }
 }
 
 /// The series in an answer of `/metrics`. Label values with commas or quotes are not understood:
 /// the laboratory's nodes have plain names.
-pub(crate) fn series(metrics: &str) -> Vec<Series> {
+pub fn series(metrics: &str) -> Vec<Series> {
     let lines = metrics.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(one_series).collect()
 }

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Asks until `condition` holds, at most for `limit`; whether it held.
-pub(crate) fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     const PAUSE: Duration = Duration::from_millis(50);
     let give_up = Instant::now() + limit;
     loop {

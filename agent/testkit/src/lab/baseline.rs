@@ -13,28 +13,28 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::IPERF_PORTS;
-use super::events::Cell;
 use super::hosts::Lab;
 use super::matrix::{all_cells, off, tcp_goodput};
-use super::wait_until;
+use crate::events::Cell;
+use crate::wait_until;
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Baseline {
+pub struct Baseline {
     /// Tests that were run.
-    pub(crate) tests: usize,
+    pub tests: usize,
     /// Those that failed.
-    pub(crate) failed: usize,
+    pub failed: usize,
     /// Those that were off by more than 3 %.
-    pub(crate) off_3: usize,
+    pub off_3: usize,
     /// Those that were off by more than 10 %.
-    pub(crate) off_10: usize,
+    pub off_10: usize,
     /// How long it took.
-    pub(crate) seconds: f64,
+    pub seconds: f64,
 }
 
 /// Every ordered pair, one test after the other.
-pub(crate) fn serial(lab: &Lab, seconds: u32) -> Baseline {
+pub fn serial(lab: &Lab, seconds: u32) -> Baseline {
     let _servers = Servers::start(lab);
     let started = Instant::now();
     let cells = all_cells(lab, &["tcp"]);
@@ -46,7 +46,7 @@ pub(crate) fn serial(lab: &Lab, seconds: u32) -> Baseline {
 }
 
 /// Every ordered pair, all sources at the same time, each through its own list.
-pub(crate) fn uncoordinated(lab: &Lab, seconds: u32) -> Baseline {
+pub fn uncoordinated(lab: &Lab, seconds: u32) -> Baseline {
     let _servers = Servers::start(lab);
     let started = Instant::now();
     let mut lists: BTreeMap<String, BTreeSet<Cell>> = BTreeMap::new();

@@ -1,39 +1,39 @@
 //! What the agents' events prove: pure functions, written without a look at the agent's code.
 //!
 //! Everything that is wrong comes out as a sentence; no sentence, no violation. What really ran is
-//! the business of [`super::evidence`].
+//! the business of [`crate::lab::evidence`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use super::events::{Cell, Event, Kind, Role};
+use crate::events::{Cell, Event, Kind, Role};
 
 /// One node's part in one test, from its start to its end.
 #[derive(Clone, Debug)]
-pub(crate) struct Interval {
+pub struct Interval {
     /// The node that logged it.
-    pub(crate) node: String,
+    pub node: String,
     /// The other node.
-    pub(crate) peer: String,
+    pub peer: String,
     /// The part of `node`.
-    pub(crate) role: Role,
+    pub role: Role,
     /// What is measured.
-    pub(crate) cell: Cell,
+    pub cell: Cell,
     /// The meeting, the same at both nodes.
-    pub(crate) meeting: String,
+    pub meeting: String,
     /// The sweep.
-    pub(crate) sweep: u64,
+    pub sweep: u64,
     /// The process.
-    pub(crate) pid: Option<u32>,
+    pub pid: Option<u32>,
     /// When it began, nanoseconds of the events' clock.
-    pub(crate) start: u64,
+    pub start: u64,
     /// When it was over; see [`intervals`].
-    pub(crate) end: u64,
+    pub end: u64,
     /// When it had to be over.
-    pub(crate) deadline: u64,
+    pub deadline: u64,
     /// The end event's outcome and reason; `None` if there is no such event.
-    pub(crate) outcome: Option<(String, Option<String>)>,
+    pub outcome: Option<(String, Option<String>)>,
 }
 
 impl Interval {
@@ -54,7 +54,7 @@ impl Interval {
     }
 
     /// Whether its end event says so.
-    pub(crate) fn succeeded(&self) -> bool {
+    pub fn succeeded(&self) -> bool {
         self.outcome
             .as_ref()
             .is_some_and(|(outcome, _)| outcome == "success")
@@ -91,13 +91,13 @@ impl fmt::Display for Interval {
 }
 
 /// When processes died, by their ids, which come again in a long run.
-pub(crate) type Deaths = BTreeMap<u32, BTreeSet<u64>>;
+pub type Deaths = BTreeMap<u32, BTreeSet<u64>>;
 
 /// Pairs starts with ends. An interval without an end lasts until its process's death in `deaths`,
 /// else until `end_of_time`. One whose end came late was logged by an agent that had been frozen:
 /// it, too, lasts until the death, if that was earlier. With it, what is wrong with the events
 /// themselves.
-pub(crate) fn intervals(
+pub fn intervals(
     events: &[Event],
     deaths: &Deaths,
     end_of_time: u64,
@@ -146,7 +146,7 @@ pub(crate) fn intervals(
 
 /// Rule 1: every instant at which a node takes part in two meetings. A client's interval counts at
 /// both ends, so that a node whose own log says nothing is judged by what is done to it.
-pub(crate) fn overlaps(intervals: &[Interval]) -> Vec<String> {
+pub fn overlaps(intervals: &[Interval]) -> Vec<String> {
     let mut at_node: BTreeMap<&str, Vec<&Interval>> = BTreeMap::new();
     for interval in intervals {
         at_node.entry(&interval.node).or_default().push(interval);
@@ -180,7 +180,7 @@ fn overlaps_at(node: &str, mut parts: Vec<&Interval>) -> Vec<String> {
 }
 
 /// Rule 4: whatever in `sweep` keeps each of `cells` from having been tested exactly once.
-pub(crate) fn not_once(intervals: &[Interval], cells: &BTreeSet<Cell>, sweep: u64) -> Vec<String> {
+pub fn not_once(intervals: &[Interval], cells: &BTreeSet<Cell>, sweep: u64) -> Vec<String> {
     let mut tests: BTreeMap<&Cell, usize> = cells.iter().map(|cell| (cell, 0)).collect();
     for interval in clients(intervals, sweep) {
         *tests.entry(&interval.cell).or_default() += 1;
@@ -194,7 +194,7 @@ pub(crate) fn not_once(intervals: &[Interval], cells: &BTreeSet<Cell>, sweep: u6
 }
 
 /// The tests of `sweep` that did not succeed, with their reasons.
-pub(crate) fn failures(intervals: &[Interval], sweep: u64) -> Vec<String> {
+pub fn failures(intervals: &[Interval], sweep: u64) -> Vec<String> {
     let failed = clients(intervals, sweep).filter(|interval| !interval.succeeded());
     failed
         .map(|it| format!("sweep {sweep}: {} {:?}", it.cell, it.outcome))
@@ -202,13 +202,13 @@ pub(crate) fn failures(intervals: &[Interval], sweep: u64) -> Vec<String> {
 }
 
 /// Cells of `sweep` whose client's end has been logged.
-pub(crate) fn finished(intervals: &[Interval], sweep: u64) -> BTreeSet<Cell> {
+pub fn finished(intervals: &[Interval], sweep: u64) -> BTreeSet<Cell> {
     let ended = clients(intervals, sweep).filter(|interval| interval.outcome.is_some());
     ended.map(|interval| interval.cell.clone()).collect()
 }
 
 /// From the first start of a test of `sweep` to the last end of one.
-pub(crate) fn span(intervals: &[Interval], sweep: u64) -> Option<Duration> {
+pub fn span(intervals: &[Interval], sweep: u64) -> Option<Duration> {
     let of_sweep = || intervals.iter().filter(|interval| interval.sweep == sweep);
     let start = of_sweep().map(|interval| interval.start).min()?;
     let end = of_sweep().map(|interval| interval.end).max()?;
@@ -218,7 +218,7 @@ pub(crate) fn span(intervals: &[Interval], sweep: u64) -> Option<Duration> {
 /// The least time of a sweep: each pair's tests, both directions, in as many rounds as a
 /// round-robin tournament needs. An odd number of nodes needs one more, for in each round one of
 /// them has nobody to meet.
-pub(crate) fn bound(nodes: u32, protocols: u32, test: Duration) -> Duration {
+pub fn bound(nodes: u32, protocols: u32, test: Duration) -> Duration {
     const DIRECTIONS: u32 = 2;
     let rounds = if nodes.is_multiple_of(2) {
         nodes - 1

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use super::checker::{Deaths, Interval};
-use super::events::Role;
 use super::samples::{Listener, Process, Sample};
+use crate::checker::{Deaths, Interval};
+use crate::events::Role;
 
 /// How far an event's time may be from that of the fork or the death that it tells of, nanoseconds.
 const SLACK: u64 = 250_000_000;
@@ -18,16 +18,16 @@ const KILL: u64 = 900_000_000;
 
 /// What certainly ran and listened at one instant.
 #[derive(Clone, Debug)]
-pub(crate) struct Instant {
+pub struct Instant {
     /// When, on the clock of the events.
-    pub(crate) at: u64,
+    pub at: u64,
     processes: BTreeSet<Process>,
     listeners: BTreeSet<Listener>,
 }
 
 /// The instants between the samples. The socket of a process that is stopped still listens, and
 /// nobody answers: what listens at its host does not count.
-pub(crate) fn instants(samples: &[Sample]) -> Vec<Instant> {
+pub fn instants(samples: &[Sample]) -> Vec<Instant> {
     let between = samples.windows(2).map(|pair| {
         let mut listeners = &pair[0].listeners & &pair[1].listeners;
         for process in &pair[0].stopped | &pair[1].stopped {
@@ -45,7 +45,7 @@ pub(crate) fn instants(samples: &[Sample]) -> Vec<Instant> {
 
 /// When processes were gone for good, or stopped for good, by their ids: a long run sees an id more
 /// than once.
-pub(crate) fn deaths(samples: &[Sample]) -> Deaths {
+pub fn deaths(samples: &[Sample]) -> Deaths {
     let mut gone = BTreeMap::new();
     for (at, sample) in samples.iter().enumerate() {
         // Whoever is not in the next look was gone at its end.
@@ -69,7 +69,7 @@ pub(crate) fn deaths(samples: &[Sample]) -> Deaths {
 
 /// Rule 1 without the events: instants at which a host has two servers or two clients, where a
 /// client counts at its target too.
-pub(crate) fn overlaps(instants: &[Instant], hosts: &BTreeMap<Ipv4Addr, String>) -> Vec<String> {
+pub fn overlaps(instants: &[Instant], hosts: &BTreeMap<Ipv4Addr, String>) -> Vec<String> {
     let mut found = BTreeMap::new();
     for instant in instants {
         let mut parts: BTreeMap<(&str, Role), BTreeSet<u32>> = BTreeMap::new();
@@ -94,7 +94,7 @@ pub(crate) fn overlaps(instants: &[Instant], hosts: &BTreeMap<Ipv4Addr, String>)
 
 /// Rule 2: processes and sockets that were there outside the test, or the meeting, that the events
 /// speak of. `deaths` says which node's agent died when: nothing of it may outlive it.
-pub(crate) fn leftovers(
+pub fn leftovers(
     instants: &[Instant],
     intervals: &[Interval],
     deaths: &[(String, u64)],
@@ -132,7 +132,7 @@ pub(crate) fn leftovers(
 
 /// Tests of a second and longer whose processes were never seen. There must be none, or the samples
 /// prove nothing.
-pub(crate) fn unseen(samples: &[Sample], intervals: &[Interval]) -> Vec<String> {
+pub fn unseen(samples: &[Sample], intervals: &[Interval]) -> Vec<String> {
     const LONG: u64 = 1_000_000_000;
     let seen = deaths(samples);
     let missed = intervals.iter().filter(|interval| {
@@ -192,8 +192,8 @@ fn allowed<'a>(intervals: &'a [Interval], deaths: &[(String, u64)]) -> Vec<Allow
 
 #[cfg(test)]
 mod tests {
-    use super::super::checker::tests::{closed, served, test};
     use super::*;
+    use crate::checker::tests::{closed, served, test};
 
     const S: u64 = 1_000_000_000;
 

@@ -5,18 +5,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::agents::{Agent, Logs};
-use super::checker::{self, Interval};
 use super::evidence;
 use super::hosts::Lab;
 use super::samples::{Eye, Sampler};
-use super::{boot_ns, wait_until};
+use crate::checker::{self, Interval};
+use crate::{boot_ns, wait_until};
 
 /// An agent that is asked to stop is gone within this time.
-pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(5);
+pub const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// A mesh at work. Dropped without [`Mesh::finish`] it kills its agents and shows their last words.
 #[derive(Debug)]
-pub(crate) struct Mesh<'lab> {
+pub struct Mesh<'lab> {
     lab: &'lab Lab,
     args: Vec<String>,
     agents: BTreeMap<String, Agent<'lab>>,
@@ -29,7 +29,7 @@ pub(crate) struct Mesh<'lab> {
 
 impl<'lab> Mesh<'lab> {
     /// Starts an agent with `args` on every host, without a past, and begins to look at what runs.
-    pub(crate) fn start(lab: &'lab Lab, args: &[&str]) -> Self {
+    pub fn start(lab: &'lab Lab, args: &[&str]) -> Self {
         let mut mesh = Self {
             lab,
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
@@ -37,7 +37,7 @@ impl<'lab> Mesh<'lab> {
             sampler: Some(Sampler::start(lab)),
             deaths: Vec::new(),
             slow_stops: Vec::new(),
-            logs: Some(Logs::new()),
+            logs: Some(Logs::create()),
         };
         for host in lab.hosts() {
             mesh.begin(&host.name, &["--skip-quiet-time"]);
@@ -46,7 +46,7 @@ impl<'lab> Mesh<'lab> {
     }
 
     /// Starts the agent of a host once more. It has a past now.
-    pub(crate) fn restart(&mut self, name: &str) {
+    pub fn restart(&mut self, name: &str) {
         self.begin(name, &[]);
     }
 
@@ -58,23 +58,23 @@ impl<'lab> Mesh<'lab> {
     }
 
     /// The agent of a host, in its last life.
-    pub(crate) fn agent(&self, name: &str) -> &Agent<'lab> {
+    pub fn agent(&self, name: &str) -> &Agent<'lab> {
         &self.agents[name]
     }
 
     /// All agents, in the order of their names.
-    pub(crate) fn agents(&self) -> impl Iterator<Item = &Agent<'lab>> {
+    pub fn agents(&self) -> impl Iterator<Item = &Agent<'lab>> {
         self.agents.values()
     }
 
     /// Kills an agent without warning.
-    pub(crate) fn kill(&mut self, name: &str) {
+    pub fn kill(&mut self, name: &str) {
         let dead_by = self.agents.get_mut(name).unwrap().kill();
         self.deaths.push((name.to_owned(), dead_by));
     }
 
     /// Asks an agent to stop, and waits until it has.
-    pub(crate) fn terminate(&mut self, name: &str) {
+    pub fn terminate(&mut self, name: &str) {
         let agent = self.agents.get_mut(name).unwrap();
         match agent.terminate(STOP_LIMIT) {
             Some((status, _)) if status.success() => {}
@@ -89,7 +89,7 @@ impl<'lab> Mesh<'lab> {
     }
 
     /// Waits until everybody's matrix has all hosts; whether it came to that.
-    pub(crate) fn assembled(&self, limit: Duration) -> bool {
+    pub fn assembled(&self, limit: Duration) -> bool {
         let hosts = self.lab.hosts().len();
         let knows_all = |agent: &Agent<'_>| {
             agent
@@ -103,7 +103,7 @@ impl<'lab> Mesh<'lab> {
     ///
     /// # Panics
     /// If an event lacks something.
-    pub(crate) fn tests(&self) -> Vec<Interval> {
+    pub fn tests(&self) -> Vec<Interval> {
         let events: Vec<_> = self
             .agents()
             .flat_map(|agent| agent.events().unwrap())
@@ -112,7 +112,7 @@ impl<'lab> Mesh<'lab> {
     }
 
     /// Stops all agents that still live, and says what the whole run proves.
-    pub(crate) fn finish(mut self) -> Evidence {
+    pub fn finish(mut self) -> Evidence {
         let names: Vec<String> = self.agents.keys().cloned().collect();
         for name in names {
             if self.agents.get_mut(&name).unwrap().lives() {
@@ -170,26 +170,26 @@ impl Drop for Mesh<'_> {
 
 /// What a run proves.
 #[derive(Debug)]
-pub(crate) struct Evidence {
+pub struct Evidence {
     /// All tests.
-    pub(crate) intervals: Vec<Interval>,
+    pub intervals: Vec<Interval>,
     /// Two meetings at one node, by the events.
-    pub(crate) overlaps: Vec<String>,
+    pub overlaps: Vec<String>,
     /// Two meetings at one node, by what ran.
-    pub(crate) sampled_overlaps: Vec<String>,
+    pub sampled_overlaps: Vec<String>,
     /// Processes and ports that had no right to be there.
-    pub(crate) leftovers: Vec<String>,
+    pub leftovers: Vec<String>,
     /// How many instants the samples speak of.
-    pub(crate) looks: usize,
+    pub looks: usize,
     /// Whatever else is wrong: events that make no sense, agents that did not stop.
-    pub(crate) faults: Vec<String>,
+    pub faults: Vec<String>,
     /// What the agents said.
-    pub(crate) logs: Logs,
+    pub logs: Logs,
 }
 
 impl Evidence {
     /// Every violation, of whatever kind.
-    pub(crate) fn violations(&self) -> Vec<String> {
+    pub fn violations(&self) -> Vec<String> {
         let kinds = [
             ("overlap", &self.overlaps),
             ("overlap (samples)", &self.sampled_overlaps),

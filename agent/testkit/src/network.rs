@@ -6,11 +6,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 /// 127.x.y.0/24.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Network(u8, u8);
+pub struct Network(u8, u8);
 
 impl Network {
     /// One that nobody uses.
-    pub(crate) fn draw() -> Self {
+    pub fn draw() -> Self {
         loop {
             // 127.0.x.y is where other programs are.
             let network = Self(rand::random_range(1..=254), rand::random());
@@ -21,18 +21,18 @@ impl Network {
     }
 
     /// The one that `address` is in.
-    pub(crate) fn of(address: Ipv4Addr) -> Self {
+    pub fn of(address: Ipv4Addr) -> Self {
         let [_, high, low, _] = address.octets();
         Self(high, low)
     }
 
     /// The address of that host.
-    pub(crate) fn address(self, host: u8) -> Ipv4Addr {
+    pub fn address(self, host: u8) -> Ipv4Addr {
         Ipv4Addr::new(127, self.0, self.1, host)
     }
 
     /// The addresses with their ports on which anybody listens here, TCP and UDP.
-    pub(crate) fn listeners(self) -> Vec<SocketAddr> {
+    pub fn listeners(self) -> Vec<SocketAddr> {
         const LISTENING: &str = "0A";
         let sockets = |protocol: &str, state: Option<&str>| {
             let table = fs::read_to_string(format!("/proc/net/{protocol}")).unwrap();

@@ -5,6 +5,7 @@
 //! are gone: after a panic or a `kill -9` of the laboratory too. There is nothing to clean up and
 //! nothing to find left over.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
@@ -20,11 +21,11 @@ use super::privilege::search_path;
 
 /// A network namespace; it lasts as long as this value and the processes that were started in it.
 #[derive(Debug)]
-pub(crate) struct Namespace(File);
+pub struct Namespace(File);
 
 impl Namespace {
     /// Makes an empty one, with its loopback up.
-    pub(crate) fn new() -> Self {
+    pub fn create() -> Self {
         // Only the thread moves; its namespace outlives it through the descriptor.
         let file = thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).expect("no right to make a network namespace");
@@ -36,17 +37,17 @@ impl Namespace {
     }
 
     /// The number that tells it from every other: that of `/proc/<pid>/ns/net` of its processes.
-    pub(crate) fn inode(&self) -> u64 {
+    pub fn inode(&self) -> u64 {
         self.0.metadata().unwrap().ino()
     }
 
     /// Where `ip link … netns` finds it, for as long as this process lives.
-    pub(crate) fn path(&self) -> String {
+    pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
     /// A command that will run inside, and is killed when the thread that spawns it ends.
-    pub(crate) fn command(&self, program: &str) -> Command {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let fd = self.0.as_raw_fd();
         let mut command = Command::new(program);
         command.env("PATH", search_path());
@@ -67,7 +68,7 @@ impl Namespace {
     ///
     /// # Panics
     /// If it fails, with the line and what it said.
-    pub(crate) fn run(&self, line: &str) {
+    pub fn run(&self, line: &str) {
         let mut words = line.split_whitespace();
         let mut command = self.command(words.next().unwrap());
         let output = command.args(words).stdin(Stdio::null()).output().unwrap();
@@ -80,7 +81,7 @@ impl Namespace {
     }
 
     /// Processes `work` on a thread inside.
-    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 setns(&self.0, CloneFlags::CLONE_NEWNET).unwrap();

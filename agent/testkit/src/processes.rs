@@ -4,7 +4,7 @@ use std::fs;
 
 /// A process, told from a later one with the same number by its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Process {
+pub struct Process {
     pid: u32,
     /// Clock ticks since boot.
     start: u64,
@@ -31,13 +31,13 @@ impl Process {
     }
 
     /// Whether it still runs. One that waits to be reaped does not.
-    pub(crate) fn lives(&self) -> bool {
+    pub fn lives(&self) -> bool {
         Self::read(self.pid).is_some_and(|now| now.start == self.start && !"ZX".contains(now.state))
     }
 }
 
 /// The iperf3 that `parent` has started and that run.
-pub(crate) fn iperf3_of(parent: u32) -> Vec<Process> {
+pub fn iperf3_of(parent: u32) -> Vec<Process> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     // Processes come and go while they are looked at; one that went is not there.
@@ -47,7 +47,7 @@ pub(crate) fn iperf3_of(parent: u32) -> Vec<Process> {
 }
 
 /// The most memory that the process has ever had resident, in bytes.
-pub(crate) fn peak_memory(pid: u32) -> u64 {
+pub fn peak_memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status
         .lines()

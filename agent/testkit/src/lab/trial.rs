@@ -3,35 +3,35 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::checker;
-use super::events::Cell;
 use super::goodput::narrowest;
 use super::hosts::Lab;
 use super::matrix::{all_cells, faults, off_rates, tcp_goodput};
 use super::mesh::{Evidence, Mesh};
 use super::udp::UdpCell;
-use super::wait_until;
+use crate::checker;
+use crate::events::Cell;
+use crate::wait_until;
 
 /// What is to be measured.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// `tcp`, `udp`, or both.
-    pub(crate) protocols: &'static [&'static str],
+    pub protocols: &'static [&'static str],
     /// The duration of a test.
-    pub(crate) seconds: u32,
+    pub seconds: u32,
     /// Bits per second of a UDP test.
-    pub(crate) udp_bitrate: u64,
+    pub udp_bitrate: u64,
     /// How many sweeps of the assembled mesh.
-    pub(crate) sweeps: u64,
+    pub sweeps: u64,
     /// How many more at most, as long as some cell is [`never_right`].
-    pub(crate) spare_sweeps: u64,
+    pub spare_sweeps: u64,
     /// How far a TCP cell may be off, a share.
-    pub(crate) tolerance: f64,
+    pub tolerance: f64,
 }
 
 impl Plan {
     /// The least time of a sweep.
-    pub(crate) fn bound(&self, lab: &Lab) -> Duration {
+    pub fn bound(&self, lab: &Lab) -> Duration {
         let count = |len: usize| u32::try_from(len).unwrap();
         let test = Duration::from_secs(self.seconds.into());
         checker::bound(count(lab.hosts().len()), count(self.protocols.len()), test)
@@ -40,24 +40,24 @@ impl Plan {
 
 /// What a sweep was like.
 #[derive(Debug, Default)]
-pub(crate) struct Sweep {
+pub struct Sweep {
     /// Its number.
-    pub(crate) number: u64,
+    pub number: u64,
     /// From its first start to its last end.
-    pub(crate) took: Duration,
+    pub took: Duration,
     /// Cells of the matrix that failed, are missing, or do not belong there.
-    pub(crate) wrong: Vec<String>,
+    pub wrong: Vec<String>,
     /// Cells whose figures are not what the links imply, and how not.
-    pub(crate) off: BTreeMap<Cell, String>,
+    pub off: BTreeMap<Cell, String>,
     /// Tests that failed.
-    pub(crate) failed: Vec<String>,
+    pub failed: Vec<String>,
     /// Cells that were not tested exactly once.
-    pub(crate) not_once: Vec<String>,
+    pub not_once: Vec<String>,
 }
 
 impl Sweep {
     /// What is wrong with it, but for its length and its figures.
-    pub(crate) fn faults(&self) -> Vec<String> {
+    pub fn faults(&self) -> Vec<String> {
         let all = [&self.wrong, &self.failed, &self.not_once]
             .into_iter()
             .flatten();
@@ -66,7 +66,7 @@ impl Sweep {
     }
 
     /// What is wrong with its figures.
-    pub(crate) fn errors(&self) -> Vec<String> {
+    pub fn errors(&self) -> Vec<String> {
         let all = self.off.iter();
         all.map(|(cell, how)| format!("sweep {}: {cell}: {how}", self.number))
             .collect()
@@ -78,7 +78,7 @@ impl Sweep {
 ///
 /// A virtual machine whose host takes its processors away for a tenth of a second spoils a test of
 /// two seconds, but not that of the same cell every time.
-pub(crate) fn never_right(sweeps: &[Sweep]) -> Vec<String> {
+pub fn never_right(sweeps: &[Sweep]) -> Vec<String> {
     let alike = |odd: u64| sweeps.iter().filter(move |sweep| sweep.number % 2 == odd);
     let never = |odd: u64| {
         let last = alike(odd).next_back().into_iter();
@@ -95,7 +95,7 @@ pub(crate) fn never_right(sweeps: &[Sweep]) -> Vec<String> {
 ///
 /// # Panics
 /// If the agents do not find each other or do not answer, or a sweep takes several times its bound.
-pub(crate) fn run(lab: &Lab, plan: &Plan) -> (Vec<Sweep>, Evidence) {
+pub fn run(lab: &Lab, plan: &Plan) -> (Vec<Sweep>, Evidence) {
     let protocol = if plan.protocols.len() == 2 {
         "both"
     } else {

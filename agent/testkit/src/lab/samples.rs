@@ -13,59 +13,59 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::IPERF_PORTS;
-use super::boot_ns;
-use super::events::Role;
 use super::hosts::Lab;
-use super::procfs::{self, Stat};
 use super::sockdiag::SockDiag;
+use crate::boot_ns;
+use crate::events::Role;
+use crate::procfs::{self, Stat};
 
 /// From the end of one look to the beginning of the next.
 const PAUSE: Duration = Duration::from_millis(30);
 
 /// A running iperf3 that serves or connects (not one that only says its version).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Process {
+pub struct Process {
     /// The host whose namespace it is in.
-    pub(crate) host: String,
+    pub host: String,
     /// Its process id.
-    pub(crate) pid: u32,
+    pub pid: u32,
     /// When it began, in ticks: with its id, what tells it from every other process.
-    pub(crate) began: u64,
+    pub began: u64,
     /// Whether it serves or connects.
-    pub(crate) role: Role,
+    pub role: Role,
     /// Where it connects to.
-    pub(crate) target: Option<Ipv4Addr>,
+    pub target: Option<Ipv4Addr>,
 }
 
 /// A socket that listens on one of iperf3's ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Listener {
+pub struct Listener {
     /// The host whose namespace it is in.
-    pub(crate) host: String,
+    pub host: String,
     /// The port.
-    pub(crate) port: u16,
+    pub port: u16,
     /// Which socket.
-    pub(crate) inode: u32,
+    pub inode: u32,
 }
 
 /// One look at everything. It takes a moment: what it shows need not have been there all at once.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sample {
+pub struct Sample {
     /// When the look began, on the clock of the events.
-    pub(crate) begin_ns: u64,
+    pub begin_ns: u64,
     /// When it was done.
-    pub(crate) end_ns: u64,
+    pub end_ns: u64,
     /// What ran.
-    pub(crate) processes: BTreeSet<Process>,
+    pub processes: BTreeSet<Process>,
     /// What is stopped, and does nothing until it goes on.
-    pub(crate) stopped: BTreeSet<Process>,
+    pub stopped: BTreeSet<Process>,
     /// What listened.
-    pub(crate) listeners: BTreeSet<Listener>,
+    pub listeners: BTreeSet<Listener>,
 }
 
 /// Looks at the hosts of one laboratory.
 #[derive(Debug)]
-pub(crate) struct Eye {
+pub struct Eye {
     /// By the inode of the host's namespace.
     names: BTreeMap<u64, String>,
     sockets: Vec<(String, SockDiag)>,
@@ -73,7 +73,7 @@ pub(crate) struct Eye {
 
 impl Eye {
     /// An eye on all hosts of `lab`.
-    pub(crate) fn new(lab: &Lab) -> Self {
+    pub fn new(lab: &Lab) -> Self {
         let hosts = lab.hosts().iter();
         Self {
             names: hosts
@@ -87,7 +87,7 @@ impl Eye {
     }
 
     /// One look.
-    pub(crate) fn look(&mut self) -> Sample {
+    pub fn look(&mut self) -> Sample {
         let begin_ns = boot_ns();
         let (mut processes, mut stopped) = (BTreeSet::new(), BTreeSet::new());
         for stat in procfs::all().filter(|stat| stat.name == "iperf3") {
@@ -156,14 +156,14 @@ fn part(line: &str) -> Option<(Role, Option<Ipv4Addr>)> {
 
 /// Keeps looking, on a thread of its own, until it is told to stop.
 #[derive(Debug)]
-pub(crate) struct Sampler {
+pub struct Sampler {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Vec<Sample>>,
 }
 
 impl Sampler {
     /// Begins to look at all hosts of `lab`.
-    pub(crate) fn start(lab: &Lab) -> Self {
+    pub fn start(lab: &Lab) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         let mut eye = Eye::new(lab);
@@ -179,7 +179,7 @@ impl Sampler {
     }
 
     /// Ends it; everything that was seen, in the order of time.
-    pub(crate) fn stop(self) -> Vec<Sample> {
+    pub fn stop(self) -> Vec<Sample> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }

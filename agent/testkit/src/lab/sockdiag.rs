@@ -22,11 +22,11 @@ const LISTENING: u32 = 1 << 10;
 
 /// Answers for the namespace that it was opened in.
 #[derive(Debug)]
-pub(crate) struct SockDiag(File);
+pub struct SockDiag(File);
 
 impl SockDiag {
     /// Opens it for `namespace`.
-    pub(crate) fn open(namespace: &Namespace) -> Self {
+    pub fn open(namespace: &Namespace) -> Self {
         let opened = namespace.inside(|| {
             let protocol = SockProtocol::NetlinkSockDiag;
             socket(
@@ -43,7 +43,7 @@ impl SockDiag {
     ///
     /// # Errors
     /// If the kernel refuses or answers what cannot be read.
-    pub(crate) fn listeners(&mut self) -> io::Result<BTreeMap<u32, u16>> {
+    pub fn listeners(&mut self) -> io::Result<BTreeMap<u32, u16>> {
         let mut found = BTreeMap::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             self.0.write_all(&request(family as u8))?;

@@ -20,9 +20,9 @@ const RETRANSMISSION: f64 = 0.2;
 
 /// How one direction of a link is shaped; displays as the arguments of `tc qdisc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// Bits per second.
-    pub(crate) rate: u64,
+    pub rate: u64,
 }
 
 impl Shape {
@@ -41,7 +41,7 @@ impl Shape {
     const QUEUE: Duration = Duration::from_millis(50);
 
     /// Shapes to `rate` bits per second.
-    pub(crate) const fn new(rate: u64) -> Self {
+    pub const fn new(rate: u64) -> Self {
         Self { rate }
     }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Shape {
 
 /// The narrower of the two links on a path: the source's on its way out, the destination's on its
 /// way in.
-pub(crate) fn narrowest(source: Shape, destination: Shape) -> Shape {
+pub fn narrowest(source: Shape, destination: Shape) -> Shape {
     if source.rate < destination.rate {
         source
     } else {
@@ -80,26 +80,26 @@ pub(crate) fn narrowest(source: Shape, destination: Shape) -> Shape {
 }
 
 /// TCP payload that a link carries, megabits per second: 1448 of each 1514 bytes.
-pub(crate) fn tcp_mbps(link: Shape) -> f64 {
+pub fn tcp_mbps(link: Shape) -> f64 {
     link.rate as f64 / 1e6 * (MTU - IPV4 - TCP) / (ETHERNET + MTU)
 }
 
 /// A UDP test, as far as the link is concerned.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct UdpLoad {
+pub struct UdpLoad {
     /// Payload that is sent, bits per second.
-    pub(crate) bitrate: f64,
+    pub bitrate: f64,
     /// Datagrams that were sent in all.
-    pub(crate) packets: f64,
+    pub packets: f64,
     /// Seconds it was sent for.
-    pub(crate) seconds: f64,
+    pub seconds: f64,
 }
 
 impl UdpLoad {
     /// The share of datagrams that `link` must lose.
     ///
     /// Least if what bucket and queue hold back counts as arrived, most if it does not.
-    pub(crate) fn loss(self, link: Shape) -> RangeInclusive<f64> {
+    pub fn loss(self, link: Shape) -> RangeInclusive<f64> {
         let (least, most) = self.fitting(link).into_inner();
         1.0 - most..=1.0 - least
     }
@@ -110,7 +110,7 @@ impl UdpLoad {
     /// the test is over, and that message finds the queue full where the link is too narrow: it
     /// comes with the last datagrams, or is lost and sent again, as happened in 1 of 20 such
     /// tests (3.70 instead of 3.92 Mbit/s).
-    pub(crate) fn mbps(self, link: Shape) -> RangeInclusive<f64> {
+    pub fn mbps(self, link: Shape) -> RangeInclusive<f64> {
         let (least, most) = self.fitting(link).into_inner();
         let sent = self.bitrate / 1e6;
         let on_time = if least < 1.0 {

@@ -1,43 +1,44 @@
 //! The program as a child process, with everything it says kept in files.
 
+use std::env;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::wait_until;
+use crate::wait_until;
 
 /// A running program. Killed and reaped when dropped.
 #[derive(Debug)]
-pub(crate) struct Program {
+pub struct Program {
     child: Child,
     files: tempfile::TempDir,
 }
 
 /// A program that has ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub struct Ended {
     /// Its exit code; `None` if a signal ended it.
-    pub(crate) code: Option<i32>,
+    pub code: Option<i32>,
     /// What it printed.
-    pub(crate) stdout: String,
+    pub stdout: String,
     /// What else it said.
-    pub(crate) stderr: String,
+    pub stderr: String,
 }
 
 impl Program {
     /// Starts it with `args`.
-    pub(crate) fn start<S: AsRef<str>>(args: &[S]) -> Self {
+    pub fn start<S: AsRef<str>>(args: &[S]) -> Self {
         Self::start_with(args, &[])
     }
 
     /// Starts it with `args` and these variables. Of the test's own environment it gets the PATH
     /// alone.
-    pub(crate) fn start_with<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Self {
-        let files = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    pub fn start_with<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Self {
+        let files = tempfile::tempdir_in(scratch()).unwrap();
         let file = |name: &str| File::create(files.path().join(name)).unwrap();
         let child = Self::command(args, variables)
             .stdin(Stdio::null())
@@ -49,8 +50,8 @@ impl Program {
     }
 
     /// How it is started, for who wants its output elsewhere.
-    pub(crate) fn command<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_iperf3-mesh"));
+    pub fn command<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(executable());
         command.args(args.iter().map(AsRef::as_ref));
         command
             .env_clear()
@@ -61,32 +62,32 @@ impl Program {
 
     /// Processes it to its end.
     #[track_caller]
-    pub(crate) fn run<S: AsRef<str>>(args: &[S], limit: Duration) -> Ended {
+    pub fn run<S: AsRef<str>>(args: &[S], limit: Duration) -> Ended {
         Self::start(args).ended(limit)
     }
 
     /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// What it has printed so far.
-    pub(crate) fn stdout(&self) -> String {
+    pub fn stdout(&self) -> String {
         read(&self.files.path().join("stdout"))
     }
 
     /// What else it has said so far.
-    pub(crate) fn stderr(&self) -> String {
+    pub fn stderr(&self) -> String {
         read(&self.files.path().join("stderr"))
     }
 
     /// Whether it still runs.
-    pub(crate) fn lives(&mut self) -> bool {
+    pub fn lives(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// Sends it a signal.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         // The child is not reaped before this value is gone or has seen its end, so the number is
         // still its own.
         kill(
@@ -97,14 +98,14 @@ impl Program {
     }
 
     /// Kills it without warning.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Waits until it has ended.
     #[track_caller]
-    pub(crate) fn ended(&mut self, limit: Duration) -> Ended {
+    pub fn ended(&mut self, limit: Duration) -> Ended {
         let began = Instant::now();
         let mut status: Option<ExitStatus> = None;
         wait_until(limit, || {
@@ -138,6 +139,31 @@ impl Drop for Program {
             eprintln!("--- last words of {}:\n{last}", self.child.id());
         }
     }
+}
+
+/// The program, built by cargo for the integration tests and benches of its package.
+///
+/// They lie in `<profile>/deps`, the program one directory above them. `CARGO_BIN_EXE_…` exists
+/// only while the tests themselves are compiled.
+///
+/// # Panics
+/// If it is not there, as in the tests of another package.
+pub fn executable() -> PathBuf {
+    let path = profile_dir().join("iperf3-mesh");
+    assert!(path.exists(), "{} is not built", path.display());
+    path
+}
+
+/// A directory for temporary files, on the disk of the build.
+pub(crate) fn scratch() -> PathBuf {
+    let path = profile_dir().with_file_name("tmp");
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+fn profile_dir() -> PathBuf {
+    let test = env::current_exe().unwrap();
+    test.ancestors().nth(2).unwrap().to_owned()
 }
 
 fn read(path: &Path) -> String {

@@ -10,18 +10,19 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::events::{self, Event};
 use super::hosts::{Host, Lab};
-use super::http;
 use super::matrix::Matrix;
-use super::{boot_ns, wait_until};
+use crate::events::{self, Event};
+use crate::http;
+use crate::program::{executable, scratch};
+use crate::{boot_ns, wait_until};
 
 /// Where agents answer HTTP.
 const METRICS_PORT: u16 = 9876;
 
 /// One life of an agent. Killed when dropped.
 #[derive(Debug)]
-pub(crate) struct Agent<'lab> {
+pub struct Agent<'lab> {
     host: &'lab Host,
     child: Child,
     log: PathBuf,
@@ -30,7 +31,7 @@ pub(crate) struct Agent<'lab> {
 impl<'lab> Agent<'lab> {
     /// Starts the agent of a host. It joins two others, logs JSON to a file in `logs` (a later life
     /// appends), and takes `args` besides.
-    pub(crate) fn start(lab: &'lab Lab, name: &str, logs: &Path, args: &[String]) -> Self {
+    pub fn start(lab: &'lab Lab, name: &str, logs: &Path, args: &[String]) -> Self {
         let host = lab.host(name);
         let log = logs.join(format!("{name}.log"));
         let file = OpenOptions::new()
@@ -38,7 +39,7 @@ impl<'lab> Agent<'lab> {
             .append(true)
             .open(&log)
             .unwrap();
-        let mut command = host.namespace.command(env!("CARGO_BIN_EXE_iperf3-mesh"));
+        let mut command = host.namespace.command(executable());
         command.args(["agent", "--discovery", "static", "--log-format", "json"]);
         command.args([
             "--node-name",
@@ -66,12 +67,12 @@ impl<'lab> Agent<'lab> {
     }
 
     /// The name of its node.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.host.name
     }
 
     /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -79,7 +80,7 @@ impl<'lab> Agent<'lab> {
     ///
     /// # Errors
     /// If the log cannot be read, or an event lacks something.
-    pub(crate) fn events(&self) -> Result<Vec<Event>, String> {
+    pub fn events(&self) -> Result<Vec<Event>, String> {
         let log = fs::read(&self.log).map_err(|error| error.to_string())?;
         let log = String::from_utf8_lossy(&log);
         // The last line may be half written.
@@ -91,7 +92,7 @@ impl<'lab> Agent<'lab> {
     ///
     /// # Errors
     /// If it does not answer with 200 in time.
-    pub(crate) fn get(&self, path: &str) -> io::Result<String> {
+    pub fn get(&self, path: &str) -> io::Result<String> {
         let to = (self.host.address, METRICS_PORT).into();
         self.host.namespace.inside(|| http::get(to, path))
     }
@@ -100,7 +101,7 @@ impl<'lab> Agent<'lab> {
     ///
     /// # Errors
     /// If it does not answer with one in time.
-    pub(crate) fn matrix(&self) -> Result<Matrix, String> {
+    pub fn matrix(&self) -> Result<Matrix, String> {
         Matrix::parse(
             &self
                 .get("/api/v1/matrix")
@@ -112,29 +113,29 @@ impl<'lab> Agent<'lab> {
     ///
     /// # Errors
     /// If it does not answer in time.
-    pub(crate) fn metrics(&self) -> io::Result<Vec<http::Series>> {
+    pub fn metrics(&self) -> io::Result<Vec<http::Series>> {
         Ok(http::series(&self.get("/metrics")?))
     }
 
     /// Kills it without warning; the instant by which it was dead.
-    pub(crate) fn kill(&mut self) -> u64 {
+    pub fn kill(&mut self) -> u64 {
         self.signal(Signal::SIGKILL);
         self.child.wait().unwrap();
         boot_ns()
     }
 
     /// Stops it in its tracks, its sockets stay open.
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
     }
 
     /// Lets it go on, as if no time had passed.
-    pub(crate) fn thaw(&self) {
+    pub fn thaw(&self) {
         self.signal(Signal::SIGCONT);
     }
 
     /// Asks it to stop, and waits for at most `limit`: how it ended, and after how long.
-    pub(crate) fn terminate(&mut self, limit: Duration) -> Option<(ExitStatus, Duration)> {
+    pub fn terminate(&mut self, limit: Duration) -> Option<(ExitStatus, Duration)> {
         let asked = Instant::now();
         self.signal(Signal::SIGTERM);
         let mut status = None;
@@ -146,12 +147,12 @@ impl<'lab> Agent<'lab> {
     }
 
     /// Whether it still runs.
-    pub(crate) fn lives(&mut self) -> bool {
+    pub fn lives(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// The end of its log, to be shown when something went wrong.
-    pub(crate) fn last_words(&self) -> String {
+    pub fn last_words(&self) -> String {
         let log = String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
@@ -177,27 +178,26 @@ impl Drop for Agent<'_> {
 
 /// A directory for the logs of one laboratory. It stays after a failure, so that they can be read.
 #[derive(Debug)]
-pub(crate) struct Logs(tempfile::TempDir);
+pub struct Logs(tempfile::TempDir);
 
 impl Logs {
     /// An empty one.
-    pub(crate) fn new() -> Self {
-        let parent = env!("CARGO_TARGET_TMPDIR");
+    pub fn create() -> Self {
         Self(
             tempfile::Builder::new()
                 .prefix("lab-")
-                .tempdir_in(parent)
+                .tempdir_in(scratch())
                 .unwrap(),
         )
     }
 
     /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// Lets it stay, and says where it is.
-    pub(crate) fn keep(&mut self) {
+    pub fn keep(&mut self) {
         self.0.disable_cleanup(true);
         eprintln!("logs: {}", self.path().display());
     }

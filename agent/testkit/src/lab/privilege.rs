@@ -23,7 +23,7 @@ const PROGRAMS: [&str; 4] = ["ip", "tc", "nft", "iperf3"];
 ///
 /// # Panics
 /// If neither is possible (the message names what is missing), or if the child failed.
-pub(crate) fn privileged(rerun: &[&str], body: impl FnOnce()) {
+pub fn privileged(rerun: &[&str], body: impl FnOnce()) {
     require_programs();
     if may_unshare() {
         return body();
@@ -47,7 +47,7 @@ pub(crate) fn privileged(rerun: &[&str], body: impl FnOnce()) {
 
 /// Where programs are looked for: distributions keep ip, tc and nft where a plain user's PATH does
 /// not look.
-pub(crate) fn search_path() -> String {
+pub fn search_path() -> String {
     format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default())
 }
 

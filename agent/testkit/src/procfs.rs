@@ -4,28 +4,28 @@ use std::fs;
 
 /// One process at one instant.
 #[derive(Clone, Debug)]
-pub(crate) struct Stat {
+pub struct Stat {
     /// Its id, which another process may have later.
-    pub(crate) pid: u32,
+    pub pid: u32,
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// What it is doing: `R`, `S`, `T` (stopped), `Z` (dead, not reaped) …
-    pub(crate) state: char,
+    pub state: char,
     /// Whose child it is.
-    pub(crate) parent: u32,
+    pub parent: u32,
     /// When it began, in ticks: with its id, what tells it from every other process.
-    pub(crate) began: u64,
+    pub began: u64,
 }
 
 /// All processes. They come and go while they are looked at; one that went is not there.
-pub(crate) fn all() -> impl Iterator<Item = Stat> {
+pub fn all() -> impl Iterator<Item = Stat> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter_map(|pid| parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?))
 }
 
 /// The dead children of `parent` that it has not reaped.
-pub(crate) fn zombies(parent: u32) -> Vec<u32> {
+pub fn zombies(parent: u32) -> Vec<u32> {
     all()
         .filter(|it| it.parent == parent && it.state == 'Z')
         .map(|it| it.pid)

@@ -2,58 +2,58 @@
 
 use serde::Deserialize;
 
-use super::events::Cell;
+use crate::events::Cell;
 
 /// The answer, as far as the laboratory looks at it.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Matrix {
+pub struct Matrix {
     /// The nodes, silent ones too.
-    pub(crate) nodes: Vec<NodeEntry>,
+    pub nodes: Vec<NodeEntry>,
     /// Every ordered pair and protocol.
-    pub(crate) cells: Vec<CellEntry>,
+    pub cells: Vec<CellEntry>,
 }
 
 /// A node of the matrix.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct NodeEntry {
+pub struct NodeEntry {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// How it is believed to be.
-    pub(crate) state: String,
+    pub state: String,
     /// Why its row could not be had.
-    pub(crate) row_error: Option<String>,
+    pub row_error: Option<String>,
 }
 
 /// A cell of the matrix.
 #[derive(Clone, Debug, Deserialize)]
-pub(crate) struct CellEntry {
+pub struct CellEntry {
     /// Who sends.
-    pub(crate) source_node: String,
+    pub source_node: String,
     /// Who receives.
-    pub(crate) destination_node: String,
+    pub destination_node: String,
     /// `tcp` or `udp`.
-    pub(crate) protocol: String,
+    pub protocol: String,
     /// `None`: never tested.
-    pub(crate) success: Option<bool>,
+    pub success: Option<bool>,
     /// Why it failed.
-    pub(crate) reason: Option<String>,
+    pub reason: Option<String>,
     /// What arrived.
-    pub(crate) bandwidth_mbps: Option<f64>,
+    pub bandwidth_mbps: Option<f64>,
     /// UDP.
-    pub(crate) jitter_ms: Option<f64>,
+    pub jitter_ms: Option<f64>,
     /// UDP.
-    pub(crate) loss_ratio: Option<f64>,
+    pub loss_ratio: Option<f64>,
     /// TCP: tells a crowded link from a slow machine when the bandwidth is wrong.
-    pub(crate) retransmits: Option<u64>,
+    pub retransmits: Option<u64>,
     /// TCP.
-    pub(crate) rtt_ms: Option<f64>,
+    pub rtt_ms: Option<f64>,
     /// How long ago it was tested.
-    pub(crate) age_seconds: Option<f64>,
+    pub age_seconds: Option<f64>,
 }
 
 impl CellEntry {
     /// Which cell it is.
-    pub(crate) fn cell(&self) -> Cell {
+    pub fn cell(&self) -> Cell {
         Cell {
             source: self.source_node.clone(),
             destination: self.destination_node.clone(),
@@ -67,12 +67,12 @@ impl Matrix {
     ///
     /// # Errors
     /// If it is not a matrix.
-    pub(crate) fn parse(answer: &str) -> Result<Self, String> {
+    pub fn parse(answer: &str) -> Result<Self, String> {
         serde_json::from_str(answer).map_err(|error| format!("{error} in {answer:.300}"))
     }
 
     /// The state of a node, if the matrix has it.
-    pub(crate) fn state(&self, node: &str) -> Option<&str> {
+    pub fn state(&self, node: &str) -> Option<&str> {
         self.nodes
             .iter()
             .find(|entry| entry.name == node)
@@ -80,12 +80,7 @@ impl Matrix {
     }
 
     /// A cell, if the matrix has it.
-    pub(crate) fn get(
-        &self,
-        source: &str,
-        destination: &str,
-        protocol: &str,
-    ) -> Option<&CellEntry> {
+    pub fn get(&self, source: &str, destination: &str, protocol: &str) -> Option<&CellEntry> {
         self.cells.iter().find(|entry| {
             entry.source_node == source
                 && entry.destination_node == destination

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::answers::CellEntry;
-pub(crate) use super::answers::Matrix;
-use super::events::Cell;
 use super::goodput::{narrowest, tcp_mbps};
 use super::hosts::Lab;
+use crate::answers::CellEntry;
+pub use crate::answers::Matrix;
+use crate::events::Cell;
 
 /// Every ordered pair of the laboratory's hosts and each of `protocols`.
-pub(crate) fn all_cells(lab: &Lab, protocols: &[&str]) -> BTreeSet<Cell> {
+pub fn all_cells(lab: &Lab, protocols: &[&str]) -> BTreeSet<Cell> {
     let names = || lab.hosts().iter().map(|host| &host.name);
     let pairs = names().flat_map(|source| names().map(move |destination| (source, destination)));
     let pairs = pairs.filter(|(source, destination)| source != destination);
@@ -24,19 +24,19 @@ pub(crate) fn all_cells(lab: &Lab, protocols: &[&str]) -> BTreeSet<Cell> {
 }
 
 /// The bandwidth that the links leave a TCP cell, megabits per second.
-pub(crate) fn tcp_goodput(lab: &Lab, cell: &Cell) -> f64 {
+pub fn tcp_goodput(lab: &Lab, cell: &Cell) -> f64 {
     let shape = |name: &str| lab.host(name).shape;
     tcp_mbps(narrowest(shape(&cell.source), shape(&cell.destination)))
 }
 
 /// How far `value` is from `expected`, as a share of it.
-pub(crate) fn off(value: f64, expected: f64) -> f64 {
+pub fn off(value: f64, expected: f64) -> f64 {
     (value / expected - 1.0).abs()
 }
 
 /// What is wrong with the cells themselves: a test that failed, a cell too many, one that is
 /// missing.
-pub(crate) fn faults(matrix: &Matrix, wanted: &BTreeSet<Cell>) -> Vec<String> {
+pub fn faults(matrix: &Matrix, wanted: &BTreeSet<Cell>) -> Vec<String> {
     let mut faults = Vec::new();
     let mut seen = BTreeSet::new();
     for entry in &matrix.cells {
@@ -59,7 +59,7 @@ pub(crate) fn faults(matrix: &Matrix, wanted: &BTreeSet<Cell>) -> Vec<String> {
 
 /// The cells whose bandwidth is off by more than `tolerance`, a share; `expected` says what it must
 /// be, megabits per second, for each cell that it knows.
-pub(crate) fn off_rates(
+pub fn off_rates(
     matrix: &Matrix,
     expected: &BTreeMap<Cell, f64>,
     tolerance: f64,

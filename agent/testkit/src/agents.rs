@@ -6,16 +6,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use nix::sys::signal::Signal;
 
-use super::answers::Matrix;
-use super::events::{self, Event};
-use super::http::{self, Series};
-use super::{Ended, Network, Program, STOP};
+use crate::answers::Matrix;
+use crate::events::{self, Event};
+use crate::http::{self, Series};
+use crate::{Ended, Network, Program, STOP};
 
 /// Where agents answer HTTP.
 const LISTEN_PORT: u16 = 9876;
 
 /// What makes a mesh quick: tests as short and as gentle as can be, and hardly a pause.
-pub(crate) const QUICK: [&str; 7] = [
+pub const QUICK: [&str; 7] = [
     "--duration=1s",
     "--timeout=5s",
     "--interval=1s",
@@ -27,19 +27,19 @@ pub(crate) const QUICK: [&str; 7] = [
 
 /// One life of an agent. Killed and reaped when dropped.
 #[derive(Debug)]
-pub(crate) struct Agent {
+pub struct Agent {
     /// The name of its node.
-    pub(crate) name: String,
+    pub name: String,
     /// Where it listens.
-    pub(crate) address: Ipv4Addr,
+    pub address: Ipv4Addr,
     /// Its process.
-    pub(crate) program: Program,
+    pub program: Program,
 }
 
 impl Agent {
     /// Starts the agent `name` as that host of `network`: quick, without a past, and to join host
     /// 1. `args` come last.
-    pub(crate) fn start(network: Network, host: u8, name: &str, args: &[&str]) -> Self {
+    pub fn start(network: Network, host: u8, name: &str, args: &[&str]) -> Self {
         let join = format!("--join={}", network.address(1));
         Self::start_with(
             network,
@@ -50,7 +50,7 @@ impl Agent {
     }
 
     /// Starts it with nothing but its name, its address, and `args`.
-    pub(crate) fn start_with(network: Network, host: u8, name: &str, args: &[&str]) -> Self {
+    pub fn start_with(network: Network, host: u8, name: &str, args: &[&str]) -> Self {
         let address = network.address(host);
         let own = [
             "agent",
@@ -73,7 +73,7 @@ impl Agent {
     }
 
     /// Where it answers HTTP.
-    pub(crate) fn http(&self) -> SocketAddr {
+    pub fn http(&self) -> SocketAddr {
         (self.address, LISTEN_PORT).into()
     }
 
@@ -81,12 +81,12 @@ impl Agent {
     ///
     /// # Errors
     /// If it does not answer with 200 in time.
-    pub(crate) fn get(&self, path: &str) -> io::Result<String> {
+    pub fn get(&self, path: &str) -> io::Result<String> {
         http::get(self.http(), path)
     }
 
     /// The matrix that it answers with; an empty one if it does not.
-    pub(crate) fn matrix(&self) -> Matrix {
+    pub fn matrix(&self) -> Matrix {
         let answer = self
             .get("/api/v1/matrix")
             .map_err(|error| error.to_string());
@@ -98,19 +98,19 @@ impl Agent {
     }
 
     /// Its series; none if it does not answer.
-    pub(crate) fn series(&self) -> Vec<Series> {
+    pub fn series(&self) -> Vec<Series> {
         self.get("/metrics")
             .map(|text| http::series(&text))
             .unwrap_or_default()
     }
 
     /// The sum of its series of that name; `None` if there is none.
-    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+    pub fn metric(&self, name: &str) -> Option<f64> {
         self.labelled(name, &[])
     }
 
     /// The sum of its series of that name with these labels; `None` if there is none.
-    pub(crate) fn labelled(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    pub fn labelled(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let series = self.series();
         let found = series.iter().filter(|series| {
             series.name == name && labels.iter().all(|(label, value)| series.has(label, value))
@@ -121,7 +121,7 @@ impl Agent {
     }
 
     /// The nodes that it counts to the mesh, itself among them, with what it thinks of each.
-    pub(crate) fn states(&self) -> BTreeMap<String, String> {
+    pub fn states(&self) -> BTreeMap<String, String> {
         self.matrix()
             .nodes
             .into_iter()
@@ -130,7 +130,7 @@ impl Agent {
     }
 
     /// The names of the sources and destinations of the cells that it knows to be good.
-    pub(crate) fn good_cells(&self) -> Vec<(String, String)> {
+    pub fn good_cells(&self) -> Vec<(String, String)> {
         let cells = self
             .matrix()
             .cells
@@ -142,7 +142,7 @@ impl Agent {
     }
 
     /// The events in its log.
-    pub(crate) fn events(&self) -> Vec<Event> {
+    pub fn events(&self) -> Vec<Event> {
         let log = self.program.stderr();
         // The last line may be half written.
         events::parse(log.rfind('\n').map_or("", |end| &log[..end])).unwrap()
@@ -150,7 +150,7 @@ impl Agent {
 
     /// Asks it to stop, and waits until it has.
     #[track_caller]
-    pub(crate) fn terminate(&mut self) -> Ended {
+    pub fn terminate(&mut self) -> Ended {
         self.program.signal(Signal::SIGTERM);
         self.program.ended(STOP)
     }
