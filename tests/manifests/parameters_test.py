@@ -28,7 +28,7 @@ class Row:
 
 def rows():
     """The table of the parameters: the one in the section that speaks of a chart."""
-    section = re.search(r"(?ms)^## Every parameter of a chart.*?(?=^## )", TABLE.read_text())[0]
+    section = re.search(r"(?ms)^## Chart parameters.*?(?=^## )", TABLE.read_text())[0]
     lines = re.findall(r"(?m)^\| (.*?) \| (.*?) ?\| (.*?) \|$", section)
     return {parameters: Row(parameters, default, place) for parameters, default, place in lines[2:]}
 
