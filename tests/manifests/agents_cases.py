@@ -153,8 +153,8 @@ def described(minute, problem, *nodes):
                 "exp_labels": TARGET | {"severity": "warning", "problem": problem},
                 "exp_annotations": {
                     "summary": f"Agents of iperf3-mesh are impaired ({problem}): {len(nodes)}.",
-                    "description": "Rows of the matrix are missing or old, while the network is not known to be the "
-                    f"cause. At most five of the nodes: {' '.join(nodes)} ",
+                    "description": "Rows of the matrix are missing or old, and the network is not "
+                    f"known to be the cause. Up to five of the nodes: {' '.join(nodes)} ",
                     "runbook_url": f"{RUNBOOK}#iperfmeshagentimpaired",
                 },
             }
