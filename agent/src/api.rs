@@ -117,7 +117,8 @@ fn known_reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rea
     let name = Option::<String>::deserialize(deserializer)?;
     Ok(name.map(|name| {
         Reason::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .find(|reason| reason.as_str() == name)
             .unwrap_or(Reason::Iperf)
     }))

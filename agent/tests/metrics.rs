@@ -10,7 +10,8 @@ use iperf3_mesh::api::NodeState;
 use iperf3_mesh::config::FailedCells;
 use iperf3_mesh::metrics::{Metrics, Settings};
 use iperf3_mesh_core::gossip::GossipStatus;
-use iperf3_mesh_core::{Figures, NodeName, Protocol, Reason};
+use iperf3_mesh_core::wire::{Refusal, Role};
+use iperf3_mesh_core::{Figures, NodeName, Protocol, Reason, ReservationOutcome};
 
 fn name(text: &str) -> NodeName {
     NodeName::new(text).unwrap()
@@ -117,8 +118,8 @@ fn example() -> Metrics {
         &Err(Reason::Unreachable),
     );
     metrics.test_cancelled(Protocol::Udp);
-    metrics.reservation("asker", "granted", "");
-    metrics.reservation("granter", "refused", "busy");
+    metrics.reservation(Role::Asker, ReservationOutcome::Met);
+    metrics.reservation(Role::Granter, ReservationOutcome::Refused(Refusal::Busy));
     metrics.meeting_ended(Duration::from_millis(10_500));
     metrics.unexpected_client();
     metrics.rejected_message("malformed");

@@ -20,6 +20,7 @@ pub mod flaw;
     reason = "an edge of the core: it does IO and keeps time"
 )]
 pub mod gossip;
+mod io;
 #[cfg(all(test, feature = "flaws"))]
 mod model;
 mod name;
@@ -27,6 +28,7 @@ mod node;
 mod outcome;
 mod protocol;
 mod reservation;
+mod rules;
 pub mod schedule;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -35,12 +37,14 @@ mod time;
 mod view;
 pub mod wire;
 
+pub use io::{ClientStart, Input, Output, ReservationOutcome, RunId, ServerFailure, ServerStart};
 pub use name::{Epoch, NAME_LEN_MAX, NameError, NodeName};
 pub use node::peers::{ClusterNode, Peer};
-pub use node::{Input, Node, Output, Settings, Status, SweepReport};
+pub use node::status::{MeetingStatus, Status, SweepStatus, SweepSummary};
+pub use node::{Node, Settings};
 pub use outcome::{Figures, Outcome, Reason};
 pub use protocol::{DRIFT_PPM_MAX, MARGIN, QUIET_TIME, START_WINDOW, TIMEOUT_MAX, WIRE_VERSION};
-pub use reservation::{ClientStart, PortRange, RunId, ServerFailure, ServerStart};
+pub use reservation::PortRange;
 pub use spec::{Protocol, TestSpec};
 pub use time::Time;
 pub use view::{Member, PeerState, View};

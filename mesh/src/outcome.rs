@@ -1,8 +1,7 @@
 //! What came of a test: the figures of a success, or the reason of a failure.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+use strum::{Display, IntoStaticStr, VariantArray};
 
 /// What a successful test measured. The bandwidth is what arrived at the receiver.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,8 +41,23 @@ impl Figures {
 pub type Outcome = Result<Figures, Reason>;
 
 /// Why a cell failed. A short fixed list: it is a label of the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Reason {
     /// The peer's agent gave no answer.
     Unreachable,
@@ -75,44 +89,10 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of the documentation.
-    pub const ALL: [Self; 13] = [
-        Self::Unreachable,
-        Self::NotMet,
-        Self::Incompatible,
-        Self::NameConflict,
-        Self::Connect,
-        Self::Timeout,
-        Self::Busy,
-        Self::Interrupted,
-        Self::NoData,
-        Self::BadReport,
-        Self::Spawn,
-        Self::ResultLost,
-        Self::Iperf,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// The name as it stands in labels, logs and the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unreachable => "unreachable",
-            Self::NotMet => "not_met",
-            Self::Incompatible => "incompatible",
-            Self::NameConflict => "name_conflict",
-            Self::Connect => "connect",
-            Self::Timeout => "timeout",
-            Self::Busy => "busy",
-            Self::Interrupted => "interrupted",
-            Self::NoData => "no_data",
-            Self::BadReport => "bad_report",
-            Self::Spawn => "spawn",
-            Self::ResultLost => "result_lost",
-            Self::Iperf => "iperf",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+    /// The name in labels, logs and the API.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }

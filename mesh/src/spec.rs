@@ -1,13 +1,28 @@
 //! What one test is: a single iperf3 run, one protocol, from a client to a server.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use strum::{Display, IntoStaticStr, VariantArray};
 
 /// The protocol under test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Protocol {
     /// Bandwidth, retransmits and round-trip time.
     Tcp,
@@ -16,18 +31,12 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The name as it stands in labels and in the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-}
+    /// All protocols, in the order of a meeting's tests.
+    pub const ALL: &[Self] = Self::VARIANTS;
 
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+    /// The name in labels and in the API.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use strum::{Display, IntoStaticStr, VariantArray};
 
 use crate::protocol::TIMEOUT_MAX;
 use crate::{Epoch, NodeName, Outcome, Protocol, TestSpec, WIRE_VERSION};
@@ -39,8 +40,21 @@ impl fmt::Display for MeetingId {
 }
 
 /// The two roles in a meeting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Role {
     /// Asked for the meeting; is the client of the first tests.
     Asker,
@@ -49,12 +63,9 @@ pub enum Role {
 }
 
 impl Role {
-    /// The name as it stands in labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Asker => "asker",
-            Self::Granter => "granter",
-        }
+    /// The name in labels and logs.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -69,8 +80,23 @@ pub struct PlannedTest {
 }
 
 /// Why a request was not granted. A refusal alone fails no cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Refusal {
     /// In another meeting.
     Busy,
@@ -97,21 +123,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The name as it stands in labels and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Busy => "busy",
-            Self::Expecting => "expecting",
-            Self::Crossed => "crossed",
-            Self::Quiet => "quiet",
-            Self::Sweep => "sweep",
-            Self::Stopping => "stopping",
-            Self::Unknown => "unknown",
-            Self::StaleEpoch => "stale_epoch",
-            Self::NameConflict => "name_conflict",
-            Self::Incompatible => "incompatible",
-            Self::Spawn => "spawn",
-        }
+    /// The name in labels and logs.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -126,8 +140,9 @@ pub struct Handover {
 }
 
 /// What a message says. `docs/protocol.md` tells when each is sent and what its loss does.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[strum(serialize_all = "snake_case")]
 pub enum Body {
     /// The sender has begun the sweep whose number every message carries.
     Sweep,
@@ -170,17 +185,9 @@ pub enum Body {
 }
 
 impl Body {
-    /// The name as it stands in logs.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::Sweep => "sweep",
-            Self::Request { .. } => "request",
-            Self::Next { .. } => "next",
-            Self::Grant { .. } => "grant",
-            Self::Refuse { .. } => "refuse",
-            Self::Go { .. } => "go",
-            Self::End { .. } => "end",
-        }
+    /// The name in logs.
+    pub fn kind(&self) -> &'static str {
+        self.into()
     }
 }
 
@@ -207,7 +214,8 @@ pub struct Message {
 }
 
 /// Why bytes are no message.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum WireError {
     /// Longer than [`MESSAGE_LEN_MAX`].
     #[error("a message has at most {MESSAGE_LEN_MAX} bytes, this one has {0}")]
@@ -224,14 +232,9 @@ pub enum WireError {
 }
 
 impl WireError {
-    /// The name as it stands in labels.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::TooLong(_) => "too_long",
-            Self::Malformed(_) => "malformed",
-            Self::Incompatible(_) => "incompatible",
-            Self::Limit(_) => "limit",
-        }
+    /// The name in labels.
+    pub fn as_str(&self) -> &'static str {
+        self.into()
     }
 }
 

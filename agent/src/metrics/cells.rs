@@ -135,7 +135,7 @@ impl Cells {
 
     fn put_reason(&self, labels: &[&str; 3], reason: Option<Reason>) {
         let [source, destination, protocol] = labels;
-        for known in Reason::ALL {
+        for known in Reason::ALL.iter().copied() {
             let labels = [source, destination, protocol, known.as_str()];
             put(
                 &self.failure,

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use iperf3_mesh_core::gossip::GossipStatus;
-use iperf3_mesh_core::{NodeName, Outcome, Protocol, Reason};
+use iperf3_mesh_core::wire::{Refusal, Role};
+use iperf3_mesh_core::{NodeName, Outcome, Protocol, Reason, ReservationOutcome};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -233,11 +234,11 @@ impl Metrics {
         self.cells.forget(destination);
     }
 
-    /// Counts the end of an attempt to meet. All three are names from the fixed lists of the
-    /// protocol; the reason is empty where there is none.
-    pub fn reservation(&self, role: &'static str, outcome: &'static str, reason: &'static str) {
+    /// Counts the end of a reservation. The reason is that of a refusal, else empty.
+    pub fn reservation(&self, role: Role, outcome: ReservationOutcome) {
+        let reason = outcome.refusal().map_or("", Refusal::as_str);
         self.reservations
-            .with_label_values(&[role, outcome, reason])
+            .with_label_values(&[role.as_str(), outcome.as_str(), reason])
             .inc();
     }
 

@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use iperf3_mesh_core::gossip::Gossip;
-use iperf3_mesh_core::{Input, Node, Output, Peer, PeerState, Time, View, wire};
+use iperf3_mesh_core::wire::{self, Refusal};
+use iperf3_mesh_core::{Input, Node, Output, Peer, PeerState, ReservationOutcome, Time, View};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -94,11 +95,7 @@ impl Driver {
             Output::Send(to, message) => self.message_sender.send(to, message),
             Output::StartClient(start) => self.runs.start_client(start),
             Output::StartServer(start) => {
-                let peer = self
-                    .node
-                    .peer(&start.peer)
-                    .map(|peer| peer.member.control.ip());
-                self.runs.start_server(start, peer);
+                self.runs.start_server(start);
             }
             Output::Kill(run) => self.runs.kill(run),
             Output::Cell {
@@ -134,21 +131,22 @@ impl Driver {
                     "everybody was met or given up"
                 );
             }
-            Output::Reservation {
+            Output::ReservationEnded {
                 peer,
                 role,
                 outcome,
-                reason,
                 lasted,
             } => {
                 self.state.metrics().meeting_ended(lasted);
-                self.state
-                    .metrics()
-                    .reservation(role.as_str(), outcome, reason);
-                if matches!(outcome, "no_answer" | "expired") {
-                    tracing::warn!(%peer, role = role.as_str(), outcome, "a meeting did not come to its end");
+                self.state.metrics().reservation(role, outcome);
+                if matches!(
+                    outcome,
+                    ReservationOutcome::NoAnswer | ReservationOutcome::Expired
+                ) {
+                    tracing::warn!(%peer, %role, %outcome, "a meeting did not come to its end");
                 } else {
-                    tracing::debug!(%peer, role = role.as_str(), outcome, reason, "a reservation is over");
+                    let reason = outcome.refusal().map_or("", Refusal::as_str);
+                    tracing::debug!(%peer, %role, %outcome, reason, "a reservation is over");
                 }
             }
         }
@@ -169,23 +167,23 @@ impl Driver {
         let status = self.node.status(now);
         self.state.set_quiet(!status.quiet_for.is_zero());
         self.state.set_sweep(SweepStatus {
-            number: status.sweep,
-            met: status.pairs - status.open,
-            total: status.pairs,
-            started: (status.open > 0).then(|| instant_of(status.began, now)),
+            number: status.sweep.number,
+            met: status.sweep.pairs - status.sweep.open,
+            total: status.sweep.pairs,
+            started: (status.sweep.open > 0).then(|| instant_of(status.sweep.began, now)),
             last: self.last_sweep,
-            bound: status.bound,
+            bound: status.sweep.bound,
             tests: self.runs.tests(),
         });
-        let meeting = status.meeting.map(|(peer, role, began)| MeetingStatus {
-            peer,
-            role: role.as_str(),
-            since: instant_of(began, now),
+        let meeting = status.meeting.map(|meeting| MeetingStatus {
+            peer: meeting.peer,
+            role: meeting.role.as_str(),
+            since: instant_of(meeting.began, now),
         });
         self.state.set_schedule(ScheduleStatus {
             meeting,
             next: self.node.open_pairs().take(NEXT_SHOWN).cloned().collect(),
-            open_pairs: status.open,
+            open_pairs: status.sweep.open,
         });
     }
 }

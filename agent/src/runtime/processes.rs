@@ -118,7 +118,7 @@ impl Processes {
             };
             self.tests = [tests, self.tests[0]];
         }
-        let (remote, port) = start.remote;
+        let (remote, port) = (start.remote.ip(), start.remote.port());
         let run = ClientRun {
             spec: start.spec,
             local: self.address,
@@ -170,9 +170,8 @@ impl Processes {
         });
     }
 
-    /// Starts a server that serves `peer_address` only; without one, since the peer has just
-    /// departed, it fails.
-    pub(super) fn start_server(&mut self, start: ServerStart, peer_address: Option<IpAddr>) {
+    /// Starts a server that serves the peer's address only.
+    pub(super) fn start_server(&mut self, start: ServerStart) {
         let limits = Limits {
             start_by: start.start_by,
             deadline: start.deadline,
@@ -185,29 +184,23 @@ impl Processes {
             start.sweep,
             limits,
         );
-        let server = peer_address.map(|peer| {
-            let (spec, local, port) = (start.spec, self.address, start.port);
-            self.iperf.server(&ServerRun {
-                spec,
-                local,
-                port,
-                peer,
-                limits,
-            })
+        let server = self.iperf.server(&ServerRun {
+            spec: start.spec,
+            local: self.address,
+            port: start.port,
+            peer: start.peer_address,
+            limits,
         });
-        let kill = server
-            .as_ref()
-            .and_then(|server| Some(server.as_ref().ok()?.killer()));
+        let kill = server.as_ref().ok().map(Server::killer);
         self.enter(start.run, start.meeting, kill);
         let (inputs, metrics) = (self.inputs.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let input = match server {
-                Some(Ok(server)) => serve(server, start.run, &event, &inputs, &metrics).await,
-                Some(Err(error)) => {
+                Ok(server) => serve(server, start.run, &event, &inputs, &metrics).await,
+                Err(error) => {
                     tracing::warn!(peer = %event.peer, %error, "a server was not started");
                     Input::ServerFailed(start.run, ServerFailure::Spawn)
                 }
-                None => Input::ServerFailed(start.run, ServerFailure::Spawn),
             };
             let _ = inputs.send(input).await;
         });

@@ -33,7 +33,7 @@ impl Crowd {
             requests: 0,
         };
         crowd.node.handle(now, Input::View(view.clone()));
-        while crowd.node.status(crowd.now).sweep == 0 {
+        while crowd.node.status(crowd.now).sweep.number == 0 {
             crowd.play();
         }
         crowd
@@ -49,7 +49,7 @@ impl Crowd {
     }
 
     pub(crate) fn open(&self) -> usize {
-        self.node.status(self.now).open
+        self.node.status(self.now).sweep.open
     }
 
     /// What comes to the node next, if all its partners are there and do as they should.
@@ -190,7 +190,7 @@ impl Crowd {
             from_epoch: epoch_of(from),
             to: name_of(to),
             to_epoch: epoch_of(to),
-            sweep: self.node.status(self.now).sweep,
+            sweep: self.node.status(self.now).sweep.number,
             meeting,
             body,
         })

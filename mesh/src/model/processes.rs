@@ -66,7 +66,7 @@ impl Process {
             meeting: start.meeting,
             kind: Kind::Client {
                 to: number_of(&start.peer),
-                port: start.remote.1,
+                port: start.remote.port(),
             },
             two_way: start.spec.bidir,
             stage: Stage::Decided(start.start_by.since(NOW)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::protocol::QUIET_TIME;
-use crate::{Figures, Input, Reason, ServerFailure};
+use crate::{Figures, Input, MeetingStatus, Reason, ServerFailure};
 
 use super::processes::{FarEnd, Kind, Process, Stage};
 use super::world::{Sightings, World};
@@ -210,7 +210,7 @@ impl World {
     fn doubt(&mut self, model: &Model, number: usize, seen: &mut Sightings) {
         let meeting = self.nodes[number].status(NOW).meeting;
         let id = self.nodes[number].meeting_id().cloned();
-        if let (Some((to, _, _)), Some(meeting)) = (meeting, id) {
+        if let (Some(MeetingStatus { peer: to, .. }), Some(meeting)) = (meeting, id) {
             self.input(model, number, Input::Undelivered { to, meeting }, seen);
         }
     }

@@ -3,6 +3,8 @@
 use super::explore::{Report, explore};
 use super::variants::{flawed, one_way, troubled, two_way};
 use super::{BrokenAssumption, Flaw, Model};
+use crate::ReservationOutcome;
+use crate::wire::Refusal;
 
 fn expect_safe(model: &Model) -> Report {
     let report = explore(model);
@@ -35,17 +37,17 @@ fn two_nodes_that_ask_twice_are_never_in_two_meetings_and_never_stuck() {
     for model in [one_way(2, 2, 0), two_way(2, 2, 0)] {
         let seen = expect_safe(&model).seen;
         let all = [
-            ("met", ""),
-            ("expired", ""),
-            ("no_answer", ""),
-            ("withdrawn", ""),
-            ("refused", "crossed"),
-            ("refused", "busy"),
-            ("refused", "spawn"),
+            ReservationOutcome::Met,
+            ReservationOutcome::Expired,
+            ReservationOutcome::NoAnswer,
+            ReservationOutcome::Withdrawn,
+            ReservationOutcome::Refused(Refusal::Crossed),
+            ReservationOutcome::Refused(Refusal::Busy),
+            ReservationOutcome::Refused(Refusal::Spawn),
         ];
-        all.iter().for_each(|end_reason| {
-            assert!(seen.contains(end_reason), "{end_reason:?} did not occur");
-        });
+        for outcome in &all {
+            assert!(seen.contains(outcome), "{outcome:?} did not occur");
+        }
     }
 }
 
@@ -53,12 +55,12 @@ fn two_nodes_that_ask_twice_are_never_in_two_meetings_and_never_stuck() {
 fn an_agent_that_restarts_harms_nobody() {
     for model in [one_way(2, 1, 1), two_way(2, 1, 1)] {
         let seen = expect_safe(&model).seen;
-        for end_reason in [
-            ("refused", "quiet"),
-            ("refused", "stale_epoch"),
-            ("refused", "unknown"),
+        for outcome in [
+            ReservationOutcome::Refused(Refusal::Quiet),
+            ReservationOutcome::Refused(Refusal::StaleEpoch),
+            ReservationOutcome::Refused(Refusal::Unknown),
         ] {
-            assert!(seen.contains(&end_reason), "{end_reason:?} did not occur");
+            assert!(seen.contains(&outcome), "{outcome:?} did not occur");
         }
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::wire::{Body, MeetingId, Message};
 use crate::{
-    Epoch, Input, Member, Node, NodeName, Output, PeerState, PortRange, Settings, View,
-    WIRE_VERSION,
+    Epoch, Input, Member, Node, NodeName, Output, PeerState, PortRange, ReservationOutcome,
+    Settings, View, WIRE_VERSION,
 };
 
 use super::network::Envelope;
@@ -21,7 +21,7 @@ use super::{BrokenAssumption, Model, NOW, number_of};
 const LIFE: u64 = 100;
 
 /// What happened for the first time, perhaps: outcome and reason of a reservation, and the like.
-pub(super) type Sightings = BTreeSet<(&'static str, &'static str)>;
+pub(super) type Sightings = BTreeSet<ReservationOutcome>;
 
 #[derive(Clone, Debug)]
 pub(super) struct World {
@@ -132,10 +132,8 @@ impl World {
                     process.kill(model.kill());
                 }
             }
-            Output::Reservation {
-                outcome, reason, ..
-            } => {
-                seen.insert((outcome, reason));
+            Output::ReservationEnded { outcome, .. } => {
+                seen.insert(outcome);
             }
             Output::Cell { .. }
             | Output::Departed(_)

@@ -1,203 +1,277 @@
-//! Whom to ask, and when; whom to let in.
+//! Which peer to ask, and when; which peer to let in.
 //!
-//! The order of the tournament comes first: in a healthy mesh everybody then finds its partner
-//! free, and nobody loses any time. A partner that is late, ill or refusing must not cost more than
-//! its own meetings, so a node that has waited long enough takes whom it can get.
+//! The order of the tournament comes first: in a healthy mesh every node then finds its partner
+//! free, and no time is lost. A partner that is late, failing or refusing must cost no more than
+//! its own meetings, so a node that has waited long enough asks out of order.
 //! `docs/schedule.md` has the measurements.
 
 use std::time::Duration;
 
+use super::sweep_plan::PeerProgress;
 use super::{Node, reason_of_state};
 use crate::reservation::EndReason;
-use crate::wire::Refusal;
-use crate::{NodeName, Reason, Time};
+use crate::wire::{PlannedTest, Refusal, Role};
+use crate::{NodeName, Protocol, Reason, Time, schedule};
 
 /// How long to leave a peer alone after a meeting with it broke off.
 pub(super) const PAUSE_AFTER_BREAK: Duration = Duration::from_secs(1);
 
-/// How many asks may come to nothing through the peer's fault before the pair is given up in this
-/// sweep.
+/// How many requests in a row may fail through the peer's fault before the pair is given up in
+/// this sweep.
 const STRIKES_MAX: u8 = 3;
 
-/// How long to leave a peer alone after such an ask: this, times the number of strikes, but no
-/// longer than the other.
+/// How long to leave a peer alone after such a failure: the first figure times the number of
+/// strikes, but no longer than the second.
 const PAUSE_AFTER_STRIKE: Duration = Duration::from_secs(2);
 const PAUSE_AFTER_STRIKE_MAX: Duration = Duration::from_secs(6);
 
-/// The least and the longest wait after a refusal, whatever the peer says of its future.
+/// The shortest and the longest wait after a refusal, whatever the peer predicts.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
-/// How long the one who is not to ask waits for the other until it asks all the same.
+/// How long the node of a pair that is not the rightful asker waits before it asks all the same.
 const FALLBACK_ASK_DELAY: Duration = Duration::from_millis(100);
 
 /// How long a busy partner is worth waiting for, in lengths of a meeting. Measured
-/// (`docs/schedule.md`): a small mesh that breaks the order at a late partner loses more by
-/// disorder than by waiting; in a large one somebody else is free at any moment.
+/// (`docs/schedule.md`): a small mesh that leaves the order because of a late partner loses more
+/// by disorder than by waiting; in a large mesh some other peer is free at any moment.
 const WORTH_WAITING: f64 = 1.1;
 const WORTH_WAITING_LARGE: f64 = 0.1;
 
-/// From so many nodes on, a mesh is large.
+/// The number of nodes from which a mesh counts as large.
 const LARGE: usize = 64;
 
-/// The pause between two asks out of order, most of which are refused: a bound to the messages of a
-/// large mesh.
+/// The pause between two requests out of order, most of which are refused: it bounds the messages
+/// of a large mesh.
 const OUT_OF_ORDER_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long after the end that a busy peer has named it may still be busy.
+/// How long a busy peer may stay busy beyond the end that it predicted.
 const SLACK: Duration = Duration::from_millis(100);
 
+/// What a request that ended teaches about the peer.
+#[derive(Default)]
+struct Lesson {
+    /// The peer is in its quiet time.
+    quiet: bool,
+    /// The peer expects to be busy for this long.
+    busy_for: Option<Duration>,
+    /// The peer is itself waiting for another node.
+    waiting: bool,
+    /// The request failed through the peer's fault: the reason that stands for the pair if the two
+    /// never meet.
+    strike: Option<Reason>,
+}
+
+impl Lesson {
+    fn of(reason: EndReason, absent: Option<Reason>) -> Self {
+        match reason {
+            EndReason::NoAnswer => Self {
+                strike: Some(absent.unwrap_or(Reason::Unreachable)),
+                ..Self::default()
+            },
+            EndReason::Refused(refusal, free_in) => Self {
+                quiet: refusal == Refusal::Quiet,
+                busy_for: Some(free_in.unwrap_or(RETRY_MIN).clamp(RETRY_MIN, RETRY_MAX)),
+                waiting: refusal == Refusal::Expecting,
+                strike: reason_of_refusal(refusal),
+            },
+            _ => Self::default(),
+        }
+    }
+}
+
 impl Node {
-    /// Whether this node is the one of the two that asks in this sweep. The other one asks only if
-    /// it must.
+    /// Whether this node is the one of the two that asks in this sweep. The other node asks only
+    /// as a fallback.
     pub(super) fn is_rightful(&self, peer: &NodeName) -> bool {
         (self.settings.name < *peer) == self.sweep_plan.number.is_multiple_of(2)
     }
 
-    /// Notes that the node has nothing to do from now on, and keeps to the order for `patience` at
-    /// least.
+    /// Records that the node has nothing to do from now on, and keeps to the order for `patience`
+    /// at least.
     pub(super) fn mark_idle(&mut self, now: Time, patience: Duration) {
         let bye = if self.sweep_plan.is_at_bye() {
             self.meeting_length()
         } else {
             Duration::ZERO
         };
+        let least = (self.meeting_length() / 20).max(3 * FALLBACK_ASK_DELAY);
         self.idle_since = now;
-        self.patient_until = now
-            + bye
-            + patience
-                .max(self.meeting_length() / 20)
-                .max(3 * FALLBACK_ASK_DELAY);
+        self.patient_until = now + bye + patience.max(least);
     }
 
-    /// Whether that peer may have this free node now; else how long it had better wait.
+    /// Checks whether it is the peer's turn to have this free node now.
+    ///
+    /// # Errors
+    /// How long the peer should wait.
     pub(super) fn check_turn(&self, now: Time, peer: &NodeName) -> Result<(), Duration> {
-        let expected = self
-            .sweep_plan
-            .open_pairs()
-            .find(|pair| pair.not_before <= now);
         let wait = self.patient_until.since(now);
-        if wait.is_zero() || expected.is_none_or(|expected| expected.peer == *peer) {
+        let due = self.sweep_plan.due(now);
+        if wait.is_zero() || due.is_none_or(|due| due.peer == *peer) {
             Ok(())
         } else {
             Err(wait)
         }
     }
 
-    /// Asks the next peer, if there is one to be asked now; else notes when there may be.
-    pub(super) fn ask_somebody(&mut self, now: Time) -> bool {
+    /// Asks the next peer if there is one to ask now; otherwise records when there may be.
+    pub(super) fn ask_next(&mut self, now: Time) -> bool {
         self.ask_at = None;
         if now < self.quiet_until || self.stopping || self.name_taken {
             return false;
         }
-        let Some(peer) = self.choose(now) else {
+        let Some(name) = self.choose(now) else {
             return false;
         };
-        let Some(known) = self.peers.get(&peer) else {
+        let Some(peer) = self.peers.get(&name) else {
             return false;
         };
-        let (epoch, sweep) = (known.member.epoch, self.sweep_plan.number);
-        let pair = self.sweep_plan.pair(&peer);
-        let plan = self.planned_tests(|protocol| pair.is_some_and(|pair| pair.wants(protocol)));
-        self.slot.ask(now, peer, epoch, sweep, plan);
+        let progress = self.sweep_plan.progress(&name);
+        let plan = self
+            .planned_tests(|protocol| progress.is_some_and(|progress| progress.wants(protocol)));
+        self.slot
+            .ask(now, peer.as_partner(), self.sweep_plan.number, plan);
         true
     }
 
     fn choose(&mut self, now: Time) -> Option<NodeName> {
-        let mut expected = true;
+        let mut in_order = true;
         let mut wake: Option<Time> = None;
         let mut chosen = None;
-        for pair in self.sweep_plan.open_pairs() {
-            let may_ask = if pair.not_before > now {
-                pair.not_before
-            } else if !expected {
-                self.patient_until.max(self.out_of_order_at)
-            } else if pair.peer_wants_us || self.is_rightful(&pair.peer) {
-                now
-            } else {
-                self.idle_since + FALLBACK_ASK_DELAY
-            };
-            let at = may_ask.max(pair.busy_until);
+        for progress in self.sweep_plan.open_pairs() {
+            let at = self.may_ask_at(now, progress, in_order);
             if at <= now {
-                chosen = Some(pair.peer.clone());
-                if !expected {
-                    self.out_of_order_at = now + OUT_OF_ORDER_INTERVAL;
-                }
+                chosen = Some(progress.peer.clone());
                 break;
             }
             wake = Some(wake.map_or(at, |wake| wake.min(at)));
-            if pair.not_before <= now {
-                expected = false;
+            if progress.not_before <= now {
+                in_order = false;
                 if now < self.patient_until {
                     wake = wake.min(Some(self.patient_until));
                     break;
                 }
             }
         }
+        if chosen.is_some() && !in_order {
+            self.out_of_order_at = now + OUT_OF_ORDER_INTERVAL;
+        }
         self.ask_at = wake;
         chosen
     }
 
-    /// Draws the conclusions from an ask that has ended.
-    pub(super) fn learn_from_ask(&mut self, now: Time, peer: &NodeName, end_reason: EndReason) {
+    /// When this peer may be asked; `in_order` tells whether no other peer is due before it.
+    fn may_ask_at(&self, now: Time, progress: &PeerProgress, in_order: bool) -> Time {
+        let at = if progress.not_before > now {
+            progress.not_before
+        } else if !in_order {
+            self.patient_until.max(self.out_of_order_at)
+        } else if progress.peer_wants_us || self.is_rightful(&progress.peer) {
+            now
+        } else {
+            self.idle_since + FALLBACK_ASK_DELAY
+        };
+        at.max(progress.busy_until)
+    }
+
+    /// Draws the conclusions from a request that has ended.
+    pub(super) fn learn_from_request(&mut self, now: Time, peer: &NodeName, reason: EndReason) {
         let absent = reason_of_state(self.peers.get(peer));
-        let is_expected = self
+        let lesson = Lesson::of(reason, absent);
+        let was_due = self
             .sweep_plan
-            .open_pairs()
-            .find(|pair| pair.not_before <= now);
-        let is_expected = is_expected.is_some_and(|expected| expected.peer == *peer);
-        let at_bye = self.sweep_plan.is_at_bye();
+            .due(now)
+            .is_some_and(|due| due.peer == *peer);
+        let Some(progress) = self.sweep_plan.progress_mut(peer) else {
+            return;
+        };
+        progress.peer_wants_us = false;
+        progress.quiet = lesson.quiet;
+        if let Some(wait) = lesson.busy_for {
+            progress.busy_until = now + wait;
+            if lesson.quiet {
+                // The peer may restart again and again: no node keeps the order for its sake.
+                progress.not_before = progress.busy_until;
+            }
+        }
+        let must_give_up = lesson
+            .strike
+            .is_some_and(|reason| absent.is_some() | progress.strike(now, reason));
+        if lesson.strike.is_none() {
+            progress.strikes = 0;
+        }
+        // A peer that is itself waiting is no reason to wait: waiting for a waiting peer can form
+        // a cycle in which no node makes progress.
+        if let (Some(wait), false, false, true) =
+            (lesson.busy_for, lesson.quiet, lesson.waiting, was_due)
+        {
+            self.wait_for_busy_partner(now, wait);
+        }
+        if let (Some(reason), true) = (lesson.strike, must_give_up) {
+            self.give_up(peer, reason);
+        }
+    }
+
+    /// Keeps to the order while the partner that is due is busy, if that is worth it.
+    fn wait_for_busy_partner(&mut self, now: Time, wait: Duration) {
         let lengths = if self.sweep_plan.players < LARGE {
             WORTH_WAITING
         } else {
             WORTH_WAITING_LARGE
         };
-        let worth_waiting = self.meeting_length().mul_f64(lengths);
-        let Some(pair) = self.sweep_plan.pair_mut(peer) else {
-            return;
-        };
-        pair.peer_wants_us = false;
-        pair.quiet = matches!(end_reason, EndReason::Refused(Refusal::Quiet, _));
-        let strike = match end_reason {
-            EndReason::NoAnswer => Some(absent.unwrap_or(Reason::Unreachable)),
-            EndReason::Refused(refusal, free_in) => {
-                let wait = free_in.unwrap_or(RETRY_MIN).clamp(RETRY_MIN, RETRY_MAX);
-                pair.busy_until = now + wait;
-                if pair.quiet {
-                    // It may restart again and again: nobody keeps the order for its sake.
-                    pair.not_before = pair.busy_until;
-                } else if refusal == Refusal::Expecting {
-                    // It waits itself. Waiting for who waits closes to a ring in which nobody moves
-                    // any more.
-                } else if is_expected && wait <= worth_waiting {
-                    self.patient_until = self.patient_until.max(now + wait + SLACK);
-                } else if is_expected && !at_bye {
-                    self.patient_until = now;
-                }
-                reason_of_refusal(refusal)
-            }
-            _ => None,
-        };
-        // Only asks in a row and in vain for the same reason count: any other answer shows that it
-        // is there.
-        if strike.is_none() || strike != pair.last_reason {
-            pair.strikes = 0;
+        if wait <= self.meeting_length().mul_f64(lengths) {
+            self.patient_until = self.patient_until.max(now + wait + SLACK);
+        } else if !self.sweep_plan.is_at_bye() {
+            self.patient_until = now;
         }
-        let Some(reason) = strike else { return };
-        pair.strikes = pair.strikes.saturating_add(1);
-        pair.last_reason = Some(reason);
-        let pause = PAUSE_AFTER_STRIKE * u32::from(pair.strikes);
-        pair.not_before = now + pause.min(PAUSE_AFTER_STRIKE_MAX);
-        // Who is only behind catches up: that alone never gives it up, the end of the sweep does.
-        let is_behind = reason == Reason::NotMet;
-        if absent.is_some() || (pair.strikes >= STRIKES_MAX && !is_behind) {
-            self.give_up(peer, reason);
-        }
+    }
+
+    /// The tests of a meeting that this node asks for: its own first, then the peer's.
+    pub(super) fn planned_tests(&self, wanted: impl Fn(Protocol) -> bool) -> Vec<PlannedTest> {
+        let specs = || {
+            self.settings
+                .tests
+                .iter()
+                .filter(|spec| wanted(spec.protocol))
+        };
+        let own = specs().map(|spec| (Role::Asker, spec));
+        let peers = specs()
+            .filter(|spec| !spec.bidir)
+            .map(|spec| (Role::Granter, spec));
+        own.chain(peers)
+            .map(|(client, spec)| PlannedTest {
+                client,
+                spec: spec.clone(),
+            })
+            .collect()
+    }
+
+    /// The length of one meeting with this node's own settings.
+    pub(super) fn meeting_length(&self) -> Duration {
+        schedule::meeting_length(&self.settings.tests)
     }
 }
 
-/// The reason that stands for the pair if a refusal is repeated; `None` if it only means another
-/// time.
+impl PeerProgress {
+    /// Counts a request that failed through the peer's fault; returns whether to give it up.
+    ///
+    /// Only failures in a row and for the same reason count: any other answer shows that the peer
+    /// is there.
+    fn strike(&mut self, now: Time, reason: Reason) -> bool {
+        if self.last_reason != Some(reason) {
+            self.strikes = 0;
+        }
+        self.strikes = self.strikes.saturating_add(1);
+        self.last_reason = Some(reason);
+        let pause = PAUSE_AFTER_STRIKE * u32::from(self.strikes);
+        self.not_before = now + pause.min(PAUSE_AFTER_STRIKE_MAX);
+        // A peer that is only behind catches up: it is given up by the end of the sweep alone.
+        self.strikes >= STRIKES_MAX && reason != Reason::NotMet
+    }
+}
+
+/// The reason that stands for the pair if this refusal is repeated; `None` if the peer only asks
+/// for another time.
 fn reason_of_refusal(refusal: Refusal) -> Option<Reason> {
     match refusal {
         Refusal::Busy

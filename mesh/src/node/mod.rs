@@ -12,24 +12,24 @@ mod choice;
 mod model_hooks;
 pub(crate) mod peers;
 mod requests;
+pub(crate) mod status;
 pub(crate) mod sweep_plan;
 mod sweeps;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::flaw::{self, Flaw};
-use crate::node::peers::{ClusterNode, Peer, Peers};
+use crate::io::{Input, Output};
+use crate::node::peers::{Peer, Peers};
+use crate::node::status::{Status, SweepStatus};
 use crate::node::sweep_plan::SweepPlan;
 use crate::protocol::QUIET_TIME;
-use crate::reservation::{
-    Action, ClientStart, EndReason, PortRange, RunId, ServerFailure, ServerStart, Slot,
-};
-use crate::wire::{Body, MeetingId, Message, Refusal, Role};
+use crate::reservation::{Action, EndReason, PortRange, Slot};
+use crate::wire::{Body, MeetingId, Message, Role};
 use crate::{
     Epoch, NodeName, Outcome, PeerState, Protocol, Reason, TestSpec, Time, View, WIRE_VERSION,
-    schedule,
+    rules, schedule,
 };
 
 /// What a node must know about itself.
@@ -53,129 +53,6 @@ pub struct Settings {
     /// This node certainly had no earlier life during the last [`QUIET_TIME`], so it need not be
     /// quiet.
     pub skip_quiet_time: bool,
-}
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Gossip's present belief.
-    View(View),
-    /// A message from another node.
-    Message(Message),
-    /// A message about that meeting could not be handed to `to`.
-    Undelivered {
-        /// Whom it was for.
-        to: NodeName,
-        /// What it was about.
-        meeting: MeetingId,
-    },
-    /// The server of that run listens.
-    ServerReady(RunId),
-    /// The server of that run did not come to listen, and is dead.
-    ServerFailed(RunId, ServerFailure),
-    /// The server of that run had come to listen, and is dead.
-    ServerEnded {
-        /// The run.
-        run: RunId,
-        /// Whether the peer's client came.
-        accepted: bool,
-    },
-    /// The client of that run is dead.
-    ClientEnded {
-        /// The run.
-        run: RunId,
-        /// The result of the test; `None` if it was killed before its deadline, which is no
-        /// result.
-        forward: Option<Outcome>,
-        /// The result of the other direction of a two-way test.
-        reverse: Option<Outcome>,
-    },
-    /// The cluster knows that node no longer: if it is silent, it has departed. May be said again
-    /// and again.
-    Gone(NodeName),
-    /// These nodes, and no others, should have an agent as far as the cluster knows: who does not
-    /// appear in gossip is missing. May be said again and again.
-    Cluster(BTreeMap<NodeName, ClusterNode>),
-    /// Time has passed.
-    Tick,
-    /// Leave the present meeting and begin no other one.
-    Stop,
-}
-
-/// What is to be done, or was.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Output {
-    /// Send the message to that control address, and say so if it cannot be handed over.
-    Send(SocketAddr, Message),
-    /// Start an iperf3 client.
-    StartClient(ClientStart),
-    /// Start an iperf3 server.
-    StartServer(ServerStart),
-    /// Kill that iperf3; it is to be reported as ended like any other.
-    Kill(RunId),
-    /// A cell of this node's row has a new result.
-    Cell {
-        /// The destination.
-        destination: NodeName,
-        /// The protocol.
-        protocol: Protocol,
-        /// The result.
-        outcome: Outcome,
-    },
-    /// That node has departed: its cells go.
-    Departed(NodeName),
-    /// That node should have an agent, and nobody has heard of it: its cells fail until it has
-    /// departed.
-    Missing(NodeName),
-    /// This node now works on that sweep; to be gossiped.
-    SweepBegan(u64),
-    /// This node has met or given up everybody.
-    SweepEnded(SweepReport),
-    /// A reservation was not made, or is over.
-    Reservation {
-        /// The other node.
-        peer: NodeName,
-        /// This node's role.
-        role: Role,
-        /// `met`, `refused`, `no_answer`, `expired`, `withdrawn` or `cancelled`.
-        outcome: &'static str,
-        /// The refusal, or empty.
-        reason: &'static str,
-        /// For how long it took this node's slot.
-        lasted: Duration,
-    },
-}
-
-/// One node's account of a sweep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SweepReport {
-    /// The number of the sweep.
-    pub number: u64,
-    /// From its beginning at this node until the last pair was met or given up.
-    pub duration: Duration,
-    /// The least time in which it could have been done.
-    pub bound: Duration,
-    /// Cells of this node that failed.
-    pub failed: usize,
-}
-
-/// Where a node stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// The sweep that it works on, 0 before the first.
-    pub sweep: u64,
-    /// When that began at this node.
-    pub began: Time,
-    /// The pairs of that sweep.
-    pub pairs: usize,
-    /// Those not yet met or given up.
-    pub open: usize,
-    /// The least time in which the sweep can be done.
-    pub bound: Duration,
-    /// Whom it is meeting, or asking; in which role, and since when.
-    pub meeting: Option<(NodeName, Role, Time)>,
-    /// For how long it still stays out of all meetings after its start.
-    pub quiet_for: Duration,
 }
 
 /// The coordinator of one node.
@@ -206,7 +83,7 @@ pub struct Node {
 impl Node {
     /// A node that begins its life at `now`.
     pub fn new(settings: Settings, now: Time) -> Self {
-        let has_past = !settings.skip_quiet_time && !flaw::is(Flaw::NoQuiet);
+        let has_past = !settings.skip_quiet_time && rules::start_is_quiet();
         let quiet_until = if has_past { now + QUIET_TIME } else { now };
         Self {
             slot: Slot::new(
@@ -318,11 +195,13 @@ impl Node {
     /// Where the node stands.
     pub fn status(&self, now: Time) -> Status {
         Status {
-            sweep: self.sweep_plan.number,
-            began: self.sweep_plan.began,
-            pairs: self.sweep_plan.total(),
-            open: self.sweep_plan.open(),
-            bound: self.bound(),
+            sweep: SweepStatus {
+                number: self.sweep_plan.number,
+                began: self.sweep_plan.began,
+                pairs: self.sweep_plan.total(),
+                open: self.sweep_plan.open(),
+                bound: self.bound(),
+            },
             meeting: self.slot.meeting(),
             quiet_for: self.quiet_until.since(now),
         }
@@ -392,7 +271,7 @@ impl Node {
             return;
         }
         self.advance_sweep(now);
-        while self.slot.peer().is_none() && self.ask_somebody(now) {
+        while self.slot.peer().is_none() && self.ask_next(now) {
             self.take_actions(now);
         }
     }
@@ -409,9 +288,7 @@ impl Node {
                 } => {
                     self.send(to, to_epoch, sweep, Some(meeting), body);
                 }
-                Action::StartClient(start) => self.outputs.push_back(Output::StartClient(start)),
-                Action::StartServer(start) => self.outputs.push_back(Output::StartServer(start)),
-                Action::Kill(run) => self.outputs.push_back(Output::Kill(run)),
+                Action::Do(output) => self.outputs.push_back(output),
                 Action::Cell {
                     peer,
                     protocol,
@@ -423,9 +300,9 @@ impl Node {
                     peer,
                     role,
                     began,
-                    end_reason,
+                    reason,
                 } => {
-                    self.on_freed(now, peer, role, began, end_reason);
+                    self.on_freed(now, peer, role, began, reason);
                 }
             }
         }
@@ -471,16 +348,9 @@ impl Node {
         }
     }
 
-    fn on_freed(
-        &mut self,
-        now: Time,
-        peer: NodeName,
-        role: Role,
-        began: Time,
-        end_reason: EndReason,
-    ) {
+    fn on_freed(&mut self, now: Time, peer: NodeName, role: Role, began: Time, reason: EndReason) {
         let took_place = !matches!(
-            end_reason,
+            reason,
             EndReason::Refused(..)
                 | EndReason::NoAnswer
                 | EndReason::Withdrawn
@@ -488,30 +358,19 @@ impl Node {
         );
         if took_place {
             self.mark_idle(now, Duration::ZERO);
-            if let Some(pair) = self.sweep_plan.pair_mut(&peer) {
+            if let Some(pair) = self.sweep_plan.progress_mut(&peer) {
                 pair.peer_wants_us = false;
                 pair.not_before = now + choice::PAUSE_AFTER_BREAK;
             }
         }
         if role == Role::Asker {
-            self.learn_from_ask(now, &peer, end_reason);
+            self.learn_from_request(now, &peer, reason);
         }
-        let (outcome, reason) = match end_reason {
-            EndReason::Done => ("met", ""),
-            EndReason::Refused(refusal, _) => ("refused", refusal.as_str()),
-            EndReason::NoAnswer => ("no_answer", ""),
-            EndReason::Expired => ("expired", ""),
-            EndReason::Withdrawn => ("withdrawn", ""),
-            EndReason::SpawnFailed => ("refused", Refusal::Spawn.as_str()),
-            EndReason::Cancelled => ("cancelled", ""),
-        };
-        let lasted = now.since(began);
-        self.outputs.push_back(Output::Reservation {
+        self.outputs.push_back(Output::ReservationEnded {
             peer,
             role,
-            outcome,
-            reason,
-            lasted,
+            outcome: reason.into(),
+            lasted: now.since(began),
         });
     }
 

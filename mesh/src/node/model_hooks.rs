@@ -26,7 +26,7 @@ impl SweepPlan {
         let mut sweep_plan = Self::new(now, 1, me, protocols, others.iter(), std::iter::empty());
         for other in others {
             sweep_plan.give_up(other, Reason::NotMet);
-            if let Some(pair) = sweep_plan.pair_mut(other) {
+            if let Some(pair) = sweep_plan.progress_mut(other) {
                 // A view that brings it back gives it another chance, which is not to be taken at
                 // once.
                 pair.busy_until = now + NEVER;
@@ -62,7 +62,7 @@ impl Node {
     /// Lets the schedule choose that peer now.
     pub(crate) fn ask_at_will(&mut self, now: Time, peer: &NodeName) {
         self.sweep_plan.welcome(peer);
-        if let Some(pair) = self.sweep_plan.pair_mut(peer) {
+        if let Some(pair) = self.sweep_plan.progress_mut(peer) {
             pair.busy_until = now;
             pair.peer_wants_us = true;
         }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::reservation::Partner;
 use crate::wire::is_compatible;
 use crate::{Epoch, Member, NodeName, PeerState, Time, View, WIRE_VERSION};
 
@@ -40,6 +41,15 @@ impl Peer {
     /// Whether the two can meet: it is there, and speaks a wire version that fits.
     pub fn is_meetable(&self) -> bool {
         self.member.state == PeerState::Live && is_compatible(self.member.wire)
+    }
+
+    /// The peer as the other node of a meeting.
+    pub(crate) fn as_partner(&self) -> Partner {
+        Partner {
+            name: self.member.name.clone(),
+            epoch: self.member.epoch,
+            address: self.member.control.ip(),
+        }
     }
 
     /// Whether the request is one that was not seen before; remembers it.

@@ -1,22 +1,39 @@
-//! What a node answers to the messages of others.
+//! How a node answers the messages of other nodes.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Node, Output};
-use crate::flaw::{self, Flaw};
-use crate::wire::{Body, Message, PlannedTest, Refusal, Role};
-use crate::{NodeName, Protocol, Time, schedule};
+use super::{Node, reason_of_state};
+use crate::io::{Output, ReservationOutcome};
+use crate::wire::{Body, Message, Refusal, Role};
+use crate::{NodeName, Protocol, Reason, Time, rules};
+
+/// Why a request cannot be granted now, and in how long it perhaps can.
+struct Denial {
+    refusal: Refusal,
+    free_in: Option<Duration>,
+}
+
+impl From<Refusal> for Denial {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            free_in: None,
+        }
+    }
+}
 
 impl Node {
     pub(super) fn on_message(&mut self, now: Time, message: Message) {
         if message.to != self.settings.name {
-            // An address has changed hands. The sender would not take this node's word for the
-            // other's.
+            // Another node had this address before. The sender would not accept an answer from
+            // this node in its place.
             return;
         }
-        if message.to_epoch != self.settings.epoch && !flaw::is(Flaw::StaleEpoch) {
-            self.refuse_if_request(message, Refusal::StaleEpoch, None);
+        if message.to_epoch != self.settings.epoch && rules::epochs_are_compared() {
+            if matches!(message.body, Body::Request { .. }) {
+                self.refuse(message, Refusal::StaleEpoch.into());
+            }
             return;
         }
         let is_known = self
@@ -32,7 +49,7 @@ impl Node {
         if let Body::Grant { address, .. } = &message.body
             && !self.is_address_of(&message.from, *address)
         {
-            // Nobody is to aim this node's client at a third one.
+            // A peer must not be able to aim this node's client at a third node.
             return;
         }
         match message.body {
@@ -40,15 +57,16 @@ impl Node {
             body if self.slot.is_in(meeting, &message.from, message.from_epoch) => {
                 self.slot.on_message(now, body);
             }
-            // Who waits for something in a meeting that is over is to know it.
+            // The peer waits for something in a meeting that is over here: tell it so.
             Body::Next { .. } | Body::Grant { .. } | Body::Go { .. } => {
                 let end = Body::End {
                     handover: Vec::new(),
                 };
+                let sweep = self.sweep_plan.number;
                 self.send(
                     message.from,
                     message.from_epoch,
-                    self.sweep_plan.number,
+                    sweep,
                     message.meeting,
                     end,
                 );
@@ -69,132 +87,125 @@ impl Node {
         };
         let is_own = id.asker == message.from && id.epoch == message.from_epoch;
         let Some(peer) = self.peers.get_mut(&message.from) else {
-            return self.refuse(message, Refusal::Unknown, None);
+            return self.refuse(message, Refusal::Unknown.into());
         };
         if !is_own || !peer.is_new_request(message.from_epoch, id.number) {
             return;
         }
-        if let Err((refusal, free_in)) = self.judge(now, &message) {
-            if is_left_unanswered(refusal) {
-                return;
-            }
-            if let Some(pair) = self.sweep_plan.pair_mut(&message.from) {
-                pair.peer_wants_us |= matches!(refusal, Refusal::Busy | Refusal::Expecting);
-            }
-            return self.refuse(message, refusal, free_in);
+        let partner = peer.as_partner();
+        if let Err(denial) = self.check_request(now, &message) {
+            return self.deny(message, denial);
         }
         if self.slot.is_asking(&message.from) {
             self.slot.withdraw(now);
             self.take_actions(now);
         }
-        let pair = self.sweep_plan.pair(&message.from);
+        let progress = self.sweep_plan.progress(&message.from);
         let wanted: Vec<Protocol> = plan
             .iter()
             .map(|test| test.spec.protocol)
-            .filter(|&protocol| pair.is_some_and(|pair| pair.wants(protocol)))
+            .filter(|&protocol| progress.is_some_and(|progress| progress.wants(protocol)))
             .collect();
         let (plan, sweep) = (plan.clone(), message.sweep);
-        self.slot.grant(now, id.clone(), sweep, plan, &wanted);
+        self.slot
+            .grant(now, id.clone(), partner, sweep, plan, &wanted);
     }
 
-    /// Whether the request can be granted now; else why not, and when perhaps.
-    fn judge(&mut self, now: Time, message: &Message) -> Result<(), (Refusal, Option<Duration>)> {
+    /// Checks everything that a grant depends on. Between the two checks the node may follow its
+    /// peers into their sweep.
+    fn check_request(&mut self, now: Time, message: &Message) -> Result<(), Denial> {
+        self.check_availability(now, message)?;
+        self.follow_if_done(now);
+        self.check_schedule(now, message)
+    }
+
+    /// Checks whether this node can meet the sender at all, and has a free slot.
+    fn check_availability(&self, now: Time, message: &Message) -> Result<(), Denial> {
         let peer = self.peers.get(&message.from);
         if self.stopping {
-            return Err((Refusal::Stopping, None));
+            return Err(Refusal::Stopping.into());
         }
         if self.name_taken {
-            return Err((Refusal::NameConflict, None));
+            return Err(Refusal::NameConflict.into());
         }
-        match super::reason_of_state(peer) {
-            Some(crate::Reason::NameConflict) => return Err((Refusal::NameConflict, None)),
-            Some(crate::Reason::Incompatible) => return Err((Refusal::Incompatible, None)),
-            // It speaks, so it is not silent, whatever gossip believes.
+        match reason_of_state(peer) {
+            Some(Reason::NameConflict) => return Err(Refusal::NameConflict.into()),
+            Some(Reason::Incompatible) => return Err(Refusal::Incompatible.into()),
+            // The peer has just sent a message, so it is not silent, whatever gossip believes.
             _ => {}
         }
         if peer.is_some_and(|peer| peer.member.epoch != message.from_epoch) {
-            return Err((Refusal::Unknown, None));
+            return Err(Refusal::Unknown.into());
         }
         if now < self.quiet_until {
-            return Err((Refusal::Quiet, Some(self.quiet_until.since(now))));
+            let free_in = Some(self.quiet_until.since(now));
+            return Err(Denial {
+                refusal: Refusal::Quiet,
+                free_in,
+            });
         }
         if self.slot.is_asking(&message.from) {
-            if self.is_rightful(&message.from) || flaw::is(Flaw::NeitherWithdraws) {
-                return Err((Refusal::Crossed, None));
+            if self.is_rightful(&message.from) || !rules::one_asker_withdraws() {
+                return Err(Refusal::Crossed.into());
             }
-        } else if let Some(other) = self
-            .slot
-            .peer()
-            .filter(|_| !flaw::is(Flaw::GrantsWhileBusy))
+        } else if let Some(other) = self.slot.peer()
+            && rules::busy_node_refuses()
         {
-            // Who only asks may be free again at once.
+            // A node that is only asking may be free again at once.
             let free_in = (!self.slot.is_asking(other)).then(|| self.slot.free_in(now));
-            return Err((Refusal::Busy, free_in));
+            return Err(Denial {
+                refusal: Refusal::Busy,
+                free_in,
+            });
         }
-        self.follow_if_done(now);
+        Ok(())
+    }
+
+    /// Checks whether the schedule lets the sender have this node's free slot now.
+    fn check_schedule(&self, now: Time, message: &Message) -> Result<(), Denial> {
         if message.sweep != self.sweep_plan.number {
-            return Err((Refusal::Sweep, None));
+            return Err(Refusal::Sweep.into());
         }
-        self.check_turn(now, &message.from)
-            .map_err(|wait| (Refusal::Expecting, Some(wait)))
+        self.check_turn(now, &message.from).map_err(|wait| Denial {
+            refusal: Refusal::Expecting,
+            free_in: Some(wait),
+        })
     }
 
-    fn refuse_if_request(&mut self, message: Message, refusal: Refusal, free_in: Option<Duration>) {
-        if matches!(message.body, Body::Request { .. }) {
-            self.refuse(message, refusal, free_in);
+    fn deny(&mut self, message: Message, denial: Denial) {
+        let is_left_unanswered = match denial.refusal {
+            Refusal::Busy => !rules::refusal_is_immediate(),
+            Refusal::Crossed => !rules::one_asker_withdraws(),
+            _ => false,
+        };
+        if is_left_unanswered {
+            return;
         }
+        if let Some(progress) = self.sweep_plan.progress_mut(&message.from) {
+            progress.peer_wants_us |= matches!(denial.refusal, Refusal::Busy | Refusal::Expecting);
+        }
+        self.refuse(message, denial);
     }
 
-    fn refuse(&mut self, message: Message, refusal: Refusal, free_in: Option<Duration>) {
+    fn refuse(&mut self, message: Message, Denial { refusal, free_in }: Denial) {
         let free_in_ms = free_in.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        self.outputs.push_back(Output::ReservationEnded {
+            peer: message.from.clone(),
+            role: Role::Granter,
+            outcome: ReservationOutcome::Refused(refusal),
+            lasted: Duration::ZERO,
+        });
         let body = Body::Refuse {
             refusal,
             free_in_ms,
         };
-        self.outputs.push_back(Output::Reservation {
-            peer: message.from.clone(),
-            role: Role::Granter,
-            outcome: "refused",
-            reason: refusal.as_str(),
-            lasted: Duration::ZERO,
-        });
+        let sweep = self.sweep_plan.number;
         self.send(
             message.from,
             message.from_epoch,
-            self.sweep_plan.number,
+            sweep,
             message.meeting,
             body,
         );
-    }
-
-    /// The tests of a meeting that this node asks for: its own first, then the peer's.
-    pub(super) fn planned_tests(&self, wanted: impl Fn(Protocol) -> bool) -> Vec<PlannedTest> {
-        let specs = self
-            .settings
-            .tests
-            .iter()
-            .filter(|spec| wanted(spec.protocol));
-        let own = specs.clone().map(|spec| PlannedTest {
-            client: Role::Asker,
-            spec: spec.clone(),
-        });
-        let peers = specs.filter(|spec| !spec.bidir).map(|spec| PlannedTest {
-            client: Role::Granter,
-            spec: spec.clone(),
-        });
-        own.chain(peers).collect()
-    }
-
-    /// How long one meeting of this node's own settings lasts.
-    pub(super) fn meeting_length(&self) -> Duration {
-        schedule::meeting_length(&self.settings.tests)
-    }
-}
-
-fn is_left_unanswered(refusal: Refusal) -> bool {
-    match refusal {
-        Refusal::Busy => flaw::is(Flaw::WaitsWhileHolding),
-        Refusal::Crossed => flaw::is(Flaw::NeitherWithdraws),
-        _ => false,
     }
 }

@@ -155,17 +155,23 @@ impl SweepPlan {
         self.after_change(at);
     }
 
-    pub(crate) fn pair(&self, peer: &NodeName) -> Option<&PeerProgress> {
+    pub(crate) fn progress(&self, peer: &NodeName) -> Option<&PeerProgress> {
         self.index.get(peer).map(|&at| &self.pairs[at])
     }
 
-    pub(crate) fn pair_mut(&mut self, peer: &NodeName) -> Option<&mut PeerProgress> {
+    pub(crate) fn progress_mut(&mut self, peer: &NodeName) -> Option<&mut PeerProgress> {
         self.index.get(peer).map(|&at| &mut self.pairs[at])
     }
 
     /// The open pairs, in the order in which they are to be met.
     pub(crate) fn open_pairs(&self) -> impl Iterator<Item = &PeerProgress> {
         self.open.iter().map(|&at| &self.pairs[at])
+    }
+
+    /// The open pair that is due now: the first one that is not left alone for the moment.
+    pub(crate) fn due(&self, now: Time) -> Option<&PeerProgress> {
+        self.open_pairs()
+            .find(|progress| progress.not_before <= now)
     }
 
     /// The peer that stands at that place of the order.

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use super::{Node, Output, SweepReport, reason_of_state};
+use super::status::SweepSummary;
+use super::{Node, reason_of_state};
+use crate::io::Output;
 use crate::node::sweep_plan::{PeerProgress, SweepPlan};
 use crate::protocol::{MARGIN, QUIET_TIME};
 use crate::wire::{Body, SWEEP_MAX};
@@ -58,7 +60,7 @@ impl Node {
     pub(super) fn hear_of_sweep(&mut self, peer: &NodeName, number: u64) {
         self.highest_sweep = self.highest_sweep.max(number.min(SWEEP_MAX));
         if number > self.sweep_plan.number
-            && let Some(pair) = self.sweep_plan.pair_mut(peer)
+            && let Some(pair) = self.sweep_plan.progress_mut(peer)
         {
             pair.in_later_sweep = true;
         }
@@ -175,7 +177,7 @@ impl Node {
             return;
         }
         self.sweep_plan.pause_began = Some(now);
-        self.outputs.push_back(Output::SweepEnded(SweepReport {
+        self.outputs.push_back(Output::SweepEnded(SweepSummary {
             number: self.sweep_plan.number,
             duration: now.since(self.sweep_plan.began),
             bound: self.bound(),

@@ -1,77 +1,23 @@
-//! What the slot wants done, and what it is told about the processes that it had started.
+//! What the slot wants done.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::io::{Output, ReservationOutcome};
 use crate::wire::{Body, MeetingId, Refusal, Role};
-use crate::{Epoch, NodeName, Outcome, Protocol, TestSpec, Time};
-
-/// One iperf3 process of this node; numbers are never used twice in one life.
-pub type RunId = u64;
-
-/// An iperf3 client to be started.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClientStart {
-    /// Names the process in the answers to the core.
-    pub run: RunId,
-    /// The meeting that it belongs to.
-    pub meeting: MeetingId,
-    /// The sweep that the meeting belongs to.
-    pub sweep: u64,
-    /// The other node: the destination of the cell.
-    pub peer: NodeName,
-    /// The test.
-    pub spec: TestSpec,
-    /// Where the peer's server listens.
-    pub remote: (IpAddr, u16),
-    /// Later than this it must not be started any more.
-    pub start_by: Time,
-    /// It is dead by then.
-    pub deadline: Time,
-}
-
-/// An iperf3 server to be started.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServerStart {
-    /// Names the process in the answers to the core.
-    pub run: RunId,
-    /// The meeting that it belongs to.
-    pub meeting: MeetingId,
-    /// The sweep that the meeting belongs to.
-    pub sweep: u64,
-    /// The other node, the only one that may connect: the source of the cell.
-    pub peer: NodeName,
-    /// The test.
-    pub spec: TestSpec,
-    /// The port to listen on.
-    pub port: u16,
-    /// Later than this it must not be started any more.
-    pub start_by: Time,
-    /// It is dead by then.
-    pub deadline: Time,
-}
-
-/// Why an iperf3 server did not come to listen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerFailure {
-    /// The port is taken: another one may do.
-    PortTaken,
-    /// Anything else: another try would fail as well.
-    Spawn,
-}
+use crate::{Epoch, NodeName, Outcome, Protocol, Time};
 
 /// How a meeting ended for this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum EndReason {
-    /// All of this node's part is done, or the other side said that its part is.
+    /// All of this node's part is done, or the peer said that its own part is.
     Done,
-    /// The peer refused; it expects to be free after that time, if it said so.
+    /// The peer refused, and expects to be free after that time, if it said so.
     Refused(Refusal, Option<Duration>),
     /// The peer did not answer in time, or could not be reached.
     NoAnswer,
-    /// The peer fell silent in the middle, and its lease is over.
+    /// The peer fell silent during the meeting, and its lease is over.
     Expired,
-    /// Both asked at once, and the other side is the rightful asker.
+    /// Both nodes asked at once, and the peer is the rightful asker.
     Withdrawn,
     /// This node could not start its server.
     SpawnFailed,
@@ -79,9 +25,25 @@ pub(crate) enum EndReason {
     Cancelled,
 }
 
-/// What the slot wants done.
+impl From<EndReason> for ReservationOutcome {
+    fn from(reason: EndReason) -> Self {
+        match reason {
+            EndReason::Done => Self::Met,
+            EndReason::Refused(refusal, _) => Self::Refused(refusal),
+            EndReason::NoAnswer => Self::NoAnswer,
+            EndReason::Expired => Self::Expired,
+            EndReason::Withdrawn => Self::Withdrawn,
+            EndReason::SpawnFailed => Self::Refused(Refusal::Spawn),
+            EndReason::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// What the slot wants done. The node completes what only it knows.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
+    /// Pass this on.
+    Do(Output),
     /// Send `body` about the meeting to its other node.
     Send {
         to: NodeName,
@@ -90,20 +52,17 @@ pub(crate) enum Action {
         meeting: MeetingId,
         body: Body,
     },
-    StartClient(ClientStart),
-    StartServer(ServerStart),
-    Kill(RunId),
-    /// A result of this node's own row.
+    /// Record a result of this node's own row.
     Cell {
         peer: NodeName,
         protocol: Protocol,
         outcome: Outcome,
     },
-    /// The meeting is over and the slot is free.
+    /// The meeting is over, and the slot is free.
     Freed {
         peer: NodeName,
         role: Role,
         began: Time,
-        end_reason: EndReason,
+        reason: EndReason,
     },
 }

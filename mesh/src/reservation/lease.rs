@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use crate::flaw::{self, Flaw};
 use crate::protocol::{MARGIN, START_WINDOW};
+use crate::rules;
 use crate::{TestSpec, Time};
 
 /// The two instants of the side that runs the client.
@@ -27,7 +27,7 @@ impl ClientLease {
     /// half for the set-up inside iperf3.
     pub(crate) fn from_request(sent: Time, test: &TestSpec) -> Self {
         let slack = test.timeout.saturating_sub(test.length());
-        let timeout = if flaw::is(Flaw::NoClientDeadline) {
+        let timeout = if !rules::client_has_deadline() {
             60 * test.timeout
         } else {
             test.timeout
@@ -52,7 +52,7 @@ impl ServerLease {
     /// The lease of a request received at `received`.
     pub(crate) fn from_request(received: Time, test: &TestSpec) -> Self {
         let use_until = received + test.timeout;
-        let margin = if flaw::is(Flaw::OneSharedDeadline) {
+        let margin = if !rules::hold_outlasts_use() {
             Duration::ZERO
         } else {
             MARGIN

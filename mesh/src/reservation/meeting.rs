@@ -2,17 +2,26 @@
 //! of its own.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
-use super::action::{Action, EndReason, RunId};
+use super::action::{Action, EndReason};
+use crate::io::RunId;
 use crate::reservation::lease::{ClientLease, ServerLease};
 use crate::wire::{Body, Handover, MeetingId, PlannedTest, Role};
 use crate::{Epoch, NodeName, Protocol, Time};
 
+/// The other node of a meeting, as this node knew it when the meeting began.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Partner {
+    pub(crate) name: NodeName,
+    pub(crate) epoch: Epoch,
+    pub(crate) address: IpAddr,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Meeting {
     pub(super) id: MeetingId,
-    pub(super) peer: NodeName,
-    pub(super) peer_epoch: Epoch,
+    pub(super) peer: Partner,
     pub(super) role: Role,
     pub(super) sweep: u64,
     pub(super) began: Time,
@@ -69,8 +78,7 @@ pub(super) enum Pending {
 impl Meeting {
     pub(super) fn new(
         id: MeetingId,
-        peer: NodeName,
-        peer_epoch: Epoch,
+        peer: Partner,
         role: Role,
         sweep: u64,
         plan: Vec<PlannedTest>,
@@ -84,7 +92,6 @@ impl Meeting {
         Self {
             id,
             peer,
-            peer_epoch,
             role,
             sweep,
             began: now,
@@ -137,8 +144,8 @@ impl Meeting {
 
     pub(super) fn send(&self, body: Body) -> Action {
         Action::Send {
-            to: self.peer.clone(),
-            to_epoch: self.peer_epoch,
+            to: self.peer.name.clone(),
+            to_epoch: self.peer.epoch,
             sweep: self.sweep,
             meeting: self.id.clone(),
             body,

@@ -16,17 +16,19 @@ mod model_hooks;
 mod ports;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub(crate) use action::{Action, EndReason};
-pub use action::{ClientStart, RunId, ServerFailure, ServerStart};
+pub(crate) use meeting::Partner;
 use meeting::{Meeting, Pending, Step};
 pub use ports::PortRange;
 use ports::PortRotation;
 
-use crate::flaw::{self, Flaw};
+use crate::io::{ClientStart, Output, RunId, ServerFailure, ServerStart};
+use crate::node::status::MeetingStatus;
 use crate::protocol::START_WINDOW;
+use crate::rules;
 use crate::wire::{Body, Handover, MeetingId, PlannedTest, Refusal, Role};
 use crate::{Epoch, NodeName, Outcome, Protocol, Reason, Time};
 use lease::{ClientLease, ServerLease};
@@ -66,31 +68,33 @@ impl Slot {
 
     /// The other node of the present meeting.
     pub(crate) fn peer(&self) -> Option<&NodeName> {
-        self.meeting.as_ref().map(|meeting| &meeting.peer)
+        self.meeting.as_ref().map(|meeting| &meeting.peer.name)
     }
 
-    /// The other node of the present meeting, this node's role in it, and when it took the slot.
-    pub(crate) fn meeting(&self) -> Option<(NodeName, Role, Time)> {
-        self.meeting
-            .as_ref()
-            .map(|meeting| (meeting.peer.clone(), meeting.role, meeting.began))
+    /// The present meeting.
+    pub(crate) fn meeting(&self) -> Option<MeetingStatus> {
+        self.meeting.as_ref().map(|meeting| MeetingStatus {
+            peer: meeting.peer.name.clone(),
+            role: meeting.role,
+            began: meeting.began,
+        })
     }
 
     /// Whether this is the present meeting, and the message is from the other node's right life.
     pub(crate) fn is_in(&self, id: &MeetingId, from: &NodeName, from_epoch: Epoch) -> bool {
         self.meeting.as_ref().is_some_and(|meeting| {
             let is_this = meeting.id == *id
-                || flaw::is(Flaw::AnyMeeting)
-                || (flaw::is(Flaw::StaleEpoch) && meeting.id.number == id.number);
-            let is_this_life = meeting.peer_epoch == from_epoch || flaw::is(Flaw::StaleEpoch);
-            is_this && meeting.peer == *from && is_this_life
+                || !rules::meetings_are_compared()
+                || (!rules::epochs_are_compared() && meeting.id.number == id.number);
+            let is_this_life = meeting.peer.epoch == from_epoch || !rules::epochs_are_compared();
+            is_this && meeting.peer.name == *from && is_this_life
         })
     }
 
     /// Whether this node has asked that peer for a meeting and has no answer yet.
     pub(crate) fn is_asking(&self, peer: &NodeName) -> bool {
         self.meeting.as_ref().is_some_and(|meeting| {
-            meeting.peer == *peer
+            meeting.peer.name == *peer
                 && meeting.role == Role::Asker
                 && matches!(meeting.step, Step::Asked { test: 0, .. })
         })
@@ -142,14 +146,7 @@ impl Slot {
 
     /// Takes the slot and asks `peer` for a meeting. The slot must be free, the plan's first test
     /// the asker's.
-    pub(crate) fn ask(
-        &mut self,
-        now: Time,
-        peer: NodeName,
-        peer_epoch: Epoch,
-        sweep: u64,
-        plan: Vec<PlannedTest>,
-    ) {
+    pub(crate) fn ask(&mut self, now: Time, peer: Partner, sweep: u64, plan: Vec<PlannedTest>) {
         debug_assert!(self.meeting.is_none());
         self.meetings += 1;
         let id = MeetingId {
@@ -157,7 +154,7 @@ impl Slot {
             epoch: self.epoch,
             number: self.meetings,
         };
-        let mut meeting = Meeting::new(id, peer, peer_epoch, Role::Asker, sweep, plan, now);
+        let mut meeting = Meeting::new(id, peer, Role::Asker, sweep, plan, now);
         let Some(test) = meeting.todo.pop_front() else {
             return;
         };
@@ -174,13 +171,13 @@ impl Slot {
         &mut self,
         now: Time,
         id: MeetingId,
+        peer: Partner,
         sweep: u64,
         plan: Vec<PlannedTest>,
         wanted: &[Protocol],
     ) {
-        debug_assert!(self.meeting.is_none() || flaw::is(Flaw::GrantsWhileBusy));
-        let (peer, peer_epoch) = (id.asker.clone(), id.epoch);
-        let mut meeting = Meeting::new(id, peer, peer_epoch, Role::Granter, sweep, plan, now);
+        debug_assert!(self.meeting.is_none() || !rules::busy_node_refuses());
+        let mut meeting = Meeting::new(id, peer, Role::Granter, sweep, plan, now);
         let plan = &meeting.plan;
         meeting
             .todo
@@ -263,7 +260,7 @@ impl Slot {
             .plan
             .get(usize::from(test))
             .is_some_and(|t| t.client != meeting.role);
-        if flaw::is(Flaw::NoGo) && is_peers && meeting.role == Role::Asker {
+        if !rules::granter_waits_for_go() && is_peers && meeting.role == Role::Asker {
             return self.open(now, now, test);
         }
         if !is_peers || test < meeting.next_served || !meeting.is_peers_turn() {
@@ -293,7 +290,7 @@ impl Slot {
         };
         meeting.pending = Some(pending);
         match meeting.run {
-            Some(run) => self.actions.push_back(Action::Kill(run)),
+            Some(run) => self.actions.push_back(Action::Do(Output::Kill(run))),
             None => self.on_pending(now),
         }
     }
@@ -323,7 +320,7 @@ impl Slot {
         if asked != test || now > lease.start_by {
             return;
         }
-        let lease = if flaw::is(Flaw::CountsFromGrant) {
+        let lease = if !rules::lease_counts_from_request() {
             ClientLease::from_request(now, &meeting.plan[usize::from(test)].spec)
         } else {
             lease
@@ -339,13 +336,14 @@ impl Slot {
             run: self.runs,
             meeting: meeting.id.clone(),
             sweep: meeting.sweep,
-            peer: meeting.peer.clone(),
+            peer: meeting.peer.name.clone(),
             spec,
-            remote: (address, port),
+            remote: SocketAddr::new(address, port),
             start_by: lease.start_by,
             deadline: lease.use_until,
         };
-        self.actions.push_back(Action::StartClient(start));
+        self.actions
+            .push_back(Action::Do(Output::StartClient(start)));
     }
 
     fn on_refuse(&mut self, now: Time, refusal: Refusal, free_in_ms: Option<u64>) {
@@ -391,7 +389,7 @@ impl Slot {
             meeting.peer_server_until = now;
         }
         if let Some(outcome) = forward {
-            let peer = meeting.peer.clone();
+            let peer = meeting.peer.name.clone();
             self.actions.push_back(Action::Cell {
                 peer,
                 protocol,
@@ -487,7 +485,7 @@ impl Slot {
         }
         if meeting.leaving.is_some() {
             self.finish(now);
-        } else if flaw::is(Flaw::NoGo) && meeting.role == Role::Granter {
+        } else if !rules::granter_waits_for_go() && meeting.role == Role::Granter {
             self.take_turn(now);
         } else {
             self.on_pending(now);
@@ -587,13 +585,15 @@ impl Slot {
             run: self.runs,
             meeting: meeting.id.clone(),
             sweep: meeting.sweep,
-            peer: meeting.peer.clone(),
+            peer: meeting.peer.name.clone(),
+            peer_address: meeting.peer.address,
             spec: meeting.plan[usize::from(test)].spec.clone(),
             port,
             start_by: lease.use_until.min(now + START_WINDOW),
             deadline: lease.use_until,
         };
-        self.actions.push_back(Action::StartServer(start));
+        self.actions
+            .push_back(Action::Do(Output::StartServer(start)));
     }
 
     fn take_results(&mut self, handover: Vec<Handover>) {
@@ -609,7 +609,7 @@ impl Slot {
                 continue;
             };
             meeting.awaiting_results.swap_remove(at);
-            let peer = meeting.peer.clone();
+            let peer = meeting.peer.name.clone();
             self.actions.push_back(Action::Cell {
                 peer,
                 protocol,
@@ -628,11 +628,11 @@ impl Slot {
         }
         meeting.leaving = Some((end_reason, tell));
         match meeting.run {
-            Some(run) if flaw::is(Flaw::FreeBeforeReaped) => {
-                self.actions.push_back(Action::Kill(run));
+            Some(run) if !rules::slot_waits_for_reaping() => {
+                self.actions.push_back(Action::Do(Output::Kill(run)));
                 self.finish(now);
             }
-            Some(run) => self.actions.push_back(Action::Kill(run)),
+            Some(run) => self.actions.push_back(Action::Do(Output::Kill(run))),
             None => self.finish(now),
         }
     }
@@ -651,7 +651,7 @@ impl Slot {
             self.actions.push_back(meeting.send(Body::End { handover }));
             meeting.leaving = Some((end_reason, false));
         }
-        let is_exposed = now < meeting.peer_server_until && !flaw::is(Flaw::ForgetsFarEnd);
+        let is_exposed = now < meeting.peer_server_until && rules::far_end_is_awaited();
         if is_exposed && end_reason != EndReason::Cancelled {
             meeting.turn_to(Step::Draining, now);
             return;
@@ -661,7 +661,7 @@ impl Slot {
         };
         if end_reason != EndReason::Cancelled {
             for protocol in meeting.awaiting_results {
-                let (peer, outcome) = (meeting.peer.clone(), Err(Reason::ResultLost));
+                let (peer, outcome) = (meeting.peer.name.clone(), Err(Reason::ResultLost));
                 self.actions.push_back(Action::Cell {
                     peer,
                     protocol,
@@ -670,14 +670,14 @@ impl Slot {
             }
         }
         self.actions.push_back(Action::Freed {
-            peer: meeting.peer,
+            peer: meeting.peer.name,
             role: meeting.role,
             began: meeting.began,
-            end_reason,
+            reason: end_reason,
         });
     }
 }
 
 fn waits_for_ever() -> bool {
-    flaw::is(Flaw::WaitsWhileHolding) || flaw::is(Flaw::NeitherWithdraws)
+    !rules::refusal_is_immediate() || !rules::one_asker_withdraws()
 }

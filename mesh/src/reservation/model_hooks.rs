@@ -81,7 +81,6 @@ impl Hash for Meeting {
         let Self {
             id,
             peer,
-            peer_epoch,
             role,
             sweep,
             plan,
@@ -99,7 +98,7 @@ impl Hash for Meeting {
             began: _,
             step_began: _,
         } = self;
-        (id, peer, peer_epoch, role, sweep, plan.len(), todo).hash(state);
+        (id, peer, role, sweep, plan.len(), todo).hash(state);
         (
             step,
             run,

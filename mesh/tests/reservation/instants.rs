@@ -31,7 +31,7 @@ proptest! {
                 let (opened, serving) = stage
                     .servers(server)
                     .into_iter()
-                    .find(|(_, serving)| serving.meeting == start.meeting && serving.port == start.remote.1)
+                    .find(|(_, serving)| serving.meeting == start.meeting && serving.port == start.remote.port())
                     .unwrap();
                 // In true time, with drifting clocks: at most 500 ppm of a minute each.
                 let client_until = started.at + start.deadline.since(started.local);

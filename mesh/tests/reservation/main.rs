@@ -99,7 +99,7 @@ fn forged(stage: &Stage, from: usize, to: usize, number: u64, body: Body) -> Mes
         from_epoch,
         to: name(to),
         to_epoch: stage.node(to).epoch(),
-        sweep: stage.node(to).status(stage.local(to)).sweep,
+        sweep: stage.node(to).status(stage.local(to)).sweep.number,
         meeting: Some(MeetingId {
             asker: name(from),
             epoch: from_epoch,

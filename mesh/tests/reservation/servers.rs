@@ -148,7 +148,7 @@ fn a_server_that_comes_up_when_its_meeting_is_over_is_granted_to_nobody() {
     assert!(
         status
             .meeting
-            .is_some_and(|(peer, role, _)| (peer, role) == (name(ASKER), Role::Granter))
+            .is_some_and(|meeting| (meeting.peer, meeting.role) == (name(ASKER), Role::Granter))
     );
     let number = stage.servers(GRANTER)[0].1.meeting.number;
     let end = forged(

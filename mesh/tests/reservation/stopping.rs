@@ -33,7 +33,7 @@ fn check(mut stage: Stage, stopped_at: usize, node: usize) {
     let was_in_a_meeting = !stage.is_free(node)
         || stage.log[stopped_at..]
             .iter()
-            .any(|entry| matches!(&entry.what, What::Did(Output::Reservation { .. })));
+            .any(|entry| matches!(&entry.what, What::Did(Output::ReservationEnded { .. })));
     stage.pass(10 * MILLI);
     assert!(stage.is_free(node), "{stage}");
     let after = stage.log.split_off(stopped_at);

@@ -64,7 +64,7 @@ fn a_client_starts_only_with_a_grant_and_connects_to_what_it_names() {
             let Body::Grant { address, port, .. } = grant.body else {
                 panic!("{grant:?}")
             };
-            assert_eq!(start.remote, (address, port));
+            assert_eq!(start.remote, std::net::SocketAddr::new(address, port));
         }
     }
 }

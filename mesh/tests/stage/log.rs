@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use iperf3_mesh_core::wire::Refusal;
 use iperf3_mesh_core::wire::{Body, Message};
 use iperf3_mesh_core::{ClientStart, Outcome, Output, Protocol, ServerStart, Time};
 
@@ -85,9 +86,10 @@ impl Stage {
         let endings = self
             .outputs(node)
             .filter_map(|(entry, output)| match output {
-                Output::Reservation {
-                    outcome, reason, ..
-                } => Some((entry, *outcome, *reason)),
+                Output::ReservationEnded { outcome, .. } => {
+                    let reason = outcome.refusal().map_or("", Refusal::as_str);
+                    Some((entry, outcome.as_str(), reason))
+                }
                 _ => None,
             });
         endings.collect()

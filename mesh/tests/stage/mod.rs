@@ -157,7 +157,7 @@ impl Stage {
             zone: String::new(),
             control: SocketAddr::new(*address, 9878),
             http_port: 9876,
-            sweep: self.node(number).status(self.local(number)).sweep,
+            sweep: self.node(number).status(self.local(number)).sweep.number,
             state: PeerState::Live,
         }
     }
@@ -356,7 +356,7 @@ impl Stage {
                 assert!(now <= start.start_by, "{start:?}");
                 self.plan_deadline(number, start.run, start.deadline);
                 self.plan(2 * MILLI, Event::Connects(number, start.run));
-                let kind = Kind::client(number_of(&start.peer), start.remote.1, start.spec);
+                let kind = Kind::client(number_of(&start.peer), start.remote.port(), start.spec);
                 self.processes.start(number, start.run, start.meeting, kind);
             }
             Output::Kill(run) => self.plan(MILLI, Event::Dies(number, run, Death::Killed)),
@@ -365,7 +365,7 @@ impl Stage {
             | Output::SweepBegan(_)
             | Output::SweepEnded(_)
             | Output::Missing(_)
-            | Output::Reservation { .. } => {}
+            | Output::ReservationEnded { .. } => {}
         }
     }
 

@@ -9,7 +9,7 @@ use crate::sim::host::{Life, Waiting};
 use crate::sim::iperf::{Death, Start};
 use crate::sim::network::HANDED_OVER_WITHIN;
 use crate::wire::Message;
-use crate::{Epoch, Input, Node, Output};
+use crate::{Epoch, Input, MeetingStatus, Node, Output};
 
 /// How many old messages are kept to be repeated.
 const SENT_MAX: usize = 5000;
@@ -169,7 +169,7 @@ impl World {
                         .good(sweep, number, number_of(&destination), protocol);
                 }
             }
-            Output::Departed(_) | Output::Missing(_) | Output::Reservation { .. } => {}
+            Output::Departed(_) | Output::Missing(_) | Output::ReservationEnded { .. } => {}
         }
     }
 
@@ -265,11 +265,10 @@ impl World {
             .agent
             .as_ref()
             .and_then(|agent| agent.status(local).meeting);
-        if let (Some((peer, role, began)), Some(longest)) = (meeting, self.longest)
+        if let (Some(MeetingStatus { peer, role, began }), Some(longest)) = (meeting, self.longest)
             && local.since(began) > longest + slow
             && self.now.since(host.awake_since) > longest + slow
         {
-            let role = role.as_str();
             self.endless.push(format!(
                 "n{number}, {role} of a meeting with {peer} since {began:?}"
             ));

@@ -115,7 +115,7 @@ impl World {
         let Kind::Client { start, .. } = &process.kind else {
             return;
         };
-        let (host, target, port) = (process.host, number_of(&start.peer), start.remote.1);
+        let (host, target, port) = (process.host, number_of(&start.peer), start.remote.port());
         let length = start.spec.length() + self.course.overhead;
         if !self.network.is_connected(host, target) || self.hosts[target].suspended > 0 {
             // TCP goes on trying until the deadline.

@@ -30,7 +30,7 @@ impl World {
         self.hosts[number]
             .agent
             .as_ref()
-            .map_or(0, |agent| agent.status(Time::default()).sweep)
+            .map_or(0, |agent| agent.status(Time::default()).sweep.number)
     }
 
     fn member(&self, number: usize, state: PeerState) -> Member {

@@ -1,0 +1,190 @@
+//! The whole interface of the core: [`Input`] goes into a [`Node`](crate::Node), [`Output`] comes
+//! out of it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use strum::{Display, IntoStaticStr};
+
+use crate::node::peers::ClusterNode;
+use crate::node::status::SweepSummary;
+use crate::wire::{MeetingId, Message, Refusal, Role};
+use crate::{NodeName, Outcome, Protocol, TestSpec, Time, View};
+
+/// Identifies one iperf3 process of this node. No number is used twice in one epoch.
+pub type RunId = u64;
+
+/// An event for the node to react to.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The present view of the membership, from gossip.
+    View(View),
+    /// A message from another node.
+    Message(Message),
+    /// A message about `meeting` could not be delivered.
+    Undelivered {
+        /// The intended receiver.
+        to: NodeName,
+        /// The meeting that the message was about.
+        meeting: MeetingId,
+    },
+    /// The server of this run is listening.
+    ServerReady(RunId),
+    /// The server of this run never came to listen, and is dead.
+    ServerFailed(RunId, ServerFailure),
+    /// The server of this run had been listening, and is dead.
+    ServerEnded {
+        /// The run.
+        run: RunId,
+        /// Whether the peer's client connected.
+        accepted: bool,
+    },
+    /// The client of this run is dead.
+    ClientEnded {
+        /// The run.
+        run: RunId,
+        /// The result of the test; `None` if the client was killed before its deadline, which is
+        /// no result.
+        forward: Option<Outcome>,
+        /// The result of the other direction of a two-way test.
+        reverse: Option<Outcome>,
+    },
+    /// This node is no longer in the cluster: if it is silent, it has departed. Idempotent.
+    Gone(NodeName),
+    /// The complete set of nodes that should have an agent, according to the cluster. A node of
+    /// this set that does not appear in gossip is missing. Idempotent.
+    Cluster(BTreeMap<NodeName, ClusterNode>),
+    /// Time has passed.
+    Tick,
+    /// Leave the present meeting, and start no other.
+    Stop,
+}
+
+/// An action for the caller to carry out, or a fact for it to record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send the message to this control address; report [`Input::Undelivered`] if that fails.
+    Send(SocketAddr, Message),
+    /// Start an iperf3 client.
+    StartClient(ClientStart),
+    /// Start an iperf3 server.
+    StartServer(ServerStart),
+    /// Kill the iperf3 of this run; its end is reported like any other.
+    Kill(RunId),
+    /// A cell of this node's row has a new result.
+    Cell {
+        /// The destination.
+        destination: NodeName,
+        /// The protocol.
+        protocol: Protocol,
+        /// The result.
+        outcome: Outcome,
+    },
+    /// The node has departed: its cells go.
+    Departed(NodeName),
+    /// The node should have an agent, and gossip has not heard of it: its cells fail until it has
+    /// departed.
+    Missing(NodeName),
+    /// This node has begun this sweep; to be gossiped.
+    SweepBegan(u64),
+    /// This node has met, or given up, every peer that was due.
+    SweepEnded(SweepSummary),
+    /// A reservation was refused, was not answered, or is over.
+    ReservationEnded {
+        /// The other node.
+        peer: NodeName,
+        /// This node's role.
+        role: Role,
+        /// How it ended.
+        outcome: ReservationOutcome,
+        /// How long it occupied this node's slot.
+        lasted: Duration,
+    },
+}
+
+/// An iperf3 client to start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientStart {
+    /// Identifies the process in later inputs.
+    pub run: RunId,
+    /// The meeting that the test belongs to.
+    pub meeting: MeetingId,
+    /// The sweep that the meeting belongs to.
+    pub sweep: u64,
+    /// The other node: the destination of the cell.
+    pub peer: NodeName,
+    /// The test.
+    pub spec: TestSpec,
+    /// The address and port of the peer's server.
+    pub remote: SocketAddr,
+    /// After this instant the client must not be started any more.
+    pub start_by: Time,
+    /// The client is dead by this instant.
+    pub deadline: Time,
+}
+
+/// An iperf3 server to start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerStart {
+    /// Identifies the process in later inputs.
+    pub run: RunId,
+    /// The meeting that the test belongs to.
+    pub meeting: MeetingId,
+    /// The sweep that the meeting belongs to.
+    pub sweep: u64,
+    /// The other node: the source of the cell.
+    pub peer: NodeName,
+    /// The only address that may connect.
+    pub peer_address: IpAddr,
+    /// The test.
+    pub spec: TestSpec,
+    /// The port to listen on.
+    pub port: u16,
+    /// After this instant the server must not be started any more.
+    pub start_by: Time,
+    /// The server is dead by this instant.
+    pub deadline: Time,
+}
+
+/// Why an iperf3 server never came to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerFailure {
+    /// The port is in use: another one may work.
+    PortTaken,
+    /// Anything else: another try would fail as well.
+    Spawn,
+}
+
+/// How a reservation ended for this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum ReservationOutcome {
+    /// The meeting took place.
+    Met,
+    /// The granter refused.
+    Refused(Refusal),
+    /// The peer did not answer in time, or could not be reached.
+    NoAnswer,
+    /// The peer fell silent during the meeting, and its lease ran out.
+    Expired,
+    /// Both nodes asked at once, and this one yielded to the rightful asker.
+    Withdrawn,
+    /// This node stopped.
+    Cancelled,
+}
+
+impl ReservationOutcome {
+    /// The name in labels.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// The reason of a refusal.
+    pub const fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+}
