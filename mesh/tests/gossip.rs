@@ -1,5 +1,5 @@
-//! The gossip layer as its user sees it: views, conflicts, goodbyes. In virtual time over channels
-//! where possible, over real UDP on loopback where the sockets are the point.
+//! The public behaviour of the gossip layer: views, conflicts, goodbyes. The tests run in virtual time
+//! over channels where possible, and over real UDP on loopback where the sockets matter.
 
 #![cfg(feature = "gossip")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -21,11 +21,11 @@ use tokio::time::timeout;
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn every_node_comes_to_see_every_other_as_it_describes_itself() {
+async fn every_node_sees_every_other_as_published() {
     let mesh = Mesh::start(8).await;
     mesh.all_see_all_live(10 * SECOND).await;
     let view = mesh.nodes[0].views().borrow().clone();
-    assert_eq!(view.members().len(), 7, "the node itself is no member");
+    assert_eq!(view.members().len(), 7, "the node itself is not a member");
     let expected = Member {
         name: name(3),
         epoch: Epoch(3),
@@ -40,14 +40,14 @@ async fn every_node_comes_to_see_every_other_as_it_describes_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn views_arrive_in_spite_of_loss() {
+async fn views_converge_under_message_loss() {
     let transport: Arc<dyn Transport> = Arc::from(ChannelTransport::default().drop_message(0.3));
     let mesh = Mesh::start_over(&transport, 8).await;
     mesh.all_see_all_live(60 * SECOND).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_sweep_number_spreads() {
+async fn published_sweep_number_reaches_every_node() {
     let mesh = Mesh::start(8).await;
     mesh.all_see_all_live(10 * SECOND).await;
     mesh.nodes[5].publish_sweep(41);
@@ -58,7 +58,7 @@ async fn the_sweep_number_spreads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unchanged_mesh_sends_no_view() {
+async fn unchanged_mesh_publishes_no_view() {
     let mesh = Mesh::start(4).await;
     mesh.all_see_all_live(10 * SECOND).await;
     let mut views = mesh.nodes[0].views();
@@ -68,42 +68,42 @@ async fn an_unchanged_mesh_sends_no_view() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_goodbye_is_known_to_all_at_once() {
+async fn goodbye_reaches_every_node_within_two_seconds() {
     let mut mesh = Mesh::start(8).await;
     mesh.all_see_all_live(10 * SECOND).await;
     let start = tokio::time::Instant::now();
     mesh.nodes.remove(2).goodbye().await;
     assert!(start.elapsed() <= iperf3_mesh_core::gossip::GOODBYE_MAX);
     for node in &mesh.nodes {
-        sees_presence(node, 2, PeerState::Left, 2 * SECOND).await;
+        sees_state(node, 2, PeerState::Left, 2 * SECOND).await;
     }
-    // It stays so: the silence that follows is no news.
+    // The silence that follows changes nothing.
     tokio::time::sleep(30 * SECOND).await;
     for node in &mesh.nodes {
-        sees_presence(node, 2, PeerState::Left, Duration::ZERO).await;
+        sees_state(node, 2, PeerState::Left, Duration::ZERO).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_goodbye_survives_loss() {
+async fn goodbye_reaches_every_node_under_message_loss() {
     let transport: Arc<dyn Transport> = Arc::from(ChannelTransport::default().drop_message(0.3));
     let mut mesh = Mesh::start_over(&transport, 8).await;
     mesh.all_see_all_live(60 * SECOND).await;
     mesh.nodes.remove(2).goodbye().await;
     for node in &mesh.nodes {
-        sees_presence(node, 2, PeerState::Left, 10 * SECOND).await;
+        sees_state(node, 2, PeerState::Left, 10 * SECOND).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_life_follows_a_goodbye() {
+async fn restarted_node_is_live_again_after_a_goodbye() {
     let mut mesh = Mesh::start(4).await;
     mesh.all_see_all_live(10 * SECOND).await;
     mesh.nodes.remove(2).goodbye().await;
     for node in &mesh.nodes {
-        sees_presence(node, 2, PeerState::Left, 2 * SECOND).await;
+        sees_state(node, 2, PeerState::Left, 2 * SECOND).await;
     }
-    let _again = mesh
+    let _restarted = mesh
         .add(GossipConfig {
             epoch: Epoch(77),
             generation: 2000,
@@ -116,14 +116,14 @@ async fn a_new_life_follows_a_goodbye() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_killed_node_falls_silent_and_its_next_life_replaces_it_without_a_conflict() {
+async fn killed_node_that_restarts_at_once_is_no_conflict() {
     let mut mesh = Mesh::start(6).await;
     mesh.all_see_all_live(10 * SECOND).await;
     drop(mesh.nodes.remove(2));
-    // Long enough for its port to be free.
+    // Until its port is free.
     tokio::time::sleep(SECOND / 10).await;
-    // Restarted before anybody noticed: both lives are believed live for a while.
-    let again = mesh
+    // Restarted before any peer noticed: both epochs appear live for a while.
+    let restarted = mesh
         .add(GossipConfig {
             epoch: Epoch(77),
             generation: 1002,
@@ -142,22 +142,22 @@ async fn a_killed_node_falls_silent_and_its_next_life_replaces_it_without_a_conf
     for node in &mesh.nodes {
         sees(node, Duration::ZERO, |view| is_live_as(view, 2, 77)).await;
     }
-    assert!(!again.views().borrow().name_taken);
-    drop(again);
+    assert!(!restarted.views().borrow().name_taken);
+    drop(restarted);
     for node in &mesh.nodes {
-        sees_presence(node, 2, PeerState::Silent, 40 * SECOND).await;
+        sees_state(node, 2, PeerState::Silent, 40 * SECOND).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_cut_off_is_silent_and_live_again_when_the_link_heals() {
+async fn partitioned_node_is_silent_until_the_link_heals() {
     let channels = ChannelTransport::default();
     let transport: Arc<dyn Transport> = Arc::new(channels.clone());
     let mesh = Mesh::start_over(&transport, 5).await;
     mesh.all_see_all_live(10 * SECOND).await;
     cut(&channels, &[4], &[0, 1, 2, 3]).await;
     for node in mesh.but(4) {
-        sees_presence(node, 4, PeerState::Silent, 40 * SECOND).await;
+        sees_state(node, 4, PeerState::Silent, 40 * SECOND).await;
     }
     sees(&mesh.nodes[4], 40 * SECOND, |view| {
         view.members()
@@ -170,13 +170,13 @@ async fn a_node_cut_off_is_silent_and_live_again_when_the_link_heals() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn halves_that_forgot_each_other_find_together_without_discovery() {
+async fn halves_that_forgot_each_other_rejoin_without_discovery() {
     let channels = ChannelTransport::default();
     let transport: Arc<dyn Transport> = Arc::new(channels.clone());
     let mesh = Mesh::start_over(&transport, 6).await;
     mesh.all_see_all_live(10 * SECOND).await;
     cut(&channels, &[0, 1, 2], &[3, 4, 5]).await;
-    // Past the time for which chitchat keeps the dead.
+    // Longer than chitchat keeps dead identities.
     for node in &mesh.nodes {
         sees(node, 900 * SECOND, |view| view.members().len() == 2).await;
     }
@@ -185,7 +185,7 @@ async fn halves_that_forgot_each_other_find_together_without_discovery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_live_agents_with_one_name_are_a_conflict_to_all_and_to_themselves() {
+async fn two_agents_with_one_name_are_a_conflict_everywhere() {
     let mut mesh = Mesh::start(5).await;
     mesh.all_see_all_live(10 * SECOND).await;
     let twin = GossipConfig {
@@ -197,11 +197,11 @@ async fn two_live_agents_with_one_name_are_a_conflict_to_all_and_to_themselves()
     };
     let twin = mesh.add(twin).await;
     for node in mesh.but(2) {
-        sees_presence(node, 2, PeerState::Conflict, 60 * SECOND).await;
+        sees_state(node, 2, PeerState::Conflict, 60 * SECOND).await;
     }
     sees(&mesh.nodes[2], 60 * SECOND, |view| view.name_taken).await;
     sees(&twin, 60 * SECOND, |view| view.name_taken).await;
-    // It ends when one of the two does.
+    // The conflict ends when one of the two ends.
     drop(mesh.nodes.remove(2));
     for node in &mesh.nodes {
         sees(node, 60 * SECOND, |view| is_live_as(view, 2, 77)).await;
@@ -210,26 +210,26 @@ async fn two_live_agents_with_one_name_are_a_conflict_to_all_and_to_themselves()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_makes_no_sense_is_refused_with_the_option_to_mend() {
+async fn invalid_configuration_is_refused_naming_the_option() {
     let zone = GossipConfig {
         zone: "z".repeat(64),
         ..config(0)
     };
-    assert!(refusal(zone).await.contains("--zone"));
+    assert!(rejection(zone).await.contains("--zone"));
     let advertise = GossipConfig {
         advertise: SocketAddr::from(([0, 0, 0, 0], 9877)),
         ..config(0)
     };
-    assert!(refusal(advertise).await.contains("--advertise-address"));
+    assert!(rejection(advertise).await.contains("--advertise-address"));
     let interval = GossipConfig {
         interval: Duration::ZERO,
         ..config(0)
     };
-    assert!(refusal(interval).await.contains("interval"));
+    assert!(rejection(interval).await.contains("interval"));
 }
 
 #[tokio::test]
-async fn a_taken_port_is_named_with_the_option_to_mend() {
+async fn port_in_use_is_reported_with_the_option() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap();
     let error = Gossip::over_udp(GossipConfig {
@@ -247,7 +247,20 @@ async fn a_taken_port_is_named_with_the_option_to_mend() {
 }
 
 #[tokio::test]
-async fn garbage_on_the_gossip_port_is_counted_and_harms_nobody() {
+async fn foreign_listen_address_is_reported_with_the_option() {
+    // An address for documentation (RFC 5737), which no host has.
+    let listen = SocketAddr::from(([192, 0, 2, 1], 9877));
+    let config = GossipConfig {
+        listen,
+        ..config(0)
+    };
+    let text = Gossip::over_udp(config).await.unwrap_err().to_string();
+    let hint = "192.0.2.1 is not an address of this host; set --advertise-address";
+    assert!(text.contains(hint), "{text}");
+}
+
+#[tokio::test]
+async fn garbage_on_the_gossip_port_is_counted_and_harmless() {
     let (left, right) = (over_udp(0).await, over_udp(1).await);
     let target = left.1;
     let attacker = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -255,11 +268,11 @@ async fn garbage_on_the_gossip_port_is_counted_and_harms_nobody() {
     for datagram in 0..10_000 {
         let mut bytes = noise.bytes(1400);
         if datagram % 2 == 0 {
-            // As far as a magic number, a version and a kind of message lead.
+            // A valid magic number, version and kind of message, so that half of it is parsed.
             let kind = bytes.first().map_or(0, |byte| byte % 4);
             bytes.splice(0..bytes.len().min(4), [0x53, 0xb0, 1, kind]);
         }
-        // The port's buffer may be full; the kernel drops what does not fit.
+        // The receive buffer may be full; the kernel drops what does not fit.
         let _ = attacker.send_to(&bytes, target);
         if datagram % 50 == 0 {
             tokio::task::yield_now().await;
@@ -272,10 +285,8 @@ async fn garbage_on_the_gossip_port_is_counted_and_harms_nobody() {
     assert!(status.rejected > 1000, "{status:?}");
     assert_eq!(status.restarts, 0, "{status:?}");
     left.0.goodbye().await;
-    sees_presence(&right.0, 0, PeerState::Left, 10 * SECOND).await;
+    sees_state(&right.0, 0, PeerState::Left, 10 * SECOND).await;
 }
-
-// Helpers.
 
 /// Agents that all know node 0.
 struct Mesh {
@@ -306,7 +317,7 @@ impl Mesh {
         let node = Gossip::start(config, transport, Arc::default())
             .await
             .unwrap();
-        // Discovery repeats itself: over a lossy transport the first tries may get lost.
+        // Repeated like discovery does: a lossy transport may lose the first tries.
         for _ in 0..15 {
             node.join(&[address(0)]);
             tokio::time::sleep(SECOND / 10).await;
@@ -314,7 +325,7 @@ impl Mesh {
         node
     }
 
-    /// All nodes but the one at `index`.
+    /// All nodes except the one at `index`.
     fn but(&self, index: usize) -> impl Iterator<Item = &Gossip> {
         self.nodes
             .iter()
@@ -353,7 +364,7 @@ async fn until(
     );
 }
 
-async fn sees_presence(node: &Gossip, index: u8, state: PeerState, within: Duration) {
+async fn sees_state(node: &Gossip, index: u8, state: PeerState, within: Duration) {
     sees(node, within, |view| {
         view.get(&name(index))
             .is_some_and(|member| member.state == state)
@@ -392,7 +403,7 @@ fn pairs(one: &[u8], other: &[u8]) -> Vec<(SocketAddr, SocketAddr)> {
     one.iter().flat_map(with).collect()
 }
 
-async fn refusal(config: GossipConfig) -> String {
+async fn rejection(config: GossipConfig) -> String {
     let transport = Arc::new(ChannelTransport::default());
     Gossip::start(config, transport, Arc::default())
         .await
@@ -403,7 +414,7 @@ async fn refusal(config: GossipConfig) -> String {
 /// A node on a free UDP port of loopback, and its address.
 async fn over_udp(index: u8) -> (Gossip, SocketAddr) {
     for _ in 0..20 {
-        // Free now, and taken by nobody else in the moment between, or else once more.
+        // The port is free now. If another process takes it meanwhile, try another one.
         let free = UdpSocket::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -443,7 +454,7 @@ fn address(index: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, index], 9877))
 }
 
-/// Pseudo-random bytes (xorshift): the same garbage in every run.
+/// Pseudo-random bytes (xorshift), the same in every run.
 struct Noise(u64);
 
 impl Noise {

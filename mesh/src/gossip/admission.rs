@@ -1,12 +1,12 @@
-//! The size admission: a decorator around any transport that counts, measures the digest, and shuts
-//! the door before the digest outgrows a datagram.
+//! Admission control: a decorator around any transport that measures this node's digest and stops
+//! admitting new nodes before the digest outgrows a datagram.
 //!
-//! Why: every SYN carries the digest of everybody known, and chitchat panics on the next SYN that
-//! it answers once the digest leaves no room in its reply. What can be enforced from outside is
-//! which messages reach it. Near the ceiling, messages that bring a digest from an address nobody
-//! published are dropped, so newcomers stay out; at the brink no SYN is answered at all, and the
-//! node goes on gossiping with its own. What cannot be enforced: which identities a *known* peer's
-//! digest brings. Should that break chitchat, the supervisor restarts it.
+//! Every SYN carries the digest of all known nodes. Once the digest leaves no room for the reply,
+//! chitchat panics on the next SYN that it answers. From outside, only the messages that reach
+//! chitchat can be controlled. Near the ceiling, messages that bring a digest from an unpublished
+//! address are dropped, so new nodes stay out. At the critical size no SYN is answered at all, and
+//! the node keeps gossiping through its own SYNs. The identities in the digest of a *known* peer
+//! cannot be controlled; if they make chitchat panic, the supervisor restarts it.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -19,23 +19,20 @@ use chitchat::{ChitchatEnvelope, ChitchatMessage};
 
 /// The largest payload of a UDP datagram over IPv4, and of a chitchat message.
 pub(super) const DATAGRAM_MAX: usize = 65_507;
-/// From here on the alarm is raised: 80 % of what a datagram holds.
+/// From this size on the supervisor logs an alarm: 80 % of a datagram.
 pub(super) const DIGEST_ALARM: usize = DATAGRAM_MAX / 100 * 80;
-/// Here the door is shut for newcomers. The rest of the datagram is for the states themselves.
+/// From this size on no new node is admitted. The rest of the datagram is for the states.
 pub(super) const DIGEST_CEILING: usize = 57_000;
-/// Here no SYN is answered any more: beyond, the answer panics. The digest may still grow a little
-/// between two measurements.
-const DIGEST_BRINK: usize = 62_000;
-/// The digest of a node that knows itself and a few peers. It takes any first message: the answer
-/// to its SYN may fill a datagram, mostly with states.
-const NEWCOMER_BYTES: usize = 500;
+/// From this size on no SYN is answered, because the answer would panic. It leaves room for what
+/// the digest grows between two measurements.
+const DIGEST_CRITICAL: usize = 62_000;
+/// The digest of a node that has just started and knows itself and a few peers. Such a node admits
+/// a message of any size: the answer to its first SYN may fill a datagram, mostly with states.
+const FRESH_DIGEST_BYTES: usize = 500;
 
-/// What the gossip layer and its transport count. Shared by both.
+/// The counters of the gossip layer, shared with its transport.
 #[derive(Debug, Default)]
 pub struct GossipCounters {
-    pub(super) sent: AtomicU64,
-    pub(super) received: AtomicU64,
-    pub(super) lost: AtomicU64,
     pub(super) rejected: AtomicU64,
     pub(super) oversize: AtomicU64,
     pub(super) refused: AtomicU64,
@@ -49,7 +46,7 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Knows how near the ceiling is, and who may pass.
+/// Decides which messages may reach chitchat.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     pub(super) counters: Arc<GossipCounters>,
@@ -58,11 +55,11 @@ pub(super) struct Admission {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The size of the last SYN sent: this node's digest, measured.
+    /// The size of the last SYN sent, in bytes: this node's digest as measured.
     digest_bytes: usize,
-    /// Digests from strangers that were let in since.
+    /// The size of the messages admitted from unknown addresses since then, in bytes.
     unmeasured_bytes: usize,
-    /// The addresses that identities publish.
+    /// The gossip addresses of all known identities.
     known: BTreeSet<SocketAddr>,
 }
 
@@ -79,17 +76,17 @@ impl Admission {
         self.lock().digest_bytes
     }
 
-    /// Whether newcomers are still taken in.
+    /// Whether new nodes are still admitted.
     pub(super) fn is_open(&self) -> bool {
         self.digest_bytes() < DIGEST_CEILING
     }
 
-    /// Sets who is known.
+    /// Sets the gossip addresses of all known identities.
     pub(super) fn set_known(&self, known: BTreeSet<SocketAddr>) {
         self.lock().known = known;
     }
 
-    /// A SYN of `bytes` was made: the digest is measured.
+    /// Takes the size of a SYN that was sent as the size of the digest.
     pub(super) fn measured(&self, bytes: usize) {
         let mut inner = self.lock();
         inner.digest_bytes = bytes;
@@ -98,7 +95,7 @@ impl Admission {
         self.counters.digest_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether a message of `bytes` may reach chitchat.
+    /// Whether a message of `bytes` bytes may reach chitchat.
     pub(super) fn admits(&self, from: SocketAddr, message: &ChitchatMessage, bytes: usize) -> bool {
         let (is_syn, has_digest) = match message {
             ChitchatMessage::Syn { .. } => (true, true),
@@ -106,14 +103,14 @@ impl Admission {
             ChitchatMessage::Ack { .. } | ChitchatMessage::BadCluster => (false, false),
         };
         let mut inner = self.lock();
-        if is_syn && inner.digest_bytes >= DIGEST_BRINK {
+        if is_syn && inner.digest_bytes >= DIGEST_CRITICAL {
             return false;
         }
         if !has_digest || inner.known.contains(&from) {
             return true;
         }
         let held = inner.digest_bytes + inner.unmeasured_bytes;
-        if held > NEWCOMER_BYTES && held + bytes > DIGEST_CEILING {
+        if held > FRESH_DIGEST_BYTES && held + bytes > DIGEST_CEILING {
             return false;
         }
         inner.unmeasured_bytes += bytes;
@@ -121,12 +118,12 @@ impl Admission {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        // No holder of this lock can panic; numbers and addresses have no broken state anyhow.
+        // No holder of this lock can panic, and numbers and addresses have no broken state.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A transport behind the admission.
+/// A transport behind admission control.
 pub(super) struct AdmissionTransport {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) admission: Arc<Admission>,
@@ -159,7 +156,6 @@ impl Socket for AdmissionSocket {
     ) -> anyhow::Result<SendOutcome> {
         let is_syn = matches!(envelope.message, ChitchatMessage::Syn { .. });
         let outcome = self.socket.send(to, envelope).await?;
-        count(&self.admission.counters.sent);
         if is_syn {
             self.admission.measured(outcome.num_bytes_sent);
         }
@@ -169,7 +165,6 @@ impl Socket for AdmissionSocket {
     async fn recv(&mut self) -> anyhow::Result<RecvOutcome> {
         loop {
             let received = self.socket.recv().await?;
-            count(&self.admission.counters.received);
             let bytes = received.num_bytes_received;
             let message = &received.envelope.message;
             if self.admission.admits(received.from_addr, message, bytes) {

@@ -1,5 +1,5 @@
-//! One life of chitchat: its settings, and what the supervisor does with it. A life ends when
-//! chitchat's task does; then the supervisor starts another.
+//! One running instance of chitchat: its settings, and the operations that the supervisor needs. An
+//! instance ends when chitchat's task ends; then the supervisor starts another one.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,32 +15,32 @@ use super::observations::Observations;
 use super::state::Published;
 use super::{CLUSTER, GossipConfig};
 
-/// How long chitchat keeps the dead. They burden the digest for half of it, and a rolling restart
-/// makes one of every node.
-const DEAD_FOR: Duration = Duration::from_secs(300);
-/// How long chitchat keeps deleted keys. Nothing is ever deleted here.
-const DELETED_FOR: Duration = Duration::from_secs(3600);
-/// Intervals that the failure detector averages over, eight bytes each for every peer.
+/// How long chitchat keeps dead identities. They stay in the digest for half of that time, and a
+/// rolling restart leaves one dead identity per node.
+const DEAD_KEPT_FOR: Duration = Duration::from_secs(300);
+/// How long chitchat keeps deleted keys. This layer never deletes one.
+const DELETED_KEPT_FOR: Duration = Duration::from_secs(3600);
+/// Heartbeat intervals that the failure detector averages over: eight bytes each, for every peer.
 const SAMPLES: usize = 100;
-/// Phi at which a peer is taken for dead: chitchat's own default.
+/// The phi at which the failure detector declares a peer dead: chitchat's default.
 const PHI: f64 = 8.0;
-/// Nobody publishes so often. Beyond, the version was forged, and the next change would make
-/// chitchat panic.
+/// No node publishes this often. A greater version was not written by this node, and a version near
+/// the end of its range makes chitchat panic on the next change.
 const VERSION_MAX: u64 = 1 << 40;
-/// How long chitchat may take to end.
+/// The longest time that a shutdown of chitchat takes.
 pub(super) const SHUTDOWN_MAX: Duration = Duration::from_millis(400);
 
-/// See the module.
+/// A running chitchat.
 pub(super) struct Instance {
     handle: ChitchatHandle,
-    /// What chitchat was given to publish.
+    /// The keys and values that chitchat was given to publish.
     pairs: Vec<(String, String)>,
     pub(super) generation: u64,
-    pub(super) since: Instant,
+    pub(super) started: Instant,
 }
 
 impl Instance {
-    /// Starts chitchat under the short id `id`.
+    /// Starts chitchat with the short id `id`.
     pub(super) async fn start(
         id: &str,
         generation: u64,
@@ -54,12 +54,12 @@ impl Instance {
             handle: spawn_chitchat(settings, pairs.clone(), transport).await?,
             pairs,
             generation,
-            since: Instant::now(),
+            started: Instant::now(),
         })
     }
 
-    /// Waits until chitchat dies, and says of what.
-    pub(super) fn death(&self) -> impl Future<Output = String> + use<> {
+    /// Waits until chitchat ends, and returns the reason.
+    pub(super) fn ended(&self) -> impl Future<Output = String> + use<> {
         let end = self.handle.termination_watcher();
         async move {
             match end.await {
@@ -69,8 +69,11 @@ impl Instance {
         }
     }
 
-    /// Brings `observations` up to date. Fails if this node's own state was forged.
-    pub(super) async fn look(
+    /// Updates `observations` from chitchat.
+    ///
+    /// # Errors
+    /// If this node's own state was overwritten.
+    pub(super) async fn observe(
         &self,
         observations: &mut Observations,
         now: Instant,
@@ -78,11 +81,14 @@ impl Instance {
         let chitchat = self.handle.chitchat();
         let mut chitchat = chitchat.lock().await;
         self.check_untouched(&mut chitchat)?;
-        observations.observe(&chitchat, now);
+        observations.update(&chitchat, now);
         Ok(())
     }
 
-    /// Publishes a new state of this node. Fails if the present one was forged.
+    /// Publishes a new state of this node.
+    ///
+    /// # Errors
+    /// If the present one was overwritten.
     pub(super) async fn publish(&mut self, published: &Published) -> Result<(), String> {
         let chitchat = self.handle.chitchat();
         let mut chitchat = chitchat.lock().await;
@@ -95,20 +101,20 @@ impl Instance {
         Ok(())
     }
 
-    /// Sends a SYN to `address`: the exchange that follows tells each what the other knows.
+    /// Sends a SYN to `address`. In the exchange that follows, each side learns what the other knows.
     pub(super) fn contact(&self, address: SocketAddr) {
-        // Fails only when chitchat has ended, which the supervisor is about to notice.
+        // Fails only if chitchat has ended, which the supervisor is about to notice.
         let _ = self.handle.gossip(address);
     }
 
-    /// Ends chitchat and waits for its socket to close, but not for long.
+    /// Ends chitchat and waits for its socket to close, at most [`SHUTDOWN_MAX`].
     pub(super) async fn shut_down(self) {
-        // However it ended: it has ended, or is dropped now.
+        // The result does not matter: chitchat has ended, or is dropped here.
         let _ = timeout(SHUTDOWN_MAX, self.handle.shutdown()).await;
     }
 
-    /// Whether chitchat still holds what this node published, and nothing that would break it. One
-    /// forged message can overwrite it.
+    /// Checks that chitchat still holds exactly what this node published. A single message with this
+    /// node's identity can overwrite it.
     fn check_untouched(&self, chitchat: &mut Chitchat) -> Result<(), String> {
         let state = chitchat.self_node_state();
         let mut pairs = self.pairs.iter();
@@ -117,9 +123,12 @@ impl Instance {
         {
             return Ok(());
         }
-        Err("what this node publishes was overwritten: by an earlier life started in the same second, another \
-             node with its name and address, or a forger"
-            .to_owned())
+        Err(
+            "the state that this node publishes was overwritten: by a previous run of the agent \
+             that started in the same second, by another node with the same name and address, or \
+             by a forged message"
+                .to_owned(),
+        )
     }
 }
 
@@ -129,16 +138,16 @@ fn settings(id: &str, generation: u64, config: &GossipConfig) -> ChitchatConfig 
         cluster_id: CLUSTER.to_owned(),
         gossip_interval: config.interval,
         listen_addr: config.listen,
-        // Whom to ask first comes by `join`: chitchat would resolve names before it starts.
+        // The first peers come through `join`: chitchat would resolve names before it starts.
         seed_nodes: Vec::new(),
         failure_detector_config: FailureDetectorConfig {
             phi_threshold: PHI,
             sampling_window_size: SAMPLES,
             max_interval: (config.interval * 10).max(Duration::from_secs(10)),
             initial_interval: config.interval,
-            dead_node_grace_period: DEAD_FOR,
+            dead_node_grace_period: DEAD_KEPT_FOR,
         },
-        marked_for_deletion_grace_period: DELETED_FOR,
+        marked_for_deletion_grace_period: DELETED_KEPT_FOR,
         catchup_callback: None,
         extra_liveness_predicate: None,
         protocol_version: ProtocolVersion::V1,

@@ -1,20 +1,36 @@
-//! The gossip layer: how a node learns who else is in the mesh. The only code that knows chitchat
-//! and tokio.
+//! The gossip layer: how a node learns which other nodes are in the mesh. The only module of this
+//! crate that knows chitchat and tokio.
 //!
-//! What it gives is a belief, not knowledge. Chitchat promises that what a node publishes reaches
-//! everybody some time: within two or three rounds in a healthy network. A dead node is believed
-//! live for 5 to 20 s, the views of two nodes differ for as long, and a node that is merely slow
-//! may look dead. So views decide whom to ask and in which order; nothing that must be certain
-//! rests on them. Reservations are certain, and they are made between two nodes, without gossip.
+//! A view is a belief, not knowledge. Chitchat is eventually consistent: in a healthy network, what
+//! a node publishes reaches every other node within two or three rounds. A dead node is believed
+//! live for 5 to 20 s, the views of two nodes differ for as long, and a slow node may look dead.
+//! Views therefore decide only which peer to ask, and in which order; nothing that must be certain
+//! rests on them. Reservations are certain, and two nodes make them without gossip.
 //!
-//! What chitchat lacks and is added here: a goodbye (`supervisor`), one member for each name
-//! whatever became of its earlier lives (`view`), a bound on the size of the mesh (`admission`) and
-//! of a message (`prefilter`), memory of peers lost to a partition (`rejoin`), and a new start if
-//! chitchat dies (`supervisor`).
+//! Chitchat lacks the following, which this layer adds: a goodbye and a restart after a failure
+//! (`supervisor`), one member per name however many identities that name has had (`view`), a bound
+//! on the size of the mesh (`admission`) and of a message (`prefilter`), and a memory of peers lost
+//! to a partition (`rejoin`).
 //!
-//! What is deliberately absent: names and DNS (discovery finds addresses and hands them to
-//! [`Gossip::join`]), the list of departed nodes (the agent's own), secrecy and authenticity (a
-//! transport can add them: it is an argument).
+//! # Robustness, not security
+//!
+//! `prefilter`, `admission` and the restarts protect the agent from accidents and broken peers:
+//! stray datagrams, truncated messages, a mesh that outgrows a datagram, two agents with one
+//! identity. They do not keep out an attacker: anyone that reaches the gossip port can publish
+//! members. Two gaps of chitchat 0.13 make them necessary, and a fix of both upstream would make
+//! most of them superfluous:
+//!
+//! - Its codec is private (`ChitchatEnvelope::{serialize, deserialize}` are `pub(crate)`) and
+//!   decompresses without a bound. So `prefilter` parses the outer form of a datagram itself, and
+//!   `udp` reaches the codec through a socket on loopback.
+//! - It panics when it answers a SYN while its own digest leaves no room for the reply in a
+//!   datagram. So `admission` bounds the digest, and `supervisor` restarts chitchat.
+//!
+//! # Not in this layer
+//!
+//! Names and DNS (discovery finds addresses and passes them to [`Gossip::join`]), the list of
+//! departed nodes (the agent keeps its own), secrecy and authenticity (a transport can add them: it
+//! is an argument).
 
 mod admission;
 mod instance;
@@ -40,102 +56,98 @@ use tokio::time::timeout;
 
 pub use admission::GossipCounters;
 pub use state::ZONE_LEN_MAX;
-pub use udp::UdpTransport;
+pub use udp::{UdpTransport, bind_hint};
 
 use crate::{Epoch, NodeName, View};
-use supervisor::{Ends, Supervisor};
+use supervisor::{Channels, Supervisor};
 
-/// Messages of another cluster are not for us. A label, no secret.
+/// Chitchat ignores messages of another cluster. A label, not a secret.
 const CLUSTER: &str = "iperf3-mesh";
 /// The shortest gossip interval.
 pub const INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// The longest gossip interval.
 pub const INTERVAL_MAX: Duration = Duration::from_secs(30);
-/// How long a goodbye takes at most.
+/// The longest time that a goodbye takes.
 pub const GOODBYE_MAX: Duration = Duration::from_millis(1500);
-/// How many addresses one [`Gossip::join`] takes.
+/// The most addresses that one [`Gossip::join`] takes.
 const JOIN_MAX: usize = 4096;
-/// How many of them wait for the supervisor.
+/// The most calls of [`Gossip::join`] that wait for the supervisor.
 const JOINS_WAITING_MAX: usize = 4;
 
-/// What a node says of itself, and how it gossips.
+/// What a node publishes about itself, and how it gossips.
 #[derive(Clone, Debug)]
 pub struct GossipConfig {
-    /// Its name.
+    /// The node's name.
     pub name: NodeName,
-    /// Its present life.
+    /// The epoch of this run of the agent.
     pub epoch: Epoch,
-    /// Unix time of the start, in seconds. Must rise from life to life of a node; it orders lives
-    /// and does nothing else, so clocks need not agree.
+    /// Unix time of the start, in seconds. Must rise from run to run of a node. It only orders the
+    /// runs of one node, so the clocks of different nodes need not agree.
     pub generation: u64,
-    /// Its zone, at most [`ZONE_LEN_MAX`] bytes, empty if it has none.
+    /// The zone, at most [`ZONE_LEN_MAX`] bytes, empty if there is none.
     pub zone: String,
-    /// Where peers reach its gossip.
+    /// The address at which peers reach the gossip of this node.
     pub advertise: SocketAddr,
-    /// Where its gossip listens.
+    /// The address to listen on for gossip.
     pub listen: SocketAddr,
-    /// Where peers reach its control messages.
+    /// The address at which peers reach the control port of this node.
     pub control: SocketAddr,
-    /// Where it answers the read API, on the address of `control`.
+    /// The port of the read API, on the IP address of `control`.
     pub http_port: u16,
     /// The pause between two rounds of gossip, from [`INTERVAL_MIN`] to [`INTERVAL_MAX`]. 1 s
-    /// suits up to 300 nodes, 2 s up to 1000: traffic grows with the number of nodes. It is
-    /// fixed for a life, as chitchat cannot change it; nodes of one mesh may differ.
+    /// suits up to 300 nodes, 2 s up to 1000: traffic grows with the number of nodes. Chitchat
+    /// cannot change it later; the nodes of one mesh may use different intervals.
     pub interval: Duration,
 }
 
 /// Why gossip did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum GossipError {
-    /// Peers could not send anything there.
+    /// Peers cannot send anything to the advertised address.
     #[error(
-        "gossip cannot be advertised at {0}: give an address and a port that peers can reach (--advertise-address, --gossip-port)"
+        "cannot advertise {0} for gossip: set an address and a port that peers can reach, with \
+         --advertise-address (MESH_ADVERTISE_ADDRESS) and --gossip-port (MESH_GOSSIP_PORT)"
     )]
     Advertise(SocketAddr),
-    /// The zone would not fit into labels.
+    /// The zone is not a valid label value.
     #[error(
-        "the zone {0:?} is not a label value: at most {ZONE_LEN_MAX} bytes without blanks (--zone)"
+        "invalid zone {0:?}: expected at most {ZONE_LEN_MAX} bytes without white space; \
+         correct --zone (MESH_ZONE)"
     )]
     Zone(String),
-    /// It would gossip without pause, or hardly ever.
-    #[error("a gossip interval of {0:?} is not within {INTERVAL_MIN:?} and {INTERVAL_MAX:?}")]
+    /// The interval is out of range.
+    #[error("invalid gossip interval {0:?}: expected {INTERVAL_MIN:?} to {INTERVAL_MAX:?}")]
     Interval(Duration),
-    /// The transport does not open.
-    #[error("gossip cannot listen on {listen}: {reason}")]
+    /// The transport cannot be opened.
+    #[error("cannot listen on {listen} for gossip: {reason}")]
     Listen {
-        /// Where it should.
+        /// The address to listen on.
         listen: SocketAddr,
-        /// What the transport said, with the mend.
+        /// The error of the transport, with a hint.
         reason: String,
     },
 }
 
-/// How gossip is doing: totals since the start, and present sizes.
+/// The state of the gossip layer: totals since the start, and present sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GossipStatus {
-    /// Lives that chitchat knows, dead ones included. Each takes part of the digest.
+    /// Identities that chitchat knows, dead ones included. Each takes room in the digest.
     pub identities: u64,
     /// The size of this node's digest when it was last sent, in bytes.
     pub digest_bytes: u64,
-    /// The size of the digest at which newcomers are refused, in bytes.
+    /// The size of the digest from which on no new node is admitted, in bytes.
     pub digest_bytes_max: u64,
-    /// Messages sent.
-    pub sent: u64,
-    /// Messages received, decoded.
-    pub received: u64,
-    /// Messages that the network would not take.
-    pub lost: u64,
-    /// Datagrams that were no gossip of this mesh, or could not be decoded.
+    /// Datagrams that were not gossip of this mesh, or could not be decoded.
     pub rejected: u64,
-    /// Messages larger than a datagram, or that would become too large when decoded.
+    /// Messages larger than a datagram, or too large once decompressed.
     pub oversize: u64,
     /// Messages dropped because the digest has no room left.
     pub refused: u64,
-    /// How often chitchat died and was started again.
+    /// Restarts of chitchat after a failure.
     pub restarts: u64,
 }
 
-/// A running gossip layer. Dropping it falls silent without a goodbye, like a crash.
+/// A running gossip layer. Dropping it stops gossip without a goodbye, like a crash.
 #[derive(Debug)]
 pub struct Gossip {
     views: watch::Receiver<View>,
@@ -151,17 +163,17 @@ impl Gossip {
     /// Starts gossip over UDP.
     ///
     /// # Errors
-    /// If the configuration makes no sense or the port cannot be opened.
+    /// If the configuration is invalid or the port cannot be opened.
     pub async fn over_udp(config: GossipConfig) -> Result<Self, GossipError> {
         let counters = Arc::<GossipCounters>::default();
         let transport = Arc::new(UdpTransport::new(Arc::clone(&counters)));
         Self::start(config, transport, counters).await
     }
 
-    /// Starts gossip over `transport`, which may count into `counters` as the gossip layer does.
+    /// Starts gossip over `transport`, which may share `counters` with the gossip layer.
     ///
     /// # Errors
-    /// If the configuration makes no sense or the transport does not open.
+    /// If the configuration is invalid or the transport cannot be opened.
     pub async fn start(
         config: GossipConfig,
         transport: Arc<dyn Transport>,
@@ -171,7 +183,7 @@ impl Gossip {
         Self::start_as(id, config, transport, counters).await
     }
 
-    /// Starts gossip under a given short id.
+    /// Starts gossip with a given short id.
     async fn start_as(
         id: String,
         config: GossipConfig,
@@ -184,16 +196,16 @@ impl Gossip {
         let (sweep, sweep_out) = watch::channel(0);
         let (joins, joins_out) = mpsc::channel(JOINS_WAITING_MAX);
         let (goodbye, goodbye_out) = oneshot::channel();
-        let ends = Ends {
+        let channels = Channels {
             views: views_in,
             failed: failed_in,
             sweep: sweep_out,
             joins: joins_out,
             goodbye: goodbye_out,
         };
-        let (supervisor, life) =
-            Supervisor::start(id, config, transport, Arc::clone(&counters), ends).await?;
-        let supervisor = tokio::spawn(supervisor.run(life));
+        let (supervisor, instance) =
+            Supervisor::start(id, config, transport, Arc::clone(&counters), channels).await?;
+        let supervisor = tokio::spawn(supervisor.run(instance));
         Ok(Self {
             views,
             failed,
@@ -205,26 +217,26 @@ impl Gossip {
         })
     }
 
-    /// The view, sent again whenever it differs from the one before. Starts empty.
+    /// The view, published whenever it changes. Starts empty.
     pub fn views(&self) -> watch::Receiver<View> {
         self.views.clone()
     }
 
-    /// Publishes the sweep that this node works on.
+    /// Publishes the number of the sweep that this node works on.
     pub fn publish_sweep(&self, sweep: u64) {
         self.sweep.send_replace(sweep);
     }
 
-    /// Gossips with peers found at `addresses` that are not live already. Cheap, and to be repeated
-    /// as long as discovery finds anything: a few addresses are tried each time, what gets lost
-    /// is not repeated, and when earlier calls still wait this one does nothing.
+    /// Contacts the peers at `addresses` that are not live already. Cheap, and to be repeated as
+    /// long as discovery finds anything: each call tries a few addresses, does not repeat a lost
+    /// message, and does nothing while earlier calls still wait.
     pub fn join(&self, addresses: &[SocketAddr]) {
         let addresses = &addresses[..addresses.len().min(JOIN_MAX)];
-        // Full or over: the next call will do.
+        // Full or closed: the next call makes up for it.
         let _ = self.joins.try_send(addresses.to_vec());
     }
 
-    /// How gossip is doing.
+    /// The present state of the gossip layer.
     pub fn status(&self) -> GossipStatus {
         let counters = &self.counters;
         let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -232,9 +244,6 @@ impl Gossip {
             identities: load(&counters.identities),
             digest_bytes: load(&counters.digest_bytes),
             digest_bytes_max: admission::DIGEST_CEILING as u64,
-            sent: load(&counters.sent),
-            received: load(&counters.received),
-            lost: load(&counters.lost),
             rejected: load(&counters.rejected),
             oversize: load(&counters.oversize),
             refused: load(&counters.refused),
@@ -242,9 +251,9 @@ impl Gossip {
         }
     }
 
-    /// Waits until gossip is beyond help, and says why. A death of chitchat alone is not: it is
-    /// logged, counted as a restart, and repaired. The agent should exit and let itself be
-    /// started anew.
+    /// Waits until gossip has failed for good, and returns the reason. A single failure of chitchat
+    /// does not count: it is logged, counted as a restart, and repaired. The agent should exit and
+    /// let its supervisor start it again.
     pub async fn failed(&self) -> String {
         let mut failed = self.failed.clone();
         match failed.wait_for(Option::is_some).await {
@@ -253,7 +262,7 @@ impl Gossip {
         }
     }
 
-    /// Tells the peers that this node leaves, and falls silent. Takes at most [`GOODBYE_MAX`].
+    /// Tells the peers that this node leaves, and stops gossip. Takes at most [`GOODBYE_MAX`].
     pub async fn goodbye(mut self) {
         if self.goodbye.send(()).is_ok()
             && timeout(GOODBYE_MAX, &mut self.supervisor).await.is_err()
@@ -267,7 +276,7 @@ fn check(config: &GossipConfig) -> Result<(), GossipError> {
     if !state::is_reachable(config.advertise) {
         return Err(GossipError::Advertise(config.advertise));
     }
-    if !state::zone_is_sane(&config.zone) {
+    if !state::zone_is_valid(&config.zone) {
         return Err(GossipError::Zone(config.zone.clone()));
     }
     if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&config.interval) {

@@ -1,8 +1,8 @@
-//! Everybody that chitchat knows, followed from look to look: when each life was first seen,
-//! whether its heart still beats, and what it publishes, read anew only when it changed.
+//! The identities that chitchat knows, tracked from one poll to the next: when each was first seen,
+//! whether its heartbeat still rises, and what it publishes (parsed again only after a change).
 //!
-//! It believes nothing; that is `view`'s. Its size is that of chitchat's own state, which the
-//! admission bounds.
+//! This module draws no conclusions; `view` does. Its size is that of chitchat's own state, which
+//! admission control bounds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,31 +13,31 @@ use tokio::time::Instant;
 use super::state::Published;
 use super::view::Identity;
 
-/// Every known life but the node's own.
+/// Every known identity except the node's own.
 #[derive(Default)]
 pub(super) struct Observations {
-    lives: BTreeMap<ChitchatId, Instance>,
+    by_id: BTreeMap<ChitchatId, Observation>,
 }
 
-struct Instance {
+struct Observation {
     heartbeat: u64,
     version: u64,
     live: bool,
     ever_live: bool,
     first_seen: Instant,
-    last_rise: Instant,
+    last_heartbeat: Instant,
     published: Option<Published>,
 }
 
-impl Instance {
-    fn new(state: &NodeState, now: Instant) -> Self {
+impl Observation {
+    fn new(state: &NodeState, live: bool, now: Instant) -> Self {
         Self {
             heartbeat: state.heartbeat().into(),
             version: state.max_version(),
-            live: false,
-            ever_live: false,
+            live,
+            ever_live: live,
             first_seen: now,
-            last_rise: now,
+            last_heartbeat: now,
             published: Published::read(|key| state.get(key)),
         }
     }
@@ -46,7 +46,7 @@ impl Instance {
         let heartbeat = state.heartbeat().into();
         if heartbeat > self.heartbeat {
             self.heartbeat = heartbeat;
-            self.last_rise = now;
+            self.last_heartbeat = now;
         }
         if state.max_version() != self.version {
             self.version = state.max_version();
@@ -58,56 +58,61 @@ impl Instance {
 }
 
 impl Observations {
-    /// Takes over what chitchat knows `now`.
-    pub(super) fn observe(&mut self, chitchat: &Chitchat, now: Instant) {
+    /// Takes over what chitchat knows at `now`.
+    pub(super) fn update(&mut self, chitchat: &Chitchat, now: Instant) {
         let own = chitchat.self_chitchat_id();
         let states = chitchat.node_states();
         let live: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
-        self.lives.retain(|id, _| states.contains_key(id));
+        self.by_id.retain(|id, _| states.contains_key(id));
         for (id, state) in states.iter().filter(|(id, _)| *id != own) {
-            match self.lives.get_mut(id) {
-                Some(life) => life.update(state, live.contains(id), now),
+            let is_live = live.contains(id);
+            match self.by_id.get_mut(id) {
+                Some(observation) => observation.update(state, is_live, now),
                 None => {
-                    let mut life = Instance::new(state, now);
-                    life.update(state, live.contains(id), now);
-                    self.lives.insert(id.clone(), life);
+                    let observation = Observation::new(state, is_live, now);
+                    self.by_id.insert(id.clone(), observation);
                 }
             }
         }
     }
 
-    /// The lives whose state has arrived and makes sense.
+    /// The identities with a complete and valid state.
     pub(super) fn identities(&self) -> Vec<Identity> {
-        let identity = |(id, life): (&ChitchatId, &Instance)| {
-            Some(Identity {
-                published: life.published.clone()?,
-                generation: id.generation_id,
-                address: id.gossip_advertise_addr,
-                live: life.live,
-                ever_live: life.ever_live,
-                first_seen: life.first_seen,
-                last_rise: life.last_rise,
+        self.by_id
+            .iter()
+            .filter_map(|(id, observation)| {
+                Some(Identity {
+                    published: observation.published.clone()?,
+                    generation: id.generation_id,
+                    address: id.gossip_advertise_addr,
+                    live: observation.live,
+                    ever_live: observation.ever_live,
+                    first_seen: observation.first_seen,
+                    last_heartbeat: observation.last_heartbeat,
+                })
             })
-        };
-        self.lives.iter().filter_map(identity).collect()
+            .collect()
     }
 
-    /// How many lives are known.
+    /// The number of known identities.
     pub(super) fn len(&self) -> usize {
-        self.lives.len()
+        self.by_id.len()
     }
 
-    /// The gossip addresses of all known lives.
+    /// The gossip addresses of all known identities.
     pub(super) fn addresses(&self) -> BTreeSet<SocketAddr> {
-        self.lives
+        self.by_id
             .keys()
             .map(|id| id.gossip_advertise_addr)
             .collect()
     }
 
-    /// The gossip addresses of those that live.
+    /// The gossip addresses of all live identities.
     pub(super) fn live_addresses(&self) -> BTreeSet<SocketAddr> {
-        let live = self.lives.iter().filter(|(_, life)| life.live);
-        live.map(|(id, _)| id.gossip_advertise_addr).collect()
+        self.by_id
+            .iter()
+            .filter(|(_, observation)| observation.live)
+            .map(|(id, _)| id.gossip_advertise_addr)
+            .collect()
     }
 }

@@ -1,33 +1,33 @@
-//! A look at a datagram before chitchat decodes it: is it a message of this mesh, and how large can
-//! it become?
+//! A check of each datagram before chitchat decodes it: whether it is a message of this mesh, and how
+//! large it can become.
 //!
-//! Chitchat decompresses without a bound: 65 KB of hostile blocks become hundreds of megabytes. Its
-//! messages are a header and one or two streams of blocks, each of which decompresses to at most 64
-//! KiB, so counting the blocks bounds the memory. Nothing is decompressed here.
+//! Chitchat decompresses without a bound: 65 KB of malformed blocks expand to hundreds of megabytes.
+//! Its messages consist of a header and one or two streams of blocks. Each block decompresses to at
+//! most 64 KiB, so the number of blocks bounds the memory. This module decompresses nothing.
 
 use super::CLUSTER;
 
-/// Chitchat's header: magic number (little endian), protocol version 1, then the kind of message.
+/// Chitchat's header: magic number (little endian) and protocol version 1. The kind follows.
 const HEADER: [u8; 3] = [0x53, 0xb0, 1];
 const SYN: u8 = 0;
 const SYN_ACK: u8 = 1;
 const ACK: u8 = 2;
 const BAD_CLUSTER: u8 = 3;
 
-/// A message that chitchat decodes without looking further. Only codecs use it, as a fence.
+/// A message that chitchat always decodes. Only the loopback codec sends it, behind each datagram,
+/// to learn that the decoder has skipped that datagram.
 pub(super) const SENTINEL: [u8; 4] = [HEADER[0], HEADER[1], HEADER[2], BAD_CLUSTER];
 
-/// The most blocks in an honest message. Chitchat fills blocks with 16 KiB; a message at the
-/// ceiling holds 11 of digest, and at the sizes measured with 1000 nodes 4 of digest and 17 of
-/// state.
+/// The most blocks in a valid message. Chitchat fills blocks with 16 KiB. A message at the ceiling
+/// holds 11 blocks of digest; messages measured with 1000 nodes hold 4 of digest and 17 of state.
 const BLOCKS_MAX: usize = 40;
 
-/// Why a datagram is thrown away.
+/// Why a datagram is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
     /// It is not a gossip message of this mesh.
     Foreign,
-    /// It could become larger than any honest message.
+    /// It could become larger than any valid message.
     Oversize,
 }
 
@@ -42,15 +42,16 @@ pub(super) fn prefilter(datagram: &[u8]) -> Result<(), Rejection> {
         ACK => skip_stream(body, &mut blocks)?,
         _ => return Err(Rejection::Foreign),
     };
-    let whole = if kind == SYN {
+    let is_complete = if kind == SYN {
         is_cluster(rest)
     } else {
         rest.is_empty()
     };
-    whole.then_some(()).ok_or(Rejection::Foreign)
+    is_complete.then_some(()).ok_or(Rejection::Foreign)
 }
 
-/// What follows the stream of blocks at the start of `bytes`. Counts its blocks into `blocks`.
+/// Skips the stream of blocks at the start of `bytes`, adds the number of its blocks to `blocks`, and
+/// returns the rest.
 fn skip_stream<'a>(mut bytes: &'a [u8], blocks: &mut usize) -> Result<&'a [u8], Rejection> {
     loop {
         let (&tag, rest) = bytes.split_first().ok_or(Rejection::Foreign)?;

@@ -1,8 +1,8 @@
-//! At whose door to contact: addresses that discovery found, and those of peers that were live not
-//! long ago.
+//! The addresses to contact: those that discovery found, and those of peers that were live recently.
 //!
-//! The second kind is what heals a partition without any help from outside: chitchat forgets the
-//! dead after minutes and would never try them again. Nothing here sends; it only picks addresses.
+//! The second kind heals a partition without any help from outside: chitchat forgets dead peers
+//! after minutes and would never contact them again. This module sends nothing; it only selects
+//! addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// At how many rejoin_candidates to contact at once. Discovery repeats itself, and gossip spreads
-/// the rest.
+/// The most addresses to contact at once. Discovery repeats itself, and gossip spreads the rest.
 pub(super) const CONTACTS_MAX: usize = 16;
-/// How long a peer is remembered that is no longer live. Its address may be another's by then.
+/// How long the address of a peer is remembered after it was last live. Another host may have the
+/// address by then.
 const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
-/// How many are remembered.
+/// The most addresses that are remembered.
 const REMEMBERED_MAX: usize = 4096;
 
-/// Addresses worth trying, and where the last try ended.
+/// Addresses worth contacting, and the positions at which the next selection starts.
 #[derive(Default)]
 pub(super) struct RejoinCandidates {
     last_live: BTreeMap<SocketAddr, Instant>,
@@ -27,7 +27,8 @@ pub(super) struct RejoinCandidates {
 }
 
 impl RejoinCandidates {
-    /// Notes who is live `now`, and forgets whom nobody has heard of for too long.
+    /// Remembers the addresses that are `live` at `now`, and forgets those that have not been live
+    /// for too long.
     pub(super) fn remember(&mut self, live: &BTreeSet<SocketAddr>, now: Instant) {
         self.last_live
             .retain(|_, last| now - *last < REMEMBERED_FOR);
@@ -38,7 +39,7 @@ impl RejoinCandidates {
         }
     }
 
-    /// One remembered address that is not `known` any more, another one each time.
+    /// One remembered address that is no longer among the `known` ones; a different one each time.
     pub(super) fn lost(&mut self, known: &BTreeSet<SocketAddr>) -> Option<SocketAddr> {
         let after_last =
             |address: &&SocketAddr| self.tried_last.is_none_or(|last| **address > last);
@@ -55,22 +56,22 @@ impl RejoinCandidates {
         next
     }
 
-    /// Those of the addresses `found` by discovery that are not `live`, at most [`CONTACTS_MAX`],
-    /// other ones each time.
+    /// The addresses `found` by discovery that are not `live`: at most [`CONTACTS_MAX`], and
+    /// different ones each time.
     pub(super) fn found(
         &mut self,
         found: &[SocketAddr],
         live: &BTreeSet<SocketAddr>,
     ) -> Vec<SocketAddr> {
-        let strangers: BTreeSet<SocketAddr> = found
+        let not_live: BTreeSet<SocketAddr> = found
             .iter()
             .copied()
             .filter(|address| !live.contains(address))
             .collect();
         let start = self.found_next;
         self.found_next = self.found_next.wrapping_add(CONTACTS_MAX);
-        let count = strangers.len();
-        strangers
+        let count = not_live.len();
+        not_live
             .iter()
             .cycle()
             .skip(if count == 0 { 0 } else { start % count })

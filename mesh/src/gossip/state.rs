@@ -1,8 +1,7 @@
-//! What a node publishes of itself in gossip, and how it reads what others published.
+//! The state that a node publishes through gossip: how it is written, and how that of a peer is read.
 //!
-//! Pure text in, plain values out: nothing here knows chitchat. What a peer publishes is never
-//! trusted to be complete or sane; whatever cannot be read makes it a node that is not (yet) a
-//! member, never an error.
+//! Text in, plain values out; this module does not know chitchat. The state of a peer may be
+//! incomplete or invalid. Such a peer is not (yet) a member; it never causes an error.
 
 use std::net::SocketAddr;
 
@@ -12,7 +11,7 @@ use crate::{Epoch, NodeName};
 /// The longest zone, in bytes: that of a Kubernetes label value.
 pub const ZONE_LEN_MAX: usize = 63;
 
-/// Keys are one letter: they travel with every state.
+/// Keys are one letter, because every state carries them.
 mod key {
     pub(super) const NAME: &str = "n";
     pub(super) const EPOCH: &str = "e";
@@ -21,13 +20,13 @@ mod key {
     pub(super) const HTTP_PORT: &str = "h";
     pub(super) const WIRE: &str = "w";
     pub(super) const SWEEP: &str = "s";
-    pub(super) const PRESENCE: &str = "p";
+    pub(super) const STATE: &str = "p";
 }
 
 const UP: &str = "up";
 const LEAVING: &str = "leaving";
 
-/// The whole state of one life of a node.
+/// The complete published state of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Published {
     pub(super) name: NodeName,
@@ -41,7 +40,7 @@ pub(super) struct Published {
 }
 
 impl Published {
-    /// The keys and values to gossip, under 1 KB in all.
+    /// The keys and values to publish, less than 1 KB in total.
     pub(super) fn to_pairs(&self) -> Vec<(String, String)> {
         let state = if self.leaving { LEAVING } else { UP };
         let pairs = [
@@ -52,19 +51,15 @@ impl Published {
             (key::HTTP_PORT, self.http_port.to_string()),
             (key::WIRE, self.wire.to_string()),
             (key::SWEEP, self.sweep.to_string()),
-            (key::PRESENCE, state.to_owned()),
+            (key::STATE, state.to_owned()),
         ];
-        pairs
-            .map(|(key, value)| (key.to_owned(), value))
-            .into_iter()
-            .collect()
+        pairs.map(|(key, value)| (key.to_owned(), value)).to_vec()
     }
 
-    /// Reads a node's state through `get`. None if a key is missing, as long as the state has not
-    /// arrived entirely, or if a value makes no sense.
+    /// Reads a node's state through `get`. `None` if a key is missing because the state has not fully
+    /// arrived yet, or if a value is invalid.
     ///
-    /// A foreign wire version is no reason to refuse: the member is shown, and the caller says
-    /// `incompatible`.
+    /// Any wire version is accepted: the caller shows the member as `incompatible`.
     pub(super) fn read<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
         let epoch = get(key::EPOCH)?;
         let state = Self {
@@ -75,30 +70,30 @@ impl Published {
             http_port: get(key::HTTP_PORT)?.parse().ok()?,
             wire: get(key::WIRE)?.parse().ok()?,
             sweep: get(key::SWEEP)?.parse().ok()?,
-            leaving: get(key::PRESENCE)? == LEAVING,
+            leaving: get(key::STATE)? == LEAVING,
         };
-        let sane =
-            zone_is_sane(&state.zone) && is_reachable(state.control) && state.sweep <= SWEEP_MAX;
-        sane.then_some(state)
+        let is_valid =
+            zone_is_valid(&state.zone) && is_reachable(state.control) && state.sweep <= SWEEP_MAX;
+        is_valid.then_some(state)
     }
 }
 
-/// A zone becomes a label and a column in tables.
-pub(super) fn zone_is_sane(zone: &str) -> bool {
+/// Whether `zone` can be a label value and a column of a table.
+pub(super) fn zone_is_valid(zone: &str) -> bool {
     zone.len() <= ZONE_LEN_MAX && !zone.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
-/// Whether something may be sent to `address` at all.
+/// Whether `address` is a possible destination: it has a port, and is that of one host.
 pub(super) fn is_reachable(address: SocketAddr) -> bool {
     let ip = address.ip();
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
 }
 
-/// A node's id in the digests: eight characters, since every digest carries every id and the size
-/// of the digest is what limits the mesh.
+/// A node's id in the digests: eight characters of a hash (FNV-1a), because every digest carries
+/// every id, and the size of the digest limits the size of the mesh.
 ///
-/// Two names may well share an id. That harms nothing: address and generation belong to the
-/// identity too, and everything that is believed of a node goes by the name that it publishes.
+/// Two names may share an id without harm: the identity also includes address and generation, and
+/// the view goes by the published name.
 pub(super) fn short_id(name: &NodeName) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

@@ -1,8 +1,8 @@
-//! Keeps chitchat: looks at it twice a round, tells it what to publish, says goodbye through it,
-//! and starts it again when it dies.
+//! The supervisor of chitchat: polls it twice a round, passes on what to publish, says goodbye
+//! through it, and restarts it when it fails.
 //!
-//! A started-again chitchat is a new *identity* (a greater generation) of the same *epoch*: the
-//! agent lives on, so nobody must take it for a restarted node.
+//! A restarted chitchat is a new *identity* (a greater generation) of the same *epoch*: the agent
+//! keeps running, so peers must not take it for a restarted node.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,72 +25,74 @@ use super::view::{self, Observer};
 use super::{GOODBYE_MAX, GossipConfig, GossipError};
 use crate::{View, WIRE_VERSION};
 
-/// See [`view::view`]; at least this, and as many rounds as below.
+/// The least `patience` of [`view::view`]; it is also at least [`ROUNDS_TO_SETTLE`] rounds.
 const CONFLICT_AFTER: Duration = Duration::from_secs(15);
-/// Rounds that news take to reach everybody, with much to spare.
+/// The number of rounds after which a change has reached every node, with a wide margin.
 const ROUNDS_TO_SETTLE: u32 = 15;
 
-/// How often the peers are told of a goodbye, and the pause after each.
+/// The number of times that a goodbye is sent.
 const GOODBYES: usize = 3;
+/// The pause after each.
 const GOODBYE_PAUSE: Duration = Duration::from_millis(250);
 const _: () = assert!(
     GOODBYE_PAUSE.as_millis() * GOODBYES as u128 + SHUTDOWN_MAX.as_millis()
         < GOODBYE_MAX.as_millis()
 );
 
-/// The pause before the first restart. It doubles with each, up to the last.
-const PAUSE_FIRST: Duration = Duration::from_secs(1);
-const PAUSE_LAST: Duration = Duration::from_secs(60);
-/// So many restarts in a row are tried.
+/// The pause before the first restart. It doubles with each restart in a row.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest pause before a restart.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// The most restarts in a row; after them gossip has failed for good.
 const RESTARTS_MAX: u32 = 8;
-/// A chitchat that lived for so long starts a new row.
+/// An instance that ran this long ends the row.
 const HEALTHY_AFTER: Duration = Duration::from_secs(600);
 
-/// The alarm of a digest that grows too large is repeated at this pace.
+/// The pause between two alarms about a digest that grows too large.
 const ALARM_EVERY: Duration = Duration::from_secs(60);
 
 /// The supervisor's ends of the channels to its [`super::Gossip`].
-pub(super) struct Ends {
+pub(super) struct Channels {
     pub(super) views: watch::Sender<View>,
     pub(super) failed: watch::Sender<Option<String>>,
     pub(super) sweep: watch::Receiver<u64>,
     pub(super) joins: mpsc::Receiver<Vec<SocketAddr>>,
-    /// Closed without a word if the [`super::Gossip`] was dropped.
+    /// Closed without a message if the [`super::Gossip`] was dropped.
     pub(super) goodbye: oneshot::Receiver<()>,
 }
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Supervisor {
     id: String,
     config: GossipConfig,
     transport: AdmissionTransport,
     admission: Arc<Admission>,
-    ends: Ends,
+    channels: Channels,
     published: Published,
     started: Instant,
     observations: Observations,
     rejoin_candidates: RejoinCandidates,
-    /// A chitchat just started again knows nobody: until then the view from before stands.
-    blind_until: Instant,
-    alarmed: Option<Instant>,
+    /// A restarted chitchat knows no peer yet: until this instant the view from before stands.
+    settling_until: Instant,
+    last_alarm: Option<Instant>,
     restarts_in_a_row: u32,
 }
 
-/// How keeping one life ended.
-enum End {
+/// Why the supervisor stopped serving an instance.
+enum Stop {
     Goodbye,
     Dropped,
-    Died(String),
+    Failed(String),
 }
 
 impl Supervisor {
-    /// Starts the first life of chitchat.
+    /// Starts the first instance of chitchat.
     pub(super) async fn start(
         id: String,
         config: GossipConfig,
         transport: Arc<dyn Transport>,
         counters: Arc<GossipCounters>,
-        ends: Ends,
+        channels: Channels,
     ) -> Result<(Self, Instance), GossipError> {
         let admission = Arc::new(Admission::new(counters));
         let transport = AdmissionTransport {
@@ -101,25 +103,27 @@ impl Supervisor {
             id,
             transport,
             admission,
-            ends,
+            channels,
             published: first_state(&config),
             started: Instant::now(),
             observations: Observations::default(),
             rejoin_candidates: RejoinCandidates::default(),
-            blind_until: Instant::now(),
-            alarmed: None,
+            settling_until: Instant::now(),
+            last_alarm: None,
             restarts_in_a_row: 0,
             config,
         };
-        let life = supervisor.start_life(supervisor.config.generation).await;
-        let life = life.map_err(|error| GossipError::Listen {
-            listen: supervisor.config.listen,
-            reason: format!("{error:#}"),
-        })?;
-        Ok((supervisor, life))
+        let instance = supervisor
+            .start_instance(supervisor.config.generation)
+            .await
+            .map_err(|error| GossipError::Listen {
+                listen: supervisor.config.listen,
+                reason: format!("{error:#}"),
+            })?;
+        Ok((supervisor, instance))
     }
 
-    async fn start_life(&self, generation: u64) -> anyhow::Result<Instance> {
+    async fn start_instance(&self, generation: u64) -> anyhow::Result<Instance> {
         Instance::start(
             &self.id,
             generation,
@@ -130,65 +134,65 @@ impl Supervisor {
         .await
     }
 
-    /// Keeps chitchat alive until the goodbye.
-    pub(super) async fn run(mut self, mut life: Instance) {
+    /// Keeps chitchat running until the goodbye.
+    pub(super) async fn run(mut self, mut instance: Instance) {
         loop {
-            match self.keep(&mut life).await {
-                End::Goodbye => return self.say_goodbye(life).await,
-                End::Dropped => return,
-                End::Died(reason) => match self.revive(life, reason).await {
-                    Some(next) => life = next,
+            match self.serve(&mut instance).await {
+                Stop::Goodbye => return self.say_goodbye(instance).await,
+                Stop::Dropped => return,
+                Stop::Failed(reason) => match self.restart(instance, reason).await {
+                    Some(next) => instance = next,
                     None => return,
                 },
             }
         }
     }
 
-    /// Serves one life of chitchat until it ends.
-    async fn keep(&mut self, life: &mut Instance) -> End {
-        let death = life.death();
-        tokio::pin!(death);
-        let mut looks = interval(self.config.interval / 2);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    /// Serves one instance of chitchat until it ends.
+    async fn serve(&mut self, instance: &mut Instance) -> Stop {
+        let ended = instance.ended();
+        tokio::pin!(ended);
+        let mut polls = interval(self.config.interval / 2);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let done = tokio::select! {
-                reason = &mut death => Err(reason),
-                _ = looks.tick() => self.look(life).await,
-                Ok(()) = self.ends.sweep.changed() => {
-                    self.published.sweep = *self.ends.sweep.borrow_and_update();
-                    life.publish(&self.published).await
+                reason = &mut ended => Err(reason),
+                _ = polls.tick() => self.poll(instance).await,
+                Ok(()) = self.channels.sweep.changed() => {
+                    self.published.sweep = *self.channels.sweep.borrow_and_update();
+                    instance.publish(&self.published).await
                 }
-                Some(found) = self.ends.joins.recv() => {
-                    self.join(life, &found);
+                Some(found) = self.channels.joins.recv() => {
+                    self.join(instance, &found);
                     Ok(())
                 }
-                end = &mut self.ends.goodbye => return match end {
-                    Ok(()) => End::Goodbye,
-                    Err(_) => End::Dropped,
+                end = &mut self.channels.goodbye => return match end {
+                    Ok(()) => Stop::Goodbye,
+                    Err(_) => Stop::Dropped,
                 },
             };
             if let Err(reason) = done {
-                return End::Died(reason);
+                return Stop::Failed(reason);
             }
         }
     }
 
-    /// Takes over what chitchat knows, and sends the view if it changed.
-    async fn look(&mut self, life: &Instance) -> Result<(), String> {
+    /// Takes over what chitchat knows, and publishes the view if it changed.
+    async fn poll(&mut self, instance: &Instance) -> Result<(), String> {
         let now = Instant::now();
-        life.look(&mut self.observations, now).await?;
+        instance.observe(&mut self.observations, now).await?;
         let known = self.observations.addresses();
         self.rejoin_candidates
             .remember(&self.observations.live_addresses(), now);
         if let Some(lost) = self.rejoin_candidates.lost(&known) {
-            self.contact(life, lost);
+            self.contact(instance, lost);
         }
         self.admission.set_known(known);
         let identities = u64::try_from(self.observations.len()).unwrap_or(u64::MAX);
         let counters = &self.admission.counters;
         counters.identities.store(identities, Ordering::Relaxed);
         self.raise_alarm(now);
-        if now >= self.blind_until {
+        if now >= self.settling_until {
             self.send_view();
         }
         Ok(())
@@ -198,12 +202,12 @@ impl Supervisor {
         let observer = Observer {
             name: self.config.name.clone(),
             epoch: self.config.epoch,
-            since: self.started,
+            started: self.started,
         };
         let identities = self.observations.identities();
         let patience = self.settle().max(CONFLICT_AFTER);
         let view = view::view(&observer, &identities, patience);
-        self.ends.views.send_if_modified(|last| {
+        self.channels.views.send_if_modified(|last| {
             let differs = *last != view;
             if differs {
                 *last = view;
@@ -216,85 +220,85 @@ impl Supervisor {
         self.config.interval * ROUNDS_TO_SETTLE
     }
 
-    /// Says, once a minute, that the mesh is about to outgrow its gossip.
+    /// Logs, once a minute, that the mesh is about to outgrow its gossip.
     fn raise_alarm(&mut self, now: Instant) {
         let digest_bytes = self.admission.digest_bytes();
-        let lately = self.alarmed.is_some_and(|at| now - at < ALARM_EVERY);
-        if digest_bytes < DIGEST_ALARM || lately {
+        let is_recent = self.last_alarm.is_some_and(|at| now - at < ALARM_EVERY);
+        if digest_bytes < DIGEST_ALARM || is_recent {
             return;
         }
-        self.alarmed = Some(now);
+        self.last_alarm = Some(now);
         error!(
             digest_bytes,
             ceiling = DIGEST_CEILING,
             identities = self.observations.len(),
-            "gossip is nearly full: at the ceiling no newcomer is taken in; split the mesh"
+            "the gossip digest is nearly full; at the ceiling no new node is admitted: split the mesh"
         );
     }
 
-    fn join(&mut self, life: &Instance, found: &[SocketAddr]) {
+    fn join(&mut self, instance: &Instance, found: &[SocketAddr]) {
         let live = self.observations.live_addresses();
         for address in self.rejoin_candidates.found(found, &live) {
-            self.contact(life, address);
+            self.contact(instance, address);
         }
     }
 
-    /// Asks `address` to gossip, unless there is no room for whoever answers.
-    fn contact(&self, life: &Instance, address: SocketAddr) {
+    /// Contacts `address`, unless the digest has no room for another node.
+    fn contact(&self, instance: &Instance, address: SocketAddr) {
         if address != self.config.advertise && self.admission.is_open() {
-            life.contact(address);
+            instance.contact(address);
         }
     }
 
-    /// Publishes that this node leaves, tells as many peers as is decent, and ends chitchat. They
-    /// tell the rest.
-    async fn say_goodbye(mut self, mut life: Instance) {
+    /// Publishes that this node leaves, contacts at most [`GOODBYES`] times [`CONTACTS_MAX`] peers,
+    /// and ends chitchat. Those peers spread the news.
+    async fn say_goodbye(mut self, mut instance: Instance) {
         self.published.leaving = true;
         let live: Vec<SocketAddr> = self.observations.live_addresses().into_iter().collect();
-        // If the own state was forged, the peers find out by silence.
-        if life.publish(&self.published).await.is_ok() && !live.is_empty() {
+        // If this node's own state was overwritten, the peers notice its silence instead.
+        if instance.publish(&self.published).await.is_ok() && !live.is_empty() {
             for turn in 0..GOODBYES {
-                let told = live.iter().cycle().skip(turn * CONTACTS_MAX % live.len());
-                for peer in told.take(CONTACTS_MAX.min(live.len())) {
-                    life.contact(*peer);
+                let from_next = live.iter().cycle().skip(turn * CONTACTS_MAX % live.len());
+                for peer in from_next.take(CONTACTS_MAX.min(live.len())) {
+                    instance.contact(*peer);
                 }
                 sleep(GOODBYE_PAUSE).await;
             }
         }
-        info!(live = live.len(), "said goodbye");
-        life.shut_down().await;
+        info!(live_peers = live.len(), "sent a goodbye to the mesh");
+        instance.shut_down().await;
     }
 
-    /// Starts chitchat again after `reason`, or gives up. None if it gave up or is no longer
-    /// wanted.
-    async fn revive(&mut self, dead: Instance, mut reason: String) -> Option<Instance> {
-        if dead.since.elapsed() >= HEALTHY_AFTER {
+    /// Restarts chitchat after it failed for `reason`. `None` if the restarts failed too, or if the
+    /// [`super::Gossip`] is gone.
+    async fn restart(&mut self, failed: Instance, mut reason: String) -> Option<Instance> {
+        if failed.started.elapsed() >= HEALTHY_AFTER {
             self.restarts_in_a_row = 0;
         }
-        let generation_before = dead.generation;
-        dead.shut_down().await;
+        let generation_before = failed.generation;
+        failed.shut_down().await;
         while self.restarts_in_a_row < RESTARTS_MAX {
-            let pause = (PAUSE_FIRST * 2u32.pow(self.restarts_in_a_row)).min(PAUSE_LAST);
+            let pause = (PAUSE_MIN * 2u32.pow(self.restarts_in_a_row)).min(PAUSE_MAX);
             self.restarts_in_a_row += 1;
             count(&self.admission.counters.restarts);
-            error!(%reason, ?pause, "gossip died, it is started again");
+            error!(%reason, ?pause, "gossip failed; restarting it after a pause");
             tokio::select! {
                 () = sleep(pause) => {}
-                // Nobody can be told goodbye now: to the peers this node is silent already.
-                _ = &mut self.ends.goodbye => return None,
+                // No goodbye can be sent now; the peers already see this node as silent.
+                _ = &mut self.channels.goodbye => return None,
             }
-            self.published.sweep = *self.ends.sweep.borrow_and_update();
+            self.published.sweep = *self.channels.sweep.borrow_and_update();
             self.observations = Observations::default();
-            self.blind_until = Instant::now() + self.settle();
+            self.settling_until = Instant::now() + self.settle();
             let by_clock = self.config.generation + self.started.elapsed().as_secs();
             let generation = by_clock.max(generation_before + 1);
-            match self.start_life(generation).await {
-                Ok(life) => return Some(life),
+            match self.start_instance(generation).await {
+                Ok(instance) => return Some(instance),
                 Err(error) => reason = format!("{error:#}"),
             }
         }
-        error!(%reason, "gossip died too often, it is given up");
-        self.ends.failed.send_replace(Some(reason));
+        error!(%reason, restarts = RESTARTS_MAX, "gossip failed too often; giving up");
+        self.channels.failed.send_replace(Some(reason));
         None
     }
 }

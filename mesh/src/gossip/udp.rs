@@ -1,12 +1,12 @@
-//! Gossip over UDP, every datagram screened before chitchat decodes it.
+//! Gossip over UDP, with a check of every datagram before chitchat decodes it.
 //!
-//! Chitchat keeps its codec to itself. The one way to it through public API is chitchat's own UDP
-//! socket, so each message takes a detour over loopback: its bytes are in hand on both ways, to be
-//! counted, bounded, and one day sealed. It costs tens of microseconds for some ten messages a
-//! second.
+//! Chitchat's codec is private. Its only public entrance is chitchat's own UDP socket, so each
+//! message takes a detour over loopback. This gives access to the bytes in both directions, to count
+//! and bound them, and later to encrypt them. The detour costs tens of microseconds per message, for
+//! some ten messages a second.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,16 +20,17 @@ use tracing::debug;
 use super::admission::{DATAGRAM_MAX, GossipCounters, count};
 use super::prefilter::{Rejection, SENTINEL, prefilter};
 
-/// Room for the digests that arrive while the agent is busy. The kernel's own limit may grant less.
+/// Receive buffer of the gossip socket, in bytes: it holds the digests that arrive while the agent is
+/// busy. The kernel may grant less.
 const RECEIVE_BUFFER: usize = 1 << 20;
-/// Loopback hands a datagram over at once. Later means that it never will.
-const DETOUR_MAX: Duration = Duration::from_millis(500);
-/// A receipt that goes on after its deadline, in a process that was frozen, still gets so long.
-/// Shorter than any gossip interval, since chitchat cancels a receipt at each.
-const DETOUR_REST: Duration = Duration::from_millis(40);
-const _: () = assert!(DETOUR_REST.as_millis() < super::INTERVAL_MIN.as_millis());
+/// The longest time that the codec takes. Loopback delivers a datagram at once or not at all.
+const CODEC_TIMEOUT: Duration = Duration::from_millis(500);
+/// The least time for a receive that continues after its deadline because the process was frozen.
+/// Shorter than any gossip interval, because chitchat cancels its receive in each.
+const CODEC_TIMEOUT_MIN: Duration = Duration::from_millis(40);
+const _: () = assert!(CODEC_TIMEOUT_MIN.as_millis() < super::INTERVAL_MIN.as_millis());
 
-/// Chitchat's transport over UDP, counting into the counters that it is made with.
+/// A UDP transport for chitchat that filters incoming datagrams.
 #[derive(Debug)]
 pub struct UdpTransport {
     counters: Arc<GossipCounters>,
@@ -45,33 +46,46 @@ impl UdpTransport {
 #[async_trait]
 impl Transport for UdpTransport {
     async fn open(&self, listen: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
-        let net = tokio::net::UdpSocket::bind(listen)
-            .await
-            .with_context(|| format!("the UDP port {listen} is not to be had: free it or choose another with --gossip-port (MESH_GOSSIP_PORT)"))?;
-        // What the kernel grants is enough for small meshes; gossip repeats what gets lost.
+        let net = tokio::net::UdpSocket::bind(listen).await.map_err(|error| {
+            let hint = bind_hint(&error, listen.ip(), "--gossip-port (MESH_GOSSIP_PORT)");
+            anyhow!(error).context(hint)
+        })?;
+        // The default buffer is enough for small meshes, and gossip repeats lost messages.
         if let Err(error) = socket2::SockRef::from(&net).set_recv_buffer_size(RECEIVE_BUFFER) {
-            debug!(%error, "gossip keeps the default receive buffer");
+            debug!(%error, "cannot enlarge the receive buffer of gossip; keeping the default");
         }
         let codec = Codec::open()
             .await
-            .context("gossip needs the loopback interface: bring it up with `ip link set lo up`")?;
-        Ok(Box::new(ScreenedSocket {
+            .context("gossip needs the loopback interface; bring it up with `ip link set lo up`")?;
+        Ok(Box::new(FilteredSocket {
             net,
             codec,
             buffer: vec![0; DATAGRAM_MAX + 1],
-            step: Step::Idle,
+            step: ReceiveStep::Idle,
             counters: Arc::clone(&self.counters),
         }))
     }
 }
 
-/// Chitchat's own socket on loopback, and the two ends of ours that face it.
+/// What to do about a failed bind to `ip` of a port that `option` sets.
+pub fn bind_hint(error: &io::Error, ip: IpAddr, option: &str) -> String {
+    if error.kind() == io::ErrorKind::AddrNotAvailable {
+        format!(
+            "{ip} is not an address of this host; set --advertise-address \
+             (MESH_ADVERTISE_ADDRESS) to one that is"
+        )
+    } else {
+        format!("choose another port with {option}, or stop the process that uses it")
+    }
+}
+
+/// Chitchat's own socket on loopback, and two handles of the socket of ours that faces it.
 struct Codec {
     chitchat: UdpSocket,
     address: SocketAddr,
-    /// Sends without waiting, so that no cancelled receive leaves half a step behind.
-    feed: std::net::UdpSocket,
-    encoded: tokio::net::UdpSocket,
+    /// Sends without waiting, so that a cancelled receive leaves no step half done.
+    to_decoder: std::net::UdpSocket,
+    from_encoder: tokio::net::UdpSocket,
 }
 
 impl Codec {
@@ -84,12 +98,12 @@ impl Codec {
         Ok(Self {
             chitchat,
             address: ours.local_addr()?,
-            feed: ours.try_clone()?,
-            encoded: tokio::net::UdpSocket::from_std(ours)?,
+            to_decoder: ours.try_clone()?,
+            from_encoder: tokio::net::UdpSocket::from_std(ours)?,
         })
     }
 
-    /// The bytes of a message, written into `buffer`. None if it does not fit a datagram.
+    /// Encodes a message into `buffer`. `None` if it does not fit into a datagram.
     async fn encode<'a>(
         &mut self,
         envelope: ChitchatEnvelope,
@@ -99,33 +113,33 @@ impl Codec {
             Err(error) if is_too_long(&error) => return Ok(None),
             outcome => outcome?,
         };
-        let length = timeout(DETOUR_MAX, self.encoded.recv(buffer))
+        let length = timeout(CODEC_TIMEOUT, self.from_encoder.recv(buffer))
             .await
             .context("loopback lost an outgoing gossip message")??;
         Ok(Some(&buffer[..length]))
     }
 
-    /// Gives `datagram` to the decoder, and a fence behind it: the decoder passes over what it
-    /// cannot read, and the fence is then the first to come out.
+    /// Sends `datagram` to the decoder, and a sentinel behind it. The decoder skips a datagram that it
+    /// cannot decode, and then the sentinel comes out first.
     fn feed(&self, datagram: &[u8]) -> io::Result<()> {
-        self.feed.send(datagram)?;
-        self.feed.send(&SENTINEL)?;
+        self.to_decoder.send(datagram)?;
+        self.to_decoder.send(&SENTINEL)?;
         Ok(())
     }
 
-    /// The next message out of the decoder. May be cancelled.
+    /// The next message out of the decoder. Cancel-safe.
     async fn decoded(&mut self, deadline: Instant) -> anyhow::Result<Decoded> {
-        let deadline = deadline.max(Instant::now() + DETOUR_REST);
+        let deadline = deadline.max(Instant::now() + CODEC_TIMEOUT_MIN);
         loop {
             let outcome = timeout_at(deadline, self.chitchat.recv())
                 .await
                 .context("loopback lost an incoming gossip message")??;
-            // Others on this machine can reach the decoder's port too.
+            // Other processes on this host can reach the decoder's port, too.
             if outcome.from_addr != self.address {
                 continue;
             }
             return Ok(match outcome.envelope.message {
-                ChitchatMessage::BadCluster => Decoded::Fence,
+                ChitchatMessage::BadCluster => Decoded::Sentinel,
                 _ => Decoded::Message(outcome.envelope),
             });
         }
@@ -134,54 +148,51 @@ impl Codec {
 
 enum Decoded {
     Message(ChitchatEnvelope),
-    Fence,
+    Sentinel,
 }
 
 fn is_too_long(error: &anyhow::Error) -> bool {
     error
         .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.raw_os_error() == Some(EMSGSIZE))
+        .is_some_and(|error| error.raw_os_error() == Some(libc::EMSGSIZE))
 }
 
-/// "Message too long" on Linux.
-const EMSGSIZE: i32 = 90;
-
-/// How far the receipt of a datagram has got: it may be cancelled at every wait and goes on from
-/// here.
+/// The progress of receiving a datagram. A receive may be cancelled at every await; the next one
+/// continues from here.
 #[derive(Clone, Copy)]
-enum Step {
+enum ReceiveStep {
     Idle,
     Decoding {
         from: SocketAddr,
         bytes: usize,
         deadline: Instant,
     },
-    Fence {
+    AwaitingSentinel {
         deadline: Instant,
     },
 }
 
-struct ScreenedSocket {
+struct FilteredSocket {
     net: tokio::net::UdpSocket,
     codec: Codec,
     buffer: Vec<u8>,
-    step: Step,
+    step: ReceiveStep,
     counters: Arc<GossipCounters>,
 }
 
-impl ScreenedSocket {
-    /// Receives one datagram and gives it to the decoder if it passes the prefilter.
-    async fn take_in(&mut self) -> anyhow::Result<()> {
+impl FilteredSocket {
+    /// Receives one datagram, and feeds it to the decoder if it passes the prefilter.
+    async fn receive_datagram(&mut self) -> anyhow::Result<()> {
         let (bytes, from) = match self.net.recv_from(&mut self.buffer).await {
             Ok(received) => received,
-            Err(error) if is_passing(&error) => return Ok(()),
-            Err(error) => return Err(error).context("the gossip socket is broken"),
+            Err(error) if is_transient(&error) => return Ok(()),
+            Err(error) => return Err(error).context("cannot receive from the gossip socket"),
         };
         match prefilter(&self.buffer[..bytes]) {
             Ok(()) => {
-                let deadline = Instant::now() + DETOUR_MAX;
+                let deadline = Instant::now() + CODEC_TIMEOUT;
                 self.codec.feed(&self.buffer[..bytes])?;
-                self.step = Step::Decoding {
+                self.step = ReceiveStep::Decoding {
                     from,
                     bytes,
                     deadline,
@@ -194,8 +205,8 @@ impl ScreenedSocket {
     }
 }
 
-/// Errors that say nothing of the socket itself.
-fn is_passing(error: &io::Error) -> bool {
+/// Whether the error concerns one datagram, not the socket.
+fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, OutOfMemory};
     matches!(
         error.kind(),
@@ -204,12 +215,12 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 #[async_trait]
-impl Socket for ScreenedSocket {
+impl Socket for FilteredSocket {
     fn local_addr(&self) -> anyhow::Result<SocketAddr> {
         self.net.local_addr().map_err(|error| anyhow!(error))
     }
 
-    /// A datagram that cannot be sent is a lost datagram: counted, and no error.
+    /// A datagram that cannot be sent counts as lost in the network; that is not an error.
     async fn send(
         &mut self,
         to: SocketAddr,
@@ -218,13 +229,12 @@ impl Socket for ScreenedSocket {
         let mut buffer = vec![0; DATAGRAM_MAX];
         let Some(bytes) = self.codec.encode(envelope, &mut buffer).await? else {
             count(&self.counters.oversize);
-            // The least that it can have been, which is what the admission is to know.
+            // The least size that it can have; admission control needs it.
             let num_bytes_sent = DATAGRAM_MAX + 1;
             return Ok(SendOutcome { num_bytes_sent });
         };
         if let Err(error) = self.net.send_to(bytes, to).await {
-            count(&self.counters.lost);
-            debug!(%to, %error, "a gossip message was not sent");
+            debug!(%to, %error, "cannot send a gossip message");
         }
         let num_bytes_sent = bytes.len();
         Ok(SendOutcome { num_bytes_sent })
@@ -233,28 +243,28 @@ impl Socket for ScreenedSocket {
     async fn recv(&mut self) -> anyhow::Result<RecvOutcome> {
         loop {
             match self.step {
-                Step::Idle => self.take_in().await?,
-                Step::Decoding {
+                ReceiveStep::Idle => self.receive_datagram().await?,
+                ReceiveStep::Decoding {
                     from,
                     bytes,
                     deadline,
                 } => match self.codec.decoded(deadline).await? {
                     Decoded::Message(envelope) => {
-                        self.step = Step::Fence { deadline };
+                        self.step = ReceiveStep::AwaitingSentinel { deadline };
                         return Ok(RecvOutcome {
                             from_addr: from,
                             envelope,
                             num_bytes_received: bytes,
                         });
                     }
-                    Decoded::Fence => {
+                    Decoded::Sentinel => {
                         count(&self.counters.rejected);
-                        self.step = Step::Idle;
+                        self.step = ReceiveStep::Idle;
                     }
                 },
-                Step::Fence { deadline } => {
+                ReceiveStep::AwaitingSentinel { deadline } => {
                     self.codec.decoded(deadline).await?;
-                    self.step = Step::Idle;
+                    self.step = ReceiveStep::Idle;
                 }
             }
         }

@@ -1,9 +1,9 @@
-//! From the identities that gossip knows to the view: which life of a name counts, and what to
-//! believe of it.
+//! The view, computed from the identities that gossip knows: which identity of each name counts, and
+//! the state of that member.
 //!
-//! A pure function over plain values. An *identity* is one life of one node as gossip sees it; a
-//! restart makes a new one, and the old one stays beside it for minutes. Nothing supersedes it but
-//! what is decided here.
+//! A pure function over plain values. An *identity* is one run of chitchat on one node. A restart
+//! creates a new identity, and the old one stays beside it for minutes: chitchat does not let one
+//! supersede the other, so this module decides.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,25 +14,25 @@ use tokio::time::Instant;
 use super::state::Published;
 use crate::{Epoch, Member, NodeName, PeerState, View};
 
-/// How many epochs of one name are compared with each other. More than two is an attack or a crash
-/// loop.
+/// The most epochs of one name that are compared with each other. More than two occur only in a
+/// crash loop or with forged messages.
 const EPOCHS_MAX: usize = 8;
 
-/// One life of a node, as gossip sees it now.
+/// One identity of a node, as gossip sees it now.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub(super) published: Published,
-    /// Rises from life to life of a node (unix seconds).
+    /// Rises with each identity of a node (Unix time in seconds).
     pub(super) generation: u64,
-    /// Its gossip address.
+    /// The gossip address of the node.
     pub(super) address: SocketAddr,
-    /// Chitchat's failure detector thinks that it lives.
+    /// Whether chitchat's failure detector takes it for live.
     pub(super) live: bool,
-    /// It was thought live at some time.
+    /// Whether it has ever been taken for live.
     pub(super) ever_live: bool,
     pub(super) first_seen: Instant,
     /// When its heartbeat was last seen to rise.
-    pub(super) last_rise: Instant,
+    pub(super) last_heartbeat: Instant,
 }
 
 impl Identity {
@@ -40,26 +40,26 @@ impl Identity {
         self.live && !self.published.leaving
     }
 
-    /// The newest life has the greatest of these. Epoch and address only break ties, alike on all
-    /// nodes.
-    fn seniority(&self) -> (u64, Epoch, SocketAddr) {
+    /// The newest identity of a name has the greatest value. Epoch and address break ties, in the
+    /// same way on all nodes.
+    fn recency(&self) -> (u64, Epoch, SocketAddr) {
         (self.generation, self.published.epoch, self.address)
     }
 }
 
-/// The node that looks.
+/// The node that computes the view.
 #[derive(Clone, Debug)]
 pub(super) struct Observer {
     pub(super) name: NodeName,
     pub(super) epoch: Epoch,
-    pub(super) since: Instant,
+    pub(super) started: Instant,
 }
 
-/// What `observer` is to believe of `identities` (of everybody but its own present life).
+/// The view of `observer`, computed from `identities` (all except its own present one).
 ///
-/// Two lives of one name are a conflict when both hearts still beat for `patience` after the second
-/// appeared. The old life of a restarted node stops beating, and news of its last beats travels for
-/// some rounds.
+/// Two epochs of one name are in conflict if both heartbeats still rise `patience` after the second
+/// epoch appeared. The heartbeat of a restarted node's old epoch stops, but its last values still
+/// spread for some rounds.
 pub(super) fn view(observer: &Observer, identities: &[Identity], patience: Duration) -> View {
     let mut names: BTreeMap<&NodeName, Vec<&Identity>> = BTreeMap::new();
     for identity in identities {
@@ -71,37 +71,37 @@ pub(super) fn view(observer: &Observer, identities: &[Identity], patience: Durat
     let namesakes = names.remove(&observer.name).unwrap_or_default();
     let members = names
         .into_values()
-        .filter_map(|lives| member(lives, patience))
+        .filter_map(|identities| member(identities, patience))
         .collect();
     View::new(members, is_taken(observer, &namesakes, patience))
 }
 
-/// Whether somebody else lives under the observer's name.
+/// Whether another live agent uses the observer's name.
 fn is_taken(observer: &Observer, namesakes: &[&Identity], patience: Duration) -> bool {
-    let mut spans = spans(namesakes);
-    spans.remove(&observer.epoch);
-    spans.values().any(|other| {
-        let second_seen = other.first_seen.max(observer.since);
-        other.is_up && other.last_rise >= second_seen + patience
+    let mut lifetimes = lifetimes(namesakes);
+    lifetimes.remove(&observer.epoch);
+    lifetimes.values().any(|other| {
+        let second_seen = other.first_seen.max(observer.started);
+        other.is_up && other.last_heartbeat >= second_seen + patience
     })
 }
 
-/// The one life of a name that counts, if any does yet.
-fn member(mut lives: Vec<&Identity>, patience: Duration) -> Option<Member> {
-    lives.sort_by_key(|life| std::cmp::Reverse(life.seniority()));
-    if let Some(newest) = lives.iter().find(|life| life.is_up()) {
-        let state = if in_conflict(&lives, patience) {
+/// The member that the identities of one name stand for, if any of them counts yet.
+fn member(mut identities: Vec<&Identity>, patience: Duration) -> Option<Member> {
+    identities.sort_by_key(|identity| std::cmp::Reverse(identity.recency()));
+    if let Some(newest) = identities.iter().find(|identity| identity.is_up()) {
+        let state = if in_conflict(&identities, patience) {
             PeerState::Conflict
         } else {
             PeerState::Live
         };
         return Some(describe(newest, state));
     }
-    // Of a life that was never seen to live nobody knows whether it is about to or has departed
-    // long ago, while gossip still speaks of it. That it is silent is for those to say who knew
-    // it before.
-    let is_known = |life: &&Identity| life.ever_live || life.published.leaving;
-    let newest = lives.into_iter().find(is_known)?;
+    // An identity that we have never seen alive may be starting, or may have departed long ago while
+    // gossip still carries it. Only nodes that knew it before report it as silent.
+    let newest = identities
+        .into_iter()
+        .find(|identity| identity.ever_live || identity.published.leaving)?;
     let state = if newest.published.leaving {
         PeerState::Left
     } else {
@@ -110,48 +110,49 @@ fn member(mut lives: Vec<&Identity>, patience: Duration) -> Option<Member> {
     Some(describe(newest, state))
 }
 
-/// Whether two epochs of these lives, all of one name, have been up side by side for too long to be
-/// a restart.
-fn in_conflict(lives: &[&Identity], patience: Duration) -> bool {
-    let spans = spans(lives);
-    let up: Vec<&Span> = spans
+/// Whether two epochs of these identities, all of one name, have been up side by side for too long
+/// to be a restart.
+fn in_conflict(identities: &[&Identity], patience: Duration) -> bool {
+    let lifetimes = lifetimes(identities);
+    let up: Vec<&Lifetime> = lifetimes
         .values()
-        .filter(|span| span.is_up)
+        .filter(|lifetime| lifetime.is_up)
         .take(EPOCHS_MAX)
         .collect();
     up.iter().enumerate().any(|(at, one)| {
         up[at + 1..].iter().any(|other| {
             let second_seen = one.first_seen.max(other.first_seen);
-            one.last_rise.min(other.last_rise) >= second_seen + patience
+            one.last_heartbeat.min(other.last_heartbeat) >= second_seen + patience
         })
     })
 }
 
-/// When an epoch was seen, whatever identities it had: chitchat may have been started again under
-/// it.
-struct Span {
+/// When an epoch was seen, across all its identities: chitchat may have been restarted within it.
+struct Lifetime {
     first_seen: Instant,
-    last_rise: Instant,
+    last_heartbeat: Instant,
     is_up: bool,
 }
 
-fn spans(lives: &[&Identity]) -> BTreeMap<Epoch, Span> {
-    let mut spans: BTreeMap<Epoch, Span> = BTreeMap::new();
-    for life in lives {
-        let span = spans.entry(life.published.epoch).or_insert(Span {
-            first_seen: life.first_seen,
-            last_rise: life.last_rise,
-            is_up: false,
-        });
-        span.first_seen = span.first_seen.min(life.first_seen);
-        span.last_rise = span.last_rise.max(life.last_rise);
-        span.is_up |= life.is_up();
+fn lifetimes(identities: &[&Identity]) -> BTreeMap<Epoch, Lifetime> {
+    let mut lifetimes: BTreeMap<Epoch, Lifetime> = BTreeMap::new();
+    for identity in identities {
+        let lifetime = lifetimes
+            .entry(identity.published.epoch)
+            .or_insert(Lifetime {
+                first_seen: identity.first_seen,
+                last_heartbeat: identity.last_heartbeat,
+                is_up: false,
+            });
+        lifetime.first_seen = lifetime.first_seen.min(identity.first_seen);
+        lifetime.last_heartbeat = lifetime.last_heartbeat.max(identity.last_heartbeat);
+        lifetime.is_up |= identity.is_up();
     }
-    spans
+    lifetimes
 }
 
-fn describe(life: &Identity, state: PeerState) -> Member {
-    let published = &life.published;
+fn describe(identity: &Identity, state: PeerState) -> Member {
+    let published = &identity.published;
     Member {
         name: published.name.clone(),
         epoch: published.epoch,

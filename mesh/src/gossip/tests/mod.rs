@@ -1,5 +1,5 @@
-//! Tests of the parts: what is read of a state, which life of a name counts, what passes the
-//! prefilter and the admission; and of chitchat's known weak spots, with forged datagrams.
+//! Tests of the parts of the gossip layer (published state, view, prefilter, admission control,
+//! rejoin candidates), and of chitchat's known failures, with forged datagrams.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

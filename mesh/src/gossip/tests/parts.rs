@@ -1,4 +1,4 @@
-//! State, prefilter, admission and rejoin_candidates, each alone.
+//! Published state, prefilter, admission control and rejoin candidates, each on its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::super::state::{Published, short_id};
 use super::{address, name, published};
 
 #[test]
-fn a_state_reads_back_and_stays_under_a_kilobyte() {
+fn largest_state_reads_back_and_is_below_a_kilobyte() {
     let largest = Published {
         zone: "z".repeat(63),
         control: "[2001:db8:1111:2222:3333:4444:5555:6666%4294967295]:65535"
@@ -40,18 +40,18 @@ fn a_state_reads_back_and_stays_under_a_kilobyte() {
 }
 
 #[test]
-fn a_state_with_a_key_missing_or_absurd_is_no_member() {
+fn state_with_a_missing_or_invalid_key_is_no_member() {
     let pairs: BTreeMap<_, _> = published("a", 1).to_pairs().into_iter().collect();
     let read = |pairs: &BTreeMap<String, String>| {
         Published::read(|key| pairs.get(key).map(String::as_str))
     };
     for key in pairs.keys() {
-        let mut lacking = pairs.clone();
-        lacking.remove(key);
-        assert_eq!(read(&lacking), None, "without {key}");
+        let mut incomplete = pairs.clone();
+        incomplete.remove(key);
+        assert_eq!(read(&incomplete), None, "without {key}");
     }
     let long = "x".repeat(300);
-    let absurd = [
+    let invalid = [
         ("n", ""),
         ("n", "two words"),
         ("n", &long),
@@ -67,7 +67,7 @@ fn a_state_with_a_key_missing_or_absurd_is_no_member() {
         ("s", "-1"),
         ("s", "18446744073709551615"),
     ];
-    for (key, value) in absurd {
+    for (key, value) in invalid {
         let mut changed = pairs.clone();
         changed.insert(key.to_owned(), value.to_owned());
         assert_eq!(read(&changed), None, "{key} = {value}");
@@ -75,20 +75,20 @@ fn a_state_with_a_key_missing_or_absurd_is_no_member() {
 }
 
 #[test]
-fn a_foreign_wire_version_is_passed_on() {
-    let foreign = Published {
+fn state_with_an_unknown_wire_version_is_read() {
+    let unknown = Published {
         wire: 999,
         ..published("a", 1)
     };
-    let pairs: BTreeMap<_, _> = foreign.to_pairs().into_iter().collect();
+    let pairs: BTreeMap<_, _> = unknown.to_pairs().into_iter().collect();
     assert_eq!(
         Published::read(|key| pairs.get(key).map(String::as_str)),
-        Some(foreign)
+        Some(unknown)
     );
 }
 
 #[test]
-fn ids_are_short_stable_and_differ() {
+fn short_ids_have_eight_characters_and_differ() {
     assert_eq!(short_id(&name("node-1")), short_id(&name("node-1")));
     let ids: BTreeSet<_> = (0..5000)
         .map(|node| short_id(&name(&format!("node-{node}"))))
@@ -97,28 +97,15 @@ fn ids_are_short_stable_and_differ() {
     assert!(ids.iter().all(|id| id.len() == 8));
 }
 
-/// A message of `kind`: its streams of blocks, and what follows them.
-fn message(kind: u8, streams: &[usize], rest: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x53, 0xb0, 1, kind];
-    for blocks in streams {
-        for _ in 0..*blocks {
-            bytes.extend([1, 2, 0, 0xaa, 0xaa]);
-        }
-        bytes.push(0);
-    }
-    bytes.extend(rest);
-    bytes
-}
-
 #[test]
-fn the_screen_lets_whole_messages_of_this_mesh_through() {
+fn prefilter_passes_complete_messages_of_this_mesh() {
     assert_eq!(prefilter(&message(0, &[1], b"\x0b\0iperf3-mesh")), Ok(()));
     assert_eq!(prefilter(&message(1, &[2, 3], b"")), Ok(()));
     assert_eq!(prefilter(&message(2, &[0], b"")), Ok(()));
 }
 
 #[test]
-fn the_screen_refuses_strangers_fragments_and_bombs() {
+fn prefilter_rejects_foreign_cut_and_oversize_messages() {
     let foreign = [
         Vec::new(),
         b"GET / HTTP/1.1".to_vec(),
@@ -137,10 +124,10 @@ fn the_screen_refuses_strangers_fragments_and_bombs() {
             "{datagram:?}"
         );
     }
-    let whole = message(1, &[2, 3], b"");
-    for length in 0..whole.len() {
+    let complete = message(1, &[2, 3], b"");
+    for length in 0..complete.len() {
         assert_eq!(
-            prefilter(&whole[..length]),
+            prefilter(&complete[..length]),
             Err(Rejection::Foreign),
             "cut at {length}"
         );
@@ -152,23 +139,8 @@ fn the_screen_refuses_strangers_fragments_and_bombs() {
     );
 }
 
-/// A message of the two kinds that can be made from outside chitchat, both with an empty content.
-fn syn() -> ChitchatMessage {
-    ChitchatMessage::Syn {
-        cluster_id: String::new(),
-        digest: Default::default(),
-    }
-}
-
-fn syn_ack() -> ChitchatMessage {
-    ChitchatMessage::SynAck {
-        digest: Default::default(),
-        delta: Default::default(),
-    }
-}
-
 #[test]
-fn at_the_ceiling_strangers_stay_out_and_the_known_go_on() {
+fn unknown_nodes_are_refused_at_the_digest_ceiling() {
     let admission = Admission::new(Arc::default());
     admission.set_known(BTreeSet::from([address(1)]));
     admission.measured(DIGEST_CEILING - 1000);
@@ -176,7 +148,7 @@ fn at_the_ceiling_strangers_stay_out_and_the_known_go_on() {
     assert!(admission.admits(address(9), &syn(), 900));
     assert!(
         !admission.admits(address(8), &syn(), 900),
-        "the room is promised already"
+        "the room is already given away"
     );
     assert!(!admission.admits(address(8), &syn_ack(), 900));
     assert!(admission.admits(address(1), &syn(), 900));
@@ -188,7 +160,7 @@ fn at_the_ceiling_strangers_stay_out_and_the_known_go_on() {
 }
 
 #[test]
-fn at_the_brink_no_syn_is_answered() {
+fn no_syn_is_answered_at_the_critical_digest_size() {
     let admission = Admission::new(Arc::default());
     admission.set_known(BTreeSet::from([address(1)]));
     admission.measured(63_000);
@@ -204,7 +176,7 @@ fn at_the_brink_no_syn_is_answered() {
 }
 
 #[test]
-fn a_newcomer_takes_a_full_first_answer() {
+fn fresh_node_accepts_a_full_first_answer() {
     let admission = Admission::new(Arc::default());
     admission.measured(60);
     assert!(admission.admits(address(1), &syn_ack(), DATAGRAM_MAX));
@@ -212,29 +184,58 @@ fn a_newcomer_takes_a_full_first_answer() {
 }
 
 #[test]
-fn discovery_knocks_at_few_doors_at_a_time_and_at_all_in_the_end() {
-    let mut rejoin_candidates = RejoinCandidates::default();
+fn found_addresses_are_all_contacted_a_few_at_a_time() {
+    let mut candidates = RejoinCandidates::default();
     let found: Vec<_> = (1..=50).map(address).collect();
     let live = BTreeSet::from([address(1), address(2)]);
-    let mut knocked = BTreeSet::new();
+    let mut contacted = BTreeSet::new();
     for _ in 0..4 {
-        let now = rejoin_candidates.found(&found, &live);
+        let now = candidates.found(&found, &live);
         assert!(now.len() <= CONTACTS_MAX);
-        knocked.extend(now);
+        contacted.extend(now);
     }
-    assert_eq!(knocked.len(), 48);
-    assert!(rejoin_candidates.found(&[address(1)], &live).is_empty());
+    assert_eq!(contacted.len(), 48);
+    assert!(candidates.found(&[address(1)], &live).is_empty());
 }
 
 #[test]
-fn the_lost_are_tried_in_turn_until_they_are_forgotten() {
-    let mut rejoin_candidates = RejoinCandidates::default();
+fn lost_addresses_are_tried_in_turn_until_forgotten() {
+    let mut candidates = RejoinCandidates::default();
     let start = Instant::now();
-    rejoin_candidates.remember(&BTreeSet::from([address(1), address(2), address(3)]), start);
+    candidates.remember(&BTreeSet::from([address(1), address(2), address(3)]), start);
     let known = BTreeSet::from([address(2)]);
-    let tried: Vec<_> = (0..4).map(|_| rejoin_candidates.lost(&known)).collect();
+    let tried: Vec<_> = (0..4).map(|_| candidates.lost(&known)).collect();
     let (one, three) = (Some(address(1)), Some(address(3)));
     assert_eq!(tried, [one, three, one, three]);
-    rejoin_candidates.remember(&BTreeSet::new(), start + Duration::from_secs(3601));
-    assert_eq!(rejoin_candidates.lost(&known), None);
+    candidates.remember(&BTreeSet::new(), start + Duration::from_secs(3601));
+    assert_eq!(candidates.lost(&known), None);
+}
+
+/// A message of `kind` with `streams` of so many blocks each, followed by `rest`.
+fn message(kind: u8, streams: &[usize], rest: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x53, 0xb0, 1, kind];
+    for blocks in streams {
+        for _ in 0..*blocks {
+            bytes.extend([1, 2, 0, 0xaa, 0xaa]);
+        }
+        bytes.push(0);
+    }
+    bytes.extend(rest);
+    bytes
+}
+
+/// An empty SYN.
+fn syn() -> ChitchatMessage {
+    ChitchatMessage::Syn {
+        cluster_id: String::new(),
+        digest: Default::default(),
+    }
+}
+
+/// An empty SYN-ACK.
+fn syn_ack() -> ChitchatMessage {
+    ChitchatMessage::SynAck {
+        digest: Default::default(),
+        delta: Default::default(),
+    }
 }
