@@ -1,5 +1,5 @@
-//! The public behaviour of the gossip layer: views, conflicts, goodbyes. The tests run in virtual time
-//! over channels where possible, and over real UDP on loopback where the sockets matter.
+//! The public behaviour of the gossip layer: views, conflicts, goodbyes. The tests run in virtual
+//! time over channels where possible, and over real UDP on loopback where the sockets matter.
 
 #![cfg(feature = "gossip")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

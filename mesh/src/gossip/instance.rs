@@ -101,7 +101,8 @@ impl Instance {
         Ok(())
     }
 
-    /// Sends a SYN to `address`. In the exchange that follows, each side learns what the other knows.
+    /// Sends a SYN to `address`. In the exchange that follows, each side learns what the other
+    /// knows.
     pub(super) fn contact(&self, address: SocketAddr) {
         // Fails only if chitchat has ended, which the supervisor is about to notice.
         let _ = self.handle.gossip(address);
@@ -113,8 +114,8 @@ impl Instance {
         let _ = timeout(SHUTDOWN_MAX, self.handle.shutdown()).await;
     }
 
-    /// Checks that chitchat still holds exactly what this node published. A single message with this
-    /// node's identity can overwrite it.
+    /// Checks that chitchat still holds exactly what this node published. A single message with
+    /// this node's identity can overwrite it.
     fn check_untouched(&self, chitchat: &mut Chitchat) -> Result<(), String> {
         let state = chitchat.self_node_state();
         let mut pairs = self.pairs.iter();

@@ -1,9 +1,10 @@
-//! A check of each datagram before chitchat decodes it: whether it is a message of this mesh, and how
-//! large it can become.
+//! A check of each datagram before chitchat decodes it: whether it is a message of this mesh, and
+//! how large it can become.
 //!
-//! Chitchat decompresses without a bound: 65 KB of malformed blocks expand to hundreds of megabytes.
-//! Its messages consist of a header and one or two streams of blocks. Each block decompresses to at
-//! most 64 KiB, so the number of blocks bounds the memory. This module decompresses nothing.
+//! Chitchat decompresses without a bound: 65 KB of malformed blocks expand to hundreds of
+//! megabytes. Its messages consist of a header and one or two streams of blocks. Each block
+//! decompresses to at most 64 KiB, so the number of blocks bounds the memory. This module
+//! decompresses nothing.
 
 use super::CLUSTER;
 
@@ -50,8 +51,8 @@ pub(super) fn prefilter(datagram: &[u8]) -> Result<(), Rejection> {
     is_complete.then_some(()).ok_or(Rejection::Foreign)
 }
 
-/// Skips the stream of blocks at the start of `bytes`, adds the number of its blocks to `blocks`, and
-/// returns the rest.
+/// Skips the stream of blocks at the start of `bytes`, adds the number of its blocks to `blocks`,
+/// and returns the rest.
 fn skip_stream<'a>(mut bytes: &'a [u8], blocks: &mut usize) -> Result<&'a [u8], Rejection> {
     loop {
         let (&tag, rest) = bytes.split_first().ok_or(Rejection::Foreign)?;

@@ -1,4 +1,5 @@
-//! The addresses to contact: those that discovery found, and those of peers that were live recently.
+//! The addresses to contact: those that discovery found, and those of peers that were live
+//! recently.
 //!
 //! The second kind heals a partition without any help from outside: chitchat forgets dead peers
 //! after minutes and would never contact them again. This module sends nothing; it only selects

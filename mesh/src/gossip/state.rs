@@ -1,4 +1,5 @@
-//! The state that a node publishes through gossip: how it is written, and how that of a peer is read.
+//! The state that a node publishes through gossip: how it is written, and how that of a peer is
+//! read.
 //!
 //! Text in, plain values out; this module does not know chitchat. The state of a peer may be
 //! incomplete or invalid. Such a peer is not (yet) a member; it never causes an error.
@@ -56,8 +57,8 @@ impl Published {
         pairs.map(|(key, value)| (key.to_owned(), value)).to_vec()
     }
 
-    /// Reads a node's state through `get`. `None` if a key is missing because the state has not fully
-    /// arrived yet, or if a value is invalid.
+    /// Reads a node's state through `get`. `None` if a key is missing because the state has not
+    /// fully arrived yet, or if a value is invalid.
     ///
     /// Any wire version is accepted: the caller shows the member as `incompatible`.
     pub(super) fn read<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {

@@ -232,7 +232,7 @@ impl Supervisor {
             digest_bytes,
             ceiling = DIGEST_CEILING,
             identities = self.observations.len(),
-            "the gossip digest is nearly full; at the ceiling no new node is admitted: split the mesh"
+            "the gossip digest is nearly full and the mesh soon admits no new node: split the mesh"
         );
     }
 

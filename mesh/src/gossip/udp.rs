@@ -1,9 +1,9 @@
 //! Gossip over UDP, with a check of every datagram before chitchat decodes it.
 //!
 //! Chitchat's codec is private. Its only public entrance is chitchat's own UDP socket, so each
-//! message takes a detour over loopback. This gives access to the bytes in both directions, to count
-//! and bound them, and later to encrypt them. The detour costs tens of microseconds per message, for
-//! some ten messages a second.
+//! message takes a detour over loopback. This gives access to the bytes in both directions, to
+//! count and bound them, and later to encrypt them. The detour costs tens of microseconds per
+//! message, for some ten messages a second.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,8 +20,8 @@ use tracing::debug;
 use super::admission::{DATAGRAM_MAX, GossipCounters, count};
 use super::prefilter::{Rejection, SENTINEL, prefilter};
 
-/// Receive buffer of the gossip socket, in bytes: it holds the digests that arrive while the agent is
-/// busy. The kernel may grant less.
+/// Receive buffer of the gossip socket, in bytes: it holds the digests that arrive while the agent
+/// is busy. The kernel may grant less.
 const RECEIVE_BUFFER: usize = 1 << 20;
 /// The longest time that the codec takes. Loopback delivers a datagram at once or not at all.
 const CODEC_TIMEOUT: Duration = Duration::from_millis(500);
@@ -119,8 +119,8 @@ impl Codec {
         Ok(Some(&buffer[..length]))
     }
 
-    /// Sends `datagram` to the decoder, and a sentinel behind it. The decoder skips a datagram that it
-    /// cannot decode, and then the sentinel comes out first.
+    /// Sends `datagram` to the decoder, and a sentinel behind it. The decoder skips a datagram that
+    /// it cannot decode, and then the sentinel comes out first.
     fn feed(&self, datagram: &[u8]) -> io::Result<()> {
         self.to_decoder.send(datagram)?;
         self.to_decoder.send(&SENTINEL)?;

@@ -1,5 +1,5 @@
-//! The view, computed from the identities that gossip knows: which identity of each name counts, and
-//! the state of that member.
+//! The view, computed from the identities that gossip knows: which identity of each name counts,
+//! and the state of that member.
 //!
 //! A pure function over plain values. An *identity* is one run of chitchat on one node. A restart
 //! creates a new identity, and the old one stays beside it for minutes: chitchat does not let one
@@ -97,8 +97,8 @@ fn member(mut identities: Vec<&Identity>, patience: Duration) -> Option<Member> 
         };
         return Some(describe(newest, state));
     }
-    // An identity that we have never seen alive may be starting, or may have departed long ago while
-    // gossip still carries it. Only nodes that knew it before report it as silent.
+    // An identity that we have never seen alive may be starting, or may have departed long ago
+    // while gossip still carries it. Only nodes that knew it before report it as silent.
     let newest = identities
         .into_iter()
         .find(|identity| identity.ever_live || identity.published.leaving)?;
