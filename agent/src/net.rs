@@ -1,7 +1,6 @@
-//! Addresses: the one at which the others reach this node, those of the agents to join, and where
-//! to listen.
+//! The address that this node advertises to its peers, and the addresses that it listens on.
 //!
-//! No packet is sent here except the resolver's own.
+//! This module sends no packet.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -11,17 +10,17 @@ use nix::sys::socket::SockaddrStorage;
 
 use crate::config::{IpFamily, Ports};
 
-/// Addresses for documentation (RFC 5737, RFC 3849): nobody has them, so only the default route
+/// Addresses for documentation (RFC 5737, RFC 3849). No host has them, so only the default route
 /// leads there.
 const UNROUTED_PROBES: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
 ];
 
-/// The address at which the others reach this node.
+/// The address at which peers reach this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertised {
-    /// The address.
+    /// The IP address.
     pub address: IpAddr,
     /// How it was found.
     pub source: AddressSource,
@@ -30,13 +29,13 @@ pub struct Advertised {
 /// How the advertised address was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressSource {
-    /// It was given.
+    /// An option sets it.
     Given,
-    /// Packets to this agent to join leave from it.
+    /// Source address of packets to this agent to join.
     RouteTo(SocketAddr),
-    /// Packets to the world leave from it.
+    /// Source address of packets on the default route.
     DefaultRoute,
-    /// There is no route; this interface has it.
+    /// Address of this interface, as there is no route.
     Interface(String),
 }
 
@@ -51,21 +50,21 @@ impl fmt::Display for AddressSource {
     }
 }
 
-/// There is no address to advertise.
+/// This node has no address to advertise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this node has neither a route nor an interface with a global address, or none of the family that \
-     --ip-family (MESH_IP_FAMILY) names; \
-     set --advertise-address (MESH_ADVERTISE_ADDRESS), 127.0.0.1 for a mesh within this machine"
+    "this node has no route and no interface with a global address, or none of the family that \
+     --ip-family (MESH_IP_FAMILY) names; set --advertise-address (MESH_ADVERTISE_ADDRESS), to \
+     127.0.0.1 for a mesh within this host"
 )]
 pub struct NoAddress;
 
-/// The address to advertise: `given`, else that of the route to the first of `seeds` that has one,
-/// else that of the default route, else the first global one of an interface. What is found is of
-/// `family`, if that is given.
+/// The address to advertise: `given`, else the source address on the route to the first of `seeds`
+/// that has a route, else the one on the default route, else the first global address of an
+/// interface. A detected address is of `family`, if one is given.
 ///
 /// # Errors
-/// If there is none at all.
+/// If this node has no such address.
 pub fn advertise_address(
     given: Option<IpAddr>,
     family: Option<IpFamily>,
@@ -78,29 +77,29 @@ pub fn advertise_address(
         });
     }
     let fits = |address: IpAddr| family.is_none_or(|family| family.has(address));
-    let seeds = seeds
+    let probes = UNROUTED_PROBES.map(|ip| (SocketAddr::new(ip, 9), AddressSource::DefaultRoute));
+    seeds
         .iter()
-        .map(|seed| (*seed, AddressSource::RouteTo(*seed)));
-    let elsewhere = UNROUTED_PROBES.map(|ip| (SocketAddr::new(ip, 9), AddressSource::DefaultRoute));
-    let mut ways = seeds
-        .chain(elsewhere)
-        .filter(|(towards, _)| fits(towards.ip()));
-    let found = ways.find_map(|(towards, source)| {
-        source_address(towards).map(|address| Advertised { address, source })
-    });
-    found.or_else(|| interface_address(fits)).ok_or(NoAddress)
+        .map(|seed| (*seed, AddressSource::RouteTo(*seed)))
+        .chain(probes)
+        .filter(|(destination, _)| fits(destination.ip()))
+        .find_map(|(destination, source)| {
+            source_address(destination).map(|address| Advertised { address, source })
+        })
+        .or_else(|| interface_address(fits))
+        .ok_or(NoAddress)
 }
 
-/// The address that packets to `towards` would leave from. Connecting a UDP socket asks the routing
-/// table alone.
-fn source_address(towards: SocketAddr) -> Option<IpAddr> {
-    let socket = UdpSocket::bind((wildcard(towards.ip()), 0)).ok()?;
-    socket.connect(towards).ok()?;
+/// The source address of packets to `destination`. Connecting a UDP socket only reads the routing
+/// table.
+fn source_address(destination: SocketAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((wildcard(destination.ip()), 0)).ok()?;
+    socket.connect(destination).ok()?;
     let address = socket.local_addr().ok()?.ip();
     (!address.is_unspecified()).then_some(address)
 }
 
-/// The first global address of an interface that fits, IPv4 before IPv6.
+/// The first global address of an interface that satisfies `fits`, IPv4 before IPv6.
 fn interface_address(fits: impl Fn(IpAddr) -> bool) -> Option<Advertised> {
     let interfaces = getifaddrs().ok()?;
     let mut found: Vec<(IpAddr, String)> = interfaces
@@ -120,7 +119,7 @@ fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }
 
-/// Others can reach it: it is neither of this machine nor of one link alone.
+/// Whether other hosts can reach `ip`: it is neither loopback nor link-local.
 fn is_global(ip: IpAddr) -> bool {
     let link_local = match ip {
         IpAddr::V4(v4) => v4.is_link_local(),
@@ -136,22 +135,22 @@ fn wildcard(like: IpAddr) -> IpAddr {
     }
 }
 
-/// Where an agent listens; iperf3 listens on [`ListenAddrs::address`], too.
+/// The addresses that an agent listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenAddrs {
-    /// The advertised address. Nothing but the metrics listens on any other.
+    /// The advertised address. iperf3 listens on it, and so does everything except HTTP.
     pub address: IpAddr,
-    /// Metrics, probes, page and read API. Kubernetes forwards ports to the loopback of a pod, so
-    /// this one is open on every address, unless the mesh itself is within one machine.
+    /// Metrics, probes, page and read API. Kubernetes forwards ports to the loopback address of a
+    /// pod, so HTTP listens on every address, unless the mesh itself is within one host.
     pub http: SocketAddr,
-    /// The other agents' messages.
+    /// Control messages of the other agents.
     pub control: SocketAddr,
-    /// Gossip.
+    /// Gossip (UDP).
     pub gossip: SocketAddr,
 }
 
 impl ListenAddrs {
-    /// Where the agent that advertises `address` listens.
+    /// The addresses for an agent that advertises `address`.
     pub fn new(address: IpAddr, ports: &Ports) -> Self {
         let http = if address.is_loopback() {
             address

@@ -235,7 +235,7 @@ async fn an_unknown_name_is_an_error_only_if_nobody_else_is_there_to_join() {
         let findings = check(&[&program, &format!("--join={join}")]).await;
         let [line] = lines(&findings, level).try_into().unwrap();
         assert!(
-            line.starts_with("join: nobody.invalid, an agent to join, has no address: "),
+            line.starts_with("join: cannot resolve nobody.invalid of --join (MESH_JOIN): "),
             "{line}"
         );
         assert_eq!(findings.is_ok(), level == Level::Warning);

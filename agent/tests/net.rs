@@ -1,27 +1,21 @@
-//! Addresses as a machine without any configuration finds them: its loopback is all that the tests
-//! rely on.
+//! The advertised address, the addresses to listen on, and the resolution of the agents to join.
+//! The tests need nothing but a loopback interface.
 
-#![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use iperf3_mesh::config::{IpFamily, JoinTarget, Ports};
 use iperf3_mesh::discovery::addresses::resolve;
 use iperf3_mesh::net::{AddressSource, ListenAddrs, advertise_address};
+use iperf3_mesh_testkit::{Program, SOON};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DEADLINE: Duration = Duration::from_secs(5);
 
-fn target(host: &str, port: u16) -> JoinTarget {
-    JoinTarget {
-        host: host.to_owned(),
-        port: port.try_into().ok(),
-    }
-}
-
 #[test]
-fn a_given_address_is_taken() {
+fn given_address_is_advertised() {
     let given: IpAddr = "192.0.2.7".parse().unwrap();
     let advertised = advertise_address(Some(given), None, &[SocketAddr::new(LOOPBACK, 1)]).unwrap();
     assert_eq!(
@@ -31,7 +25,7 @@ fn a_given_address_is_taken() {
 }
 
 #[test]
-fn the_address_on_the_route_to_the_first_seed_is_found() {
+fn address_on_the_route_to_the_first_seed_is_advertised() {
     let seed = SocketAddr::new(Ipv4Addr::new(127, 0, 0, 9).into(), 9877);
     let advertised = advertise_address(None, None, &[seed]).unwrap();
     assert!(advertised.address.is_loopback());
@@ -42,7 +36,7 @@ fn the_address_on_the_route_to_the_first_seed_is_found() {
 }
 
 #[test]
-fn where_a_family_is_named_the_other_is_not_looked_at() {
+fn detected_address_is_of_the_configured_family() {
     let seeds = [
         SocketAddr::new(Ipv4Addr::new(127, 0, 0, 9).into(), 9877),
         SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 9877),
@@ -54,7 +48,7 @@ fn where_a_family_is_named_the_other_is_not_looked_at() {
         assert!(family.has(advertised.address), "{advertised:?}");
         assert_eq!(advertised.source, AddressSource::RouteTo(seed));
     }
-    // No IPv6 is found by way of an IPv4 seed; a machine may have none.
+    // An IPv4 seed leads to no IPv6 address; a host may have none at all.
     match advertise_address(None, Some(IpFamily::Ipv6), &seeds[..1]) {
         Ok(found) => assert!(found.address.is_ipv6(), "{found:?}"),
         Err(none) => assert!(
@@ -65,8 +59,8 @@ fn where_a_family_is_named_the_other_is_not_looked_at() {
 }
 
 #[test]
-fn without_a_seed_an_address_is_never_one_that_nobody_can_reach() {
-    // A machine without any network has none, and must say so.
+fn address_detected_without_seeds_is_not_loopback() {
+    // A host without a network has no such address, and the error says so.
     match advertise_address(None, None, &[]) {
         Ok(found) => {
             assert!(
@@ -84,7 +78,7 @@ fn without_a_seed_an_address_is_never_one_that_nobody_can_reach() {
 }
 
 #[tokio::test]
-async fn each_target_gets_its_port_and_each_address_comes_once() {
+async fn targets_resolve_in_order_with_ports_and_no_duplicates() {
     let targets = [
         target("127.0.0.1", 7),
         target("127.0.0.2", 0),
@@ -98,7 +92,7 @@ async fn each_target_gets_its_port_and_each_address_comes_once() {
 }
 
 #[tokio::test]
-async fn a_name_means_its_addresses() {
+async fn name_resolves_to_its_addresses() {
     let resolved = resolve(&[target("localhost", 0)], 9, DEADLINE).await;
     assert!(!resolved.addresses.is_empty());
     assert!(
@@ -110,7 +104,7 @@ async fn a_name_means_its_addresses() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_unknown_spoils_no_other() {
+async fn unknown_name_does_not_affect_the_others() {
     let targets = [target("nobody.invalid", 3), target("127.0.0.1", 7)];
     let resolved = resolve(&targets, 9, DEADLINE).await;
     assert_eq!(resolved.addresses, [SocketAddr::new(LOOPBACK, 7)]);
@@ -118,13 +112,13 @@ async fn a_name_that_is_unknown_spoils_no_other() {
     assert!(
         failure
             .to_string()
-            .starts_with("nobody.invalid:3, an agent to join, has no address: "),
+            .starts_with("cannot resolve nobody.invalid:3 of --join (MESH_JOIN): "),
         "{failure}"
     );
 }
 
 #[test]
-fn only_the_metrics_are_open_beyond_the_advertised_address() {
+fn only_http_listens_beyond_the_advertised_address() {
     let ports = Ports {
         listen: 1,
         control: 2,
@@ -147,4 +141,32 @@ fn only_the_metrics_are_open_beyond_the_advertised_address() {
         shown("127.0.0.7"),
         ["127.0.0.7:1", "127.0.0.7:2", "127.0.0.7:3"]
     );
+}
+
+#[test]
+fn foreign_advertise_address_is_reported_with_the_option() {
+    let free = TcpListener::bind("0.0.0.0:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let ended = Program::run(
+        &[
+            "agent",
+            "--discovery=static",
+            "--advertise-address=192.0.2.1",
+            &format!("--listen-port={}", free.port()),
+        ],
+        SOON,
+    );
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let hint = "192.0.2.1 is not an address of this host; \
+                set --advertise-address (MESH_ADVERTISE_ADDRESS)";
+    assert!(ended.stderr.contains(hint), "{ended:?}");
+}
+
+fn target(host: &str, port: u16) -> JoinTarget {
+    JoinTarget {
+        host: host.to_owned(),
+        port: port.try_into().ok(),
+    }
 }

@@ -1,4 +1,4 @@
-//! From the names of agents to join to their addresses.
+//! Resolution of the agents to join (`--join`) to their addresses.
 
 use std::collections::HashSet;
 use std::io;
@@ -9,37 +9,37 @@ use std::time::Duration;
 use tokio::net::lookup_host;
 use tokio::task::JoinSet;
 
+use crate::cli::option_name;
 use crate::config::JoinTarget;
 
-/// What became of the names to join.
+/// The result of resolving all targets.
 #[derive(Debug, Default)]
 pub struct Resolved {
-    /// All addresses, in the order of the targets, each once.
+    /// All addresses without duplicates, in the order of the targets.
     pub addresses: Vec<SocketAddr>,
-    /// The targets without an address.
+    /// The targets that did not resolve.
     pub failures: Vec<Unresolved>,
 }
 
-/// A target without an address. It may get one at any time: to be logged and tried again.
+/// A target that did not resolve. It may resolve later, so it is tried again.
 #[derive(Debug, thiserror::Error)]
-#[error("{target}, an agent to join, has no address: {cause}")]
+#[error("cannot resolve {target} of {}: {cause}", option_name("join"))]
 pub struct Unresolved {
-    /// Whom to join.
+    /// The host to join, and its port if one was given.
     pub target: JoinTarget,
-    /// What the resolver says.
+    /// The error of the resolver.
     pub cause: io::Error,
 }
 
-/// Resolves all `targets` at once, each within `deadline`. A name means all its addresses; a target
-/// without a port gets `default_port`.
+/// Resolves all `targets` concurrently, each within `timeout`. A name stands for all its addresses;
+/// a target without a port gets `default_port`.
 ///
-/// The resolver of the C library cannot be stopped: after the deadline its thread may go on for
+/// The resolver of the C library cannot be cancelled: after the timeout its thread may run on for
 /// some seconds. A runtime that must end in time is ended with `shutdown_background`.
-pub async fn resolve(targets: &[JoinTarget], default_port: u16, deadline: Duration) -> Resolved {
+pub async fn resolve(targets: &[JoinTarget], default_port: u16, timeout: Duration) -> Resolved {
     let mut lookups = JoinSet::new();
     for (order, target) in targets.iter().cloned().enumerate() {
-        lookups
-            .spawn(async move { (order, lookup(&target, default_port, deadline).await, target) });
+        lookups.spawn(async move { (order, lookup(&target, default_port, timeout).await, target) });
     }
     let mut answers = lookups.join_all().await;
     answers.sort_by_key(|(order, ..)| *order);
@@ -62,21 +62,21 @@ pub async fn resolve(targets: &[JoinTarget], default_port: u16, deadline: Durati
 async fn lookup(
     target: &JoinTarget,
     default_port: u16,
-    deadline: Duration,
+    timeout: Duration,
 ) -> io::Result<Vec<SocketAddr>> {
     let port = target.port.map_or(default_port, NonZeroU16::get);
-    let answer = tokio::time::timeout(deadline, lookup_host((target.host.as_str(), port))).await;
-    let late = |_| {
-        io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("no answer within {deadline:?}"),
-        )
-    };
-    let addresses: Vec<SocketAddr> = answer.map_err(late)??.collect();
+    let addresses: Vec<SocketAddr> =
+        tokio::time::timeout(timeout, lookup_host((target.host.as_str(), port)))
+            .await
+            .map_err(|_| {
+                let text = format!("the resolver did not answer within {timeout:?}");
+                io::Error::new(io::ErrorKind::TimedOut, text)
+            })??
+            .collect();
     if addresses.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,
-            "the name is known, but has no address",
+            "the name exists, but has no address",
         ));
     }
     Ok(addresses)

@@ -9,8 +9,8 @@ mod transport;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use iperf3_mesh_core::gossip::{Gossip, GossipConfig};
+use anyhow::{anyhow, bail};
+use iperf3_mesh_core::gossip::{Gossip, GossipConfig, bind_hint};
 use iperf3_mesh_core::{Epoch, Node, NodeName, PortRange, Settings, TestSpec};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -213,7 +213,8 @@ impl Agent {
 }
 
 async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address}: choose another port with {option}, or end who has it")
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = bind_hint(&error, address.ip(), option);
+        anyhow!(error).context(format!("cannot listen on {address}: {hint}"))
     })
 }
