@@ -2,7 +2,7 @@
 
 import subprocess
 
-import judging
+import validators
 
 # None of its commands takes longer, not even that which ends an agent and has a grace of its own.
 PATIENCE = 120
@@ -53,9 +53,9 @@ def places(pod, agent):
 
 def start(objects, image, environment):
     """Starts a container as the DaemonSet would; returns its id."""
-    pod, agent = judging.pod_spec(objects), judging.container(objects)
+    pod, agent = validators.pod_spec(objects), validators.container(objects)
     memory = agent["resources"]["limits"]["memory"].removesuffix("i").lower()
-    (config,) = judging.of_kind(objects, "ConfigMap")
+    (config,) = validators.of_kind(objects, "ConfigMap")
     variables = [f"--env={name}={value}" for name, value in (config["data"] | environment).items()]
     flags = [*security(pod, agent), *places(pod, agent), f"--memory={memory}", "--network=host", *variables]
     return docker("run", "--detach", *flags, image, *agent["args"]).strip()

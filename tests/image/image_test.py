@@ -16,9 +16,9 @@ sys.path.append(str(ROOT / "tests/manifests"))
 
 import containers  # noqa: E402
 import contents  # noqa: E402
-import judging  # noqa: E402
+import kustomize  # noqa: E402
 import loopback  # noqa: E402
-import rendering  # noqa: E402
+import validators  # noqa: E402
 from containers import docker  # noqa: E402
 
 # A new agent stays out of all tests for a minute; then comes a sweep of seconds.
@@ -34,7 +34,7 @@ QUICK = {
 
 def addresses():
     """Two that no other run of this test takes at the same time."""
-    return [loopback.own(1), loopback.own(2)]
+    return [loopback.address(1), loopback.address(2)]
 
 
 def environment(own, other):
@@ -80,7 +80,7 @@ def meeting_complaints(objects, image):
         for cell in found:
             print("{source_node} to {destination_node}, {protocol}: {bandwidth_mbps:.0f} Mbit/s".format(**cell))
         for one in running.values():
-            yield from ending_complaints(one, judging.pod_spec(objects)["terminationGracePeriodSeconds"])
+            yield from ending_complaints(one, validators.pod_spec(objects)["terminationGracePeriodSeconds"])
     finally:
         for one in running.values():
             docker("rm", "--force", one)
@@ -98,9 +98,9 @@ def ending_complaints(container, grace):
 
 
 def main():
-    objects = rendering.build(Path(sys.executable).parent / "kubectl", rendering.BASE)
-    image = judging.container(objects)["image"]
-    context = judging.pod_spec(objects)["securityContext"]
+    objects = kustomize.build(Path(sys.executable).parent / "kubectl", kustomize.BASE)
+    image = validators.container(objects)["image"]
+    context = validators.pod_spec(objects)["securityContext"]
     version = subprocess.run([ROOT / "scripts/version.sh"], check=True, capture_output=True, text=True).stdout.strip()
     found = contents.read(ROOT / "target/image.tar")
     checks = {

@@ -1,8 +1,18 @@
-"""Alerts on the agents. A period is 5 minutes, where nothing else is said."""
+"""Test cases for alerts on the agents. A period is 5 minutes, unless a case says otherwise."""
 
-from firing import agent as impaired
-from firing import fires, silence
-from telling import FOR_EVER, TARGET, agent, agents, cell, cell_series, cells, series, touching
+from expected_alerts import agent as impaired
+from expected_alerts import fires, silence
+from synthetic_series import (
+    FOREVER,
+    TARGET,
+    agent,
+    agents,
+    cell,
+    cell_series,
+    cells,
+    series,
+    touching,
+)
 
 RUNBOOK = "https://github.com/my-org/iperf3-mesh/blob/main/docs/runbook.md"
 
@@ -10,85 +20,85 @@ RUNBOOK = "https://github.com/my-org/iperf3-mesh/blob/main/docs/runbook.md"
 def cases():
     conflict = [series("iperf_mesh_members", 60, 1, instance=name, state="conflict") for name in "ab"]
     yield (
-        "two agents go by the name of c: the failures have that cause, and no alert of their own",
+        "two agents use the name c: only the name conflict raises an alert",
         agents("abc", 60)
         + conflict
         + [series("iperf_mesh_name_conflict", 60, 1, instance="c")]
         + cells("ab", 60)
-        + cell("ac", 60, bad=[(0, FOR_EVER)])
-        + cell("bc", 60, bad=[(0, FOR_EVER)])
+        + cell("ac", 60, bad=[(0, FOREVER)])
+        + cell("bc", 60, bad=[(0, FOREVER)])
         + reasons(["ac", "bc"], "name_conflict", 0, 60),
         [fires(9), fires(40, ("IperfMeshNameConflict",))],
     )
     foreign = [series("iperf_mesh_incompatible_peers", 60, since(10), instance=name) for name in "ab"]
     yield (
-        "an agent of a foreign version, likewise",
+        "an agent has an incompatible version: only that raises an alert",
         agents("ab", 60)
         + foreign
-        + cells("abc", 60, ["ac", "bc"], bad=[(10, FOR_EVER)])
+        + cells("abc", 60, ["ac", "bc"], bad=[(10, FOREVER)])
         + reasons(["ac", "bc"], "incompatible", 10, 60),
         [fires(35), fires(45, ("IperfMeshIncompatible",))],
     )
     yield (
         "Prometheus cannot scrape c, but its peers test with it",
         agents("ab", 90, members=3)
-        + agent("c", 90, members=3, down=[(20, FOR_EVER)])
-        + cells("abc", 90, ["ca", "cb"], gone=[(20, FOR_EVER)]),
+        + agent("c", 90, members=3, down=[(20, FOREVER)])
+        + cells("abc", 90, ["ca", "cb"], gone=[(20, FOREVER)]),
         [fires(53), fires(58, impaired("unscraped")), described(58, "unscraped", "c")],
     )
     yield (
-        "the windows of that follow the sweep, too: three periods are 90 minutes",
+        "an agent cannot be scraped, and three periods are 90 minutes",
         agents("ab", 150, members=3, sweep=1500, pause=300)
-        + agent("c", 150, members=3, down=[(20, FOR_EVER)])
-        + cells("abc", 150, ["ca", "cb"], gone=[(20, FOR_EVER)]),
+        + agent("c", 150, members=3, down=[(20, FOREVER)])
+        + cells("abc", 150, ["ca", "cb"], gone=[(20, FOREVER)]),
         [fires(125), fires(133, impaired("unscraped"))],
     )
     yield (
         "half of the agents cannot be scraped: one alert",
         agents("abc", 90, members=6)
-        + agents("def", 90, down=[(20, FOR_EVER)])
-        + cells("abcdef", 90, [name for name in touching("abcdef", "def") if name[0] in "def"], gone=[(20, FOR_EVER)]),
+        + agents("def", 90, down=[(20, FOREVER)])
+        + cells("abcdef", 90, [name for name in touching("abcdef", "def") if name[0] in "def"], gone=[(20, FOREVER)]),
         [fires(60, impaired("unscraped")), described(60, "unscraped", "d", "e", "f")],
     )
     yield (
         "the agent of a new node never starts",
-        agents("ab", 90) + cells("ab", 90) + agent("c", 90, members=1, known=20, down=[(0, FOR_EVER)]),
+        agents("ab", 90) + cells("ab", 90) + agent("c", 90, members=1, known=20, down=[(0, FOREVER)]),
         [fires(53), fires(58, impaired("unscraped"))],
     )
     crashes = [(minute, minute + 2) for minute in range(20, 120, 10)]
     yield (
-        "an agent is started again every ten minutes, and tests in between",
+        "an agent restarts every ten minutes, and tests in between",
         agents("ab", 120, members=3) + agent("c", 120, members=3, down=crashes) + cells("abc", 120),
         [fires(50), fires(65, impaired("restarting")), described(65, "restarting", "c")],
     )
     yield (
-        "a row has no new results",
+        "all cells of a row have no new results",
         agents("abc", 60) + cells("abc", 60, ["ab", "ac"], stuck=20),
         [fires(33), fires(42, impaired("stuck"))],
     )
     yield (
-        "no agent has new results, and some of them none at all: one alert",
+        "no agent has new results, and c never had any: one alert",
         agents("abc", 60) + cells("ab", 60, ["ab", "ba"], stuck=10),
         [fires(14), fires(40, impaired("stuck")), described(40, "stuck", "a", "b", "c")],
     )
     yield (
-        "c knows nobody, and nobody knows c",
+        "c and the other agents do not know about each other",
         agents("ab", 60) + agents("c", 60) + cells("ab", 60),
         [fires(14), fires(20, ("IperfMeshSplit",))],
     )
     yield (
-        "gossip is blocked: the agents know of each other from Kubernetes only, for an hour",
+        "gossip is blocked: the agents know each other from Kubernetes only",
         agents("abc", 90, members=1)
         + [series("iperf_mesh_members", 60, 2, instance=name, state="missing") for name in "abc"],
         [fires(14), fires(20, ("IperfMeshSplit",)), fires(80, ("IperfMeshSplit",))],
     )
     yield (
-        "the API server does not answer: some agents had an answer, others never",
+        "the API server does not answer: two agents had an answer before, one never",
         agents("abc", 120) + cells("abc", 120) + discovery("ab", 120, 20) + discovery("c", 120, None),
         [fires(25), fires(45, ("IperfMeshDiscoveryFailing",)), fires(110, ("IperfMeshDiscoveryFailing",))],
     )
     yield (
-        "the API server is away for ten minutes, as for an update",
+        "the API server is down for ten minutes, as during an update: no alert",
         agents("abc", 90) + cells("abc", 90) + discovery("abc", 90, 20, 30),
         silence(25, 40, 60, 90),
     )
@@ -102,12 +112,12 @@ def cases():
         [fires(14), fires(16, ("IperfMeshFull",))],
     )
     yield (
-        "an overlap is told for an hour",
+        "an overlap raises an alert for an hour",
         agents("ab", 120) + cells("ab", 120) + [series("iperf_mesh_overlaps_total", 120, since(21), instance="a")],
         [fires(20), fires(25, ("IperfMeshOverlap",)), fires(90)],
     )
     other = [series("up", 30, 0, instance="other")]
-    yield "no agent at all", other, [fires(10), fires(20, ("IperfMeshAbsent",))]
+    yield "Prometheus scrapes no agent", other, [fires(10), fires(20, ("IperfMeshAbsent",))]
 
 
 def since(minute):
@@ -115,23 +125,28 @@ def since(minute):
 
 
 def reasons(names, reason, first, end):
-    def fate(minute):
+    def value(minute):
         return 1 if minute >= first else None
 
-    return [cell_series("iperf_mesh_cell_failure", name, end, fate, reason=reason) for name in names]
+    return [
+        cell_series("iperf_mesh_cell_failure", name, end, value, reason=reason) for name in names
+    ]
 
 
-def discovery(nodes, end, fails, mends=FOR_EVER):
-    """The API server answers, fails from a minute on (None: from the start, without an answer before), and mends."""
+def discovery(nodes, end, fails, recovers=FOREVER):
+    """Returns the series of discovery: the API server fails from one minute on, and recovers at another.
+
+    If `fails` is None, it has failed since the start, and never answered.
+    """
 
     def success(minute):
         if fails is None:
             return None
-        return 60 * (minute if minute < fails or minute >= mends else fails - 1)
+        return 60 * (minute if minute < fails or minute >= recovers else fails - 1)
 
     def failures(minute):
-        """The counter is not there before the first."""
-        return None if minute < (fails or 0) else min(minute, mends) - (fails or 0) + 1
+        """The counter is absent before the first failure."""
+        return None if minute < (fails or 0) else min(minute, recovers) - (fails or 0) + 1
 
     return [
         one
@@ -144,7 +159,7 @@ def discovery(nodes, end, fails, mends=FOR_EVER):
 
 
 def described(minute, problem, *nodes):
-    """The alert on agents says which they are."""
+    """Expects an alert on agents whose description names these nodes."""
     return {
         "eval_time": f"{minute}m",
         "alertname": "IperfMeshAgentImpaired",

@@ -1,17 +1,18 @@
-"""What dashboards, alerts and scripts that were made for the chart iperf3-monitor rely on, word for word.
+"""The names that dashboards, alerts and scripts made for the chart iperf3-monitor rely on.
 
-docs/compatibility.md says of each where it is here; the functions below check that it is, and say so line by line.
+docs/compatibility.md lists where each of them is in this project. The functions below check that it
+is there, and print one line for each.
 """
 
 import json
 import re
 
-from rendering import ROOT
+from kustomize import ROOT
 
 PAGE = ROOT / "docs/compatibility.md"
 DASHBOARD = ROOT / "kustomize/components/grafana-dashboard/k8s-iperf3.json"
 
-# The rows of its table of values.
+# The rows of the chart's table of values.
 PARAMETERS = [
     "nameOverride",
     "fullnameOverride",
@@ -43,10 +44,10 @@ METRICS = [
     "iperf_test_success",
 ]
 
-# Every one of their series has them.
+# All their series have these labels.
 LABELS = ["source_node", "destination_node", "protocol"]
 
-# Variables and their defaults; None is for the downward API, or the pod itself, to say.
+# Variables and their defaults; None if the downward API or the pod itself sets the value.
 SETTINGS = {
     "SOURCE_NODE_NAME": None,
     "IPERF_TEST_INTERVAL": "300s",
@@ -59,7 +60,8 @@ SETTINGS = {
     "LISTEN_PORT": "9876",
 }
 
-# The queries of its dashboard, and the panel or variable of ours that asks them. It leaves some selectors open: {...}.
+# The queries of the chart's dashboard, and our panel or variable that has them. Some of the queries
+# have an open selector: {...}.
 PATH = '{source_node="$source_node", destination_node="$destination_node"}'
 QUERIES = {
     "avg(iperf_network_bandwidth_mbps) by (source_node, destination_node)": "Node-to-Node Bandwidth Heatmap",
@@ -76,21 +78,23 @@ QUERIES = {
 }
 
 
-def asked(query):
-    """What Prometheus is asked for `query`: with the path in open selectors, and a variable's values as series."""
+def promql(query):
+    """Returns the PromQL for `query`: open selectors get the path, and `label_values` becomes a `group`."""
     query = query.replace("{...}", PATH)
     values = re.fullmatch(r"label_values\((.*), (\w+)\)", query)
     return f"group by ({values[2]}) ({values[1]})" if values else query
 
 
 def pattern(query):
-    """The same query in our dashboard: its open selectors filled, and failed tests perhaps left out at its end."""
+    """Returns a pattern for the same query in our dashboard: with any selector instead of an open
+    one, and possibly with a condition at its end that leaves failed tests out.
+    """
     literal = re.escape(query.removesuffix(")") if "{...}" in query else query)
     return literal.replace(re.escape("{...}"), r"\{[^}]*\}")
 
 
-def places():
-    """What our dashboard asks, by panel or variable."""
+def our_queries():
+    """Returns the queries of our dashboard, by panel or variable."""
     dashboard = json.loads(DASHBOARD.read_text())
     panels = {panel["title"]: panel["targets"][0]["expr"] for panel in dashboard["panels"]}
     variables = dashboard["templating"]["list"]
@@ -98,15 +102,15 @@ def places():
 
 
 def queries(prometheus, substituted):
-    """Complaints about the queries and the metrics, asked of a `prometheus` that scrapes a mesh."""
-    ours = places()
+    """Finds problems with the queries and metrics on a `prometheus` that scrapes a mesh."""
+    ours = our_queries()
     for query, place in QUERIES.items():
-        found = prometheus.query(substituted(asked(query)))
+        found = prometheus.query(substituted(promql(query)))
         print(f"  {found:3} series  {query}  ->  {place}")
         if not found:
-            yield f"nothing found by {query}"
+            yield f"{query} returns no series"
         if not re.match(pattern(query), ours.get(place, "")):
-            yield f"{DASHBOARD.name} does not ask {query} in {place}"
+            yield f"{DASHBOARD.name} does not have the query {query} in {place}"
     for metric in METRICS:
         found = prometheus.query(f"count by ({', '.join(LABELS)}) ({metric})")
         print(f"  {found:3} cells   {metric}")
@@ -114,21 +118,21 @@ def queries(prometheus, substituted):
             yield f"{metric} is missing"
         for label in LABELS:
             if prometheus.query(f'{metric}{{{label}=""}}'):
-                yield f"{metric} is there without {label}"
+                yield f"{metric} has series without the label {label}"
 
 
 def settings(defaults):
-    """Complaints about the variables; `defaults` are those of the agent, by variable."""
+    """Finds problems with the variables; `defaults` are those of the agent, by variable."""
     for variable, wanted in SETTINGS.items():
         if variable not in defaults:
-            yield f"the agent knows no variable {variable}"
+            yield f"the agent has no variable {variable}"
         elif wanted is not None and defaults[variable] != wanted:
-            yield f"{variable} is {defaults[variable]} by default, not {wanted}"
+            yield f"the default of {variable} is {defaults[variable]}, not {wanted}"
 
 
 def undocumented():
-    """What the page does not speak of."""
+    """Finds names that the page does not mention."""
     page = PAGE.read_text()
-    # In a table a bar ends the cell; none of the queries has one.
-    words = [*METRICS, *SETTINGS, *QUERIES]
-    return [f"{PAGE.name} does not say where `{word}` is" for word in words if f"`{word}`" not in page]
+    # None of the queries contains a bar, which would end the cell of a table.
+    names = [*METRICS, *SETTINGS, *QUERIES]
+    return [f"{PAGE.name} does not mention `{name}`" for name in names if f"`{name}`" not in page]

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Asks a real Prometheus, which scrapes a real mesh (the binary $1), every query of every dashboard and of its
-variables, and those that others rely on.
+"""Runs every query of every dashboard on a real Prometheus that scrapes a real mesh (the binary $1).
 
-A query that finds nothing fails, but for those that ask for failures, which must merely be understood.
+This includes the queries of the dashboards' variables and those in `contract`. A query must return
+series, except if it asks for failures; then it only has to be valid.
 """
 
 import json
@@ -19,7 +19,7 @@ from prometheus import Prometheus
 DASHBOARDS = Path(__file__).parents[2] / "kustomize/components/grafana-dashboard"
 NODES = ["node1", "node2", "node3"]
 PATIENCE = 90
-# In a mesh that is well there are none of these.
+# A healthy mesh has no series of this metric.
 FAILURES = re.compile(r"iperf_mesh_cell_failure")
 VARIABLES = {
     "job": "iperf3-mesh",
@@ -30,7 +30,7 @@ VARIABLES = {
 
 
 def expressions(dashboard):
-    """Every query of the panels and of the variables, as (where, PromQL)."""
+    """Yields every query of the panels and of the variables, as (where, PromQL)."""
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
             yield panel["title"], target["expr"]
@@ -45,10 +45,10 @@ def substituted(expression):
 
 
 def mesh_addresses(mesh):
-    """The nodes' addresses follow each other; the first is told."""
+    """Returns the nodes' addresses. They are consecutive, and the mesh prints the first."""
     for line in mesh.stdout:
-        if told := re.search(r"http://(127\.\d+\.\d+)\.1:(\d+)/", line):
-            return [f"{told[1]}.{number}:{told[2]}" for number in range(1, len(NODES) + 1)]
+        if first := re.search(r"http://(127\.\d+\.\d+)\.1:(\d+)/", line):
+            return [f"{first[1]}.{number}:{first[2]}" for number in range(1, len(NODES) + 1)]
     sys.exit("the mesh did not start")
 
 
@@ -59,7 +59,7 @@ def wait_for_matrix(prometheus):
         if time.monotonic() > deadline:
             sys.exit(f"no matrix of {cells} cells within {PATIENCE} s")
         time.sleep(0.5)
-    # A rate needs two samples, and the sweep's own figures come with its end.
+    # A rate needs two samples, and the sweep's own metrics appear at its end.
     while not prometheus.has("rate(iperf_mesh_meeting_seconds_total[15m]) and iperf_mesh_sweep_duration_seconds", 3):
         if time.monotonic() > deadline:
             sys.exit(f"no complete sweep within {PATIENCE} s")
@@ -74,7 +74,7 @@ def check(prometheus):
             if found or FAILURES.search(expression):
                 passed += 1
             else:
-                failed.append(f"{file.name}: {where}: nothing found by {substituted(expression)}")
+                failed.append(f"{file.name}: {where}: no series for {substituted(expression)}")
     return passed, failed
 
 

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Runs two agents (the binary $1) with the settings of the base, and of the component ipv6, as pods of dual-stack
-nodes: told both of their addresses, and both of the other's. They must measure each other by the family that is meant.
+"""Runs two agents (the binary $1) as pods of dual-stack nodes, with the settings of the base and of the component ipv6.
+
+Each agent gets both of its own addresses and both of the other's. They must measure each other over
+the address family that the settings select.
 """
 
 import contextlib
@@ -14,12 +16,12 @@ import time
 import urllib.request
 from pathlib import Path
 
-import judging
-import rendering
+import kustomize
+import validators
 from report import Report
 
 PATIENCE = 90
-# A mesh that is quick, and of a machine that certainly ran no agents before.
+# Settings for a quick test on a machine that certainly ran no agents before.
 QUICK = {
     "IPERF_TEST_DURATION": "1s",
     "IPERF_TEST_INTERVAL": "1s",
@@ -38,7 +40,7 @@ def has_ipv6():
 
 
 def ports(number):
-    """Both agents are on one address, so that each has ports of its own."""
+    """Returns the ports of one agent. Both agents share an address, so their ports differ."""
     first = 20000 + os.getpid() % 1000 * 10 + number * 5
     names = ("LISTEN_PORT", "MESH_CONTROL_PORT", "MESH_GOSSIP_PORT", "IPERF_SERVER_PORT")
     return {name: str(first + offset) for offset, name in enumerate(names)} | {"IPERF_SERVER_PORTS": "1"}
@@ -55,7 +57,7 @@ def start(binary, settings, number, log):
     return subprocess.Popen([binary, "agent"], env=environment, stdout=log, stderr=log)
 
 
-def end(agent):
+def stop(agent):
     agent.terminate()
     try:
         agent.wait(timeout=20)
@@ -64,48 +66,48 @@ def end(agent):
         agent.wait(timeout=20)
 
 
-def unmeasured(host, agents):
-    """What is wrong with the matrix, once there is nothing to wait for any more."""
+def wait_for_matrix(host, agents):
+    """Waits until both cells are measured; returns the problem if they are not."""
     url = f"http://{host}:{ports(0)['LISTEN_PORT']}/api/v1/matrix"
     deadline = time.monotonic() + PATIENCE
-    wrong = "no answer"
-    while wrong and time.monotonic() < deadline and all(agent.poll() is None for agent in agents):
+    problem = "no answer"
+    while problem and time.monotonic() < deadline and all(agent.poll() is None for agent in agents):
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 cells = json.load(answer)["cells"]
             measured = [cell for cell in cells if cell["success"] and cell["bandwidth_mbps"] > 0]
-            wrong = None if len(measured) == 2 else f"{len(measured)} of 2 cells are measured"
+            problem = None if len(measured) == 2 else f"{len(measured)} of 2 cells are measured"
         except OSError as error:
-            wrong = str(error)
+            problem = str(error)
         time.sleep(0.2)
-    return wrong
+    return problem
 
 
-def complaints(binary, settings, address):
+def problems(binary, settings, address):
     with tempfile.TemporaryDirectory() as scratch:
         logs = [Path(scratch, f"node{number}") for number in (0, 1)]
         with contextlib.ExitStack() as running:
             agents = []
             for number, log in enumerate(logs):
                 agents.append(start(binary, settings, number, running.enter_context(log.open("w"))))
-                running.callback(end, agents[-1])
-            wrong = unmeasured(f"[{address}]" if ":" in address else address, agents)
+                running.callback(stop, agents[-1])
+            problem = wait_for_matrix(f"[{address}]" if ":" in address else address, agents)
         for log in logs:
             if f'"address":"{address}"' not in log.read_text():
-                wrong = wrong or f"{log.name} is not on {address}"
-            if wrong:
-                yield f"{wrong}; {log.name} says:\n{log.read_text()}"
+                problem = problem or f"{log.name} does not use {address}"
+            if problem:
+                yield f"{problem}; the log of {log.name}:\n{log.read_text()}"
 
 
 def main():
-    report, binary, kubectl = Report(), sys.argv[1], rendering.kubectls()[0]
-    base = judging.settings(rendering.build(kubectl, rendering.BASE))
-    report.judge("manifests", complaints(binary, base, "127.0.0.1"))
+    report, binary, kubectl = Report(), sys.argv[1], kustomize.kubectls()[0]
+    base = validators.settings(kustomize.build(kubectl, kustomize.BASE))
+    report.check("manifests", problems(binary, base, "127.0.0.1"))
     if has_ipv6():
-        component = rendering.build_component(kubectl, rendering.ROOT / "kustomize/components/ipv6")
-        report.judge("components/ipv6", complaints(binary, judging.settings(component), "::1"))
+        component = kustomize.build_component(kubectl, kustomize.ROOT / "kustomize/components/ipv6")
+        report.check("components/ipv6", problems(binary, validators.settings(component), "::1"))
     else:
-        print("families: IPv6 is skipped, since this machine has none")
+        print("families: skipping IPv6, because this machine has none")
     report.end("families")
 
 

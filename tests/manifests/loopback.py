@@ -1,8 +1,8 @@
-"""Addresses of loopback for tests that use ports which are not theirs to choose."""
+"""Loopback addresses for tests that cannot choose their ports."""
 
 import os
 
 
-def own(last):
-    """An address that ends with `last`, and that no other test takes while this one runs."""
+def address(last):
+    """Returns an address that ends with `last` and that no other running test uses."""
     return f"127.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250 + 1}.{last}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks everything that can be applied against schemas, against itself, and against the agent (the binary $1)."""
+"""Checks all manifests against schemas, against each other, and against the agent (the binary $1)."""
 
 import copy
 import os
@@ -11,45 +11,45 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
 
 import contract
-import judging
+import kustomize
 import loopback
 import release
-import rendering
+import validators
 from report import Report
 
 PATIENCE = 30
-# The exit code of a program that cannot use its options.
-UNUSABLE = 2
-# What probes and Prometheus ask for.
+# The exit code of the agent for invalid options.
+INVALID_OPTIONS = 2
+# The paths that probes and Prometheus request.
 PATHS = {"/healthz", "/readyz", "/metrics"}
 
 
 @dataclass
 class Agent:
-    """What the real program says and answers."""
+    """The properties of the real program."""
 
     binary: str
     ports: dict
     iperf_ports: range
     paths: set
-    # Every variable, and its default.
+    # Every variable with its default.
     variables: dict
 
     def refusals(self, settings):
-        """What the program does not like about these settings; what it finds on this machine does not matter."""
-        around = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        # The addresses of a pod, and what is to be found there, are not to be had here.
-        here = {"MESH_ADVERTISE_ADDRESS": "127.0.0.1,::1", "MESH_DISCOVERY": "static", "MESH_JOIN": ""}
+        """Yields the program's error message if it refuses the settings; ignores the state of this machine."""
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        # This machine has neither the addresses of a pod nor its peers.
+        replaced = {"MESH_ADVERTISE_ADDRESS": "127.0.0.1,::1", "MESH_DISCOVERY": "static", "MESH_JOIN": ""}
+        environment = inherited | settings | replaced
         command = [self.binary, "check"]
-        done = subprocess.run(command, check=False, env=around | settings | here, capture_output=True, text=True)
-        if done.returncode == UNUSABLE:
-            yield f"the settings are refused: {' '.join(done.stderr.split())}"
+        done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+        if done.returncode == INVALID_OPTIONS:
+            yield f"the agent refuses the settings: {' '.join(done.stderr.split())}"
 
 
-def ask_agent(binary, settings):
+def inspect_agent(binary, settings):
     usage = subprocess.run([binary, "agent", "--help"], check=True, capture_output=True, text=True).stdout
     variables = dict(re.findall(r"\[env:\s+([A-Z0-9_]+)=[^]]*\](?:\s+\[default:\s+([^]]+)\])?", usage))
     ports = {
@@ -63,8 +63,8 @@ def ask_agent(binary, settings):
 
 
 def answered_paths(binary, settings, port):
-    """Starts an agent with the settings of the ConfigMap, and asks it for each of the paths."""
-    address = loopback.own(7)
+    """Starts an agent with the settings of the ConfigMap, and requests each of the paths."""
+    address = loopback.address(7)
     own = {"SOURCE_NODE_NAME": "node", "MESH_ADVERTISE_ADDRESS": address, "MESH_DISCOVERY": "static"}
     with tempfile.TemporaryFile("w+") as log:
         agent = subprocess.Popen([binary, "agent"], env=os.environ | settings | own, stdout=log, stderr=log)
@@ -75,7 +75,7 @@ def answered_paths(binary, settings, port):
             agent.wait(timeout=20)
         if paths != PATHS:
             log.seek(0)
-            print(f"the agent answers {sorted(paths)} only, and says:", log.read(), sep="\n")
+            print(f"the agent answers only {sorted(paths)}; its log:", log.read(), sep="\n")
         return paths
 
 
@@ -94,95 +94,99 @@ def answers(agent, url):
     return False
 
 
-def broken(objects):
-    """The same with one mistake each, of those that an API server or nobody would tell of, and what must be said."""
+def broken_variants(objects):
+    """Yields copies with one mistake each, and a part of the message that must report it.
 
-    def change(mistake, words, edit):
-        own = copy.deepcopy(objects)
-        edit({one["kind"]: one for one in own})
-        return mistake, words, own
+    An API server, or nothing at all, would detect these mistakes otherwise.
+    """
+
+    def change(mistake, message, edit):
+        changed = copy.deepcopy(objects)
+        edit({one["kind"]: one for one in changed})
+        return mistake, message, changed
 
     def typo(kinds):
-        context = judging.container([kinds["DaemonSet"]])["securityContext"]
+        context = validators.container([kinds["DaemonSet"]])["securityContext"]
         context["readOnlyRootFileSystem"] = context["readOnlyRootFilesystem"]
 
     def variable(name, value):
         added = {"name": name, "value": value}
-        return lambda kinds: judging.container([kinds["DaemonSet"]])["env"].append(added)
+        return lambda kinds: validators.container([kinds["DaemonSet"]])["env"].append(added)
 
     def in_pod_monitor(**fields):
         return lambda kinds: kinds["PodMonitor"]["spec"]["podMetricsEndpoints"][0].update(fields)
 
     yield change("a typo in a field", "readOnlyRootFileSystem", typo)
     yield change("a typo in a monitor", "unknown field", in_pod_monitor(scrapeTimeOut="30s"))
-    yield change("a wrong port name", "the port http-metrics, which is missing", in_pod_monitor(port="http-metrics"))
+    yield change("a wrong port name", "the port http-metrics, which does not exist", in_pod_monitor(port="http-metrics"))
     yield change(
         "a selector that matches nothing",
         "the Service selects no pod",
         lambda kinds: kinds["Service"]["spec"].update(selector={"app": "iperf3-server"}),
     )
     yield change(
-        "a probe of a path that is not there",
-        "the livenessProbe asks for /health ",
-        lambda kinds: judging.container([kinds["DaemonSet"]])["livenessProbe"]["httpGet"].update(path="/health"),
+        "a probe of a path that does not exist",
+        "the livenessProbe requests /health ",
+        lambda kinds: validators.container([kinds["DaemonSet"]])["livenessProbe"]["httpGet"].update(path="/health"),
     )
-    yield change("a variable that is misspelt", "no variable MESH_JION", variable("MESH_JION", "a"))
+    yield change("a misspelt variable", "no variable MESH_JION", variable("MESH_JION", "a"))
     yield change("a value that the agent refuses", "IPERF_TEST_TIMEOUT", variable("IPERF_TEST_TIMEOUT", "2s"))
     yield change(
-        "rights for somebody else",
-        "do not go together",
+        "a RoleBinding for another ServiceAccount",
+        "do not match",
         lambda kinds: kinds["RoleBinding"]["subjects"][0].update(name="default"),
     )
 
 
 def unknown_metrics():
-    """Metrics that rules or dashboards ask for, and that nobody exports or records."""
-    golden = (rendering.ROOT / "agent/tests/golden/metrics.txt").read_text()
-    rules = (rendering.ROOT / "kustomize/components/prometheus-rule/prometheus-rule.yaml").read_text()
+    """Returns the metrics in rules or dashboards that no agent exports and no rule records."""
+    golden = (kustomize.ROOT / "agent/tests/golden/metrics.txt").read_text()
+    rules = (kustomize.ROOT / "kustomize/components/prometheus-rule/prometheus-rule.yaml").read_text()
     known = set(re.findall(r"^(iperf_\w+)", golden, re.MULTILINE)) | set(re.findall(r"record: (\S+)", rules))
-    dashboards = (rendering.ROOT / "kustomize/components/grafana-dashboard").glob("*.json")
+    dashboards = (kustomize.ROOT / "kustomize/components/grafana-dashboard").glob("*.json")
     texts = [re.sub(r"(?m)^\s*#.*$", "", rules), *(file.read_text() for file in dashboards)]
     used = {name for text in texts for name in re.findall(r"\b(?:iperf_\w+|iperf3_mesh:\w+)", text)}
     return sorted(used - known)
 
 
-def rights(rendered):
-    """Which roles there are, and whether the pods get a token."""
+def rights(built):
+    """Checks which roles there are, and whether the pods get a token."""
     wanted = {
         "manifests": ({"Role", "RoleBinding"}, True),
         "components/no-rbac": (set(), False),
         "components/cluster-rbac": ({"ClusterRole", "ClusterRoleBinding"}, True),
     }
-    for name, right in wanted.items():
-        roles = {one["kind"] for one in rendered[name] if "Role" in one["kind"]}
-        found = (roles, judging.pod_spec(rendered[name])["automountServiceAccountToken"])
-        if found != right:
-            yield f"{name} has {found}, not {right}"
+    for name, expected in wanted.items():
+        roles = {one["kind"] for one in built[name] if "Role" in one["kind"]}
+        found = (roles, validators.pod_spec(built[name])["automountServiceAccountToken"])
+        if found != expected:
+            yield f"{name} has {found}, not {expected}"
 
 
 def main():
     report = Report()
-    pinned, *others = rendering.kubectls()
-    rendered = rendering.render(pinned)
+    pinned, *others = kustomize.kubectls()
+    built = kustomize.build_all(pinned)
     for other in others:
-        again = rendering.render(other)
-        report.judge(other, [name for name in rendered if again[name] != rendered[name]])
-    base = rendered["manifests"]
-    agent = ask_agent(sys.argv[1], judging.settings(base))
-    for name, objects in rendered.items():
-        report.judge(name, judging.complaints(objects, agent))
-    for mistake, words, objects in broken(rendered["overlays/prometheus-operator"]):
-        refusal = next((one for one in judging.complaints(objects, agent) if words in one), None)
-        report.judge(mistake, [] if refusal else ["is not noticed"])
-        print(f"  {mistake} is refused: {refusal}")
-    report.judge("what others rely on", [*contract.settings(agent.variables), *contract.undocumented()])
-    report.judge("rights", rights(rendered))
-    report.judge("version", release.tag_complaints(rendered))
-    report.judge("the files of a release", release.file_complaints(pinned, agent))
-    report.judge("a change of the version", release.change_complaints(pinned))
-    report.judge("metrics", (f"{name} is not exported" for name in unknown_metrics()))
-    for file in rendering.sources():
-        report.judge(file.name, [] if file.read_text().startswith("# ") else ["does not say why it exists"])
+        rebuilt = kustomize.build_all(other)
+        report.check(other, [name for name in built if rebuilt[name] != built[name]])
+    base = built["manifests"]
+    agent = inspect_agent(sys.argv[1], validators.settings(base))
+    for name, objects in built.items():
+        report.check(name, validators.problems(objects, agent))
+    for mistake, message, objects in broken_variants(built["overlays/prometheus-operator"]):
+        found = next((one for one in validators.problems(objects, agent) if message in one), None)
+        report.check(mistake, [] if found else ["is not detected"])
+        print(f"  {mistake} is detected: {found}")
+    report.check("compatibility", [*contract.settings(agent.variables), *contract.undocumented()])
+    report.check("rights", rights(built))
+    report.check("version", release.tag_problems(built))
+    report.check("files of a release", release.file_problems(pinned, agent))
+    report.check("change of the version", release.version_change_problems(pinned))
+    report.check("metrics", (f"{name} is not exported" for name in unknown_metrics()))
+    for file in kustomize.sources():
+        has_header = file.read_text().startswith("# ")
+        report.check(file.name, [] if has_header else ["has no comment that explains its purpose"])
     report.end("manifests")
 
 

@@ -1,17 +1,17 @@
-"""The edits of the overlay `example`, at least one for each row of the table in docs/install.md, and what they make."""
+"""Edits of the overlay `example`, at least one for each row of the table in docs/install.md, and their results."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import judging
-import rendering
+import kustomize
+import validators
 
 
 @dataclass
 class Edit:
-    """In `file`, `old` becomes `new`, and then `found` in the objects must be `wanted`."""
+    """Replaces `old` by `new` in `file`. Then `found` must return `wanted` for the objects."""
 
     parameter: str
     old: str
@@ -21,12 +21,12 @@ class Edit:
     file: str = "kustomization.yaml"
 
 
-# Rows that say why there is no such thing.
+# Rows without an equivalent here; they give the reason.
 NONE = {"`exporter.replicaCount`", "an existing Secret, a persistent volume"}
 
 
 def only(objects, kind):
-    (one,) = judging.of_kind(objects, kind)
+    (one,) = validators.of_kind(objects, kind)
     return one
 
 
@@ -35,49 +35,49 @@ def kinds(objects):
 
 
 def variable(objects, name):
-    """The value of a variable that the DaemonSet itself sets."""
-    return next((one.get("value") for one in judging.container(objects)["env"] if one["name"] == name), None)
+    """Returns the value of a variable that the DaemonSet itself sets."""
+    return next((one.get("value") for one in validators.container(objects)["env"] if one["name"] == name), None)
 
 
 def setting(name):
-    """The value in the one ConfigMap that the pods read: its name changes with it, which restarts them."""
+    """Reads a value from the ConfigMap that the pods use, whose name changes with its content."""
 
     def found(objects):
-        (reference,) = judging.container(objects)["envFrom"]
-        configs = {one["metadata"]["name"]: one["data"] for one in judging.of_kind(objects, "ConfigMap")}
+        (reference,) = validators.container(objects)["envFrom"]
+        configs = {one["metadata"]["name"]: one["data"] for one in validators.of_kind(objects, "ConfigMap")}
         return configs[reference["configMapRef"]["name"]].get(name)
 
     return found
 
 
 def names(objects):
-    """By what the mesh goes, in every place where that matters."""
+    """Returns the names of the mesh in all places where they matter."""
     return {
         only(objects, "DaemonSet")["metadata"]["name"],
         only(objects, "ServiceAccount")["metadata"]["name"],
         only(objects, "Service")["metadata"]["name"],
         variable(objects, "MESH_JOIN"),
-        judging.pod_spec(objects)["serviceAccountName"],
+        validators.pod_spec(objects)["serviceAccountName"],
     }
 
 
 def namespaces(objects):
-    homes = {one["metadata"].get("namespace") for one in objects if one["kind"] not in judging.CLUSTER_WIDE}
+    homes = {one["metadata"].get("namespace") for one in objects if one["kind"] not in validators.CLUSTER_WIDE}
     return homes | {only(objects, "Namespace")["metadata"]["name"]}
 
 
 def of_pod(field):
-    return lambda objects: judging.pod_spec(objects)[field]
+    return lambda objects: validators.pod_spec(objects)[field]
 
 
 def of_agent(field):
-    return lambda objects: judging.container(objects)[field]
+    return lambda objects: validators.container(objects)[field]
 
 
 def without_api(objects):
-    """Kinds of roles, whether there is a token, and how agents find each other."""
+    """Returns the kinds of roles, whether the pods get a token, and how agents find each other."""
     roles = {kind for kind in kinds(objects) if "Role" in kind}
-    return roles, judging.pod_spec(objects)["automountServiceAccountToken"], variable(objects, "MESH_DISCOVERY")
+    return roles, validators.pod_spec(objects)["automountServiceAccountToken"], variable(objects, "MESH_DISCOVERY")
 
 
 def monitors(objects):
@@ -92,7 +92,7 @@ def release(kind):
     return lambda objects: only(objects, kind)["metadata"]["labels"]["release"]
 
 
-VERSION = re.search(r'(?m)^version = "(.+)"', (rendering.ROOT / "Cargo.toml").read_text())[1]
+VERSION = re.search(r'(?m)^version = "(.+)"', (kustomize.ROOT / "Cargo.toml").read_text())[1]
 IMAGE = "registry.example.com/net/iperf3-mesh"
 MONITOR = "  - ../../components/pod-monitor\n"
 PODS = "daemonset.yaml"

@@ -1,4 +1,4 @@
-"""A real Prometheus for tests: scrapes some agents every second, and answers queries."""
+"""A real Prometheus for tests, which scrapes some agents every second."""
 
 import json
 import subprocess
@@ -10,10 +10,10 @@ import loopback
 
 
 class Prometheus:
-    """A server on a loopback address of its own, so that its port is free."""
+    """A server on its own loopback address, on which the port is free."""
 
     def __init__(self, targets, scratch):
-        self.address = f"{loopback.own(9)}:9090"
+        self.address = f"{loopback.address(9)}:9090"
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
             "scrape_configs": [{"job_name": "iperf3-mesh", "static_configs": [{"targets": targets}]}],
@@ -31,7 +31,7 @@ class Prometheus:
         )
 
     def query(self, expression):
-        """How many series the answer has; an error if the query is not understood."""
+        """Returns the number of series in the answer; raises an error if the query is invalid."""
         query = urllib.parse.urlencode({"query": expression})
         with urllib.request.urlopen(f"http://{self.address}/api/v1/query?{query}", timeout=10) as answer:
             return len(json.load(answer)["data"]["result"])

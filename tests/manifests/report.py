@@ -1,4 +1,4 @@
-"""Counts what was right, and says what was not."""
+"""Counts the checks that passed, and prints the problems of those that failed."""
 
 import sys
 
@@ -6,11 +6,11 @@ import sys
 class Report:
     passed = failed = 0
 
-    def judge(self, what, found):
-        found = list(found)
-        if found:
+    def check(self, what, problems):
+        problems = list(problems)
+        if problems:
             self.failed += 1
-            print(*(f"{what}: {one}" for one in found), sep="\n")
+            print(*(f"{what}: {problem}" for problem in problems), sep="\n")
         else:
             self.passed += 1
 

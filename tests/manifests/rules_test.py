@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Tests the alerts with promtool: writes its unit tests for small meshes, and runs them against the rules file $1.
+"""Tests the alerts with promtool: generates unit tests for small meshes, and runs them on the rules file $1.
 
-Every check lists all that fires, so that a second alert for one cause fails it. The tests are written here rather than
-in promtool's YAML, which has no loops: a mesh of four nodes is 24 series.
+Every check lists all alerts that fire, so that a second alert for the same cause fails it. The tests
+are generated because promtool's YAML has no loops: a mesh of four nodes has 24 series.
 """
 
 import json
@@ -12,32 +12,31 @@ import sys
 import tempfile
 from pathlib import Path
 
-import yaml
-
 import agents_cases
 import everyday_cases
 import network_cases
+import yaml
 
 RUNBOOK = Path(__file__).parents[2] / "docs/runbook.md"
 
 
 def untested(alerts, tests):
-    """Alerts that no test sees fire."""
+    """Finds alerts that fire in no test."""
     fired = set(re.findall(r'alertname=\\"(\w+)', json.dumps(tests)))
-    return [f"no test sees {name} fire" for name in alerts if name not in fired]
+    return [f"{name} fires in no test" for name in alerts if name not in fired]
 
 
 def undocumented(alerts):
-    """Alerts that do not lead to what to do about them."""
+    """Finds alerts without a section in the runbook, or without a link to it."""
     runbook = RUNBOOK.read_text()
     for name, alert in alerts.items():
         if not re.search(rf"(?m)^## {name}\n+\w", runbook):
-            yield f"{RUNBOOK.name} does not tell what to do about {name}"
+            yield f"{RUNBOOK.name} has no section on {name}"
         if not alert["annotations"]["runbook_url"].endswith(f"/docs/runbook.md#{name.lower()}"):
-            yield f"the runbook_url of {name} leads elsewhere"
+            yield f"the runbook_url of {name} does not link to its section"
     for name in re.findall(r"(?m)^## (IperfMesh\w+)", runbook):
         if name not in alerts:
-            yield f"{RUNBOOK.name} speaks of {name}, which is no alert"
+            yield f"{RUNBOOK.name} has a section on {name}, which is not an alert"
 
 
 def main():
@@ -60,10 +59,10 @@ def main():
         json.dump(unit, file)
         file.flush()
         failed = subprocess.run(["promtool", "test", "rules", file.name], check=False).returncode
-    complaints = [*untested(alerts, tests), *undocumented(alerts)]
-    print(*complaints, sep="\n", end="\n" if complaints else "")
+    problems = [*untested(alerts, tests), *undocumented(alerts)]
+    print(*problems, sep="\n", end="\n" if problems else "")
     print(f"alerts: {len(alerts)} alerts, {len(tests)} cases {'failed' if failed else 'passed'}")
-    sys.exit(bool(failed or complaints))
+    sys.exit(bool(failed or problems))
 
 
 if __name__ == "__main__":

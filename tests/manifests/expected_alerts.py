@@ -1,10 +1,10 @@
-"""What must fire, in the notation of promtool's unit tests."""
+"""Expected alerts, in the format of promtool's unit tests."""
 
 LABELS = ["alertname", "problem", "node", "source_node", "destination_node"]
 
 
 def fires(minute, *alerts):
-    """At `minute` exactly these alerts fire, each a name with some labels."""
+    """Expects exactly these alerts at `minute`, each a name with some labels."""
     samples = []
     for name, *rest in alerts:
         labels = {"alertname": name} | dict(zip(rest[::2], rest[1::2], strict=True))
@@ -18,7 +18,7 @@ def fires(minute, *alerts):
 
 
 def silence(*minutes):
-    """Nothing fires at any of these."""
+    """Expects no alert at any of these minutes."""
     return [fires(minute) for minute in minutes]
 
 

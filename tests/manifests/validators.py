@@ -1,6 +1,7 @@
-"""What must be true of a set of objects that is applied together. Each function yields complaints, in words.
+"""Validates a set of objects that are applied together. Each function yields problems as text.
 
-Schemas say what the API server takes; the rest is what it takes and what does not work all the same.
+The schemas define what the API server accepts. The other checks find mistakes that it accepts, and
+that do not work.
 """
 
 import kubernetes_validate
@@ -17,12 +18,12 @@ OPERATOR = {
 CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
 
 
-def complaints(objects, agent):
-    """All of them, for objects that are applied together, and the `agent` that they run."""
+def problems(objects, agent):
+    """Runs all checks on objects that are applied together, and on the `agent` that they run."""
     yield from schema(objects)
-    yield from names(objects)
-    yield from safety(pod_spec(objects))
-    yield from addresses(objects, agent)
+    yield from references(objects)
+    yield from security(pod_spec(objects))
+    yield from interfaces(objects, agent)
     yield from selectors(objects, agent)
 
 
@@ -44,19 +45,19 @@ def container(objects):
 
 
 def settings(objects):
-    """The variables that the agent gets, with their values; what the downward API gives is empty."""
-    referred = {one["configMapRef"]["name"] for one in container(objects)["envFrom"]}
-    configs = [one["data"] for one in of_kind(objects, "ConfigMap") if one["metadata"]["name"] in referred]
+    """Returns the agent's variables and values; those from the downward API are empty."""
+    names = {one["configMapRef"]["name"] for one in container(objects)["envFrom"]}
+    configs = [one["data"] for one in of_kind(objects, "ConfigMap") if one["metadata"]["name"] in names]
     own = {variable["name"]: variable.get("value", "") for variable in container(objects)["env"]}
     return {name: value for config in configs for name, value in config.items()} | own
 
 
 def schema(objects):
-    """Every object has what its schema asks for, and no field that the schema does not know."""
+    """Checks that every object has all fields that its schema requires, and no unknown ones."""
     for one in objects:
         what = f"{one['kind']} {one['metadata']['name']}"
         if one["kind"] in OPERATOR:
-            yield from (f"{what}: {why}" for why in custom(one))
+            yield from (f"{what}: {problem}" for problem in custom(one))
             continue
         for version in KUBERNETES:
             try:
@@ -66,31 +67,31 @@ def schema(objects):
 
 
 def custom(resource):
-    """The model drops what it does not know: what does not come back is unknown."""
+    """Checks a custom resource. The model drops unknown fields, so a round trip reveals them."""
     model = OPERATOR[resource["kind"]]
     try:
-        read = model.model_validate(resource)
+        parsed = model.model_validate(resource)
     except ValidationError as error:
         yield str(error)
         return
-    back = read.model_dump(by_alias=True, exclude_unset=True, mode="json")
-    yield from (f"unknown field {path}" for path in lost(resource, back, ""))
+    dumped = parsed.model_dump(by_alias=True, exclude_unset=True, mode="json")
+    yield from (f"unknown field {path}" for path in dropped_fields(resource, dumped, ""))
 
 
-def lost(given, back, path):
-    if isinstance(given, dict):
-        for key, value in given.items():
-            if not isinstance(back, dict) or key not in back:
+def dropped_fields(before, after, path):
+    if isinstance(before, dict):
+        for key, value in before.items():
+            if not isinstance(after, dict) or key not in after:
                 yield f"{path}.{key}"
             else:
-                yield from lost(value, back[key], f"{path}.{key}")
-    elif isinstance(given, list):
-        for index, (one, other) in enumerate(zip(given, back, strict=True)):
-            yield from lost(one, other, f"{path}[{index}]")
+                yield from dropped_fields(value, after[key], f"{path}.{key}")
+    elif isinstance(before, list):
+        for index, (one, other) in enumerate(zip(before, after, strict=True)):
+            yield from dropped_fields(one, other, f"{path}[{index}]")
 
 
-def names(objects):
-    """One namespace for all, and whatever is referred to is there."""
+def references(objects):
+    """Checks that all objects are in one namespace, and that all objects referred to exist."""
     (namespace,) = of_kind(objects, "Namespace")
     home = namespace["metadata"]["name"]
     known = {(one["kind"], one["metadata"]["name"]) for one in objects}
@@ -98,27 +99,27 @@ def names(objects):
         if one["kind"] not in CLUSTER_WIDE and one["metadata"].get("namespace") != home:
             yield f"{one['kind']} {one['metadata']['name']} is not in {home}"
         if one["metadata"].get("labels", {}).get("app.kubernetes.io/name") != "iperf3-mesh":
-            yield f"{one['kind']} {one['metadata']['name']} lacks the label of the mesh"
+            yield f"{one['kind']} {one['metadata']['name']} lacks the label app.kubernetes.io/name"
         if one["kind"].endswith("RoleBinding"):
             role = (one["roleRef"]["kind"], one["roleRef"]["name"])
             if role not in known:
-                yield f"{one['kind']} refers to {role}, which is missing"
-    referred = [("ServiceAccount", pod_spec(objects)["serviceAccountName"])]
-    referred += [("ConfigMap", one["configMapRef"]["name"]) for one in container(objects)["envFrom"]]
-    yield from (f"the pods refer to {one}, which is missing" for one in referred if one not in known)
+                yield f"{one['kind']} refers to {role}, which does not exist"
+    targets = [("ServiceAccount", pod_spec(objects)["serviceAccountName"])]
+    targets += [("ConfigMap", one["configMapRef"]["name"]) for one in container(objects)["envFrom"]]
+    yield from (f"the pods refer to {one}, which does not exist" for one in targets if one not in known)
     subjects = [subject for one in objects if one["kind"].endswith("RoleBinding") for subject in one["subjects"]]
     account = {"kind": "ServiceAccount", "name": pod_spec(objects)["serviceAccountName"], "namespace": home}
     if pod_spec(objects)["automountServiceAccountToken"] != (account in subjects):
-        yield f"token and rights of {account['name']} do not go together"
+        yield f"the token and the rights of {account['name']} do not match"
 
 
-def safety(spec):
-    """As tight as the Pod Security Standard "restricted", but for the network; and able to measure."""
+def security(spec):
+    """Checks that pods meet the Pod Security Standard "restricted", except for the network, and can measure."""
     pod = spec["securityContext"]
     if not pod.get("runAsNonRoot") or pod.get("runAsUser") != 65532:
-        yield "pods run as root"
+        yield "the pods may run as root"
     if pod.get("seccompProfile") != {"type": "RuntimeDefault"}:
-        yield "pods have no seccomp profile"
+        yield "the pods have no seccomp profile"
     for one in [*spec["containers"], *spec.get("initContainers", [])]:
         context = one.get("securityContext", {})
         if context.get("allowPrivilegeEscalation") is not False:
@@ -131,47 +132,48 @@ def safety(spec):
             yield f"{one['name']} has no /tmp, without which iperf3 fails"
     resources = spec["containers"][0]["resources"]
     if "cpu" in resources["limits"] or "memory" not in resources["limits"]:
-        yield "a limit on the processor falsifies, one on memory is due"
+        yield "the agent must have a memory limit, and no CPU limit, which would distort the results"
     on_host = spec.get("hostNetwork", False)
     if spec["dnsPolicy"] != ("ClusterFirstWithHostNet" if on_host else "ClusterFirst"):
-        yield "the pods' resolver does not know Services"
+        yield "the pods' resolver cannot resolve Services"
     for port in spec["containers"][0]["ports"]:
         if port.get("hostPort") != (port["containerPort"] if on_host else None):
-            yield f"port {port['name']}: the host port does not fit the network"
+            yield f"port {port['name']}: the host port does not match the network"
 
 
-def addresses(objects, agent):
-    """Ports, paths and variables are those of the program."""
+def interfaces(objects, agent):
+    """Checks that ports, paths and variables are those of the agent."""
     one = container(objects)
     ports = {port["name"]: port["containerPort"] for port in one["ports"]}
     if ports != agent.ports:
-        yield f"the pods declare {ports}, the agent has {agent.ports}"
+        yield f"the pods declare {ports}, but the agent has {agent.ports}"
     for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
         probe = one[kind]["httpGet"]
         if probe["port"] != "metrics" or probe["path"] not in agent.paths:
-            yield f"the {kind} asks for {probe['path']} of the port {probe['port']}, which is not answered"
+            yield f"the {kind} requests {probe['path']} on the port {probe['port']}, which does not exist"
     variables = settings(objects)
     for variable in sorted(set(variables) - set(agent.variables)):
-        yield f"the agent knows no variable {variable}"
+        yield f"the agent has no variable {variable}"
     yield from agent.refusals(variables)
     (service,) = of_kind(objects, "Service")
     if variables["MESH_JOIN"] != service["metadata"]["name"]:
         yield f"the agents join {variables['MESH_JOIN']}, which is not the Service"
     numbers = [port["port"] for port in service["spec"]["ports"]]
     if len(set(numbers)) < len(numbers):
-        yield "a number stands for TCP and UDP at once, which kubectl apply confuses"
+        yield "the Service has one number for TCP and UDP, which kubectl apply confuses"
     for port in service["spec"]["ports"]:
         if ports.get(port["targetPort"]) != port["port"]:
-            yield f"the Service's port {port['name']} leads nowhere"
+            yield f"the Service's port {port['name']} does not match a port of the pods"
     for policy in of_kind(objects, "NetworkPolicy"):
-        yield from admitted(policy, agent)
-    asked = pod_template(objects)["metadata"].get("annotations", {})
-    if asked and (asked["prometheus.io/port"], asked["prometheus.io/path"]) != (str(ports["metrics"]), "/metrics"):
-        yield f"the annotations lead Prometheus to {asked}"
+        yield from policy_ports(policy, agent)
+    annotations = pod_template(objects)["metadata"].get("annotations", {})
+    target = (annotations.get("prometheus.io/port"), annotations.get("prometheus.io/path"))
+    if annotations and target != (str(ports["metrics"]), "/metrics"):
+        yield f"the annotations point Prometheus to {target}"
 
 
-def admitted(policy, agent):
-    """The policy admits peers to all ports of an agent, iperf3's for TCP and UDP."""
+def policy_ports(policy, agent):
+    """Checks that the policy admits peers to all ports of an agent, including iperf3's for TCP and UDP."""
     rules = policy["spec"]["ingress"][0]["ports"]
     wanted = {(agent.ports["metrics"], "TCP"), (agent.ports["control"], "TCP"), (agent.ports["gossip"], "UDP")}
     wanted |= {(port, protocol) for port in agent.iperf_ports for protocol in ("TCP", "UDP")}
@@ -181,11 +183,11 @@ def admitted(policy, agent):
         for port in range(rule["port"], rule.get("endPort", rule["port"]) + 1)
     }
     if open_ports != wanted:
-        yield f"the policy differs from the agent in {sorted(open_ports ^ wanted)}"
+        yield f"the NetworkPolicy differs from the agent's ports in {sorted(open_ports ^ wanted)}"
 
 
 def selectors(objects, agent):
-    """Whatever selects pods or Services finds them, and monitors name a port that is there."""
+    """Checks that all selectors match, and that monitors refer to existing ports."""
     (daemonset,) = of_kind(objects, "DaemonSet")
     (service,) = of_kind(objects, "Service")
     pods = pod_template(objects)["metadata"]["labels"]
@@ -198,19 +200,19 @@ def selectors(objects, agent):
         wanted["NetworkPolicy"] = policy["spec"]["podSelector"]["matchLabels"]
     for monitor in of_kind(objects, "PodMonitor"):
         wanted["PodMonitor"] = monitor["spec"]["selector"]["matchLabels"]
-        named = {port["name"] for port in container(objects)["ports"]}
-        yield from missing_ports(monitor["spec"]["podMetricsEndpoints"], named)
+        names = {port["name"] for port in container(objects)["ports"]}
+        yield from missing_ports(monitor["spec"]["podMetricsEndpoints"], names)
     for monitor in of_kind(objects, "ServiceMonitor"):
         if not monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items():
             yield "the ServiceMonitor selects no Service"
-        named = {port["name"] for port in service["spec"]["ports"]}
-        yield from missing_ports(monitor["spec"]["endpoints"], named)
+        names = {port["name"] for port in service["spec"]["ports"]}
+        yield from missing_ports(monitor["spec"]["endpoints"], names)
     for kind, labels in wanted.items():
         if not labels.items() <= pods.items():
             yield f"the {kind} selects no pod: {labels}"
 
 
-def missing_ports(endpoints, named):
+def missing_ports(endpoints, names):
     for endpoint in endpoints:
-        if endpoint["port"] not in named:
-            yield f"a monitor scrapes the port {endpoint['port']}, which is missing"
+        if endpoint["port"] not in names:
+            yield f"a monitor scrapes the port {endpoint['port']}, which does not exist"

@@ -1,6 +1,6 @@
-"""Renders the base, every overlay, and every component on the base, and reads the objects back.
+"""Builds the base, every overlay, and every component on the base, and parses the objects.
 
-Judges nothing except that kustomize can build them.
+It checks only that kustomize can build them.
 """
 
 import os
@@ -14,17 +14,17 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "manifests"
-# Closed pods on the host network make no sense: this component stands on another.
+# Components that need another one: policies have no effect on pods in the host network.
 NEEDS = {"network-policy": ["pod-network"]}
 
 
 def kubectls():
-    """The pinned kubectl, and the machine's own where there is one: two versions of kustomize."""
+    """Returns the pinned kubectl and the machine's own, if any: two versions of kustomize."""
     pinned = str(Path(sys.executable).parent / "kubectl")
     path = os.pathsep.join(one for one in os.get_exec_path() if Path(one) != Path(pinned).parent)
     own = shutil.which("kubectl", path=path)
     if not own:
-        print("kustomize: one version only, since this machine has no kubectl of its own")
+        print("kustomize: testing one version only, because this machine has no kubectl of its own")
     return [pinned, *([own] if own else [])]
 
 
@@ -38,7 +38,7 @@ def build(kubectl, directory):
 
 
 def build_component(kubectl, component):
-    """The objects of a component on the base."""
+    """Builds a component on the base."""
     with tempfile.TemporaryDirectory() as scratch:
         beside = component.parent
         components = [*(beside / name for name in NEEDS.get(component.name, [])), component]
@@ -56,8 +56,8 @@ def relative(path, start):
     return os.path.relpath(path.resolve(), Path(start).resolve())
 
 
-def render(kubectl):
-    """All there is to apply, by its name."""
+def build_all(kubectl):
+    """Returns the objects of everything that can be applied, by name."""
     overlays = {"manifests": BASE} | {
         f"overlays/{path.name}": path for path in sorted((ROOT / "kustomize/overlays").iterdir())
     }
@@ -68,5 +68,5 @@ def render(kubectl):
 
 
 def sources():
-    """Every YAML file as it is written."""
+    """Returns the paths of all YAML files."""
     return sorted([*BASE.glob("*.yaml"), *(ROOT / "kustomize").rglob("*.yaml")])
