@@ -1,4 +1,4 @@
-"""A cluster that somebody else made, for example with kind: it takes all commands, but has no power switch."""
+"""An existing cluster, for example one made with kind. The cases cannot stop its API server or its nodes."""
 
 import shutil
 import socket
@@ -9,12 +9,12 @@ import monitoring
 from kubectl import Kubectl
 from report import Failure, Skipped
 
-# All that the cases put into it.
+# The namespaces that the cases create.
 NAMESPACES = [mesh.NAMESPACE, monitoring.NAMESPACE]
 
 
-class Existing:
-    """Has the interface of `cluster.Cluster`. What it cannot do is skipped, with words."""
+class ExistingCluster:
+    """Has the interface of `cluster.Cluster`. Methods that it cannot provide raise `Skipped`."""
 
     def __init__(self, kubeconfig, logs):
         self.kubeconfig = Path(kubeconfig)
@@ -23,25 +23,25 @@ class Existing:
 
     def __enter__(self):
         if not shutil.which("kubectl"):
-            raise Failure("kubectl is not installed: the cases need one that fits the cluster, on the PATH")
+            raise Failure("kubectl is not installed: put a version that fits the cluster on the PATH")
         self.logs.mkdir(parents=True, exist_ok=True)
         for namespace in NAMESPACES:
             if self.kubectl.get("namespace", namespace):
                 raise Failure(
-                    f"the cluster of {self.kubeconfig} has a namespace {namespace} already: "
-                    "take a cluster that is for tests only"
+                    f"the cluster of {self.kubeconfig} already has a namespace {namespace}: "
+                    "use a cluster that is for tests only"
                 )
         return self
 
     def __exit__(self, *_):
-        """Others made it; it is left as it was, but for the definitions of the operator's resources."""
+        """Restores the cluster's state, except for the operator's resource definitions."""
         self.kubectl("delete", "namespace", "--ignore-not-found", *NAMESPACES)
 
     def nodes(self):
         return [node["metadata"]["name"] for node in self.kubectl.get("nodes")["items"]]
 
     def inside(self, _where):
-        """Prometheus runs here, so this machine must reach the nodes."""
+        """Prometheus runs on this machine, which must therefore reach the nodes."""
         return []
 
     def api_server(self):
@@ -49,20 +49,20 @@ class Existing:
         return cluster["cluster"]["server"]
 
     def reach(self, address, port):
-        """Prometheus runs here: there may be no route to pods, or a policy that lets in only those of its namespace."""
+        """Prometheus runs on this machine, which may have no route to pods, or be blocked by a NetworkPolicy."""
         try:
             socket.create_connection((address, port), timeout=5).close()
         except OSError as error:
-            raise Skipped(f"pods that answer this machine: port {port} of {address}: {error}") from None
+            raise Skipped(f"pods that this machine can reach: port {port} of {address}: {error}") from None
 
     def rate(self, _source, _destination):
         raise Skipped("links of known speed")
 
     def stop_api(self):
-        raise Skipped("an API server that can be stopped")
+        raise Skipped("an API server that the test can stop")
 
     def add_node(self, _name):
-        raise Skipped("the power to add a node")
+        raise Skipped("a way to add a node")
 
     def kill_node(self, _name):
-        raise Skipped("the power to switch off a node")
+        raise Skipped("a way to switch off a node")

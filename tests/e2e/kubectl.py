@@ -1,4 +1,4 @@
-"""The real kubectl, on one cluster. What it says in case of an error becomes the failure of a case."""
+"""The real kubectl, for one cluster. Its error messages become failures of a case."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import subprocess
 
 from report import Failure
 
-# More than any time-out that it is given.
+# Longer than any timeout in a command.
 PATIENCE = 330
 
 
@@ -16,7 +16,7 @@ class Kubectl:
         self.environment = os.environ | {"KUBECONFIG": str(kubeconfig)}
 
     def run(self, *arguments, stdin=None):
-        """The finished process, however it ended."""
+        """Returns the finished process, whether it succeeded or not."""
         command = [self.program, *map(str, arguments)]
         try:
             return subprocess.run(
@@ -32,20 +32,20 @@ class Kubectl:
             raise Failure(f"kubectl {' '.join(map(str, arguments))} took more than {PATIENCE} s") from None
 
     def __call__(self, *arguments, stdin=None):
-        """What it prints."""
+        """Returns the output of a command that must succeed."""
         done = self.run(*arguments, stdin=stdin)
         if done.returncode:
             raise Failure(f"kubectl {' '.join(map(str, arguments))}: {done.stderr.strip()}")
         return done.stdout
 
     def get(self, *arguments):
-        """An object, or a list of them, as they are in the API; nothing if it is not there."""
-        said = self("get", "-o", "json", "--ignore-not-found", "--request-timeout=30s", *arguments)
-        return json.loads(said or "null")
+        """Returns an object or a list as in the API, or None if it does not exist."""
+        output = self("get", "-o", "json", "--ignore-not-found", "--request-timeout=30s", *arguments)
+        return json.loads(output or "null")
 
     def apply(self, *objects):
         self("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
     def config(self):
-        """The kubeconfig, with all certificates in it."""
+        """Returns the kubeconfig with all certificates included."""
         return json.loads(self("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))

@@ -1,9 +1,10 @@
-"""The monitoring of kube-prometheus: the real operator makes Prometheus' configuration out of this repository's
-monitors and rules, and a real Prometheus runs with it.
+"""The monitoring of kube-prometheus: the real operator turns this repository's monitors and rules into a configuration,
+with which a real Prometheus runs.
 
-Both are processes rather than pods, so that no registry is needed. Prometheus has the rights of the ServiceAccount that
-it has in kube-prometheus, and no others. Of the operator's configuration nothing is changed but the place of the rules,
-and what the sidecar in its pods fills in."""
+Both run as processes rather than pods, so that no registry is needed. Prometheus has exactly the rights
+of its ServiceAccount in kube-prometheus. The test changes the operator's configuration in two places
+only: the directory of the rules, and the values that a sidecar would fill in.
+"""
 
 import base64
 import gzip
@@ -19,14 +20,14 @@ from cluster.waiting import until
 from report import Failure
 
 NAMESPACE = "monitoring"
-# Where the operator's pods have the rules.
+# The directory of the rules in the pods of Prometheus.
 RULES = "/etc/prometheus/rules/prometheus-k8s-rulefiles-0"
-# What the sidecar fills in: this is the first of one.
+# The values that the sidecar fills in, for the first of one shard.
 SIDECAR = {"$(POD_NAME)": "prometheus-k8s-0", "$(SHARD)": "0"}
 
 
 def objects(server, directory):
-    """What kube-prometheus has, as far as it concerns monitors; the API server is told since there is no pod."""
+    """Returns the objects of kube-prometheus that monitors need; outside of a pod, the API server must be named."""
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         {
@@ -59,7 +60,7 @@ def objects(server, directory):
 
 
 class Monitoring:
-    """Operator and Prometheus, until `stop`."""
+    """The operator and Prometheus; they run until `stop`."""
 
     def __init__(self, cluster, kubectl, directory):
         self.cluster = cluster
@@ -68,7 +69,7 @@ class Monitoring:
         self.processes = []
 
     def start_operator(self):
-        """The operator works, and knows of a Prometheus that it is to configure."""
+        """Starts the operator, and creates the Prometheus object that it configures."""
         self.directory.mkdir()
         (cluster,) = self.kubectl.config()["clusters"]
         authority = base64.b64decode(cluster["cluster"]["certificate-authority-data"])
@@ -79,17 +80,17 @@ class Monitoring:
         self.start("operator", [], "--web.listen-address=127.0.0.1:0")
 
     def configuration(self):
-        """What the operator made of the monitors, or nothing yet."""
+        """Returns the configuration that the operator created from the monitors; empty before that."""
         secret = self.kubectl.get("secret", "prometheus-k8s", "-n", NAMESPACE)
         return gzip.decompress(base64.b64decode(secret["data"]["prometheus.yaml.gz"])).decode() if secret else ""
 
     def rules(self):
-        """What the operator made of the rules, by file name; nothing yet."""
+        """Returns the rules that the operator created, by file name; empty before that."""
         files = self.kubectl.get("configmap", "prometheus-k8s-rulefiles-0", "-n", NAMESPACE)
         return files.get("data", {}) if files else {}
 
     def start_prometheus(self):
-        """Prometheus works with what the operator made."""
+        """Starts Prometheus with the operator's configuration."""
         rules = self.directory / "rules"
         rules.mkdir()
         for name, text in self.rules().items():
@@ -108,7 +109,7 @@ class Monitoring:
             f"--web.listen-address={address}",
         )
         prometheus = Prometheus(prefix, address)
-        until("Prometheus", lambda: process.check() or prometheus.is_ready(), 30)
+        until("Prometheus is ready", lambda: process.check() or prometheus.is_ready(), 30)
         return prometheus
 
     def start(self, program, prefix, *arguments):
@@ -123,25 +124,25 @@ class Monitoring:
 
 
 def free_port():
-    """A port that nobody has on this machine, and so hardly anybody in the networks on it."""
+    """Returns a port that is free on this machine, and therefore most likely in its network namespaces."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
 
 class Prometheus:
-    """Its HTTP API, in the network that it runs in."""
+    """A client for its HTTP API, in the network that it runs in."""
 
     def __init__(self, prefix, address):
         self.prefix = prefix
         self.address = address
 
     def get(self, path, **parameters):
-        """The data that it answers with."""
-        said = self.fetch(f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}").stdout
+        """Returns the data of an answer."""
+        output = self.fetch(f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}").stdout
         try:
-            answer = json.loads(said)
+            answer = json.loads(output)
         except ValueError:
-            raise Failure(f"Prometheus does not answer, but says: {said}") from None
+            raise Failure(f"Prometheus does not answer with JSON: {output}") from None
         if "error" in answer:
             raise Failure(f"Prometheus refuses {parameters}: {answer['error']}")
         return answer["data"]
@@ -154,6 +155,6 @@ class Prometheus:
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def query(self, expression):
-        """The series that an expression has now, as (labels, value)."""
+        """Returns the current series of an expression, as (labels, value)."""
         found = self.get("query", query=expression)["result"]
         return [(one["metric"], float(one["value"][1])) for one in found]

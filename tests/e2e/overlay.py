@@ -1,5 +1,8 @@
-"""Writes overlays as a user would: one of this repository, with a few edits. They differ from it in the image, in short
-tests and pauses, and in short scrape intervals, so that a case takes minutes rather than hours."""
+"""Writes overlays as a user would: an overlay of this repository with a few edits.
+
+They change the image, and shorten tests, pauses and scrape intervals, so that a case takes minutes
+rather than hours.
+"""
 
 import json
 import os
@@ -9,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 IMAGE = subprocess.check_output([ROOT / "scripts/image-name.sh"], text=True, timeout=10).strip().rsplit(":", 1)[0]
 SETTINGS = {"IPERF_TEST_DURATION": "2s", "IPERF_TEST_INTERVAL": "2s", "IPERF_TEST_PROTOCOL": "both"}
-# What of docs/install.md: the scrape interval is one edit.
+# The edit of the scrape interval from docs/install.md.
 SCRAPING = [
     {"op": "replace", "path": "/spec/podMetricsEndpoints/0/interval", "value": "2s"},
     {"op": "replace", "path": "/spec/podMetricsEndpoints/0/scrapeTimeout", "value": "2s"},
@@ -24,7 +27,7 @@ class Overlays:
         self.name, self.tag = image.rsplit(":", 1)
 
     def write(self, overlay, *components, **settings):
-        """The directory for `kubectl apply -k`: `overlay` of this repository with components and settings."""
+        """Writes `overlay` with components and settings; returns the directory for `kubectl apply -k`."""
         kustomization = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",

@@ -1,22 +1,22 @@
-"""What the driver tells: a line for each case as it ends, with what was found, and a table of all at the end."""
+"""The output of the test: one line and its notes at the end of each case, and a table of all cases at the end."""
 
 import time
 import traceback
 
-from cluster.waiting import TooLate
+from cluster.waiting import TimedOut
 
 
 class Failure(Exception):
-    """Something is not as a user expects it. The words say what."""
+    """Something differs from what a user expects; the message says what."""
 
 
 class Skipped(Exception):
-    """This cluster cannot show it. The words say what that would need."""
+    """This cluster cannot run the case; the message says what it lacks."""
 
 
-def expect(condition, words):
+def expect(condition, message):
     if not condition:
-        raise Failure(words)
+        raise Failure(message)
 
 
 class Report:
@@ -28,13 +28,13 @@ class Report:
         self.notes = []
         self.failed = 0
 
-    def note(self, words):
-        """Something that was found out in the case that runs."""
-        self.notes.append(words)
-        print(f"      {words}", flush=True)
+    def note(self, text):
+        """Adds a finding to the current case."""
+        self.notes.append(text)
+        print(f"      {text}", flush=True)
 
     def run(self, title, case):
-        """Whether the case did not fail."""
+        """Runs a case; returns whether it did not fail."""
         print(f"----  {title}", flush=True)
         began, self.notes = time.monotonic(), []
         verdict = self.verdict(case)
@@ -48,11 +48,11 @@ class Report:
             case()
         except Skipped as skipped:
             return "SKIPPED", f": needs {skipped}"
-        except (Failure, TooLate) as failure:
+        except (Failure, TimedOut) as failure:
             self.failed += 1
             return "FAIL", f": {failure}"
         except Exception as error:
-            # A fault of the driver or of the cluster, and no verdict on the rest.
+            # A fault of the test itself or of the cluster; the other cases still run.
             traceback.print_exc()
             self.failed += 1
             return "FAIL", f": {type(error).__name__}: {error}"
@@ -60,4 +60,4 @@ class Report:
 
     def table(self):
         total = time.monotonic() - self.began
-        return "\n".join([*self.lines, f"{'FAIL' if self.failed else 'PASS':7} {total:6.1f} s  in all"])
+        return "\n".join([*self.lines, f"{'FAIL' if self.failed else 'PASS':7} {total:6.1f} s  in total"])

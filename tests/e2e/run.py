@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Shows on a real cluster that everything works: one that it makes itself, or that of a kubeconfig.
+"""Runs the end-to-end test on a real cluster: its own, or that of a kubeconfig.
 
-  tests/e2e/run.py --image target/image.tar                          a cluster of its own, on this machine
-  tests/e2e/run.py --kubeconfig FILE --image registry.example/…:tag  one that exists, for tests only
+  tests/e2e/run.py --image target/image.tar                          its own cluster, on this machine
+  tests/e2e/run.py --kubeconfig FILE --image registry.example/…:tag  an existing one, for tests only
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 import cases
 from bench import Bench
 from cluster import Cluster, programs
-from existing import Existing
+from existing import ExistingCluster
 from kubectl import Kubectl
 from monitoring import Monitoring
 from overlay import ROOT, Overlays
@@ -28,26 +28,26 @@ SCRATCH = ROOT / "target/e2e"
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kubeconfig", help="a cluster that exists, instead of one that is made")
-    parser.add_argument("--image", required=True, help="what `docker save` wrote; a name, with --kubeconfig")
-    parser.add_argument("--only", nargs="*", default=[], help="cases to run, such as nodes.join, and those they need")
-    asked = parser.parse_args()
-    check(asked)
-    return asked
+    parser.add_argument("--kubeconfig", help="use this existing cluster instead of creating one")
+    parser.add_argument("--image", required=True, help="a file from `docker save`; with --kubeconfig, a name")
+    parser.add_argument("--only", nargs="*", default=[], help="run these cases (such as nodes.join) and those they need")
+    arguments = parser.parse_args()
+    check(arguments)
+    return arguments
 
 
-def check(asked):
-    """Ends before anything is made if the image is not of the kind that the cluster takes."""
-    image, kubeconfig = asked.image, asked.kubeconfig
+def check(arguments):
+    """Exits before creating anything if the image is not of the kind that the cluster needs."""
+    image, kubeconfig = arguments.image, arguments.kubeconfig
     if not kubeconfig and not Path(image).is_file():
-        sys.exit(f"e2e: --image {image}: expected a file that `docker save` wrote, for the cluster that is made here: "
-                 "`make image` writes target/image.tar; a name goes with --kubeconfig (of make: KUBECONFIG=FILE) only")
+        sys.exit(f"e2e: --image {image}: expected a file from `docker save`, because the test creates the cluster: "
+                 "`make image` writes target/image.tar. Use a name only with --kubeconfig (with make: KUBECONFIG=FILE)")
     if kubeconfig and not Path(kubeconfig).is_file():
         sys.exit(f"e2e: --kubeconfig {kubeconfig}: expected a file: `kind get kubeconfig >FILE` writes one")
-    # A port of a registry is followed by a slash, and a digest is no tag.
+    # A slash follows the port of a registry, and a digest is not a tag.
     if kubeconfig and not re.fullmatch(r"[^\s@]+:[\w.-]+", image):
-        sys.exit(f"e2e: --image {image}: with --kubeconfig, expected a name with a tag, which nodes have or can pull: "
-                 "--image registry.example/iperf3-mesh:1.2.3 (of make: IMAGE=NAME:TAG)")
+        sys.exit(f"e2e: --image {image}: with --kubeconfig, expected a name and tag that the nodes have or can pull: "
+                 "--image registry.example/iperf3-mesh:1.2.3 (with make: IMAGE=NAME:TAG)")
 
 
 def image_name(tar):
@@ -61,10 +61,10 @@ def name(case):
 
 
 def chosen(only):
-    """The cases to run: all, or those that others need and the named ones."""
-    named = {name(case): case for case in cases.ALL}
-    if unknown := set(only) - named.keys():
-        sys.exit(f"e2e: there is no case {', '.join(unknown)}; there are {', '.join(named)}")
+    """Returns the cases to run: all, or the named ones and those that all others need."""
+    known = {name(case) for case in cases.ALL}
+    if unknown := set(only) - known:
+        sys.exit(f"e2e: unknown case {', '.join(unknown)}; expected {', '.join(map(name, cases.ALL))}")
     return [case for case in cases.ALL if not only or case in cases.NEEDED or name(case) in only]
 
 
@@ -78,7 +78,7 @@ def run(cluster, kubectl, image, only, report):
             for case in chosen(only):
                 title = f"{case.__doc__.splitlines()[0]} [{name(case)}]"
                 if not report.run(title, lambda: case(bench)) and case in cases.NEEDED:
-                    raise Failure(f"{name(case)} failed, and without it the other cases have nothing to look at")
+                    raise Failure(f"{name(case)} failed, and all other cases need it")
         finally:
             monitoring.stop()
     if report.failed:
@@ -86,19 +86,19 @@ def run(cluster, kubectl, image, only, report):
 
 
 def main():
-    asked = options()
+    arguments = options()
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     report = Report()
     try:
-        if asked.kubeconfig:
-            with Existing(asked.kubeconfig, SCRATCH / "logs") as cluster:
-                run(cluster, cluster.kubectl, asked.image, asked.only, report)
+        if arguments.kubeconfig:
+            with ExistingCluster(arguments.kubeconfig, SCRATCH / "logs") as cluster:
+                run(cluster, cluster.kubectl, arguments.image, arguments.only, report)
         else:
             with Cluster() as cluster:
-                report.note(f"a cluster of {len(cluster.nodes())} nodes is there")
-                cluster.load_image(asked.image)
+                report.note(f"the cluster of {len(cluster.nodes())} nodes is ready")
+                cluster.load_image(arguments.image)
                 kubectl = Kubectl(programs.path("kubectl"), cluster.kubeconfig)
-                run(cluster, kubectl, image_name(asked.image), asked.only, report)
+                run(cluster, kubectl, image_name(arguments.image), arguments.only, report)
     except Failure as failure:
         sys.exit(f"e2e: {failure}")
     except KeyboardInterrupt:

@@ -1,13 +1,12 @@
-"""Waits for what is not there to be in the way, and tells how long things take; what is to be there awaits
-`cluster.waiting`."""
+"""Waits until no obstacle is left, and measures durations. `cluster.waiting` waits for conditions."""
 
 import time
 
-from cluster.waiting import TooLate, until
+from cluster.waiting import TimedOut, until
 
 
 def until_nothing(what, obstacles, seconds):
-    """Asks `obstacles` until it finds nothing any more that is in the way of `what`; names them if it is too late."""
+    """Calls `obstacles` until it returns nothing, which means `what`; a timeout names those that are left."""
     found = None
 
     def is_free():
@@ -17,12 +16,12 @@ def until_nothing(what, obstacles, seconds):
 
     try:
         until(what, is_free, seconds)
-    except TooLate as late:
-        raise TooLate(f"{late}: {', '.join(map(str, found))}") from None
+    except TimedOut as error:
+        raise TimedOut(f"{error}: {', '.join(map(str, found))}") from None
 
 
-class Watch:
-    """How long something takes."""
+class Stopwatch:
+    """Measures a duration from its creation on."""
 
     def __init__(self):
         self.began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The cases: functions of a `Bench`, in the order in which they run. The first line of each docstring is its title."""
+"""The cases in the order in which they run. Each is a function of a `Bench`; its docstring is its title."""
 
 from . import api_server, installation, matrix, nodes, rights, rollout
 
@@ -9,7 +9,7 @@ ALL = [
     matrix.values,
     matrix.dashboards,
     rights.minimal,
-    api_server.away,
+    api_server.outage,
     rollout.change,
     nodes.drain,
     nodes.power_cut,
@@ -20,5 +20,5 @@ ALL = [
     installation.pod_network,
     installation.remove,
 ]
-# Without these the others have nothing to look at.
+# All other cases need these.
 NEEDED = [installation.apply, installation.scrape, matrix.cells]

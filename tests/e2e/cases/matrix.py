@@ -1,4 +1,4 @@
-"""The matrix in Prometheus: each cell once, with the right labels and the right values."""
+"""The matrix in Prometheus: each cell once, with correct labels and values."""
 
 import sys
 from itertools import permutations
@@ -6,7 +6,7 @@ from itertools import permutations
 from mesh import CELL, PROTOCOLS
 from overlay import ROOT
 from report import expect
-from waiting import Watch
+from waiting import Stopwatch
 from cluster.waiting import until
 
 sys.path.append(str(ROOT / "tests/manifests"))
@@ -15,30 +15,30 @@ import dashboards_test
 
 LABELS = {"__name__", *CELL, "endpoint", "instance", "job", "namespace"}
 TOLERANCE = 0.05
-# A single result on a busy machine may be off; the median of several tells what the agents measure.
+# A single result on a busy machine may be wrong, so the case uses the median of several.
 RESULTS = 3
 
 
 def cells(bench):
-    """Prometheus has each cell once, with the right labels"""
-    watch = Watch()
+    """Prometheus has each cell once, with the correct labels"""
+    stopwatch = Stopwatch()
     bench.until_full()
-    bench.note(f"the matrix is full after {watch}")
+    bench.note(f"the matrix is full after {stopwatch}")
     wanted = {(*pair, protocol) for pair in permutations(bench.nodes, 2) for protocol in PROTOCOLS}
     found = bench.prometheus.query("iperf_network_bandwidth_mbps")
     expect(len(found) == len(wanted), f"{len(found)} series instead of {len(wanted)}")
     for labels, _ in found:
         expect(set(labels) == LABELS, f"labels {sorted(labels)} instead of {sorted(LABELS)}")
-        here = {key: labels[key] for key in ["instance", "job", "namespace"]}
-        right = {"instance": labels["source_node"], "job": "iperf3-mesh", "namespace": "iperf3-mesh"}
-        expect(here == right, f"{here} instead of {right}")
+        target = {key: labels[key] for key in ["instance", "job", "namespace"]}
+        correct = {"instance": labels["source_node"], "job": "iperf3-mesh", "namespace": "iperf3-mesh"}
+        expect(target == correct, f"{target} instead of {correct}")
     udp = {cell for cell in wanted if cell[2] == "udp"}
     for metric in ["iperf_network_jitter_ms", "iperf_network_loss_ratio"]:
-        expect(bench.mesh.by_cell(metric).keys() == udp, f"{metric} is not there for just the cells of UDP")
+        expect(bench.mesh.by_cell(metric).keys() == udp, f"{metric} does not exist for exactly the UDP cells")
 
 
 def values(bench):
-    """What TCP measures is within 5 % of what the links let through"""
+    """TCP results are within 5 % of the links' capacity"""
     rates = {pair: bench.cluster.rate(*pair) for pair in permutations(bench.nodes, 2)}
     several = f'changes(iperf_test_timestamp_seconds{{protocol="tcp"}}[10m]) >= {RESULTS - 1}'
     until(f"{RESULTS} results of each cell", lambda: len(bench.mesh.by_cell(several)) == len(rates), 300)
@@ -57,22 +57,22 @@ def values(bench):
 
 
 def dashboards(bench):
-    """All queries of the dashboards have answers, and those that others rely on"""
+    """All queries of the dashboards return series, and so do those in contract.py"""
     source, destination, *_ = bench.nodes
     dashboards_test.VARIABLES |= {"source_node": source, "destination_node": destination}
     prometheus = Counting(bench.prometheus)
     passed, failed = dashboards_test.check(prometheus)
     failed += contract.queries(prometheus, dashboards_test.substituted)
-    bench.note(f"{passed} queries of dashboards answered")
+    bench.note(f"{passed} queries of dashboards return series")
     expect(not failed, "; ".join(failed))
 
 
 class Counting:
-    """Prometheus as those checks ask it."""
+    """Prometheus with the interface that those checks use."""
 
     def __init__(self, prometheus):
         self.prometheus = prometheus
 
     def query(self, expression):
-        """How many series the answer has."""
+        """Returns the number of series in the answer."""
         return len(self.prometheus.query(expression))

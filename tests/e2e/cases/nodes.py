@@ -1,72 +1,72 @@
-"""Nodes that are drained, die and join."""
+"""Draining, losing, adding and replacing nodes."""
 
 from cluster.waiting import until
-from mesh import NAMESPACE, PROTOCOLS, QUIET, listed
+from mesh import NAMESPACE, PROTOCOLS, QUIET, summary
 from report import expect
-from waiting import Watch
+from waiting import Stopwatch
 
 
 def drain(bench):
-    """cordon, drain and uncordon: the agent stays, as DaemonSets do, and the node stays in the matrix"""
+    """Cordon, drain and uncordon: the agent and its node stay in the matrix, and no cell fails"""
     node = bench.nodes[-1]
-    watch = Watch()
+    stopwatch = Stopwatch()
     before = bench.pods()[node]["metadata"]["uid"]
     try:
         bench.kubectl("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
-        bench.until_full(since=Watch().date)
+        bench.until_full(since=Stopwatch().date)
         expect(bench.pods()[node]["metadata"]["uid"] == before, "the pod was replaced")
     finally:
         bench.kubectl("uncordon", node)
-    failures = bench.mesh.failures(watch)
-    expect(not failures, f"cells failed meanwhile: {listed(failures)}")
-    bench.note(f"full, new and without failures for {watch}")
+    failures = bench.mesh.failures(stopwatch)
+    expect(not failures, f"cells failed meanwhile: {summary(failures)}")
+    bench.note(f"the matrix is full, new and without failures for {stopwatch}")
 
 
 def power_cut(bench):
-    """A node loses its power: its column fails and raises one alert; it goes when the node object is deleted"""
+    """A node loses its power: its column fails and raises one alert, until its Node object is deleted"""
     node = bench.nodes[-1]
-    watch = Watch()
+    stopwatch = Stopwatch()
     bench.cluster.kill_node(node)
     try:
-        dead(bench, node, watch)
+        dead(bench, node, stopwatch)
     finally:
-        watch = Watch()
+        stopwatch = Stopwatch()
         bench.kubectl("delete", "node", node)
-    there = f'{{__name__=~"iperf_.*", destination_node="{node}"}}'
-    until("the series of the node are gone", lambda: not bench.prometheus.query(there), 300)
-    bench.note(f"its series are gone {watch} after the deletion of the node object")
+    series = f'{{__name__=~"iperf_.*", destination_node="{node}"}}'
+    until("the series of the node are gone", lambda: not bench.prometheus.query(series), 300)
+    bench.note(f"its series are gone {stopwatch} after the deletion of its Node object")
     until("the alert is over", lambda: not bench.prometheus.query('ALERTS{alertstate="firing"}'), 180)
-    bench.note(f"the alert is over after {watch}")
-    bench.until_full(since=Watch().date)
+    bench.note(f"the alert is over after {stopwatch}")
+    bench.until_full(since=Stopwatch().date)
 
 
-def dead(bench, node, watch):
-    """What is to be seen of `node` as long as its object is there."""
+def dead(bench, node, stopwatch):
+    """Checks the state of the mesh while `node` is dead and its Node object exists."""
     column = {(other, node, protocol) for other in bench.nodes for protocol in PROTOCOLS}
     failing = f'iperf_mesh_cell_failure{{destination_node="{node}"}}'
     until("the column fails", lambda: bench.mesh.by_cell(failing).keys() == column, 5 * bench.mesh.period())
     reasons = sorted({labels["reason"] for labels, _ in bench.prometheus.query(failing)})
-    bench.note(f"all {len(column)} cells of the column fail after {watch} ({', '.join(reasons)})")
+    bench.note(f"all {len(column)} cells of the column fail after {stopwatch} ({', '.join(reasons)})")
     until("the node is not ready", lambda: not is_ready(bench, node), 120)
-    bench.note(f"the node is not ready after {watch}")
-    until("an alert", lambda: bench.mesh.alerts(watch), 600)
+    bench.note(f"the node is not ready after {stopwatch}")
+    until("an alert fires", lambda: bench.mesh.alerts(stopwatch), 600)
     firing = bench.prometheus.query('ALERTS{alertstate="firing"}')
     alerts = [f"{labels['alertname']} ({labels.get('node', 'no node')})" for labels, _ in firing]
-    bench.note(f"{', '.join(alerts)} after {watch}")
-    expect(alerts == [f"IperfMeshNodeImpaired ({node})"], "that is not the one alert that the node should raise")
-    failures = {cell: reasons for cell, reasons in bench.mesh.failures(watch).items() if node not in cell}
-    expect(not failures, f"cells between the others failed: {listed(failures)}")
-    newcomer(bench, bench.nodes[0], node)
+    bench.note(f"{', '.join(alerts)} after {stopwatch}")
+    expect(alerts == [f"IperfMeshNodeImpaired ({node})"], "this is not the one alert that the node should raise")
+    failures = {cell: reasons for cell, reasons in bench.mesh.failures(stopwatch).items() if node not in cell}
+    expect(not failures, f"cells between the other nodes failed: {summary(failures)}")
+    restarted_agent(bench, bench.nodes[0], node)
 
 
-def newcomer(bench, here, dead_node):
-    """An agent that never saw the dead node misses it, too."""
-    watch = Watch()
-    bench.kubectl("delete", "pod", "-n", NAMESPACE, bench.pods()[here]["metadata"]["name"])
-    cells = f'{{source_node="{here}",destination_node="{dead_node}"}}'
-    failing = f"iperf_mesh_cell_failure{cells} and on (protocol) iperf_test_timestamp_seconds{cells} > {watch.date}"
-    until("the column in a new row", lambda: len(bench.mesh.by_cell(failing)) == len(PROTOCOLS), QUIET + 60)
-    bench.note(f"an agent that starts meanwhile, on {here}, fails its cells to the dead node after {watch}")
+def restarted_agent(bench, node, dead_node):
+    """Checks that an agent that has never seen the dead node counts it as missing, too."""
+    stopwatch = Stopwatch()
+    bench.kubectl("delete", "pod", "-n", NAMESPACE, bench.pods()[node]["metadata"]["name"])
+    cells = f'{{source_node="{node}",destination_node="{dead_node}"}}'
+    failing = f"iperf_mesh_cell_failure{cells} and on (protocol) iperf_test_timestamp_seconds{cells} > {stopwatch.date}"
+    until("the new row has the dead node", lambda: len(bench.mesh.by_cell(failing)) == len(PROTOCOLS), QUIET + 60)
+    bench.note(f"the cells of a restarted agent (on {node}) to the dead node fail after {stopwatch}")
 
 
 def is_ready(bench, node):
@@ -75,23 +75,23 @@ def is_ready(bench, node):
 
 
 def join(bench):
-    """A node joins: its row and its column appear"""
+    """A node joins: its row and column appear"""
     node = "node4"
-    watch = Watch()
+    stopwatch = Stopwatch()
     bench.cluster.add_node(node)
-    bench.note(f"the node is ready after {watch}")
+    bench.note(f"the node is ready after {stopwatch}")
     bench.until_full()
-    bench.note(f"the matrix of {len(bench.nodes)} nodes is full after {watch}")
+    bench.note(f"the matrix of {len(bench.nodes)} nodes is full after {stopwatch}")
 
 
 def replace(bench):
-    """A node is replaced in one go: nobody takes the old one for part of the mesh, not even who never saw it"""
+    """A node is replaced in one go: no agent counts the old node, not even the new one, and no alert fires"""
     old, new = bench.nodes[-1], "node5"
-    watch = Watch()
+    stopwatch = Stopwatch()
     bench.cluster.kill_node(old)
     bench.kubectl("delete", "node", old)
     bench.cluster.add_node(new)
     bench.until_full()
-    bench.note(f"the matrix of {', '.join(bench.nodes)} is full after {watch}")
-    alerts = bench.mesh.alerts(watch)
-    expect(not alerts, f"alerts meanwhile: {alerts}")
+    bench.note(f"the matrix of {', '.join(bench.nodes)} is full after {stopwatch}")
+    alerts = bench.mesh.alerts(stopwatch)
+    expect(not alerts, f"alerts fired meanwhile: {alerts}")

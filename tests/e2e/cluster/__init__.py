@@ -1,4 +1,4 @@
-"""A Kubernetes cluster on one computer; `Cluster` is all that its users need."""
+"""A Kubernetes cluster on one computer. Its interface is the class `Cluster`."""
 
 from .cluster import Cluster
 

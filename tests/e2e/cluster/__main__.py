@@ -1,11 +1,13 @@
-"""Holds a cluster by hand: `python3 tests/e2e/cluster up [IMAGE.tar ...]`; `build` only gets the programs,
-`check` only tells what this computer lacks."""
+"""Runs a cluster for manual use: `python3 tests/e2e/cluster up [IMAGE.tar ...]`.
+
+`build` only gets the programs, and `check` only reports what this computer lacks.
+"""
 
 import signal
 import sys
 from pathlib import Path
 
-# A directory that is run finds its own files as modules, not itself as a package.
+# Python puts a directory that it runs on the path; the package needs its parent there.
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from cluster import Cluster, programs  # noqa: E402
@@ -24,7 +26,7 @@ def main(arguments):
 
 
 def up(images):
-    """Keeps a cluster, whose nodes have the images, until Ctrl-C."""
+    """Runs a cluster whose nodes have the images until Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with Cluster() as cluster:
@@ -35,7 +37,7 @@ def up(images):
             print(f"# logs: {cluster.logs}")
             for where in ["control-plane", *cluster.nodes()]:
                 print(f"# in the network of {where}: {' '.join(cluster.inside(where))} COMMAND")
-            print("# Ctrl-C ends it all", flush=True)
+            print("# Ctrl-C stops the cluster", flush=True)
             signal.pause()
     except KeyboardInterrupt:
         pass

@@ -1,4 +1,4 @@
-"""A whole Kubernetes cluster on this computer, for a test to use and to hurt."""
+"""A whole Kubernetes cluster on this computer, in which a test can cause faults."""
 
 import contextlib
 import shutil
@@ -14,9 +14,9 @@ COUNT = 3
 
 
 class Cluster:
-    """Three nodes behind links of known speed; use it by `with`, and nothing is left of it afterwards.
+    """Three nodes with links of known speed. Use it in a `with` statement, which removes all traces of it.
 
-    Must be made by the thread that lives longest: the kernel ends the cluster when that thread ends.
+    Create it in the longest-lived thread: the kernel kills the cluster when that thread ends.
     """
 
     def __init__(self):
@@ -30,7 +30,7 @@ class Cluster:
 
     def __enter__(self):
         with contextlib.ExitStack() as self.undo:
-            self.undo.push(self._tidy)
+            self.undo.push(self._clean_up)
             self.switch = network.Switch()
             self.undo.callback(self.switch.network.end)
             self.control_plane = ControlPlane(self.directory, self.logs)
@@ -49,56 +49,56 @@ class Cluster:
 
     @property
     def kubeconfig(self):
-        """The administrator's."""
+        """The administrator's kubeconfig."""
         return self.control_plane.kubeconfig
 
     def api_server(self):
-        """The address of the API server inside of the cluster's networks."""
+        """Returns the address of the API server inside of the cluster's networks."""
         return f"https://{network.CONTROL_PLANE[0]}"
 
     def nodes(self):
-        """The names of the running nodes."""
+        """Returns the names of the running nodes."""
         return list(self.running)
 
     def rate(self, source, destination):
-        """What the links let pass from one node to another, in Mbit/s on the wire, that is with all headers."""
+        """Returns the capacity of the links from one node to another, in Mbit/s on the wire, with all headers."""
         return float(min(network.link(number(source)).egress, network.link(number(destination)).ingress))
 
     def goodput(self, source, destination):
-        """What TCP can deliver at that rate: the payload's part of each full frame."""
+        """Returns what TCP can deliver at that rate: the payload's share of a full frame."""
         return self.rate(source, destination) * network.PAYLOAD
 
     def load_image(self, tar):
-        """Gives an image to all nodes, and to those that are added later."""
-        # The nodes have other working directories.
+        """Loads an image on all nodes, including those that are added later."""
+        # The nodes have other working directories, so the path must be absolute.
         tar = Path(tar).resolve()
         self.images.append(tar)
         for node in self.running.values():
             node.load_image(tar)
 
     def stop_api(self):
-        """Kills the API server, and only that."""
+        """Kills the API server only."""
         self.control_plane.stop_api()
 
     def start_api(self):
-        """Starts it again."""
+        """Starts the API server again."""
         self.control_plane.start_api()
 
     def add_node(self, name):
-        """Starts another node, and returns when it is ready."""
+        """Starts another node; returns when it is ready."""
         self._start_node(name)
         self._wait_for(name)
 
     def kill_node(self, name):
-        """Cuts a node's power: first nobody hears it any more, then it is no more."""
+        """Cuts a node's power: first removes its link, then kills its processes."""
         self.switch.unplug(number(name))
         self._end_node(name)
 
     def reach(self, _address, _port):
-        """There are routes from the control plane to all pods, and nothing is in between."""
+        """Does nothing: the control plane has direct routes to all pods."""
 
     def inside(self, where):
-        """What to put before a command so that it runs in the network of a node, or of "control-plane"."""
+        """Returns a command prefix that runs a command in the network of a node, or of "control-plane"."""
         if where == "control-plane":
             return self.control_plane.network.inside()
         return self.running[where].machine.inside()
@@ -117,13 +117,13 @@ class Cluster:
         if name in self.running:
             self.running.pop(name).kill()
 
-    def _tidy(self, kind, *_):
-        """Removes what is left on the disk; after a failure the logs stay, and are named."""
+    def _clean_up(self, kind, *_):
+        """Removes all files; after a failure it keeps the logs and prints their directory."""
         shutil.rmtree(self.directory)
         if kind in (None, KeyboardInterrupt):
             shutil.rmtree(self.logs)
         else:
-            print(f"e2e: all logs are in {self.logs}", file=sys.stderr)
+            print(f"e2e: the logs are in {self.logs}", file=sys.stderr)
 
     def _wait_for(self, name):
         self.control_plane.kubectl("wait", "--for=create", f"node/{name}", "--timeout=60s")
@@ -131,7 +131,7 @@ class Cluster:
 
 
 def number(name):
-    """The number of a node."""
+    """Returns the number of a node."""
     if name not in NODES:
-        raise ValueError(f"{name} is no name of a node here: {NODES[0]} to {NODES[-1]} are")
+        raise ValueError(f"unknown node {name}; expected {NODES[0]} to {NODES[-1]}")
     return NODES.index(name) + 1

@@ -1,4 +1,4 @@
-"""The place of a node in the tree of control groups, in which kubelet sorts and limits its pods."""
+"""The control group of a node, in which kubelet places and limits its pods."""
 
 import os
 from pathlib import Path
@@ -9,26 +9,26 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 def make(name):
-    """Makes the group in every hierarchy: kubelet wants to find it there."""
-    for group in everywhere(name):
+    """Creates the group in every hierarchy, where kubelet expects it."""
+    for group in directories(name):
         group.mkdir()
 
 
 def remove(name):
-    """Removes it with all below it, as soon as the kernel has buried the processes."""
-    until(f"the end of the processes in control group {name}", lambda: all(map(is_gone, everywhere(name))), 30)
+    """Removes the group and all groups below it, as soon as their processes have ended."""
+    until(f"the processes in control group {name} have ended", lambda: all(map(is_gone, directories(name))), 30)
 
 
-def everywhere(name):
-    """The group's directories: one in version 2, one in each hierarchy in version 1."""
+def directories(name):
+    """Returns the group's directories: one in version 2, one in each hierarchy in version 1."""
     if (ROOT / "cgroup.controllers").exists():
         return [ROOT / name]
-    # Symbolic links are second names of hierarchies.
+    # Symbolic links are aliases of hierarchies.
     return [part / name for part in ROOT.iterdir() if part.is_dir() and not part.is_symlink()]
 
 
 def is_gone(group):
-    """Tries to remove one of the directories."""
+    """Tries to remove a directory; returns whether that succeeded."""
     try:
         for directory, _, _ in os.walk(group, topdown=False):
             os.rmdir(directory)

@@ -1,6 +1,6 @@
-"""The control plane: etcd, API server, controller manager, scheduler and DNS, in a network of their own.
+"""The control plane: etcd, API server, controller manager, scheduler and DNS, in their own network.
 
-Who asks the API server proves it by a token, and trusts the certificate that the API server makes for itself.
+Clients of the API server authenticate with a token, and trust its self-signed certificate.
 """
 
 import json
@@ -15,7 +15,7 @@ from .waiting import until
 
 ADMIN = "admin"
 NODES = [f"node{number}" for number in range(1, network.LARGEST + 1)]
-# User, and its group if it needs one: what it may do follows from that. Nodes can join only under these names.
+# Users and their groups, which determine their rights. Nodes can join only under these names.
 USERS = {
     ADMIN: "system:masters",
     "system:kube-controller-manager": "",
@@ -34,10 +34,10 @@ COREFILE = """\
 
 
 class ControlPlane:
-    """What a cluster has once."""
+    """The control plane of a cluster."""
 
     def __init__(self, directory, logs):
-        """Does nothing but make the network, so that it can be plugged in before anything is started in it."""
+        """Creates only the network, so that it can be connected before any program starts in it."""
         self.directory = directory
         self.logs = logs
         self.network = Network()
@@ -47,7 +47,7 @@ class ControlPlane:
         self.api_server = None
 
     def start(self):
-        """Starts everything, and returns when the API server answers."""
+        """Starts all programs; returns when the API server answers."""
         self._write_secrets()
         self._service("etcd", "--data-dir", self.directory / "etcd", "--unsafe-no-fsync")
         self._start_relay()
@@ -56,7 +56,7 @@ class ControlPlane:
                       "--leader-elect=false", "--use-service-account-credentials",
                       "--service-account-private-key-file", self.directory / "service-accounts.key",
                       "--root-ca-file", self._certificate(),
-                      # Half of the default, for impatient tests: a node that is silent for so long is not ready.
+                      # Half of the default, to shorten the tests: the time until a silent node is not ready.
                       "--node-monitor-grace-period=25s")
         self._service("kube-scheduler", "--kubeconfig", self.kubeconfig_of("system:kube-scheduler"),
                       "--leader-elect=false")
@@ -65,7 +65,7 @@ class ControlPlane:
         self._service("coredns", "-conf", corefile)
 
     def start_api(self):
-        """Starts the API server, and returns when it answers."""
+        """Starts the API server; returns when it answers."""
         key = self.directory / "service-accounts.key"
         self.api_server = self._process(
             "kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", "--secure-port=443",
@@ -75,12 +75,12 @@ class ControlPlane:
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
             "--service-account-key-file", key, "--service-account-signing-key-file", key,
             "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged",
-            # The names of nodes are in no DNS.
+            # Node names do not resolve.
             "--kubelet-preferred-address-types=InternalIP")
-        until("the API server", self._is_api_ready, 90)
+        until("the API server is ready", self._is_api_ready, 90)
 
     def stop_api(self):
-        """Kills the API server, and nothing else."""
+        """Kills the API server only."""
         self.api_server.kill()
 
     def kubectl(self, *arguments):
@@ -88,12 +88,12 @@ class ControlPlane:
         return check(programs.path("kubectl"), "--kubeconfig", self.kubeconfig, *arguments)
 
     def kubeconfig_of(self, user):
-        """The file with which a part of the cluster finds and trusts the API server."""
+        """Writes the kubeconfig with which a part of the cluster connects to the API server."""
         return self._write_kubeconfig(self.directory / f"{user.replace(':', '-')}.kubeconfig", user,
                                       f"https://{network.CONTROL_PLANE[0]}")
 
     def end(self):
-        """Kills everything."""
+        """Kills all programs."""
         for service in [*self.services, self.api_server]:
             if service:
                 service.kill()
@@ -114,11 +114,11 @@ class ControlPlane:
         (self.directory / "tokens.csv").write_text("".join(lines))
 
     def _certificate(self):
-        """The API server's certificate and the authority that signed it."""
+        """Returns the file with the API server's certificate and its certificate authority."""
         return self.directory / "certificates" / "apiserver.crt"
 
     def _start_relay(self):
-        """Makes the API server known outside, on a port of the loopback that nobody else has."""
+        """Makes the API server available outside of the network, on a free loopback port."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
             self.services.append(Process(

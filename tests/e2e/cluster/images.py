@@ -1,4 +1,4 @@
-"""Makes the image of the pause container, which a node needs before it can start any pod."""
+"""Creates the image of the pause container, which a node needs before it can start a pod."""
 
 import hashlib
 import io
@@ -11,7 +11,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def write_pause(program, target):
-    """Writes an image that consists of one program, in the format of `docker save`."""
+    """Writes an image with a single program, in the format of `docker save`."""
     layer = archive({"pause": program.read_bytes()}, mode=0o755)
     config = json.dumps({
         "os": "linux",
@@ -25,7 +25,7 @@ def write_pause(program, target):
 
 
 def archive(files, mode):
-    """A tar of `files`, which map names to contents."""
+    """Returns a tar archive of `files`, which map names to contents."""
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w") as tar:
         for name, content in files.items():

@@ -1,8 +1,8 @@
-"""Parts of this computer that pass for computers of their own: namespaces, and the processes in them.
+"""Namespaces that act as separate computers, and the processes in them.
 
-For everything that starts a process of the cluster. Nothing here outlives the process that made it, not even if that
-is killed: the kernel then kills the keepers, each keeper's end kills all that runs beside it, and namespaces without
-processes vanish with their mounts and links.
+Everything that starts a process of the cluster uses this module. Nothing here outlives the process that
+created it, even if that is killed: the kernel then kills the holders, the end of a holder kills all
+processes in its namespaces, and namespaces without processes disappear with their mounts and links.
 """
 
 import os
@@ -11,55 +11,55 @@ import subprocess
 from . import programs
 from .waiting import until
 
-# More than any time-out that a command is given, and enough to import an image on a busy computer.
+# Longer than any timeout in a command, and long enough to import an image on a busy computer.
 PATIENCE = 180
 # The kernel sends this signal when the thread that started the process ends.
-BOUND = ["setpriv", "--pdeathsig", "KILL", "--"]
+KILL_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL", "--"]
 
 
 class Network:
-    """A network namespace, held by a process that does nothing."""
+    """A network namespace, held by an idle process."""
 
     KINDS = ("--net",)
 
     def __init__(self, *setup):
-        """`setup` is a command that runs before the keeper, in the namespaces, and must end by executing it."""
-        command = [*BOUND, "unshare", *self.KINDS, "--", *setup, str(programs.path("pause"))]
-        # A session of its own, so that Ctrl-C leaves it to us in which order things end.
-        self.keeper = subprocess.Popen(command, start_new_session=True)
+        """`setup` is a command that runs in the namespaces first, and finally executes the holder."""
+        command = [*KILL_WITH_PARENT, "unshare", *self.KINDS, "--", *setup, str(programs.path("pause"))]
+        # In a new session, so that Ctrl-C does not kill it out of order.
+        self.holder = subprocess.Popen(command, start_new_session=True)
         own = os.stat("/proc/self/ns/net").st_ino
-        until("a new network namespace", lambda: os.stat(self.namespace("net")).st_ino != own, 10)
+        until("a new network namespace exists", lambda: os.stat(self.namespace("net")).st_ino != own, 10)
 
     def namespace(self, file):
-        """The file that stands for one of the namespaces."""
-        return f"/proc/{self.keeper.pid}/ns/{file}"
+        """Returns the file of one of the namespaces."""
+        return f"/proc/{self.holder.pid}/ns/{file}"
 
     def inside(self):
-        """What to put before a command so that it runs in this network."""
+        """Returns a command prefix that runs a command in this network."""
         return ["nsenter", f"--net={self.namespace('net')}", "--"]
 
     def run(self, *command):
-        """Runs a command in it to its end."""
+        """Runs a command in this network and waits for its end."""
         return check(*self.inside(), *command)
 
     def end(self):
-        """Kills the keeper at once."""
-        self.keeper.kill()
-        self.keeper.wait()
+        """Kills the holder."""
+        self.holder.kill()
+        self.holder.wait()
 
 
 class Machine(Network):
-    """A network with processes, mounts and a host name of its own; its end kills whatever runs in it."""
+    """A network with its own processes, mounts and host name; its end kills all of its processes."""
 
     KINDS = ("--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
 
     def __init__(self, setup, ready):
-        """`setup` makes the file `ready` when its work is done, and executes what follows it."""
+        """`setup` creates the file `ready` when it has finished, and executes its arguments."""
         super().__init__(*setup)
-        until("a new machine", ready.exists, 10)
+        until("a new machine is ready", ready.exists, 10)
 
-    def within(self):
-        """What to put before a command so that it runs on this machine as one of its own."""
+    def on_machine(self):
+        """Returns a command prefix that runs a command in all namespaces of this machine."""
         files = {"net": "net", "mount": "mnt", "uts": "uts", "pid": "pid_for_children"}
         return ["nsenter", *(f"--{kind}={self.namespace(file)}" for kind, file in files.items()), "--"]
 
@@ -68,31 +68,31 @@ class Process:
     """A program that runs until it is stopped, and writes a log."""
 
     def __init__(self, log, prefix, *command, **options):
-        """Starts it; `prefix` says where."""
+        """Starts the program; `prefix` determines where."""
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*BOUND, *prefix, *map(str, command)], stdin=subprocess.DEVNULL, stdout=output,
+                [*KILL_WITH_PARENT, *prefix, *map(str, command)], stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, start_new_session=True, **options)
 
     def check(self):
-        """Says so if it has ended by itself."""
+        """Raises an error if the program has ended by itself."""
         if self.process.poll() is not None:
             last = self.log.read_text(errors="replace").splitlines()[-3:]
             raise RuntimeError(f"{self.log.stem} has ended with {self.process.returncode}: {' / '.join(last)}")
 
     def kill(self):
-        """Gives it no time to say anything."""
+        """Kills the program without any warning."""
         self.process.kill()
         self.process.wait()
 
     def wait(self):
-        """Waits until it is no more, which is soon after its machine's end."""
+        """Waits until the program has ended, soon after the end of its machine."""
         self.process.wait(timeout=10)
 
 
 def check(*command):
-    """Runs a command to its end, and returns what it wrote; its complaint is part of the exception if it fails."""
+    """Runs a command and returns its output; if it fails, the exception contains its error message."""
     command = [str(word) for word in command]
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)

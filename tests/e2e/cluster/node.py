@@ -1,4 +1,4 @@
-"""A node: containerd and kubelet on a machine of their own, which can lose its power."""
+"""A node: containerd and kubelet on their own machine, whose power can be cut."""
 
 import json
 import os
@@ -8,7 +8,8 @@ from . import control_group, images, network, programs
 from .machine import Machine, Process, check
 from .waiting import until
 
-# What kubelet would set on the whole computer: it finds these values in files that hide the real ones from it.
+# Kernel settings that kubelet would change on the whole computer. Files with these values, mounted over the real
+# ones, prevent that.
 KERNEL = {
     "vm/overcommit_memory": 1,
     "vm/panic_on_oom": 0,
@@ -18,8 +19,8 @@ KERNEL = {
     "kernel/keys/root_maxbytes": 25_000_000,
 }
 
-# Where paths are built into the programs, the node has its own: /run and /var/log empty, /var/lib as a copy that is
-# made on writing.
+# Some paths are built into the programs, so the node has its own: an empty /run and /var/log, and a copy-on-write
+# /var/lib.
 SETUP = """
 directory=$1 name=$2; shift 2
 mount -t tmpfs run /run
@@ -39,7 +40,7 @@ root = "{directory}/containerd"
 
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{pause}"
-# Otherwise no pod starts where root may not lower the score, as in most containers.
+# Otherwise no pod starts if root may not lower the score, as in most containers.
 restrict_oom_score_adj = true
 
 [plugins."io.containerd.grpc.v1.cri".cni]
@@ -51,7 +52,7 @@ SOCKET = "unix:///run/containerd/containerd.sock"
 
 
 class Node:
-    """One node; it joins the cluster by itself once it is plugged in and started."""
+    """One node; it joins the cluster by itself after it is connected and started."""
 
     def __init__(self, number, directory, logs):
         self.name = f"node{number}"
@@ -63,7 +64,7 @@ class Node:
         self.processes = []
 
     def power_on(self):
-        """Makes the machine; it has no link yet, and nothing runs on it."""
+        """Creates the machine, without a link and without programs."""
         control_group.make(self.control_group)
         for part in ["log", "lib", "work", "network", "kubelet"]:
             (self.directory / part).mkdir(parents=True)
@@ -83,11 +84,11 @@ class Node:
         self._start_kubelet(kubeconfig)
 
     def load_image(self, tar):
-        """Gives the node's containerd an image."""
+        """Imports an image into the node's containerd."""
         self._ctr("--namespace", "k8s.io", "images", "import", tar)
 
     def kill(self):
-        """Ends it as a power cut would, and removes what it kept."""
+        """Ends the node like a power cut, and removes its files."""
         if self.machine:
             self.machine.end()
         for process in self.processes:
@@ -101,10 +102,10 @@ class Node:
         config.write_text(CONTAINERD.format(directory=self.directory, pause=images.PAUSE, plugins=plugins))
         self._write_network()
         self._process(programs.unpacked("containerd") / "containerd", "--config", config)
-        until(f"containerd of {self.name}", self._is_containerd_ready, 30)
+        until(f"containerd of {self.name} is ready", self._is_containerd_ready, 30)
 
     def _write_network(self):
-        """Pods get a network by a bridge; those on the host network need none, but no node is ready without."""
+        """Configures a bridge for the pod network. Even if all pods use the host network, a node needs it to be ready."""
         (self.directory / "network" / "pods.conflist").write_text(json.dumps({
             "cniVersion": "1.0.0",
             "name": "pods",
@@ -126,7 +127,7 @@ class Node:
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "containerRuntimeEndpoint": SOCKET,
-            # Nobody outside of these namespaces can reach it.
+            # It cannot be reached from outside of these namespaces.
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"},
             "cgroupDriver": "cgroupfs",
@@ -137,7 +138,7 @@ class Node:
             "clusterDomain": "cluster.local",
             "resolvConf": "",
             "podLogsDir": str(self.logs / f"{self.name}-pods"),
-            # The disk is shared with everything else on this computer, and its state says nothing about the node.
+            # All nodes share this computer's disk, so its state says nothing about the node.
             "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
             "imageGCHighThresholdPercent": 100,
         }))
@@ -153,11 +154,11 @@ class Node:
             return False
 
     def _ctr(self, *arguments):
-        return check(*self.machine.within(), programs.unpacked("containerd") / "ctr", *arguments)
+        return check(*self.machine.on_machine(), programs.unpacked("containerd") / "ctr", *arguments)
 
     def _process(self, program, *arguments):
         log = self.logs / f"{self.name}-{program.name}.log"
-        # containerd looks for its shim and for runc there.
+        # containerd searches its shim and runc on the PATH.
         tools = [str(programs.unpacked(package)) for package in ["containerd", "runc"]]
         environment = os.environ | {"PATH": ":".join([*tools, os.environ["PATH"]])}
-        self.processes.append(Process(log, self.machine.within(), program, *arguments, env=environment))
+        self.processes.append(Process(log, self.machine.on_machine(), program, *arguments, env=environment))

@@ -1,8 +1,8 @@
-"""Gets the programs that a cluster consists of, once: those in Go from their modules, the runtime from Debian.
+"""Gets the programs of a cluster: those in Go from their modules, the container runtime from Debian.
 
-For whoever starts one of them: `path(name)` is its file. Everything is kept below CACHE in a directory that is named
-by its version, and by a hash of what stands in build/, so that a second run builds nothing, and a new version does not
-disturb the old one.
+`path(name)` returns the file of a program. Everything stays below CACHE, in a directory whose name
+contains its version and a hash of the files in build/. A second run therefore builds nothing, and a new
+version does not replace the old one.
 """
 
 import functools
@@ -19,7 +19,7 @@ from pathlib import Path
 MODULES = Path(__file__).parents[1] / "build"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "iperf3-mesh-e2e"
 
-# Program, and the package it is built from; the versions stand in each module's go.mod.
+# Programs, and the packages that they are built from. Each module's go.mod has the versions.
 KUBERNETES = {
     name: f"k8s.io/kubernetes/cmd/{name}"
     for name in ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"]
@@ -32,19 +32,19 @@ GO = {
     "prometheus": {"prometheus": "github.com/prometheus/prometheus/cmd/prometheus"},
     "pause": {"pause": "."},
 }
-# Package, and the directory in it that is of use.
+# Packages, and the directory to use from each.
 DEBIAN = {"containerd": "usr/bin", "runc": "usr/sbin", "containernetworking-plugins": "usr/lib/cni"}
 
-# Seconds for the slowest of all builds, on a slow computer.
+# Seconds for the slowest build on a slow computer.
 PATIENCE = 3600
-# What must be on the computer, besides Go, and apt where something has to be got first.
+# Tools that the computer needs, in addition to Go, and to apt for missing programs.
 TOOLS = ["ip", "tc", "mount", "nsenter", "unshare", "setpriv", "openssl"]
 
 
 def check_computer():
-    """Ends with what this computer lacks, if it cannot hold a cluster."""
+    """Exits with a message if this computer cannot run a cluster."""
     if os.geteuid():
-        raise SystemExit("e2e: a cluster needs root, for its networks, mounts and control groups: try it with sudo")
+        raise SystemExit("e2e: a cluster needs root for its networks, mounts and control groups: run this with sudo")
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if missing:
         raise SystemExit(f"e2e: not installed: {', '.join(missing)} (Debian: iproute2, util-linux, openssl)")
@@ -53,38 +53,38 @@ def check_computer():
 
 @functools.cache
 def check_go():
-    """Ends with the mend if Go is too old. From 1.21 on it gets by itself what go.mod says, and tells that version."""
+    """Exits with a hint if Go is too old. Since 1.21, Go downloads and reports the version that go.mod requires."""
     source = MODULES / "kubernetes"
-    told = run("go", "version", cwd=source, capture_output=True, text=True).stdout
-    here = re.search(r"go(\d+)\.(\d+)", told)
+    output = run("go", "version", cwd=source, capture_output=True, text=True).stdout
+    found = re.search(r"go(\d+)\.(\d+)", output)
     needed = re.search(r"^go (\d+)\.(\d+)", (source / "go.mod").read_text(), re.MULTILINE)
-    if tuple(map(int, here.groups())) < tuple(map(int, needed.groups())):
-        raise SystemExit(f"e2e: {shutil.which('go')} is {here[0]}; build/*/go.mod ask for {needed[0]} or newer: "
-                         "install one from https://go.dev/dl and put it first on the PATH (with sudo: on root's)")
+    if tuple(map(int, found.groups())) < tuple(map(int, needed.groups())):
+        raise SystemExit(f"e2e: {shutil.which('go')} is {found[0]}, but build/*/go.mod need {needed[0]} or newer: "
+                         "install it from https://go.dev/dl and put it first on the PATH (with sudo: on root's PATH)")
 
 
 def path(program):
-    """The file of a program, which is built if it is not there yet."""
+    """Returns the file of a program; builds it if necessary."""
     for module, programs in GO.items():
         if program in programs:
             return built(module) / program
-    raise ValueError(f"{program} is none of the programs: {', '.join(p for m in GO.values() for p in m)}")
+    raise ValueError(f"unknown program {program}; expected {', '.join(p for m in GO.values() for p in m)}")
 
 
 def everything():
-    """Gets all that is missing, and returns the directories of all programs."""
+    """Gets all missing programs; returns the directories of all."""
     return [*map(built, GO), *map(unpacked, DEBIAN)]
 
 
 @functools.cache
 def built(module):
-    """The directory with the programs of a Go module."""
+    """Returns the directory with the programs of a Go module; builds them if necessary."""
     source = MODULES / module
     version = version_of(source)
 
     def build(directory):
         check_go()
-        # Kubernetes asks its own binaries for the version that it serves.
+        # Kubernetes serves the version that is stamped into its binaries.
         stamp = f"-X k8s.io/component-base/version.gitVersion={version}" if module == "kubernetes" else ""
         for program, package in GO[module].items():
             run("go", "build", "-trimpath", "-ldflags", f"-s -w {stamp}", "-o", directory / program, package,
@@ -94,29 +94,29 @@ def built(module):
 
 
 def version_of(source):
-    """The version of what a module builds: that of the first module it requires, if it does not build its own."""
+    """Returns the version that a module builds: that of the first module it requires, or "own" if there is none."""
     required = re.search(r"^require \S+ (v\S+)", (source / "go.mod").read_text(), re.MULTILINE)
     return required[1] if required else "own"
 
 
 def fingerprint(source):
-    """Tells one state of a module's own files from another."""
+    """Returns a hash of a module's own files."""
     files = sorted(file for pattern in ["go.mod", "go.sum", "*.go"] for file in source.glob(pattern))
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()[:12]
 
 
 def source_of(module):
-    """The directory with the source of the Go module that `module` builds."""
+    """Returns the directory with the source of the Go module that `module` builds."""
     file = MODULES / module
     check_go()
     required = re.search(r"^require (\S+) v", (file / "go.mod").read_text(), re.MULTILINE)[1]
-    told = run("go", "mod", "download", "-json", required, cwd=file, capture_output=True, text=True).stdout
-    return Path(json.loads(told)["Dir"])
+    output = run("go", "mod", "download", "-json", required, cwd=file, capture_output=True, text=True).stdout
+    return Path(json.loads(output)["Dir"])
 
 
 @functools.cache
 def unpacked(package):
-    """The directory with the programs of a Debian package, which is not installed, so that no service starts."""
+    """Returns the directory with the programs of a Debian package. It is only unpacked, so no service starts."""
     shown = run("apt-cache", "show", "--no-all-versions", package, capture_output=True, text=True).stdout
     version = re.search(r"^Version: (\S+)$", shown, re.MULTILINE)[1]
 
@@ -131,7 +131,7 @@ def unpacked(package):
 
 
 def cached(name, make):
-    """The directory `name` of the cache; `make` fills it, and it appears only when it is complete."""
+    """Returns the directory `name` of the cache. `make` fills it, and it appears only when it is complete."""
     final = CACHE / name
     if not final.exists():
         print(f"e2e: getting {name}", file=sys.stderr)
@@ -146,11 +146,11 @@ def cached(name, make):
 
 
 def run(*command, **options):
-    """Runs a command, and ends everything with what it said if it fails."""
+    """Runs a command; if it fails, exits with its error message."""
     try:
         return subprocess.run([str(word) for word in command], check=True, timeout=PATIENCE, **options)
     except FileNotFoundError:
-        raise SystemExit(f"e2e: {command[0]} is not installed: it is needed to get the cluster's programs") from None
+        raise SystemExit(f"e2e: {command[0]} is not installed, but needed to get the cluster's programs") from None
     except subprocess.TimeoutExpired:
         raise SystemExit(f"e2e: {' '.join(map(str, command))} took more than {PATIENCE} s") from None
     except subprocess.CalledProcessError as error:

@@ -1,7 +1,8 @@
-"""Brings connections from this machine's loopback into a namespace: a socket belongs to the network it was made in.
+"""Relays connections from this machine's loopback into a network namespace.
 
-For kubectl and for people, who are outside of the cluster's networks. Started inside of the namespace with the number
-of a listening socket from outside, and the address to connect to.
+It makes the API server available to kubectl and users outside of the cluster's networks. It runs inside
+of the namespace, and gets the number of a listening socket from outside (a socket belongs to the network
+in which it was created) and the address to connect to.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import sys
 
 
 async def copy(reader, writer):
-    """Copies one direction to its end."""
+    """Copies one direction until its end."""
     try:
         while data := await reader.read(1 << 16):
             writer.write(data)
@@ -22,7 +23,7 @@ async def copy(reader, writer):
 
 
 async def main(descriptor, host, port):
-    """Serves for ever."""
+    """Serves forever."""
 
     async def serve(reader, writer):
         try:

@@ -1,19 +1,19 @@
-"""Waits for conditions, never without an end."""
+"""Waits for conditions, always with a timeout."""
 
 import time
 
 
-class TooLate(Exception):
-    """What was waited for did not come."""
+class TimedOut(Exception):
+    """A condition did not become true in time."""
 
 
 def until(what, condition, seconds):
-    """Asks `condition` until it answers with something true, and returns that."""
+    """Calls `condition` until it returns a true value, and returns that; `what` names it in the error."""
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise TooLate(f"{what}: not within {seconds} s")
+            raise TimedOut(f"{what}: not within {seconds} s")
         time.sleep(0.1)

@@ -1,5 +1,5 @@
-// The first process of a pod sandbox, and of each node of the end-to-end test: it keeps the namespaces, and ends the
-// children whose parents have died. It needs no library, so that its image is this one file.
+// The first process of a pod sandbox, and of each node of the end-to-end test. It keeps the namespaces alive
+// and reaps orphaned children. It needs no library, so that its image is a single file.
 package main
 
 import (
@@ -19,7 +19,7 @@ func main() {
 	}
 }
 
-// reap waits for all children that have ended: one signal may stand for several.
+// reap waits for all children that have ended: one signal may stand for several of them.
 func reap() {
 	for {
 		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
