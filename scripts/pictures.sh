@@ -30,7 +30,7 @@ apart="--net --mount --pid --fork --kill-child --mount-proc"
 [ "$(id -u)" = 0 ] || apart="--user --map-root-user $apart"
 CHROMIUM=$(command -v chromium || command -v chromium-browser)
 export CHROMIUM
-unshare $apart $tests/lab.py "$agent" node $tests/shoot.js "$scratch" docs/images &
+unshare $apart $tests/lab.py "$agent" node $tests/screenshots.js "$scratch" docs/images &
 lab=$!
 # It waits for process 1 and takes no notice of milder signals.
 trap 'kill -KILL "$lab"; exit 143' INT TERM

@@ -42,27 +42,38 @@ class Bench:
 
     def roll_out(self):
         """Waits until all pods run the applied version."""
-        self.kubectl("rollout", "status", "daemonset/iperf3-mesh", "-n", NAMESPACE, "--timeout=300s")
+        self.kubectl(
+            "rollout", "status", "daemonset/iperf3-mesh", "-n", NAMESPACE, "--timeout=300s"
+        )
 
     def pods(self):
         """Returns the agents' pods by node."""
-        pods = self.kubectl.get("pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=iperf3-mesh")["items"]
+        pods = self.kubectl.get(
+            "pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=iperf3-mesh"
+        )["items"]
         return {pod["spec"].get("nodeName"): pod for pod in pods}
 
     def until_full(self, since=0):
         """Waits for a full matrix that is newer than `since` (Unix time).
 
-        An agent that has just started is in its quiet time, and may have missed the beginning of a sweep.
+        An agent that has just started is in its quiet time, and may have missed the beginning of a
+        sweep.
         """
         self.mesh.until_full(self.nodes, QUIET + 180, since)
 
     def until_swept(self, nodes, begun, what):
-        """Waits until `nodes` have completed a whole sweep; `begun` has the sweeps in which they began."""
+        """Waits until `nodes` have completed a whole sweep; `begun` has the sweeps in which they
+        began.
+        """
         until(what, lambda: self.mesh.is_swept(nodes, begun), 5 * self.mesh.period() + QUIET)
 
     def log(self, node, stopwatch):
-        """Returns the log of the agent on `node` since `stopwatch` started, including its previous container."""
+        """Returns the log of the agent on `node` since `stopwatch` started, including its previous
+        container.
+        """
         pod = self.pods()[node]["metadata"]["name"]
         since = f"--since={stopwatch.seconds + 1:.0f}s"
         before = self.kubectl.run("logs", "-n", NAMESPACE, pod, since, "--previous")
-        return before.stdout * (not before.returncode) + self.kubectl("logs", "-n", NAMESPACE, pod, since)
+        return before.stdout * (not before.returncode) + self.kubectl(
+            "logs", "-n", NAMESPACE, pod, since
+        )

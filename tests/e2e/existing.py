@@ -1,4 +1,6 @@
-"""An existing cluster, for example one made with kind. The cases cannot stop its API server or its nodes."""
+"""An existing cluster, for example one made with kind. The cases cannot stop its API server or its
+nodes.
+"""
 
 import shutil
 import socket
@@ -23,7 +25,9 @@ class ExistingCluster:
 
     def __enter__(self):
         if not shutil.which("kubectl"):
-            raise Failure("kubectl is not installed: put a version that fits the cluster on the PATH")
+            raise Failure(
+                "kubectl is not installed: put a version that fits the cluster on the PATH"
+            )
         self.logs.mkdir(parents=True, exist_ok=True)
         for namespace in NAMESPACES:
             if self.kubectl.get("namespace", namespace):
@@ -49,11 +53,15 @@ class ExistingCluster:
         return cluster["cluster"]["server"]
 
     def reach(self, address, port):
-        """Prometheus runs on this machine, which may have no route to pods, or be blocked by a NetworkPolicy."""
+        """Prometheus runs on this machine, which may have no route to pods, or be blocked by a
+        NetworkPolicy.
+        """
         try:
             socket.create_connection((address, port), timeout=5).close()
         except OSError as error:
-            raise Skipped(f"pods that this machine can reach: port {port} of {address}: {error}") from None
+            raise Skipped(
+                f"pods that this machine can reach: port {port} of {address}: {error}"
+            ) from None
 
     def rate(self, _source, _destination):
         raise Skipped("links of known speed")

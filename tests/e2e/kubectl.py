@@ -29,7 +29,9 @@ class Kubectl:
                 timeout=PATIENCE,
             )
         except subprocess.TimeoutExpired:
-            raise Failure(f"kubectl {' '.join(map(str, arguments))} took more than {PATIENCE} s") from None
+            raise Failure(
+                f"kubectl {' '.join(map(str, arguments))} took more than {PATIENCE} s"
+            ) from None
 
     def __call__(self, *arguments, stdin=None):
         """Returns the output of a command that must succeed."""
@@ -40,11 +42,18 @@ class Kubectl:
 
     def get(self, *arguments):
         """Returns an object or a list as in the API, or None if it does not exist."""
-        output = self("get", "-o", "json", "--ignore-not-found", "--request-timeout=30s", *arguments)
+        output = self(
+            "get", "-o", "json", "--ignore-not-found", "--request-timeout=30s", *arguments
+        )
         return json.loads(output or "null")
 
     def apply(self, *objects):
-        self("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        self(
+            "apply",
+            "-f",
+            "-",
+            stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}),
+        )
 
     def config(self):
         """Returns the kubeconfig with all certificates included."""

@@ -23,7 +23,9 @@ def name(cell):
 
 def summary(failures):
     """Formats the result of `Mesh.failures`."""
-    return ", ".join(f"{name(cell)} ({', '.join(reasons)})" for cell, reasons in sorted(failures.items()))
+    return ", ".join(
+        f"{name(cell)} ({', '.join(reasons)})" for cell, reasons in sorted(failures.items())
+    )
 
 
 class Mesh:
@@ -32,7 +34,10 @@ class Mesh:
 
     def by_cell(self, expression):
         """Returns values by (source, destination, protocol)."""
-        return {tuple(labels[one] for one in CELL): value for labels, value in self.prometheus.query(expression)}
+        return {
+            tuple(labels[one] for one in CELL): value
+            for labels, value in self.prometheus.query(expression)
+        }
 
     def by_node(self, expression):
         """Returns values by the agent that exports them."""
@@ -40,13 +45,17 @@ class Mesh:
 
     def period(self):
         """Returns the seconds from one sweep to the next."""
-        periods = self.by_node("iperf_mesh_sweep_duration_seconds + on (instance) iperf_mesh_pause_seconds")
+        periods = self.by_node(
+            "iperf_mesh_sweep_duration_seconds + on (instance) iperf_mesh_pause_seconds"
+        )
         if not periods:
             raise Failure("no agent has completed a sweep yet")
         return max(periods.values())
 
     def deviations(self, nodes, since=0):
-        """Yields the deviations from a matrix of exactly `nodes`, all cells successful and newer than `since`."""
+        """Yields the deviations from a matrix of exactly `nodes`, all cells successful and newer
+        than `since`.
+        """
         success = self.by_cell("iperf_test_success")
         ended = self.by_cell("iperf_test_timestamp_seconds")
         wanted = {(*pair, protocol) for pair in permutations(nodes, 2) for protocol in PROTOCOLS}
@@ -66,8 +75,10 @@ class Mesh:
         until_nothing(what, lambda: self.deviations(nodes, since), within)
 
     def failures(self, stopwatch):
-        """Returns the cells that have failed since `stopwatch` started, with all of their reasons."""
-        found = self.prometheus.query(f"last_over_time(iperf_mesh_cell_failure[{stopwatch.seconds:.0f}s])")
+        """Returns the cells that have failed since `stopwatch` started, with all their reasons."""
+        found = self.prometheus.query(
+            f"last_over_time(iperf_mesh_cell_failure[{stopwatch.seconds:.0f}s])"
+        )
         failures = {}
         for labels, _ in found:
             failures.setdefault(tuple(labels[one] for one in CELL), []).append(labels["reason"])
@@ -80,6 +91,8 @@ class Mesh:
         return sorted({labels["alertname"] for labels, _ in found})
 
     def is_swept(self, nodes, sweeps):
-        """Whether each of `nodes` is at least two sweeps beyond `sweeps`, so that it has completed a whole one."""
+        """Whether each of `nodes` is at least two sweeps beyond `sweeps`, so that it has completed
+        a whole one.
+        """
         now = self.by_node("iperf_mesh_sweep")
         return all(now.get(node, 0) >= sweeps[node] + 2 for node in nodes)

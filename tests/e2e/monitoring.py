@@ -1,9 +1,9 @@
-"""The monitoring of kube-prometheus: the real operator turns this repository's monitors and rules into a configuration,
-with which a real Prometheus runs.
+"""The monitoring of kube-prometheus: the real operator turns this repository's monitors and rules
+into a configuration, with which a real Prometheus runs.
 
-Both run as processes rather than pods, so that no registry is needed. Prometheus has exactly the rights
-of its ServiceAccount in kube-prometheus. The test changes the operator's configuration in two places
-only: the directory of the rules, and the values that a sidecar would fill in.
+Both run as processes rather than pods, so that no registry is needed. Prometheus has exactly the
+rights of its ServiceAccount in kube-prometheus. The test changes the operator's configuration in
+two places only: the directory of the rules, and the values that a sidecar would fill in.
 """
 
 import base64
@@ -27,7 +27,9 @@ SIDECAR = {"$(POD_NAME)": "prometheus-k8s-0", "$(SHARD)": "0"}
 
 
 def objects(server, directory):
-    """Returns the objects of kube-prometheus that monitors need; outside of a pod, the API server must be named."""
+    """Returns the objects of kube-prometheus that monitors need; outside of a pod, the API server
+    must be named.
+    """
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         {
@@ -75,14 +77,20 @@ class Monitoring:
         authority = base64.b64decode(cluster["cluster"]["certificate-authority-data"])
         (self.directory / "ca.crt").write_bytes(authority)
         self.kubectl.apply(*objects(self.cluster.api_server(), self.directory))
-        token = self.kubectl("create", "token", "prometheus-k8s", "-n", NAMESPACE, "--duration", "24h")
+        token = self.kubectl(
+            "create", "token", "prometheus-k8s", "-n", NAMESPACE, "--duration", "24h"
+        )
         (self.directory / "token").write_text(token)
         self.start("operator", [], "--web.listen-address=127.0.0.1:0")
 
     def configuration(self):
-        """Returns the configuration that the operator created from the monitors; empty before that."""
+        """Returns the configuration that the operator created from the monitors, empty before."""
         secret = self.kubectl.get("secret", "prometheus-k8s", "-n", NAMESPACE)
-        return gzip.decompress(base64.b64decode(secret["data"]["prometheus.yaml.gz"])).decode() if secret else ""
+        return (
+            gzip.decompress(base64.b64decode(secret["data"]["prometheus.yaml.gz"])).decode()
+            if secret
+            else ""
+        )
 
     def rules(self):
         """Returns the rules that the operator created, by file name; empty before that."""
@@ -115,7 +123,9 @@ class Monitoring:
     def start(self, program, prefix, *arguments):
         environment = os.environ | {"KUBECONFIG": str(self.cluster.kubeconfig)}
         log = self.cluster.logs / f"{program}.log"
-        self.processes.append(Process(log, prefix, programs.path(program), *arguments, env=environment))
+        self.processes.append(
+            Process(log, prefix, programs.path(program), *arguments, env=environment)
+        )
         return self.processes[-1]
 
     def stop(self):
@@ -124,7 +134,9 @@ class Monitoring:
 
 
 def free_port():
-    """Returns a port that is free on this machine, and therefore most likely in its network namespaces."""
+    """Returns a port that is free on this machine, and therefore most likely in its network
+    namespaces.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
@@ -151,7 +163,15 @@ class Prometheus:
         return self.fetch("/-/ready", "--fail").returncode == 0
 
     def fetch(self, path, *options):
-        command = [*self.prefix, "curl", "--silent", "--max-time", "20", *options, f"http://{self.address}{path}"]
+        command = [
+            *self.prefix,
+            "curl",
+            "--silent",
+            "--max-time",
+            "20",
+            *options,
+            f"http://{self.address}{path}",
+        ]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def query(self, expression):

@@ -10,7 +10,11 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-IMAGE = subprocess.check_output([ROOT / "scripts/image-name.sh"], text=True, timeout=10).strip().rsplit(":", 1)[0]
+IMAGE = (
+    subprocess.check_output([ROOT / "scripts/image-name.sh"], text=True, timeout=10)
+    .strip()
+    .rsplit(":", 1)[0]
+)
 SETTINGS = {"IPERF_TEST_DURATION": "2s", "IPERF_TEST_INTERVAL": "2s", "IPERF_TEST_PROTOCOL": "both"}
 # The edit of the scrape interval from docs/install.md.
 SCRAPING = [
@@ -27,7 +31,9 @@ class Overlays:
         self.name, self.tag = image.rsplit(":", 1)
 
     def write(self, overlay, *components, **settings):
-        """Writes `overlay` with components and settings; returns the directory for `kubectl apply -k`."""
+        """Writes `overlay` with components and settings; returns the directory for `kubectl apply
+        -k`.
+        """
         kustomization = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
@@ -38,10 +44,17 @@ class Overlays:
                 {
                     "name": "iperf3-mesh",
                     "behavior": "merge",
-                    "literals": [f"{name}={value}" for name, value in (SETTINGS | settings).items()],
+                    "literals": [
+                        f"{name}={value}" for name, value in (SETTINGS | settings).items()
+                    ],
                 }
             ],
-            "patches": [{"target": {"kind": "PodMonitor", "name": "iperf3-mesh"}, "patch": json.dumps(SCRAPING)}],
+            "patches": [
+                {
+                    "target": {"kind": "PodMonitor", "name": "iperf3-mesh"},
+                    "patch": json.dumps(SCRAPING),
+                }
+            ],
         }
         written = self.directory / "-".join([overlay, *components, *settings])
         written.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
-"""The output of the test: one line and its notes at the end of each case, and a table of all cases at the end."""
+"""The output of the test: one line and its notes at the end of each case, and a table of all cases
+at the end.
+"""
 
 import time
 import traceback
@@ -60,4 +62,6 @@ class Report:
 
     def table(self):
         total = time.monotonic() - self.began
-        return "\n".join([*self.lines, f"{'FAIL' if self.failed else 'PASS':7} {total:6.1f} s  in total"])
+        return "\n".join(
+            [*self.lines, f"{'FAIL' if self.failed else 'PASS':7} {total:6.1f} s  in total"]
+        )

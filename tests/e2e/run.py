@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs the end-to-end test on a real cluster: its own, or that of a kubeconfig.
 
-  tests/e2e/run.py --image target/image.tar                          its own cluster, on this machine
-  tests/e2e/run.py --kubeconfig FILE --image registry.example/…:tag  an existing one, for tests only
+tests/e2e/run.py --image target/image.tar                          its own cluster, on this machine
+tests/e2e/run.py --kubeconfig FILE --image registry.example/…:tag  an existing one, for tests only
 """
 
 import argparse
@@ -29,8 +29,15 @@ SCRATCH = ROOT / "target/e2e"
 def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kubeconfig", help="use this existing cluster instead of creating one")
-    parser.add_argument("--image", required=True, help="a file from `docker save`; with --kubeconfig, a name")
-    parser.add_argument("--only", nargs="*", default=[], help="run these cases (such as nodes.join) and those they need")
+    parser.add_argument(
+        "--image", required=True, help="a file from `docker save`; with --kubeconfig, a name"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=[],
+        help="run these cases (such as nodes.join) and those they need",
+    )
     arguments = parser.parse_args()
     check(arguments)
     return arguments
@@ -40,14 +47,22 @@ def check(arguments):
     """Exits before creating anything if the image is not of the kind that the cluster needs."""
     image, kubeconfig = arguments.image, arguments.kubeconfig
     if not kubeconfig and not Path(image).is_file():
-        sys.exit(f"e2e: --image {image}: expected a file from `docker save`, because the test creates the cluster: "
-                 "`make image` writes target/image.tar. Use a name only with --kubeconfig (with make: KUBECONFIG=FILE)")
+        sys.exit(
+            f"e2e: --image {image}: expected a file from `docker save`, because the test creates "
+            "the cluster: `make image` writes target/image.tar. Use a name only with --kubeconfig "
+            "(with make: KUBECONFIG=FILE)"
+        )
     if kubeconfig and not Path(kubeconfig).is_file():
-        sys.exit(f"e2e: --kubeconfig {kubeconfig}: expected a file: `kind get kubeconfig >FILE` writes one")
+        sys.exit(
+            f"e2e: --kubeconfig {kubeconfig}: expected a file: `kind get kubeconfig >FILE` writes "
+            "one"
+        )
     # A slash follows the port of a registry, and a digest is not a tag.
     if kubeconfig and not re.fullmatch(r"[^\s@]+:[\w.-]+", image):
-        sys.exit(f"e2e: --image {image}: with --kubeconfig, expected a name and tag that the nodes have or can pull: "
-                 "--image registry.example/iperf3-mesh:1.2.3 (with make: IMAGE=NAME:TAG)")
+        sys.exit(
+            f"e2e: --image {image}: with --kubeconfig, expected a name and tag that the nodes "
+            "have or can pull: --image registry.example/iperf3-mesh:1.2.3 (with make: IMAGE=NAME:TAG)"
+        )
 
 
 def image_name(tar):
@@ -64,7 +79,9 @@ def chosen(only):
     """Returns the cases to run: all, or the named ones and those that all others need."""
     known = {name(case) for case in cases.ALL}
     if unknown := set(only) - known:
-        sys.exit(f"e2e: unknown case {', '.join(unknown)}; expected {', '.join(map(name, cases.ALL))}")
+        sys.exit(
+            f"e2e: unknown case {', '.join(unknown)}; expected {', '.join(map(name, cases.ALL))}"
+        )
     return [case for case in cases.ALL if not only or case in cases.NEEDED or name(case) in only]
 
 

@@ -1,4 +1,4 @@
-"""Waits until no obstacle is left, and measures durations. `cluster.waiting` waits for conditions."""
+"""Waits until no obstacle is left, and measures durations; `cluster.waiting` has the basics."""
 
 import time
 
@@ -6,7 +6,9 @@ from cluster.waiting import TimedOut, until
 
 
 def until_nothing(what, obstacles, seconds):
-    """Calls `obstacles` until it returns nothing, which means `what`; a timeout names those that are left."""
+    """Calls `obstacles` until it returns nothing, which means `what`; a timeout names those that
+    are left.
+    """
     found = None
 
     def is_free():

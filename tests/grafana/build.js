@@ -1,4 +1,4 @@
-// Bundles the page into the directory that is named: node build.js target/pictures/page
+// Bundles the page into a directory: node build.js target/pictures/page
 
 import { copyFile, cp } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -7,13 +7,18 @@ import { build } from 'esbuild';
 const [directory] = process.argv.slice(2);
 const here = fileURLToPath(new URL('.', import.meta.url));
 
-// Scenes speak to the router's version 6, which Grafana's components bring along under this name, beside version 5.
+// Scenes need version 6 of the router, which Grafana's components install under this name beside
+// version 5.
 const router = {
   name: 'router',
   setup: ({ onResolve, resolve }) =>
     onResolve({ filter: /^react-router-dom$/ }, ({ importer, ...more }) =>
       importer.includes('@grafana/scenes')
-        ? resolve('react-router-dom-v5-compat', { importer, kind: more.kind, resolveDir: more.resolveDir })
+        ? resolve('react-router-dom-v5-compat', {
+            importer,
+            kind: more.kind,
+            resolveDir: more.resolveDir,
+          })
         : undefined
     ),
 };

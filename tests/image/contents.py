@@ -1,4 +1,6 @@
-"""Judges what is in the image, from the file that `docker save` wrote. Each function yields complaints, in words."""
+"""Checks the contents of the image, from a file of `docker save`. Each function yields problems as
+text.
+"""
 
 import json
 import re
@@ -6,11 +8,12 @@ import stat
 import tarfile
 from dataclasses import dataclass
 
-# Twice what it is: whoever doubles it should have a reason.
-MOST_BYTES = 50_000_000
+# Twice the present size, so that a large increase does not go unnoticed.
+BYTES_MAX = 50_000_000
 AGENT = "usr/bin/iperf3-mesh"
 PROGRAMS = {"usr/bin/iperf3", AGENT}
-# The rest: libraries, the place for iperf3's files, and where all came from and under which licence.
+# Other files: libraries, the directory for iperf3's files, and the records of packages and
+# licences.
 EXPECTED = re.compile(
     r"(usr/)?lib(64)?/(.*/)?[^/]+\.so[.0-9]*|etc/(passwd|group|os-release)|tmp"
     r"|var/lib/dpkg/status\.d/[^/]+|usr/share/doc/[^/]+/copyright"
@@ -20,7 +23,7 @@ LABELS = ["title", "description", "source", "licenses", "version", "revision"]
 
 @dataclass
 class Image:
-    """Its configuration, and its files by their paths."""
+    """The configuration of the image, and its files by path."""
 
     config: dict
     files: dict
@@ -28,7 +31,7 @@ class Image:
 
 
 def read(path):
-    """The image is one layer, since its files are copied at once."""
+    """Reads an image with a single layer."""
     with tarfile.open(path) as archive:
         (manifest,) = json.load(archive.extractfile("manifest.json"))
         config = json.load(archive.extractfile(manifest["Config"]))["config"]
@@ -39,7 +42,7 @@ def read(path):
     return Image(config, files, agent)
 
 
-def complaints(image, version, user):
+def problems(image, version, user):
     yield from configuration(image.config, version, user)
     yield from files(image.files)
     yield from records(image)
@@ -51,36 +54,41 @@ def configuration(config, version, user):
         if config[key] != value:
             yield f"{key} is {config[key]}, not {value}"
     labels = {name: config["Labels"].get(f"org.opencontainers.image.{name}", "") for name in LABELS}
-    yield from (f"label {name} says nothing" for name, value in labels.items() if value in ("", "unknown"))
+    yield from (
+        f"label {name} is empty" for name, value in labels.items() if value in ("", "unknown")
+    )
     if labels["version"] != version:
         yield f"label version is {labels['version']}, not {version}"
 
 
 def files(found):
-    """Nothing but what is needed, nothing to rise by, nothing to write to."""
+    """Checks that there are no unexpected files, no setuid files, and no writable files."""
     for path, file in found.items():
         if file.isdir() and path != "tmp":
             expected = any(other.startswith(path) for other in found if not found[other].isdir())
         else:
             expected = path in PROGRAMS or EXPECTED.fullmatch(path)
         if not expected:
-            yield f"/{path} is not needed"
+            yield f"/{path} is unexpected"
         if file.mode & (stat.S_ISUID | stat.S_ISGID):
-            yield f"/{path} runs with the rights of its owner"
+            yield f"/{path} is setuid or setgid"
         if (file.uid, file.gid) != (0, 0):
             yield f"/{path} belongs to {file.uid}:{file.gid}"
         if file.mode & stat.S_IWOTH and not file.issym() and path != "tmp":
-            yield f"/{path} can be written by everybody"
+            yield f"/{path} is world-writable"
     yield from (f"/{path} is missing" for path in PROGRAMS - set(found))
     size = sum(file.size for file in found.values())
-    if size > MOST_BYTES:
-        yield f"{size / 1e6:.1f} MB are more than {MOST_BYTES / 1e6:.0f} MB"
+    if size > BYTES_MAX:
+        yield f"the image has {size / 1e6:.1f} MB, more than {BYTES_MAX / 1e6:.0f} MB"
 
 
 def records(image):
-    """A scanner learns which packages the libraries came from, and which crates the agent is made of."""
-    for record in ["etc/os-release", *(f"var/lib/dpkg/status.d/{one}" for one in ["iperf3", "libc6", "libssl3t64"])]:
+    """Checks that a scanner finds the packages of the libraries and the crates of the agent."""
+    for record in [
+        "etc/os-release",
+        *(f"var/lib/dpkg/status.d/{one}" for one in ["iperf3", "libc6", "libssl3t64"]),
+    ]:
         if record not in image.files:
             yield f"/{record} is missing"
     if b".dep-v0" not in image.agent:
-        yield "the agent does not tell its crates"
+        yield "the agent has no list of its crates"

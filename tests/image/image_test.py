@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Checks the image that the manifests name: what is in it, and whether two agents in it measure each other.
+"""Checks the image in the manifests: its contents, and whether two of its agents can measure each
+other.
 
-The agents run on two addresses of loopback, with the DaemonSet's own security settings, as kustomize renders them.
+The agents run on two loopback addresses, with the DaemonSet's security settings.
 """
 
 import json
@@ -21,9 +22,9 @@ import loopback  # noqa: E402
 import validators  # noqa: E402
 from containers import docker  # noqa: E402
 
-# A new agent stays out of all tests for a minute; then comes a sweep of seconds.
+# The quiet time takes a minute, and the sweep some seconds.
 PATIENCE = 240
-LEAST_IPERF3 = (3, 18)
+IPERF3_MIN = (3, 18)
 QUICK = {
     "IPERF_TEST_PROTOCOL": "both",
     "IPERF_TEST_DURATION": "1s",
@@ -33,7 +34,7 @@ QUICK = {
 
 
 def addresses():
-    """Two that no other run of this test takes at the same time."""
+    """Returns two addresses that no other running test uses."""
     return [loopback.address(1), loopback.address(2)]
 
 
@@ -47,8 +48,10 @@ def environment(own, other):
 
 
 def cells(container, address):
-    """What the agent's own command, run in the container, knows of the mesh."""
-    answer = docker("exec", container, "iperf3-mesh", "matrix", "-o", "json", f"{address}:9876", check=False)
+    """Returns the cells from the command `matrix` in the container."""
+    answer = docker(
+        "exec", container, "iperf3-mesh", "matrix", "-o", "json", f"{address}:9876", check=False
+    )
     return json.loads(answer)["cells"] if answer else []
 
 
@@ -56,15 +59,19 @@ def measured(found):
     return len(found) == 4 and all(cell["success"] and cell["bandwidth_mbps"] > 0 for cell in found)
 
 
-def iperf3_complaints(image):
-    said = docker("run", "--rm", "--entrypoint=/usr/bin/iperf3", image, "--version").splitlines()[0]
-    print(said)
-    if tuple(int(part) for part in re.search(r"(\d+)\.(\d+)", said).groups()) < LEAST_IPERF3:
-        yield f"{said} is older than {LEAST_IPERF3}"
+def iperf3_problems(image):
+    version = docker(
+        "run", "--rm", "--entrypoint=/usr/bin/iperf3", image, "--version"
+    ).splitlines()[0]
+    print(version)
+    if tuple(int(part) for part in re.search(r"(\d+)\.(\d+)", version).groups()) < IPERF3_MIN:
+        yield f"{version} is older than {IPERF3_MIN}"
 
 
-def meeting_complaints(objects, image):
-    """Starts two agents, waits until both directions of both protocols are measured, and ends them."""
+def meeting_problems(objects, image):
+    """Starts two agents, waits until both directions of both protocols are measured, and stops
+    them.
+    """
     first, second = addresses()
     running = {}
     try:
@@ -78,22 +85,30 @@ def meeting_complaints(objects, image):
                 return
             time.sleep(1)
         for cell in found:
-            print("{source_node} to {destination_node}, {protocol}: {bandwidth_mbps:.0f} Mbit/s".format(**cell))
+            print(
+                "{source_node} to {destination_node}, {protocol}: {bandwidth_mbps:.0f} Mbit/s".format(
+                    **cell
+                )
+            )
         for one in running.values():
-            yield from ending_complaints(one, validators.pod_spec(objects)["terminationGracePeriodSeconds"])
+            yield from stop_problems(
+                one, validators.pod_spec(objects)["terminationGracePeriodSeconds"]
+            )
     finally:
         for one in running.values():
             docker("rm", "--force", one)
 
 
-def ending_complaints(container, grace):
-    """Docker kills what has not ended within its grace, which the exit status then tells."""
+def stop_problems(container, grace):
+    """Stops a container. If docker has to kill it after the grace period, the exit status shows
+    that.
+    """
     start = time.monotonic()
     docker("stop", "--time", str(grace), container)
     status = docker("inspect", "--format", "{{.State.ExitCode}}", container).strip()
-    print(f"ended after {time.monotonic() - start:.1f} s with status {status}")
+    print(f"stopped after {time.monotonic() - start:.1f} s with status {status}")
     if status != "0":
-        yield f"told to end, the agent exits with {status}"
+        yield f"after a stop, the agent exits with {status}"
         yield containers.logs(container)
 
 
@@ -101,18 +116,22 @@ def main():
     objects = kustomize.build(Path(sys.executable).parent / "kubectl", kustomize.BASE)
     image = validators.container(objects)["image"]
     context = validators.pod_spec(objects)["securityContext"]
-    version = subprocess.run([ROOT / "scripts/version.sh"], check=True, capture_output=True, text=True).stdout.strip()
+    version = subprocess.run(
+        [ROOT / "scripts/version.sh"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     found = contents.read(ROOT / "target/image.tar")
     checks = {
-        "contents": contents.complaints(found, version, f"{context['runAsUser']}:{context['runAsGroup']}"),
-        "iperf3": iperf3_complaints(image),
-        "two agents": meeting_complaints(objects, image),
+        "contents": contents.problems(
+            found, version, f"{context['runAsUser']}:{context['runAsGroup']}"
+        ),
+        "iperf3": iperf3_problems(image),
+        "two agents": meeting_problems(objects, image),
     }
     failed = 0
-    for what, complaints in checks.items():
-        complaints = list(complaints)
-        failed += bool(complaints)
-        print(*(f"{what}: {one}" for one in complaints), sep="\n", end="\n" if complaints else "")
+    for what, results in checks.items():
+        problems = list(results)
+        failed += bool(problems)
+        print(*(f"{what}: {one}" for one in problems), sep="\n", end="\n" if problems else "")
     print(f"image: {len(checks) - failed} passed, {failed} failed")
     sys.exit(failed > 0)
 

@@ -18,7 +18,9 @@ RUNBOOK = "https://github.com/my-org/iperf3-mesh/blob/main/docs/runbook.md"
 
 
 def cases():
-    conflict = [series("iperf_mesh_members", 60, 1, instance=name, state="conflict") for name in "ab"]
+    conflict = [
+        series("iperf_mesh_members", 60, 1, instance=name, state="conflict") for name in "ab"
+    ]
     yield (
         "two agents use the name c: only the name conflict raises an alert",
         agents("abc", 60)
@@ -30,7 +32,9 @@ def cases():
         + reasons(["ac", "bc"], "name_conflict", 0, 60),
         [fires(9), fires(40, ("IperfMeshNameConflict",))],
     )
-    foreign = [series("iperf_mesh_incompatible_peers", 60, since(10), instance=name) for name in "ab"]
+    foreign = [
+        series("iperf_mesh_incompatible_peers", 60, since(10), instance=name) for name in "ab"
+    ]
     yield (
         "an agent has an incompatible version: only that raises an alert",
         agents("ab", 60)
@@ -57,12 +61,19 @@ def cases():
         "half of the agents cannot be scraped: one alert",
         agents("abc", 90, members=6)
         + agents("def", 90, down=[(20, FOREVER)])
-        + cells("abcdef", 90, [name for name in touching("abcdef", "def") if name[0] in "def"], gone=[(20, FOREVER)]),
+        + cells(
+            "abcdef",
+            90,
+            [name for name in touching("abcdef", "def") if name[0] in "def"],
+            gone=[(20, FOREVER)],
+        ),
         [fires(60, impaired("unscraped")), described(60, "unscraped", "d", "e", "f")],
     )
     yield (
         "the agent of a new node never starts",
-        agents("ab", 90) + cells("ab", 90) + agent("c", 90, members=1, known=20, down=[(0, FOREVER)]),
+        agents("ab", 90)
+        + cells("ab", 90)
+        + agent("c", 90, members=1, known=20, down=[(0, FOREVER)]),
         [fires(53), fires(58, impaired("unscraped"))],
     )
     crashes = [(minute, minute + 2) for minute in range(20, 120, 10)]
@@ -94,8 +105,15 @@ def cases():
     )
     yield (
         "the API server does not answer: two agents had an answer before, one never",
-        agents("abc", 120) + cells("abc", 120) + discovery("ab", 120, 20) + discovery("c", 120, None),
-        [fires(25), fires(45, ("IperfMeshDiscoveryFailing",)), fires(110, ("IperfMeshDiscoveryFailing",))],
+        agents("abc", 120)
+        + cells("abc", 120)
+        + discovery("ab", 120, 20)
+        + discovery("c", 120, None),
+        [
+            fires(25),
+            fires(45, ("IperfMeshDiscoveryFailing",)),
+            fires(110, ("IperfMeshDiscoveryFailing",)),
+        ],
     )
     yield (
         "the API server is down for ten minutes, as during an update: no alert",
@@ -104,7 +122,8 @@ def cases():
     )
     room = [series("iperf_mesh_gossip_digest_max_bytes", 30, 57000, instance=name) for name in "ab"]
     digest = [
-        series("iperf_mesh_gossip_digest_bytes", 30, used, instance=name) for name, used in (("a", 50000), ("b", 20000))
+        series("iperf_mesh_gossip_digest_bytes", 30, used, instance=name)
+        for name, used in (("a", 50000), ("b", 20000))
     ]
     yield (
         "the list of members is nearly full",
@@ -113,7 +132,9 @@ def cases():
     )
     yield (
         "an overlap raises an alert for an hour",
-        agents("ab", 120) + cells("ab", 120) + [series("iperf_mesh_overlaps_total", 120, since(21), instance="a")],
+        agents("ab", 120)
+        + cells("ab", 120)
+        + [series("iperf_mesh_overlaps_total", 120, since(21), instance="a")],
         [fires(20), fires(25, ("IperfMeshOverlap",)), fires(90)],
     )
     other = [series("up", 30, 0, instance="other")]
@@ -134,7 +155,8 @@ def reasons(names, reason, first, end):
 
 
 def discovery(nodes, end, fails, recovers=FOREVER):
-    """Returns the series of discovery: the API server fails from one minute on, and recovers at another.
+    """Returns the series of discovery: the API server fails from one minute on, and recovers at
+    another.
 
     If `fails` is None, it has failed since the start, and never answered.
     """
@@ -153,7 +175,13 @@ def discovery(nodes, end, fails, recovers=FOREVER):
         for name in nodes
         for one in (
             series("iperf_mesh_discovery_success_timestamp_seconds", end, success, instance=name),
-            series("iperf_mesh_discovery_failures_total", end, failures, instance=name, reason="forbidden"),
+            series(
+                "iperf_mesh_discovery_failures_total",
+                end,
+                failures,
+                instance=name,
+                reason="forbidden",
+            ),
         )
     ]
 

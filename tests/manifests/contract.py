@@ -79,7 +79,9 @@ QUERIES = {
 
 
 def promql(query):
-    """Returns the PromQL for `query`: open selectors get the path, and `label_values` becomes a `group`."""
+    """Returns the PromQL for `query`: open selectors get the path, and `label_values` becomes a
+    `group`.
+    """
     query = query.replace("{...}", PATH)
     values = re.fullmatch(r"label_values\((.*), (\w+)\)", query)
     return f"group by ({values[2]}) ({values[1]})" if values else query
@@ -98,7 +100,9 @@ def our_queries():
     dashboard = json.loads(DASHBOARD.read_text())
     panels = {panel["title"]: panel["targets"][0]["expr"] for panel in dashboard["panels"]}
     variables = dashboard["templating"]["list"]
-    return panels | {f"${one['name']}": one["definition"] for one in variables if one["type"] == "query"}
+    return panels | {
+        f"${one['name']}": one["definition"] for one in variables if one["type"] == "query"
+    }
 
 
 def queries(prometheus, substituted):

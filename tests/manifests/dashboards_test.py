@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs every query of every dashboard on a real Prometheus that scrapes a real mesh (the binary $1).
+"""Runs every query of every dashboard on a real Prometheus that scrapes a real mesh (the binary
+$1).
 
 This includes the queries of the dashboards' variables and those in `contract`. A query must return
 series, except if it asks for failures; then it only has to be valid.
@@ -60,7 +61,9 @@ def wait_for_matrix(prometheus):
             sys.exit(f"no matrix of {cells} cells within {PATIENCE} s")
         time.sleep(0.5)
     # A rate needs two samples, and the sweep's own metrics appear at its end.
-    while not prometheus.has("rate(iperf_mesh_meeting_seconds_total[15m]) and iperf_mesh_sweep_duration_seconds", 3):
+    while not prometheus.has(
+        "rate(iperf_mesh_meeting_seconds_total[15m]) and iperf_mesh_sweep_duration_seconds", 3
+    ):
         if time.monotonic() > deadline:
             sys.exit(f"no complete sweep within {PATIENCE} s")
         time.sleep(0.5)
@@ -79,7 +82,16 @@ def check(prometheus):
 
 
 def main():
-    command = [sys.argv[1], "local", "--nodes", str(len(NODES)), "--protocol", "both", "--interval", "1s"]
+    command = [
+        sys.argv[1],
+        "local",
+        "--nodes",
+        str(len(NODES)),
+        "--protocol",
+        "both",
+        "--interval",
+        "1s",
+    ]
     mesh = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     prometheus = None
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,5 +1,5 @@
-"""Test cases for everyday events in clusters, which must raise no alert, and for the death of a node, which must
-raise one. A period is 5 minutes.
+"""Test cases for everyday events in clusters, which must raise no alert, and for the death of a
+node, which must raise one. A period is 5 minutes.
 """
 
 from expected_alerts import agent as impaired
@@ -81,9 +81,13 @@ def cases():
     )
     dead = node("failing", "d")
     yield (
-        "a node dies, and is forgotten in minute 70: first one alert on the node, then one on its agent",
+        "a node dies, and is forgotten in minute 70: one alert on the node, then one on its agent",
         dying_node(120, cells_go=70),
-        [fires(29), *(fires(minute, dead) for minute in (32, 55, 68)), fires(80, impaired("unscraped"))],
+        [
+            fires(29),
+            *(fires(minute, dead) for minute in (32, 55, 68)),
+            fires(80, impaired("unscraped")),
+        ],
     )
     yield (
         "a node dies, and is deleted in minute 50: one alert",
@@ -96,7 +100,12 @@ def cases():
         + agent("b", 120, members=2, down=[(20, FOREVER)], forgotten=50)
         + cell("ba", 120, gone=[(20, FOREVER)])
         + cell("ab", 120, bad=[(20, FOREVER)], gone=[(51, FOREVER)]),
-        [fires(29), fires(32, node("failing", "b")), fires(48, node("failing", "b")), *silence(55, 80, 120)],
+        [
+            fires(29),
+            fires(32, node("failing", "b")),
+            fires(48, node("failing", "b")),
+            *silence(55, 80, 120),
+        ],
     )
     yield "a healthy mesh of two", agents("ab", 90) + cells("ab", 90), silence(20, 60, 90)
     yield "a healthy mesh of one", agents("a", 90), silence(20, 60, 90)
@@ -148,7 +157,8 @@ def dying_node(end, cells_go, forgotten=FOREVER):
 
 
 def hidden(given, first, last):
-    """Removes all samples of a time in which Prometheus was down, without marking the end of the series.
+    """Removes all samples of a time in which Prometheus was down, without marking the end of the
+    series.
 
     Promtool continues to evaluate the rules and finds the last samples for five more minutes, so an
     outage takes effect after that.

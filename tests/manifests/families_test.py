@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs two agents (the binary $1) as pods of dual-stack nodes, with the settings of the base and of the component ipv6.
+"""Runs two agents (the binary $1) as pods of dual-stack nodes, with the settings of the base and of
+the component ipv6.
 
 Each agent gets both of its own addresses and both of the other's. They must measure each other over
 the address family that the settings select.
@@ -43,7 +44,9 @@ def ports(number):
     """Returns the ports of one agent. Both agents share an address, so their ports differ."""
     first = 20000 + os.getpid() % 1000 * 10 + number * 5
     names = ("LISTEN_PORT", "MESH_CONTROL_PORT", "MESH_GOSSIP_PORT", "IPERF_SERVER_PORT")
-    return {name: str(first + offset) for offset, name in enumerate(names)} | {"IPERF_SERVER_PORTS": "1"}
+    return {name: str(first + offset) for offset, name in enumerate(names)} | {
+        "IPERF_SERVER_PORTS": "1"
+    }
 
 
 def start(binary, settings, number, log):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks all manifests against schemas, against each other, and against the agent (the binary $1)."""
+"""Checks all manifests against schemas, each other, and the agent (the binary $1)."""
 
 import copy
 import os
@@ -38,10 +38,16 @@ class Agent:
     variables: dict
 
     def refusals(self, settings):
-        """Yields the program's error message if it refuses the settings; ignores the state of this machine."""
+        """Yields the program's error message if it refuses the settings; ignores the state of this
+        machine.
+        """
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         # This machine has neither the addresses of a pod nor its peers.
-        replaced = {"MESH_ADVERTISE_ADDRESS": "127.0.0.1,::1", "MESH_DISCOVERY": "static", "MESH_JOIN": ""}
+        replaced = {
+            "MESH_ADVERTISE_ADDRESS": "127.0.0.1,::1",
+            "MESH_DISCOVERY": "static",
+            "MESH_JOIN": "",
+        }
         environment = inherited | settings | replaced
         command = [self.binary, "check"]
         done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
@@ -50,8 +56,12 @@ class Agent:
 
 
 def inspect_agent(binary, settings):
-    usage = subprocess.run([binary, "agent", "--help"], check=True, capture_output=True, text=True).stdout
-    variables = dict(re.findall(r"\[env:\s+([A-Z0-9_]+)=[^]]*\](?:\s+\[default:\s+([^]]+)\])?", usage))
+    usage = subprocess.run(
+        [binary, "agent", "--help"], check=True, capture_output=True, text=True
+    ).stdout
+    variables = dict(
+        re.findall(r"\[env:\s+([A-Z0-9_]+)=[^]]*\](?:\s+\[default:\s+([^]]+)\])?", usage)
+    )
     ports = {
         "metrics": int(variables["LISTEN_PORT"]),
         "gossip": int(variables["MESH_GOSSIP_PORT"]),
@@ -59,15 +69,23 @@ def inspect_agent(binary, settings):
     }
     first = int(variables["IPERF_SERVER_PORT"])
     iperf_ports = range(first, first + int(variables["IPERF_SERVER_PORTS"]))
-    return Agent(binary, ports, iperf_ports, answered_paths(binary, settings, ports["metrics"]), variables)
+    return Agent(
+        binary, ports, iperf_ports, answered_paths(binary, settings, ports["metrics"]), variables
+    )
 
 
 def answered_paths(binary, settings, port):
     """Starts an agent with the settings of the ConfigMap, and requests each of the paths."""
     address = loopback.address(7)
-    own = {"SOURCE_NODE_NAME": "node", "MESH_ADVERTISE_ADDRESS": address, "MESH_DISCOVERY": "static"}
+    own = {
+        "SOURCE_NODE_NAME": "node",
+        "MESH_ADVERTISE_ADDRESS": address,
+        "MESH_DISCOVERY": "static",
+    }
     with tempfile.TemporaryFile("w+") as log:
-        agent = subprocess.Popen([binary, "agent"], env=os.environ | settings | own, stdout=log, stderr=log)
+        agent = subprocess.Popen(
+            [binary, "agent"], env=os.environ | settings | own, stdout=log, stderr=log
+        )
         try:
             paths = {path for path in PATHS if answers(agent, f"http://{address}:{port}{path}")}
         finally:
@@ -118,7 +136,11 @@ def broken_variants(objects):
 
     yield change("a typo in a field", "readOnlyRootFileSystem", typo)
     yield change("a typo in a monitor", "unknown field", in_pod_monitor(scrapeTimeOut="30s"))
-    yield change("a wrong port name", "the port http-metrics, which does not exist", in_pod_monitor(port="http-metrics"))
+    yield change(
+        "a wrong port name",
+        "the port http-metrics, which does not exist",
+        in_pod_monitor(port="http-metrics"),
+    )
     yield change(
         "a selector that matches nothing",
         "the Service selects no pod",
@@ -127,10 +149,14 @@ def broken_variants(objects):
     yield change(
         "a probe of a path that does not exist",
         "the livenessProbe requests /health ",
-        lambda kinds: validators.container([kinds["DaemonSet"]])["livenessProbe"]["httpGet"].update(path="/health"),
+        lambda kinds: validators.container([kinds["DaemonSet"]])["livenessProbe"]["httpGet"].update(
+            path="/health"
+        ),
     )
     yield change("a misspelt variable", "no variable MESH_JION", variable("MESH_JION", "a"))
-    yield change("a value that the agent refuses", "IPERF_TEST_TIMEOUT", variable("IPERF_TEST_TIMEOUT", "2s"))
+    yield change(
+        "a value that the agent refuses", "IPERF_TEST_TIMEOUT", variable("IPERF_TEST_TIMEOUT", "2s")
+    )
     yield change(
         "a RoleBinding for another ServiceAccount",
         "do not match",
@@ -141,8 +167,12 @@ def broken_variants(objects):
 def unknown_metrics():
     """Returns the metrics in rules or dashboards that no agent exports and no rule records."""
     golden = (kustomize.ROOT / "agent/tests/golden/metrics.txt").read_text()
-    rules = (kustomize.ROOT / "kustomize/components/prometheus-rule/prometheus-rule.yaml").read_text()
-    known = set(re.findall(r"^(iperf_\w+)", golden, re.MULTILINE)) | set(re.findall(r"record: (\S+)", rules))
+    rules = (
+        kustomize.ROOT / "kustomize/components/prometheus-rule/prometheus-rule.yaml"
+    ).read_text()
+    known = set(re.findall(r"^(iperf_\w+)", golden, re.MULTILINE)) | set(
+        re.findall(r"record: (\S+)", rules)
+    )
     dashboards = (kustomize.ROOT / "kustomize/components/grafana-dashboard").glob("*.json")
     texts = [re.sub(r"(?m)^\s*#.*$", "", rules), *(file.read_text() for file in dashboards)]
     used = {name for text in texts for name in re.findall(r"\b(?:iperf_\w+|iperf3_mesh:\w+)", text)}

@@ -31,11 +31,15 @@ def cases():
         agents("abc", 30) + cells("abc", 30, ["ab"], bad=[(0, FOREVER)]),
         [fires(9), fires(12, pair("failing", "a", "b"))],
     )
-    yield "a node dies and comes back, one cell after the other: its pairs raise no alert", in_turn(260), [
-        *silence(*range(50, 100, 2)),
-        *(fires(minute, node("failing", "h")) for minute in (115, 150, 199)),
-        *silence(*range(226, 260, 2)),
-    ]
+    yield (
+        "a node dies and comes back, one cell after the other: its pairs raise no alert",
+        in_turn(260),
+        [
+            *silence(*range(50, 100, 2)),
+            *(fires(minute, node("failing", "h")) for minute in (115, 150, 199)),
+            *silence(*range(226, 260, 2)),
+        ],
+    )
     yield (
         "a node can receive, but not send",
         agents("abcd", 60) + cells("abcd", 60, ["ab", "ac", "ad"], bad=[(20, FOREVER)]),
@@ -43,7 +47,8 @@ def cases():
     )
     yield (
         "two of eight nodes are cut off: one alert for each",
-        agents("abcdefgh", 60) + cells("abcdefgh", 60, touching("abcdefgh", "gh"), bad=[(20, FOREVER)]),
+        agents("abcdefgh", 60)
+        + cells("abcdefgh", 60, touching("abcdefgh", "gh"), bad=[(20, FOREVER)]),
         [fires(40, node("failing", "g"), node("failing", "h"))],
     )
     yield (
@@ -79,26 +84,40 @@ def cases():
         + in_other_namespace(agents("abc", 60, sweep=2700) + cells("abc", 60)),
         [fires(32, pair("failing", "a", "b")), fires(60, pair("failing", "a", "b"))],
     )
-    yield "a path loses datagrams, and is therefore slow: one alert", lossy_path(60), [
-        fires(28),
-        fires(40, pair("lossy", "a", "b")),
-    ]
+    yield (
+        "a path loses datagrams, and is therefore slow: one alert",
+        lossy_path(60),
+        [
+            fires(28),
+            fires(40, pair("lossy", "a", "b")),
+        ],
+    )
     slow_c = node("slow", "c")
-    yield "a node gets slow; the zeros of a failing cell do not count as slow", slow_node(200), [
-        fires(119),
-        fires(135, slow_c),
-        fires(178, slow_c),
-        fires(195, slow_c, pair("failing", "a", "b")),
-    ]
-    yield "a pair gets slow in one direction", slow_pair(200), [
-        fires(119),
-        fires(135, pair("slow", "a", "b")),
-        fires(200, pair("slow", "a", "b")),
-    ]
+    yield (
+        "a node gets slow; the zeros of a failing cell do not count as slow",
+        slow_node(200),
+        [
+            fires(119),
+            fires(135, slow_c),
+            fires(178, slow_c),
+            fires(195, slow_c, pair("failing", "a", "b")),
+        ],
+    )
+    yield (
+        "a pair gets slow in one direction",
+        slow_pair(200),
+        [
+            fires(119),
+            fires(135, pair("slow", "a", "b")),
+            fires(200, pair("slow", "a", "b")),
+        ],
+    )
 
 
 def in_turn(end):
-    """Gives every cell one result in a period of 20 minutes, in its own minute; those to h are bad for a while."""
+    """Gives every cell one result in a period of 20 minutes, in its own minute; those to h are bad
+    for a while.
+    """
     own = agents("abcdefgh", end, sweep=960)
     for turn, name in enumerate(pairs("abcdefgh")):
         bad = [(50, 200)] if name[1] == "h" else []
@@ -108,7 +127,10 @@ def in_turn(end):
 
 def in_other_namespace(given):
     """Returns the same series in another namespace."""
-    return [one | {"series": one["series"].replace('namespace="net"', 'namespace="other"')} for one in given]
+    return [
+        one | {"series": one["series"].replace('namespace="net"', 'namespace="other"')}
+        for one in given
+    ]
 
 
 def from_then(minute, before, after):
@@ -131,7 +153,9 @@ def lossy_path(end):
 
 
 def slow_node(end):
-    """Lets c fall to a third in minute 120. The path between a and b is always slow, and ab fails from minute 170 on."""
+    """Lets c fall to a third in minute 120. The path between a and b is always slow, and ab fails
+    from minute 170 on.
+    """
     own = agents("abc", end) + cells("abc", end, ["ab"], bad=[(170, FOREVER)])
     for name in pairs("abc"):
         usual = from_then(120, 900, 300) if "c" in name else 50
@@ -141,5 +165,8 @@ def slow_node(end):
 
 def slow_pair(end):
     own = agents("abc", end) + cells("abc", end)
-    own += [bandwidth(name, end, from_then(120, 900, 300 if name == "ab" else 900)) for name in pairs("abc")]
+    own += [
+        bandwidth(name, end, from_then(120, 900, 300 if name == "ab" else 900))
+        for name in pairs("abc")
+    ]
     return own

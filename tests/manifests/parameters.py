@@ -1,4 +1,6 @@
-"""Edits of the overlay `example`, at least one for each row of the table in docs/install.md, and their results."""
+"""Edits of the overlay `example`, at least one for each row of the table in docs/install.md, and
+their results.
+"""
 
 import re
 from collections.abc import Callable
@@ -36,7 +38,10 @@ def kinds(objects):
 
 def variable(objects, name):
     """Returns the value of a variable that the DaemonSet itself sets."""
-    return next((one.get("value") for one in validators.container(objects)["env"] if one["name"] == name), None)
+    return next(
+        (one.get("value") for one in validators.container(objects)["env"] if one["name"] == name),
+        None,
+    )
 
 
 def setting(name):
@@ -44,7 +49,9 @@ def setting(name):
 
     def found(objects):
         (reference,) = validators.container(objects)["envFrom"]
-        configs = {one["metadata"]["name"]: one["data"] for one in validators.of_kind(objects, "ConfigMap")}
+        configs = {
+            one["metadata"]["name"]: one["data"] for one in validators.of_kind(objects, "ConfigMap")
+        }
         return configs[reference["configMapRef"]["name"]].get(name)
 
     return found
@@ -62,7 +69,11 @@ def names(objects):
 
 
 def namespaces(objects):
-    homes = {one["metadata"].get("namespace") for one in objects if one["kind"] not in validators.CLUSTER_WIDE}
+    homes = {
+        one["metadata"].get("namespace")
+        for one in objects
+        if one["kind"] not in validators.CLUSTER_WIDE
+    }
     return homes | {only(objects, "Namespace")["metadata"]["name"]}
 
 
@@ -77,7 +88,11 @@ def of_agent(field):
 def without_api(objects):
     """Returns the kinds of roles, whether the pods get a token, and how agents find each other."""
     roles = {kind for kind in kinds(objects) if "Role" in kind}
-    return roles, validators.pod_spec(objects)["automountServiceAccountToken"], variable(objects, "MESH_DISCOVERY")
+    return (
+        roles,
+        validators.pod_spec(objects)["automountServiceAccountToken"],
+        variable(objects, "MESH_DISCOVERY"),
+    )
 
 
 def monitors(objects):
@@ -100,9 +115,27 @@ LABEL = "path: /metadata/labels/release\n        value: prometheus\n"
 DIGEST = "sha256:" + 64 * "0"
 
 EDITS = [
-    Edit("`nameOverride`, `fullnameOverride`", "namePrefix: blue-", "namePrefix: green-", names, {"green-iperf3-mesh"}),
-    Edit("`nameOverride`, `fullnameOverride`", "namePrefix: blue-", "nameSuffix: -green", names, {"iperf3-mesh-green"}),
-    Edit("the release's namespace", "namespace: net-observability", "namespace: mine", namespaces, {"mine"}),
+    Edit(
+        "`nameOverride`, `fullnameOverride`",
+        "namePrefix: blue-",
+        "namePrefix: green-",
+        names,
+        {"green-iperf3-mesh"},
+    ),
+    Edit(
+        "`nameOverride`, `fullnameOverride`",
+        "namePrefix: blue-",
+        "nameSuffix: -green",
+        names,
+        {"iperf3-mesh-green"},
+    ),
+    Edit(
+        "the release's namespace",
+        "namespace: net-observability",
+        "namespace: mine",
+        namespaces,
+        {"mine"},
+    ),
     Edit(
         "`exporter.image.repository`, `server.image.repository`",
         f"newName: {IMAGE}",
@@ -140,7 +173,11 @@ EDITS = [
         "600",
     ),
     Edit(
-        "`exporter.testTimeout`", "IPERF_TEST_TIMEOUT=15s", "IPERF_TEST_TIMEOUT=20", setting("IPERF_TEST_TIMEOUT"), "20"
+        "`exporter.testTimeout`",
+        "IPERF_TEST_TIMEOUT=15s",
+        "IPERF_TEST_TIMEOUT=20",
+        setting("IPERF_TEST_TIMEOUT"),
+        "20",
     ),
     Edit(
         "`exporter.testProtocol`",
@@ -189,7 +226,13 @@ EDITS = [
         PODS,
     ),
     Edit("`serviceMonitor.enabled`", MONITOR, "", monitors, []),
-    Edit("`serviceMonitor.enabled`", MONITOR, MONITOR.replace("pod", "service"), monitors, ["ServiceMonitor"]),
+    Edit(
+        "`serviceMonitor.enabled`",
+        MONITOR,
+        MONITOR.replace("pod", "service"),
+        monitors,
+        ["ServiceMonitor"],
+    ),
     Edit(
         "`serviceMonitor.interval`, `serviceMonitor.scrapeTimeout`",
         "podMetricsEndpoints/0/interval\n        value: 30s",

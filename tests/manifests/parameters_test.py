@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Tests the table of chart parameters in docs/install.md: makes each of its edits to the overlay `example`.
+"""Tests the table of chart parameters in docs/install.md: makes each of its edits to the overlay
+`example`.
 
 Then it builds the overlay with every available version of kustomize and checks the result.
 """
@@ -37,9 +38,19 @@ def rows():
 def missing(table):
     """Finds parameters without a row, rows without an edit or a reason, and edits without a row."""
     named = " ".join(table)
-    yield from (f"{TABLE.name} has no row for {one}" for one in contract.PARAMETERS if f"`{one}" not in named)
-    yield from (f"no test edits {one}" for one in table if one not in {edit.parameter for edit in EDITS} | NONE)
-    yield from (f"{TABLE.name} has no row {edit.parameter}" for edit in EDITS if edit.parameter not in table)
+    yield from (
+        f"{TABLE.name} has no row for {one}"
+        for one in contract.PARAMETERS
+        if f"`{one}" not in named
+    )
+    yield from (
+        f"no test edits {one}"
+        for one in table
+        if one not in {edit.parameter for edit in EDITS} | NONE
+    )
+    yield from (
+        f"{TABLE.name} has no row {edit.parameter}" for edit in EDITS if edit.parameter not in table
+    )
     for one in NONE & set(table):
         if not re.match(r"none: \w+", table[one].place):
             yield f"{TABLE.name} gives no reason why {one} is missing"

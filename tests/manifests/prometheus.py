@@ -16,7 +16,9 @@ class Prometheus:
         self.address = f"{loopback.address(9)}:9090"
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-            "scrape_configs": [{"job_name": "iperf3-mesh", "static_configs": [{"targets": targets}]}],
+            "scrape_configs": [
+                {"job_name": "iperf3-mesh", "static_configs": [{"targets": targets}]}
+            ],
         }
         file = Path(scratch, "prometheus.yml")
         file.write_text(json.dumps(config))
@@ -33,7 +35,9 @@ class Prometheus:
     def query(self, expression):
         """Returns the number of series in the answer; raises an error if the query is invalid."""
         query = urllib.parse.urlencode({"query": expression})
-        with urllib.request.urlopen(f"http://{self.address}/api/v1/query?{query}", timeout=10) as answer:
+        with urllib.request.urlopen(
+            f"http://{self.address}/api/v1/query?{query}", timeout=10
+        ) as answer:
             return len(json.load(answer)["data"]["result"])
 
     def has(self, expression, count):

@@ -1,4 +1,6 @@
-"""Creates the files of a release, as its workflow does, and checks them; changes the version in a copy of the tree."""
+"""Creates the files of a release, as its workflow does, and checks them; changes the version in a
+copy of the tree.
+"""
 
 import os
 import shutil
@@ -14,9 +16,11 @@ DIGEST = "sha256:" + 8 * "01234567"
 
 
 def run(kubectl, *command, check=True):
-    """Runs a command with `kubectl` first on the PATH; returns its output and whether it succeeded."""
+    """Runs a command with `kubectl` first on the PATH; returns its output and its success."""
     path = f"{Path(kubectl).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | {"PATH": path})
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=os.environ | {"PATH": path}
+    )
     if check and done.returncode:
         raise SystemExit(f"{command}: {done.stderr.strip()}")
     return done.stdout.strip(), done.returncode == 0
@@ -45,7 +49,9 @@ def tag_problems(built):
 
 
 def file_problems(kubectl, agent):
-    """Checks that the files can be applied, that they pin the pushed image, and that the checksums are right."""
+    """Checks that the files can be applied, that they pin the pushed image, and that the checksums
+    are right.
+    """
     script = kustomize.ROOT / "scripts/release-files.sh"
     with tempfile.TemporaryDirectory() as scratch:
         run(kubectl, script, DIGEST, scratch)
@@ -55,7 +61,9 @@ def file_problems(kubectl, agent):
             if images(objects) != {f"{image_name()}:{version()}@{DIGEST}"}:
                 yield f"{file} uses {images(objects)}"
         sums = Path(scratch, "sha256sums").read_text()
-        if sorted(line.split()[1] for line in sums.splitlines()) != sorted({*os.listdir(scratch)} - {"sha256sums"}):
+        if sorted(line.split()[1] for line in sums.splitlines()) != sorted(
+            {*os.listdir(scratch)} - {"sha256sums"}
+        ):
             yield f"sha256sums does not list exactly the files: {sums}"
         yield from checksum_problems(kubectl, scratch)
         if run(kubectl, script, "latest", scratch, check=False)[1]:
@@ -72,10 +80,14 @@ def checksum_problems(kubectl, scratch):
 
 
 def version_change_problems(kubectl):
-    """Checks that one command changes the version everywhere, and that only its tag may be released."""
+    """Checks that one command changes the version everywhere, and that only its tag may be
+    released.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch, "copy")
-        shutil.copytree(kustomize.ROOT, copy, ignore=shutil.ignore_patterns("target", ".git", "samples"))
+        shutil.copytree(
+            kustomize.ROOT, copy, ignore=shutil.ignore_patterns("target", ".git", "samples")
+        )
         run(kubectl, copy / "scripts/set-version.sh", "9.8.7")
         for directory in ["manifests", "kustomize/components", "kustomize/overlays"]:
             for file in (copy / directory).rglob("*.yaml"):
@@ -85,8 +97,15 @@ def version_change_problems(kubectl):
         run(kubectl, "git", "init", "-q", copy)
         settings = "GIT_CONFIG_GLOBAL=/dev/null && git config user.name test && git config user.email test@example.com"
         commit = f"cd {copy} && export {settings} && git commit -q --allow-empty -m test"
-        run(kubectl, "sh", "-c", f"{commit} && git update-ref refs/remotes/origin/main HEAD && git tag v9.8.7")
-        done = subprocess.run([tag, "v9.8.7", image_name()], check=False, capture_output=True, text=True)
+        run(
+            kubectl,
+            "sh",
+            "-c",
+            f"{commit} && git update-ref refs/remotes/origin/main HEAD && git tag v9.8.7",
+        )
+        done = subprocess.run(
+            [tag, "v9.8.7", image_name()], check=False, capture_output=True, text=True
+        )
         if done.returncode:
             yield f"{tag.name} refuses v9.8.7: {done.stderr}"
         if run(kubectl, tag, f"v{version()}", image_name(), check=False)[1]:

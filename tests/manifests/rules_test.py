@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Tests the alerts with promtool: generates unit tests for small meshes, and runs them on the rules file $1.
+"""Tests the alerts with promtool: generates unit tests for small meshes, and runs them on the rules
+file $1.
 
-Every check lists all alerts that fire, so that a second alert for the same cause fails it. The tests
-are generated because promtool's YAML has no loops: a mesh of four nodes has 24 series.
+Every check lists all alerts that fire, so that a second alert for the same cause fails it. The
+tests are generated because promtool's YAML has no loops: a mesh of four nodes has 24 series.
 """
 
 import json

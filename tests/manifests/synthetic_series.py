@@ -1,4 +1,5 @@
-"""The series of the agents of a small mesh, minute by minute, in the format of promtool's unit tests.
+"""The series of the agents of a small mesh, minute by minute, in the format of promtool's unit
+tests.
 
 `value` is always a number or a function of the minute; it returns None while the series is absent.
 """
@@ -36,8 +37,8 @@ def is_in(minute, spans):
 def agent(node, end, members, sweep=60, pause=240, down=(), known=0, forgotten=FOREVER):
     """Returns an agent's own series.
 
-    In the spans `down` they are absent, and after each span the agent is a new process. The agent is a
-    target of Prometheus from minute `known` until minute `forgotten`.
+    In the spans `down` they are absent, and after each span the agent is a new process. The agent
+    is a target of Prometheus from minute `known` until minute `forgotten`.
     """
 
     def started(minute):
@@ -69,9 +70,9 @@ def agents(nodes, end, members=None, **options):
 def cell(name, end, bad=(), gone=(), stuck=None, every=1, protocol="tcp"):
     """Returns the series of a cell; `ab` is the one from a to b.
 
-    It has a result when it appears, and one `every` so many minutes after that. Results in the spans
-    `bad` are failures. In the spans `gone` the cell is absent. From minute `stuck` on it has no new
-    results.
+    It has a result when it appears, and one `every` so many minutes after that. Results in the
+    spans `bad` are failures. In the spans `gone` the cell is absent. From minute `stuck` on it has
+    no new results.
     """
 
     def appeared(minute):
@@ -110,7 +111,9 @@ def cell_series(metric, name, end, value, protocol="tcp", **labels):
 
 
 def pairs(nodes):
-    return [source + destination for source in nodes for destination in nodes if source != destination]
+    return [
+        source + destination for source in nodes for destination in nodes if source != destination
+    ]
 
 
 def touching(nodes, some):
@@ -121,7 +124,5 @@ def touching(nodes, some):
 def cells(nodes, end, some=(), **options):
     """Returns all cells of `nodes`, `some` of them with these options."""
     return [
-        one
-        for name in pairs(nodes)
-        for one in cell(name, end, **(options if name in some else {}))
+        one for name in pairs(nodes) for one in cell(name, end, **(options if name in some else {}))
     ]

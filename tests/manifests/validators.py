@@ -47,7 +47,9 @@ def container(objects):
 def settings(objects):
     """Returns the agent's variables and values; those from the downward API are empty."""
     names = {one["configMapRef"]["name"] for one in container(objects)["envFrom"]}
-    configs = [one["data"] for one in of_kind(objects, "ConfigMap") if one["metadata"]["name"] in names]
+    configs = [
+        one["data"] for one in of_kind(objects, "ConfigMap") if one["metadata"]["name"] in names
+    ]
     own = {variable["name"]: variable.get("value", "") for variable in container(objects)["env"]}
     return {name: value for config in configs for name, value in config.items()} | own
 
@@ -106,15 +108,28 @@ def references(objects):
                 yield f"{one['kind']} refers to {role}, which does not exist"
     targets = [("ServiceAccount", pod_spec(objects)["serviceAccountName"])]
     targets += [("ConfigMap", one["configMapRef"]["name"]) for one in container(objects)["envFrom"]]
-    yield from (f"the pods refer to {one}, which does not exist" for one in targets if one not in known)
-    subjects = [subject for one in objects if one["kind"].endswith("RoleBinding") for subject in one["subjects"]]
-    account = {"kind": "ServiceAccount", "name": pod_spec(objects)["serviceAccountName"], "namespace": home}
+    yield from (
+        f"the pods refer to {one}, which does not exist" for one in targets if one not in known
+    )
+    subjects = [
+        subject
+        for one in objects
+        if one["kind"].endswith("RoleBinding")
+        for subject in one["subjects"]
+    ]
+    account = {
+        "kind": "ServiceAccount",
+        "name": pod_spec(objects)["serviceAccountName"],
+        "namespace": home,
+    }
     if pod_spec(objects)["automountServiceAccountToken"] != (account in subjects):
         yield f"the token and the rights of {account['name']} do not match"
 
 
 def security(spec):
-    """Checks that pods meet the Pod Security Standard "restricted", except for the network, and can measure."""
+    """Checks that pods meet the Pod Security Standard "restricted", except for the network, and can
+    measure.
+    """
     pod = spec["securityContext"]
     if not pod.get("runAsNonRoot") or pod.get("runAsUser") != 65532:
         yield "the pods may run as root"
@@ -132,7 +147,7 @@ def security(spec):
             yield f"{one['name']} has no /tmp, without which iperf3 fails"
     resources = spec["containers"][0]["resources"]
     if "cpu" in resources["limits"] or "memory" not in resources["limits"]:
-        yield "the agent must have a memory limit, and no CPU limit, which would distort the results"
+        yield "the agent must have a memory limit, and no CPU limit (which would distort results)"
     on_host = spec.get("hostNetwork", False)
     if spec["dnsPolicy"] != ("ClusterFirstWithHostNet" if on_host else "ClusterFirst"):
         yield "the pods' resolver cannot resolve Services"
@@ -150,7 +165,7 @@ def interfaces(objects, agent):
     for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
         probe = one[kind]["httpGet"]
         if probe["port"] != "metrics" or probe["path"] not in agent.paths:
-            yield f"the {kind} requests {probe['path']} on the port {probe['port']}, which does not exist"
+            yield f"the {kind} requests {probe['path']} on port {probe['port']}, which fails"
     variables = settings(objects)
     for variable in sorted(set(variables) - set(agent.variables)):
         yield f"the agent has no variable {variable}"
@@ -173,9 +188,15 @@ def interfaces(objects, agent):
 
 
 def policy_ports(policy, agent):
-    """Checks that the policy admits peers to all ports of an agent, including iperf3's for TCP and UDP."""
+    """Checks that the policy admits peers to all ports of an agent, including iperf3's for TCP and
+    UDP.
+    """
     rules = policy["spec"]["ingress"][0]["ports"]
-    wanted = {(agent.ports["metrics"], "TCP"), (agent.ports["control"], "TCP"), (agent.ports["gossip"], "UDP")}
+    wanted = {
+        (agent.ports["metrics"], "TCP"),
+        (agent.ports["control"], "TCP"),
+        (agent.ports["gossip"], "UDP"),
+    }
     wanted |= {(port, protocol) for port in agent.iperf_ports for protocol in ("TCP", "UDP")}
     open_ports = {
         (port, rule.get("protocol", "TCP"))
@@ -203,7 +224,10 @@ def selectors(objects, agent):
         names = {port["name"] for port in container(objects)["ports"]}
         yield from missing_ports(monitor["spec"]["podMetricsEndpoints"], names)
     for monitor in of_kind(objects, "ServiceMonitor"):
-        if not monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items():
+        if (
+            not monitor["spec"]["selector"]["matchLabels"].items()
+            <= service["metadata"]["labels"].items()
+        ):
             yield "the ServiceMonitor selects no Service"
         names = {port["name"] for port in service["spec"]["ports"]}
         yield from missing_ports(monitor["spec"]["endpoints"], names)

@@ -1,4 +1,4 @@
-"""The cases in the order in which they run. Each is a function of a `Bench`; its docstring is its title."""
+"""The cases in the order in which they run: functions of a `Bench`. Docstrings are their titles."""
 
 from . import api_server, installation, matrix, nodes, rights, rollout
 

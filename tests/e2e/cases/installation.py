@@ -20,24 +20,34 @@ def apply(bench):
     bench.roll_out()
     bench.note(f"{len(bench.nodes)} pods ready after {stopwatch}")
     pods = bench.pods()
-    expect(sorted(pods) == sorted(bench.nodes), f"pods are on {sorted(pods)}, nodes are {bench.nodes}")
+    expect(
+        sorted(pods) == sorted(bench.nodes), f"pods are on {sorted(pods)}, nodes are {bench.nodes}"
+    )
     for node, pod in pods.items():
         (state,) = pod["status"]["containerStatuses"]
         expect(state["ready"] and not state["restartCount"], f"the agent on {node}: {state}")
 
 
 def scrape(bench):
-    """Prometheus, configured by its operator, scrapes all agents and evaluates all rules (overlay kube-prometheus)"""
+    """Prometheus, configured by its operator, scrapes all agents (overlay kube-prometheus)"""
     bench.apply("kube-prometheus", "grafana-dashboard")
     stopwatch = Stopwatch()
     bench.monitoring.start_operator()
-    until("the operator creates a scrape job", lambda: "podMonitor/iperf3-mesh" in bench.monitoring.configuration(), 60)
+    until(
+        "the operator creates a scrape job",
+        lambda: "podMonitor/iperf3-mesh" in bench.monitoring.configuration(),
+        60,
+    )
     until("the operator creates rules", bench.monitoring.rules, 60)
     bench.note(f"the operator has created its configuration after {stopwatch}")
     bench.prometheus = bench.monitoring.start_prometheus()
-    until("all agents are scraped", lambda: set(bench.mesh.by_node("up == 1")) == set(bench.nodes), 60)
+    until(
+        "all agents are scraped", lambda: set(bench.mesh.by_node("up == 1")) == set(bench.nodes), 60
+    )
     bench.note(f"all agents are scraped after {stopwatch}")
-    until_nothing("all rules are evaluated without error", lambda: unhealthy_rules(bench.prometheus), 120)
+    until_nothing(
+        "all rules are evaluated without error", lambda: unhealthy_rules(bench.prometheus), 120
+    )
 
 
 def unhealthy_rules(prometheus):
@@ -58,13 +68,16 @@ def ipv6(bench):
     bench.note(f"rolled out after {stopwatch}")
     for node in bench.nodes:
         address = re.search(r'"the agent starts".*"address":"([^"]+)"', bench.log(node, stopwatch))
-        expect(address and ":" in address[1], f"the agent on {node} has the address {address and address[1]}")
+        expect(
+            address and ":" in address[1],
+            f"the agent on {node} has the address {address and address[1]}",
+        )
     bench.until_full(since=stopwatch.date)
     bench.note(f"the matrix is full after {stopwatch}")
 
 
 def pod_network(bench):
-    """The mesh changes to the pod network (overlay pod-network), under Pod Security \"restricted\""""
+    """The mesh changes to the pod network (overlay pod-network), under "restricted" security"""
     stopwatch = Stopwatch()
     warnings = bench.apply("pod-network")
     about_old_pods = warnings and "existing pods" in warnings[0]
@@ -73,7 +86,9 @@ def pod_network(bench):
     bench.note(f"rolled out after {stopwatch}")
     bench.kubectl("get", "networkpolicy", "iperf3-mesh", "-n", NAMESPACE)
     for node, pod in bench.pods().items():
-        expect(not pod["spec"].get("hostNetwork"), f"the pod on {node} is still on the host network")
+        expect(
+            not pod["spec"].get("hostNetwork"), f"the pod on {node} is still on the host network"
+        )
         bench.cluster.reach(pod["status"]["podIP"], PORT)
     bench.until_full(since=stopwatch.date)
     bench.note(f"the matrix is full after {stopwatch}")
@@ -82,7 +97,9 @@ def pod_network(bench):
 def remove(bench):
     """kubectl delete -k leaves nothing"""
     stopwatch = Stopwatch()
-    bench.kubectl("delete", "-k", bench.overlays.write("pod-network"), "--ignore-not-found", "--timeout=100s")
+    bench.kubectl(
+        "delete", "-k", bench.overlays.write("pod-network"), "--ignore-not-found", "--timeout=100s"
+    )
     expect(not bench.kubectl.get("namespace", NAMESPACE), "the namespace is still there")
     kinds, label = "clusterroles,clusterrolebindings", "app.kubernetes.io/name=iperf3-mesh"
     left = bench.kubectl("get", kinds, "-l", label, "-o", "name")

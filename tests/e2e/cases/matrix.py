@@ -30,25 +30,43 @@ def cells(bench):
     for labels, _ in found:
         expect(set(labels) == LABELS, f"labels {sorted(labels)} instead of {sorted(LABELS)}")
         target = {key: labels[key] for key in ["instance", "job", "namespace"]}
-        correct = {"instance": labels["source_node"], "job": "iperf3-mesh", "namespace": "iperf3-mesh"}
+        correct = {
+            "instance": labels["source_node"],
+            "job": "iperf3-mesh",
+            "namespace": "iperf3-mesh",
+        }
         expect(target == correct, f"{target} instead of {correct}")
     udp = {cell for cell in wanted if cell[2] == "udp"}
     for metric in ["iperf_network_jitter_ms", "iperf_network_loss_ratio"]:
-        expect(bench.mesh.by_cell(metric).keys() == udp, f"{metric} does not exist for exactly the UDP cells")
+        expect(
+            bench.mesh.by_cell(metric).keys() == udp,
+            f"{metric} does not exist for exactly the UDP cells",
+        )
 
 
 def values(bench):
     """TCP results are within 5 % of the links' capacity"""
     rates = {pair: bench.cluster.rate(*pair) for pair in permutations(bench.nodes, 2)}
     several = f'changes(iperf_test_timestamp_seconds{{protocol="tcp"}}[10m]) >= {RESULTS - 1}'
-    until(f"{RESULTS} results of each cell", lambda: len(bench.mesh.by_cell(several)) == len(rates), 300)
-    median = bench.mesh.by_cell('quantile_over_time(0.5, iperf_network_bandwidth_mbps{protocol="tcp"}[10m])')
+    until(
+        f"{RESULTS} results of each cell",
+        lambda: len(bench.mesh.by_cell(several)) == len(rates),
+        300,
+    )
+    median = bench.mesh.by_cell(
+        'quantile_over_time(0.5, iperf_network_bandwidth_mbps{protocol="tcp"}[10m])'
+    )
     bench.note("Mbit/s          measured  allowed   wire  error")
     errors = {}
     for (source, destination), rate in rates.items():
-        measured, allowed = median[source, destination, "tcp"], bench.cluster.goodput(source, destination)
+        measured, allowed = (
+            median[source, destination, "tcp"],
+            bench.cluster.goodput(source, destination),
+        )
         errors[source, destination] = error = measured / allowed - 1
-        bench.note(f"{source} -> {destination}  {measured:8.1f} {allowed:8.1f} {rate:6.0f} {error:+6.1%}")
+        bench.note(
+            f"{source} -> {destination}  {measured:8.1f} {allowed:8.1f} {rate:6.0f} {error:+6.1%}"
+        )
     loss = max(bench.mesh.by_cell("iperf_network_loss_ratio").values())
     jitter = max(bench.mesh.by_cell("iperf_network_jitter_ms").values())
     bench.note(f"UDP: loss up to {loss:.2%}, jitter up to {jitter:.2f} ms")

@@ -27,7 +27,9 @@ def minimal(bench):
     for wanted, questions in {"yes": MAY, "no": MUST_NOT}.items():
         for question in questions:
             # For "no", can-i also exits with an error code.
-            done = bench.kubectl.run("auth", "can-i", "-n", NAMESPACE, "--as", AGENT, *question.split())
+            done = bench.kubectl.run(
+                "auth", "can-i", "-n", NAMESPACE, "--as", AGENT, *question.split()
+            )
             answer = done.stdout.strip()
             expect(answer == wanted, f"may the agents {question}? {answer}")
     more = rules(bench, AGENT) - rules(bench, DEFAULT)
@@ -36,7 +38,11 @@ def minimal(bench):
 
 
 def rules(bench, account):
-    return set(bench.kubectl("auth", "can-i", "--list", "--no-headers", "-n", NAMESPACE, "--as", account).splitlines())
+    return set(
+        bench.kubectl(
+            "auth", "can-i", "--list", "--no-headers", "-n", NAMESPACE, "--as", account
+        ).splitlines()
+    )
 
 
 def none(bench):
@@ -50,4 +56,8 @@ def none(bench):
         expect(not tokens, f"the pod on {node} has a token: {tokens}")
     bench.until_full(since=stopwatch.date)
     bench.note(f"the matrix is full after {stopwatch}")
-    until("no agent asks the API", lambda: not bench.prometheus.query("iperf_mesh_discovery_failures_total"), 30)
+    until(
+        "no agent asks the API",
+        lambda: not bench.prometheus.query("iperf_mesh_discovery_failures_total"),
+        30,
+    )

@@ -16,7 +16,9 @@ def change(bench):
     bench.note(f"the matrix is full and new after {stopwatch}")
     changed = 'abs(iperf_network_bandwidth_mbps{protocol="udp"} - 4) < 0.4'
     cells = len(bench.nodes) * (len(bench.nodes) - 1)
-    until("the results have the new setting", lambda: len(bench.mesh.by_cell(changed)) == cells, 120)
+    until(
+        "the results have the new setting", lambda: len(bench.mesh.by_cell(changed)) == cells, 120
+    )
     failures, alerts = bench.mesh.failures(stopwatch), bench.mesh.alerts(stopwatch)
     expect(not failures, f"cells failed meanwhile: {summary(failures)}")
     expect(not alerts, f"alerts fired meanwhile: {alerts}")

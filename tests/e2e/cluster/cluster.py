@@ -14,7 +14,8 @@ COUNT = 3
 
 
 class Cluster:
-    """Three nodes with links of known speed. Use it in a `with` statement, which removes all traces of it.
+    """Three nodes with links of known speed. Use it in a `with` statement, which removes all traces
+    of it.
 
     Create it in the longest-lived thread: the kernel kills the cluster when that thread ends.
     """
@@ -61,8 +62,12 @@ class Cluster:
         return list(self.running)
 
     def rate(self, source, destination):
-        """Returns the capacity of the links from one node to another, in Mbit/s on the wire, with all headers."""
-        return float(min(network.link(number(source)).egress, network.link(number(destination)).ingress))
+        """Returns the capacity of the links from one node to another, in Mbit/s on the wire, with
+        all headers.
+        """
+        return float(
+            min(network.link(number(source)).egress, network.link(number(destination)).ingress)
+        )
 
     def goodput(self, source, destination):
         """Returns what TCP can deliver at that rate: the payload's share of a full frame."""
@@ -98,7 +103,9 @@ class Cluster:
         """Does nothing: the control plane has direct routes to all pods."""
 
     def inside(self, where):
-        """Returns a command prefix that runs a command in the network of a node, or of "control-plane"."""
+        """Returns a command prefix that runs a command in the network of a node, or of
+        "control-plane".
+        """
         if where == "control-plane":
             return self.control_plane.network.inside()
         return self.running[where].machine.inside()

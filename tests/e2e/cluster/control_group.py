@@ -16,7 +16,11 @@ def make(name):
 
 def remove(name):
     """Removes the group and all groups below it, as soon as their processes have ended."""
-    until(f"the processes in control group {name} have ended", lambda: all(map(is_gone, directories(name))), 30)
+    until(
+        f"the processes in control group {name} have ended",
+        lambda: all(map(is_gone, directories(name))),
+        30,
+    )
 
 
 def directories(name):

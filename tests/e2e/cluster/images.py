@@ -13,12 +13,17 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 def write_pause(program, target):
     """Writes an image with a single program, in the format of `docker save`."""
     layer = archive({"pause": program.read_bytes()}, mode=0o755)
-    config = json.dumps({
-        "os": "linux",
-        "architecture": ARCHITECTURES[platform.machine()],
-        "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
-    })
+    config = json.dumps(
+        {
+            "os": "linux",
+            "architecture": ARCHITECTURES[platform.machine()],
+            "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
+            "rootfs": {
+                "type": "layers",
+                "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"],
+            },
+        }
+    )
     manifest = json.dumps([{"Config": "config.json", "RepoTags": [PAUSE], "Layers": ["layer.tar"]}])
     files = {"layer.tar": layer, "config.json": config.encode(), "manifest.json": manifest.encode()}
     target.write_bytes(archive(files, mode=0o644))

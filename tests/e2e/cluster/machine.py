@@ -1,8 +1,9 @@
 """Namespaces that act as separate computers, and the processes in them.
 
-Everything that starts a process of the cluster uses this module. Nothing here outlives the process that
-created it, even if that is killed: the kernel then kills the holders, the end of a holder kills all
-processes in its namespaces, and namespaces without processes disappear with their mounts and links.
+Everything that starts a process of the cluster uses this module. Nothing here outlives the process
+that created it, even if that is killed: the kernel then kills the holders, the end of a holder
+kills all processes in its namespaces, and namespaces without processes disappear with their mounts
+and links.
 """
 
 import os
@@ -23,12 +24,23 @@ class Network:
     KINDS = ("--net",)
 
     def __init__(self, *setup):
-        """`setup` is a command that runs in the namespaces first, and finally executes the holder."""
-        command = [*KILL_WITH_PARENT, "unshare", *self.KINDS, "--", *setup, str(programs.path("pause"))]
+        """`setup` is a command that runs in the namespaces first, and then executes the holder."""
+        command = [
+            *KILL_WITH_PARENT,
+            "unshare",
+            *self.KINDS,
+            "--",
+            *setup,
+            str(programs.path("pause")),
+        ]
         # In a new session, so that Ctrl-C does not kill it out of order.
         self.holder = subprocess.Popen(command, start_new_session=True)
         own = os.stat("/proc/self/ns/net").st_ino
-        until("a new network namespace exists", lambda: os.stat(self.namespace("net")).st_ino != own, 10)
+        until(
+            "a new network namespace exists",
+            lambda: os.stat(self.namespace("net")).st_ino != own,
+            10,
+        )
 
     def namespace(self, file):
         """Returns the file of one of the namespaces."""
@@ -49,7 +61,7 @@ class Network:
 
 
 class Machine(Network):
-    """A network with its own processes, mounts and host name; its end kills all of its processes."""
+    """A network with its own processes, mounts and host name; its end kills all its processes."""
 
     KINDS = ("--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
 
@@ -61,7 +73,11 @@ class Machine(Network):
     def on_machine(self):
         """Returns a command prefix that runs a command in all namespaces of this machine."""
         files = {"net": "net", "mount": "mnt", "uts": "uts", "pid": "pid_for_children"}
-        return ["nsenter", *(f"--{kind}={self.namespace(file)}" for kind, file in files.items()), "--"]
+        return [
+            "nsenter",
+            *(f"--{kind}={self.namespace(file)}" for kind, file in files.items()),
+            "--",
+        ]
 
 
 class Process:
@@ -72,14 +88,21 @@ class Process:
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [*KILL_WITH_PARENT, *prefix, *map(str, command)], stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, start_new_session=True, **options)
+                [*KILL_WITH_PARENT, *prefix, *map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **options,
+            )
 
     def check(self):
         """Raises an error if the program has ended by itself."""
         if self.process.poll() is not None:
             last = self.log.read_text(errors="replace").splitlines()[-3:]
-            raise RuntimeError(f"{self.log.stem} has ended with {self.process.returncode}: {' / '.join(last)}")
+            raise RuntimeError(
+                f"{self.log.stem} has ended with {self.process.returncode}: {' / '.join(last)}"
+            )
 
     def kill(self):
         """Kills the program without any warning."""
@@ -92,10 +115,12 @@ class Process:
 
 
 def check(*command):
-    """Runs a command and returns its output; if it fails, the exception contains its error message."""
+    """Runs a command and returns its output; if it fails, the exception has its error message."""
     command = [str(word) for word in command]
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=PATIENCE
+        )
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"{' '.join(command)} took more than {PATIENCE} s") from None
     if done.returncode:

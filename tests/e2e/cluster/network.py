@@ -1,9 +1,10 @@
-"""The cluster's network: one switch with a port for the control plane and one for each node, and their speeds.
+"""The cluster's network: one switch with a port for the control plane and one for each node, and
+their speeds.
 
-All have addresses of both families, from the ranges for benchmarks (RFC 2544 and RFC 5180), which no
-real network uses. None of the addresses is visible outside of the cluster.
+All have addresses of both families, from the ranges for benchmarks (RFC 2544 and RFC 5180), which
+no real network uses. None of the addresses is visible outside of the cluster.
 
-    198.18.0.1         2001:2::1            the control plane: API server and DNS, the only working Services
+    198.18.0.1         2001:2::1            control plane: API server and DNS, the only Services
     198.18.0.10+N      2001:2::10+N         node N
     198.18.10+N.0/24   2001:2:0:10+N::/64   the pods of node N
     198.19.0.0/24      2001:2:0:1::/112     Services
@@ -33,8 +34,8 @@ class Link:
     ingress: int
 
 
-# Chosen so that the source limits some pairs and the destination others, and that swapping rows and columns of the
-# matrix gives a different one.
+# Chosen so that the source limits some pairs and the destination others, and that swapping rows and
+# columns of the matrix gives a different one.
 LINKS = {1: Link(60, 120), 2: Link(140, 80), 3: Link(100, 40)}
 LINK_OF_OTHERS = Link(70, 90)
 
@@ -63,7 +64,9 @@ class Switch:
         self.network.run("ip", "link", "set", "switch", "up")
 
     def plug_control_plane(self, network):
-        """Connects the control plane by an unshaped link, and gives it the addresses of the Services."""
+        """Connects the control plane by an unshaped link, and gives it the addresses of the
+        Services.
+        """
         self._plug("control-plane", network, CONTROL_PLANE)
         for service in [API_SERVER, DNS]:
             network.run("ip", "address", "add", f"{service}/32", "dev", "lo")
@@ -98,7 +101,9 @@ class Switch:
         network.run("ip", "link", "set", "eth0", "up")
 
     def _route_to_pods(self, network, own):
-        """Adds routes to the pods of all possible nodes, so that a new node changes nothing on the others."""
+        """Adds routes to the pods of all possible nodes, so that a new node changes nothing on the
+        others.
+        """
         for number in range(1, LARGEST + 1):
             if number != own:
                 for block, address in zip(pods(number), addresses(number), strict=True):
@@ -108,7 +113,15 @@ class Switch:
 def bucket(rate):
     """Returns the options of a token bucket with `rate` Mbit/s.
 
-    The burst makes up for a scheduler that is 2.5 ms late. The latency lets packets wait long enough
-    for TCP to fill the link.
+    The burst makes up for a scheduler that is 2.5 ms late. The latency lets packets wait long
+    enough for TCP to fill the link.
     """
-    return ["tbf", "rate", f"{rate}mbit", "burst", str(rate * 1_000_000 // 8 // 400), "latency", "50ms"]
+    return [
+        "tbf",
+        "rate",
+        f"{rate}mbit",
+        "burst",
+        str(rate * 1_000_000 // 8 // 400),
+        "latency",
+        "50ms",
+    ]

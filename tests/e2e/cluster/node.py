@@ -8,8 +8,8 @@ from . import control_group, images, network, programs
 from .machine import Machine, Process, check
 from .waiting import until
 
-# Kernel settings that kubelet would change on the whole computer. Files with these values, mounted over the real
-# ones, prevent that.
+# Kernel settings that kubelet would change on the whole computer. Files with these values, mounted
+# over the real ones, prevent that.
 KERNEL = {
     "vm/overcommit_memory": 1,
     "vm/panic_on_oom": 0,
@@ -19,8 +19,8 @@ KERNEL = {
     "kernel/keys/root_maxbytes": 25_000_000,
 }
 
-# Some paths are built into the programs, so the node has its own: an empty /run and /var/log, and a copy-on-write
-# /var/lib.
+# Some paths are built into the programs, so the node has its own: an empty /run and /var/log, and a
+# copy-on-write /var/lib.
 SETUP = """
 directory=$1 name=$2; shift 2
 mount -t tmpfs run /run
@@ -99,52 +99,88 @@ class Node:
     def _start_containerd(self):
         config = self.directory / "containerd.toml"
         plugins = programs.unpacked("containernetworking-plugins")
-        config.write_text(CONTAINERD.format(directory=self.directory, pause=images.PAUSE, plugins=plugins))
+        config.write_text(
+            CONTAINERD.format(directory=self.directory, pause=images.PAUSE, plugins=plugins)
+        )
         self._write_network()
         self._process(programs.unpacked("containerd") / "containerd", "--config", config)
         until(f"containerd of {self.name} is ready", self._is_containerd_ready, 30)
 
     def _write_network(self):
-        """Configures a bridge for the pod network. Even if all pods use the host network, a node needs it to be ready."""
-        (self.directory / "network" / "pods.conflist").write_text(json.dumps({
-            "cniVersion": "1.0.0",
-            "name": "pods",
-            "plugins": [{
-                "type": "bridge",
-                "bridge": "pods",
-                "isGateway": True,
-                "ipam": {
-                    "type": "host-local",
-                    "ranges": [[{"subnet": block}] for block in network.pods(self.number)],
-                    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
-                },
-            }],
-        }))
+        """Configures a bridge for the pod network. Even if all pods use the host network, a node
+        needs it to be ready.
+        """
+        (self.directory / "network" / "pods.conflist").write_text(
+            json.dumps(
+                {
+                    "cniVersion": "1.0.0",
+                    "name": "pods",
+                    "plugins": [
+                        {
+                            "type": "bridge",
+                            "bridge": "pods",
+                            "isGateway": True,
+                            "ipam": {
+                                "type": "host-local",
+                                "ranges": [
+                                    [{"subnet": block}] for block in network.pods(self.number)
+                                ],
+                                "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+                            },
+                        }
+                    ],
+                }
+            )
+        )
 
     def _start_kubelet(self, kubeconfig):
         config = self.directory / "kubelet.json"
-        config.write_text(json.dumps({
-            "apiVersion": "kubelet.config.k8s.io/v1beta1",
-            "kind": "KubeletConfiguration",
-            "containerRuntimeEndpoint": SOCKET,
-            # It cannot be reached from outside of these namespaces.
-            "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
-            "authorization": {"mode": "AlwaysAllow"},
-            "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{self.control_group}",
-            "enforceNodeAllocatable": [],
-            "failSwapOn": False,
-            "clusterDNS": [network.DNS],
-            "clusterDomain": "cluster.local",
-            "resolvConf": "",
-            "podLogsDir": str(self.logs / f"{self.name}-pods"),
-            # All nodes share this computer's disk, so its state says nothing about the node.
-            "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
-            "imageGCHighThresholdPercent": 100,
-        }))
-        self._process(programs.path("kubelet"), "--config", config, "--kubeconfig", kubeconfig,
-                      "--root-dir", self.directory / "kubelet", "--cert-dir", self.directory / "kubelet" / "pki",
-                      "--hostname-override", self.name, "--node-ip", ",".join(network.addresses(self.number)))
+        config.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "kubelet.config.k8s.io/v1beta1",
+                    "kind": "KubeletConfiguration",
+                    "containerRuntimeEndpoint": SOCKET,
+                    # It cannot be reached from outside of these namespaces.
+                    "authentication": {
+                        "anonymous": {"enabled": True},
+                        "webhook": {"enabled": False},
+                    },
+                    "authorization": {"mode": "AlwaysAllow"},
+                    "cgroupDriver": "cgroupfs",
+                    "cgroupRoot": f"/{self.control_group}",
+                    "enforceNodeAllocatable": [],
+                    "failSwapOn": False,
+                    "clusterDNS": [network.DNS],
+                    "clusterDomain": "cluster.local",
+                    "resolvConf": "",
+                    "podLogsDir": str(self.logs / f"{self.name}-pods"),
+                    # All nodes share this computer's disk, so its state says nothing about the
+                    # node.
+                    "evictionHard": {
+                        "memory.available": "0%",
+                        "nodefs.available": "0%",
+                        "imagefs.available": "0%",
+                    },
+                    "imageGCHighThresholdPercent": 100,
+                }
+            )
+        )
+        self._process(
+            programs.path("kubelet"),
+            "--config",
+            config,
+            "--kubeconfig",
+            kubeconfig,
+            "--root-dir",
+            self.directory / "kubelet",
+            "--cert-dir",
+            self.directory / "kubelet" / "pki",
+            "--hostname-override",
+            self.name,
+            "--node-ip",
+            ",".join(network.addresses(self.number)),
+        )
 
     def _is_containerd_ready(self):
         self.processes[0].check()
@@ -154,11 +190,15 @@ class Node:
             return False
 
     def _ctr(self, *arguments):
-        return check(*self.machine.on_machine(), programs.unpacked("containerd") / "ctr", *arguments)
+        return check(
+            *self.machine.on_machine(), programs.unpacked("containerd") / "ctr", *arguments
+        )
 
     def _process(self, program, *arguments):
         log = self.logs / f"{self.name}-{program.name}.log"
         # containerd searches its shim and runc on the PATH.
         tools = [str(programs.unpacked(package)) for package in ["containerd", "runc"]]
         environment = os.environ | {"PATH": ":".join([*tools, os.environ["PATH"]])}
-        self.processes.append(Process(log, self.machine.on_machine(), program, *arguments, env=environment))
+        self.processes.append(
+            Process(log, self.machine.on_machine(), program, *arguments, env=environment)
+        )

@@ -1,8 +1,8 @@
 """Relays connections from this machine's loopback into a network namespace.
 
-It makes the API server available to kubectl and users outside of the cluster's networks. It runs inside
-of the namespace, and gets the number of a listening socket from outside (a socket belongs to the network
-in which it was created) and the address to connect to.
+It makes the API server available to kubectl and users outside of the cluster's networks. It runs
+inside of the namespace, and gets the number of a listening socket from outside (a socket belongs to
+the network in which it was created) and the address to connect to.
 """
 
 import asyncio

@@ -8,7 +8,9 @@ class TimedOut(Exception):
 
 
 def until(what, condition, seconds):
-    """Calls `condition` until it returns a true value, and returns that; `what` names it in the error."""
+    """Calls `condition` until it returns a true value, and returns that; `what` names it in the
+    error.
+    """
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()

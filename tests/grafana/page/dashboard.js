@@ -1,4 +1,4 @@
-// From a dashboard's JSON to a scene, as Grafana does it since its version 11.
+// Converts a dashboard's JSON to a scene, as Grafana does since version 11.
 
 import {
   CustomVariable,
@@ -44,9 +44,16 @@ function variable(model, value) {
     case 'custom':
       return new CustomVariable({ ...common, query: model.query });
     case 'query':
-      return new QueryVariable({ ...common, query: model.query, datasource: model.datasource, sort: model.sort });
+      return new QueryVariable({
+        ...common,
+        query: model.query,
+        datasource: model.datasource,
+        sort: model.sort,
+      });
     default:
-      throw new Error(`variable ${model.name}: ${model.type} is none of datasource, custom and query`);
+      throw new Error(
+        `variable ${model.name}: unknown type ${model.type}; expected datasource, custom or query`
+      );
   }
 }
 
@@ -61,7 +68,10 @@ function panel(model) {
       pluginId: model.type,
       options: model.options,
       fieldConfig: model.fieldConfig,
-      $data: new SceneDataTransformer({ $data: queries, transformations: model.transformations ?? [] }),
+      $data: new SceneDataTransformer({
+        $data: queries,
+        transformations: model.transformations ?? [],
+      }),
     }),
   });
 }

@@ -1,4 +1,5 @@
-// The options of a field that these dashboards set. Grafana's own list belongs to its server; how each is applied is not.
+// The field options that these dashboards use. Grafana's own list is part of its server; the
+// processors are published.
 
 import * as data from '@grafana/data';
 
@@ -19,7 +20,15 @@ export const CUSTOM = [
   // Tables.
   ...['align', 'width', 'minWidth', 'wrapHeaderText', 'cellOptions'],
   // Time series and state timelines.
-  ...['drawStyle', 'lineInterpolation', 'lineWidth', 'fillOpacity', 'showPoints', 'spanNulls', 'axisSoftMax'],
+  ...[
+    'drawStyle',
+    'lineInterpolation',
+    'lineWidth',
+    'fillOpacity',
+    'showPoints',
+    'spanNulls',
+    'axisSoftMax',
+  ],
 ];
 
 export const standard = () =>

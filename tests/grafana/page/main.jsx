@@ -1,4 +1,5 @@
-// The page that is photographed: one dashboard, drawn as Grafana draws it. Its address says which, and from what:
+// The page for the screenshots: one dashboard, drawn as in Grafana. Its address selects the
+// dashboard and its data:
 // ?dashboard=overview&prometheus=http://...&from=...&to=...&var-source_node=...
 
 import '@fontsource-variable/inter';
@@ -13,18 +14,19 @@ import pair from '../../../kustomize/components/grafana-dashboard/iperf3-mesh-pa
 import plain from '../../../kustomize/components/grafana-dashboard/k8s-iperf3.json';
 import { sceneOf } from './dashboard.js';
 import { Prometheus } from './datasource.js';
-import { unknown } from './known.js';
-import { surround } from './surroundings.js';
+import { setUpGrafana } from './grafana_setup.js';
+import { unknown } from './unknown_options.js';
 
-const wanted = new URLSearchParams(location.search);
+const query = new URLSearchParams(location.search);
 
 const theme = createTheme();
 config.theme2 = theme;
-surround(new Prometheus(wanted.get('prometheus')));
-const dashboard = { overview, pair, plain }[wanted.get('dashboard')];
-const values = Object.fromEntries([...wanted].filter(([key]) => key.startsWith('var-')).map(([key, value]) => [key.slice(4), value]));
-const scene = sceneOf(dashboard, { from: wanted.get('from'), to: wanted.get('to'), values });
-// For the checks, which look at the data behind the picture.
+setUpGrafana(new Prometheus(query.get('prometheus')));
+const dashboard = { overview, pair, plain }[query.get('dashboard')];
+const variables = [...query].filter(([key]) => key.startsWith('var-'));
+const values = Object.fromEntries(variables.map(([key, value]) => [key.slice(4), value]));
+const scene = sceneOf(dashboard, { from: query.get('from'), to: query.get('to'), values });
+// The checks read the data behind the picture from here.
 window.scene = scene;
 window.unknown = unknown(dashboard);
 

@@ -1,13 +1,20 @@
-// Grafana's panel plugins are part of its server and not published; their components are. These put them together again.
+// Grafana's panel plugins are part of its server and not published. These plugins rebuild them from
+// the published components.
 
-import { FieldColorModeId, PanelPlugin, cacheFieldDisplayNames, getFieldDisplayName, getFieldDisplayValues } from '@grafana/data';
+import {
+  FieldColorModeId,
+  PanelPlugin,
+  cacheFieldDisplayNames,
+  getFieldDisplayName,
+  getFieldDisplayValues,
+} from '@grafana/data';
 import { BigValue, TimeSeries, VizLegend, VizRepeater, useTheme2 } from '@grafana/ui';
 import { TableNG } from '@grafana/ui/unstable';
 import { useMemo } from 'react';
 import { custom } from './fields.js';
 
 function Table({ data, width, height, options, fieldConfig }) {
-  // The column heads are these names.
+  // The column heads come from these names.
   useMemo(() => cacheFieldDisplayNames(data.series), [data.series]);
   const [frame] = data.series;
   if (!frame?.length) {
@@ -22,7 +29,7 @@ function Table({ data, width, height, options, fieldConfig }) {
       cellHeight={options.cellHeight}
       frozenColumns={options.frozenColumns?.left}
       fieldConfig={fieldConfig}
-      // Every cell is there to be checked, also where the panel is too small for all.
+      // The checks need every cell, even if the panel is too small for all of them.
       enableVirtualization={false}
     />
   );
@@ -82,23 +89,37 @@ function Lines({ data, width, height, options, fieldConfig, timeRange, timeZone 
   );
 }
 
-/** The one panel whose component is not published: bars of one state each, in the colours and words of its field config. */
+/**
+ * The only panel whose component is not published: one bar per state, with colours and texts from
+ * its field config.
+ */
 function States({ data, width, height, timeRange, options }) {
   const theme = useTheme2();
   const [from, to] = [timeRange.from.valueOf(), timeRange.to.valueOf()];
   const [namesWidth, legendHeight] = [90, 30];
   const at = (time) => namesWidth + ((time - from) / (to - from)) * (width - namesWidth);
   const rowHeight = (height - legendHeight) / data.series.length;
-  const rows = data.series.map((frame) => ({ name: getFieldDisplayName(frame.fields[1], frame), bars: bars(frame, to) }));
+  const rows = data.series.map((frame) => ({
+    name: getFieldDisplayName(frame.fields[1], frame),
+    bars: bars(frame, to),
+  }));
   const legend = new Map(rows.flatMap(({ bars }) => bars.map(({ text, color }) => [text, color])));
   return (
     <>
       <svg width={width} height={height - legendHeight}>
         {rows.map(({ name, bars }, row) => (
           <g key={name} transform={`translate(0 ${row * rowHeight})`}>
-            <text y={rowHeight / 2} fill={theme.colors.text.primary} fontSize={12}>{name}</text>
+            <text y={rowHeight / 2} fill={theme.colors.text.primary} fontSize={12}>
+              {name}
+            </text>
             {bars.map(({ start, end, color }) => (
-              <rect key={start} x={at(start)} width={at(end) - at(start)} height={rowHeight * options.rowHeight} fill={color} />
+              <rect
+                key={start}
+                x={at(start)}
+                width={at(end) - at(start)}
+                height={rowHeight * options.rowHeight}
+                fill={color}
+              />
             ))}
           </g>
         ))}
@@ -112,7 +133,7 @@ function States({ data, width, height, timeRange, options }) {
   );
 }
 
-/** The stretches of time in which a value stays the same. */
+/** Returns the intervals in which a value stays the same. */
 function bars(frame, to) {
   const [{ values: times }, { values, display }] = frame.fields;
   const all = [];

@@ -1,5 +1,5 @@
-// CoreDNS with only the plugins that answer for Services, for the cluster of the end-to-end test: the released one
-// has those of every cloud, too, and takes much longer to build.
+// CoreDNS with only the plugins that answer for Services, for the cluster of the end-to-end test:
+// the released one has those of every cloud, too, and takes much longer to build.
 package main
 
 import (

@@ -1,5 +1,6 @@
-// The first process of a pod sandbox, and of each node of the end-to-end test. It keeps the namespaces alive
-// and reaps orphaned children. It needs no library, so that its image is a single file.
+// The first process of a pod sandbox, and of each node of the end-to-end test. It keeps the
+// namespaces alive and reaps orphaned children. It needs no library, so that its image is a single
+// file.
 package main
 
 import (

@@ -1,6 +1,6 @@
-// Reads off the page what a person would see there. These functions run in the browser.
+// Reads from the page what a person would see. These functions run in the browser.
 
-/** Of each panel: its title, its text, how many rows its data have, and what went wrong. */
+/** Returns the title, the text, the number of data rows and the errors of each panel. */
 export function panels() {
   return window.scene.state.body.state.children.map(({ state: { body: panel } }) => {
     const { data } = panel.state.$data.state;
@@ -8,14 +8,16 @@ export function panels() {
       key: panel.state.key,
       title: panel.state.title,
       done: data?.state === 'Done',
-      errors: [data?.error, ...(data?.errors ?? []), panel.state._pluginLoadError].filter(Boolean).map((e) => e.message ?? e),
+      errors: [data?.error, ...(data?.errors ?? []), panel.state._pluginLoadError]
+        .filter(Boolean)
+        .map((e) => e.message ?? e),
       rows: (data?.series ?? []).reduce((sum, frame) => sum + frame.length, 0),
       text: document.querySelector(`[data-viz-panel-key="${panel.state.key}"]`)?.innerText ?? '',
     };
   });
 }
 
-/** A panel's table: its column heads, and of each cell the text, the colour and where it leads. */
+/** Returns the table in a panel: its column heads, and the text, colour and link of each cell. */
 export function table(key) {
   const grid = document.querySelector(`[data-viz-panel-key="${key}"] [role="grid"]`);
   const cell = (element) => ({
@@ -26,9 +28,13 @@ export function table(key) {
   if (!grid) {
     return { columns: [], rows: [] };
   }
-  const rows = [...grid.querySelectorAll('[role="row"]')].filter((row) => row.querySelector('[role="gridcell"]'));
+  const rows = [...grid.querySelectorAll('[role="row"]')].filter((row) =>
+    row.querySelector('[role="gridcell"]')
+  );
   return {
-    columns: [...grid.querySelectorAll('[role="columnheader"]')].map((head) => head.innerText.trim()),
+    columns: [...grid.querySelectorAll('[role="columnheader"]')].map((head) =>
+      head.innerText.trim()
+    ),
     rows: rows.map((row) => {
       const [head, ...cells] = [...row.querySelectorAll('[role="gridcell"]')].map(cell);
       return { name: head.text, head, cells };
@@ -36,10 +42,12 @@ export function table(key) {
   };
 }
 
-/** Where a panel with a table is, without the empty space below its last row. */
+/** Returns the frame of a panel with a table, without the empty space below its last row. */
 export function frame(key) {
   const panel = document.querySelector(`[data-viz-panel-key="${key}"]`);
-  const bottoms = [...panel.querySelectorAll('[role="gridcell"]')].map((cell) => cell.getBoundingClientRect().bottom);
+  const bottoms = [...panel.querySelectorAll('[role="gridcell"]')].map(
+    (cell) => cell.getBoundingClientRect().bottom
+  );
   const { x, y, width } = panel.getBoundingClientRect();
   return { x, y, width, height: Math.max(y, ...bottoms) + 8 - y };
 }
