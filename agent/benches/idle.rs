@@ -10,11 +10,12 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use iperf3_mesh_testkit::lab::agents::Agent;
+use iperf3_mesh_testkit::agents::Agent;
 use iperf3_mesh_testkit::lab::hosts::Lab;
 use iperf3_mesh_testkit::lab::mesh::Mesh;
 use iperf3_mesh_testkit::lab::privilege::privileged;
-use iperf3_mesh_testkit::wait_until;
+use iperf3_mesh_testkit::processes::{cpu_time, resident_memory};
+use iperf3_mesh_testkit::{executable, wait_until};
 
 /// How long the idle agents are looked at.
 const LOOK: Duration = Duration::from_secs(60);
@@ -22,9 +23,6 @@ const LOOK: Duration = Duration::from_secs(60);
 /// What an agent may take of a core, and of memory.
 const CORE_SHARE_MAX: f64 = 0.005;
 const MEMORY_MAX_MB: f64 = 20.0;
-
-/// Ticks of `/proc/PID/stat` in a second, on every Linux of today.
-const TICKS: f64 = 100.0;
 
 fn main() -> ExitCode {
     let mut is_cheap = false;
@@ -63,49 +61,29 @@ fn measure() -> bool {
         most(&scrapes),
         scrapes.len()
     );
-    let program = fs::metadata(env!("CARGO_BIN_EXE_iperf3-mesh")).unwrap();
+    let program = fs::metadata(executable()).unwrap();
     println!("the program      {:.1} MB", program.len() as f64 / 1e6);
     let faults = mesh.finish().faults;
     assert!(faults.is_empty(), "{faults:?}");
     most(&shares) <= CORE_SHARE_MAX && most(&memory) <= MEMORY_MAX_MB
 }
 
-fn is_between_sweeps(agent: &Agent<'_>) -> bool {
-    let value = |name: &str| {
-        let metrics = agent.metrics().ok()?;
-        metrics
-            .iter()
-            .find(|series| series.name == name)
-            .map(|series| series.value)
-    };
-    value("iperf_mesh_sweep") >= Some(1.0)
-        && value("iperf_mesh_sweep_progress_ratio") == Some(1.0)
-        && value("iperf_mesh_sweep_duration_seconds").is_some()
+fn is_between_sweeps(agent: &Agent) -> bool {
+    agent.metric("iperf_mesh_sweep") >= Some(1.0)
+        && agent.metric("iperf_mesh_sweep_progress_ratio") == Some(1.0)
+        && agent.metric("iperf_mesh_sweep_duration_seconds").is_some()
 }
 
-/// User and system time so far: fields 14 and 15, counted from behind the name, which may have
-/// blanks.
-fn cpu_seconds(agent: &Agent<'_>) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    let ticks = fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|it| it.parse::<f64>().unwrap());
-    ticks.sum::<f64>() / TICKS
+/// User and system time so far.
+fn cpu_seconds(agent: &Agent) -> f64 {
+    cpu_time(agent.program.pid()).as_secs_f64()
 }
 
-fn memory_mb(agent: &Agent<'_>) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1e3
+fn memory_mb(agent: &Agent) -> f64 {
+    resident_memory(agent.program.pid()) as f64 / 1e6
 }
 
-fn scrape_ms(agent: &Agent<'_>) -> f64 {
+fn scrape_ms(agent: &Agent) -> f64 {
     let from = Instant::now();
     agent.get("/metrics").unwrap();
     from.elapsed().as_secs_f64() * 1e3

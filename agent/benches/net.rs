@@ -1,9 +1,9 @@
-//! The mesh against its bound: agents in network namespaces, every sweep timed and every cell
-//! compared with what its link must yield; beside it, in the same laboratory, what there was
-//! before. Ends with 1 if a goal is missed.
+//! The mesh against the lower bound of a sweep: agents in network namespaces, every sweep timed and
+//! every cell compared with what its link implies. For comparison, the same laboratory measures
+//! without the mesh too (see [`baseline`]). The exit code is 1 if a goal is missed.
 //!
 //! `cargo bench -p iperf3-mesh --bench net -- [--only PART]... [--sweeps N] [--skip-baselines]`,
-//! where a part is `8`, `7`, `9` (that many agents, TCP) or `both` (five agents, TCP and UDP, one
+//! A part is `8`, `7`, `9` (that many agents, TCP) or `both` (five agents, TCP and UDP, one
 //! link too narrow for the UDP bitrate).
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "the report is what it is for")]
@@ -17,16 +17,16 @@ use iperf3_mesh_testkit::lab::mesh::Evidence;
 use iperf3_mesh_testkit::lab::privilege::privileged;
 use iperf3_mesh_testkit::lab::trial::{self, Plan};
 
-/// A sweep may take this many times its bound.
+/// The largest ratio of the duration of a sweep to its lower bound.
 const RATIO_MAX: f64 = 1.05;
 
-/// One laboratory and what is measured in it.
+/// One laboratory and its settings.
 struct Part {
     name: &'static str,
     /// The rates of the hosts' links.
     mbps: &'static [u64],
     protocols: &'static [&'static str],
-    /// What the baselines are set beside.
+    /// Whether the baselines run too.
     with_baselines: bool,
 }
 
@@ -60,7 +60,7 @@ const PARTS: [Part; 4] = [
 const PLAN: Plan = Plan {
     protocols: &["tcp"],
     seconds: 2,
-    // Fits 100 Mbit/s and is too much for 20.
+    // Fits a link of 100 Mbit/s, but not one of 20.
     udp_bitrate: 24_000_000,
     sweeps: 3,
     spare_sweeps: 0,
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the arguments ask for.
+/// The parsed arguments.
 struct Wanted {
     parts: Vec<&'static Part>,
     sweeps: u64,
@@ -135,7 +135,7 @@ fn part(name: &str) -> Result<&'static Part, String> {
         .ok_or_else(|| format!("--only {name}: expected one of {}", names()))
 }
 
-/// Processes and prints the parts; the goals that were missed.
+/// Runs and reports the parts; returns the missed goals.
 fn report(wanted: &Wanted) -> Vec<String> {
     let mut missed = Vec::new();
     for part in &wanted.parts {
@@ -190,7 +190,7 @@ fn mesh(lab: &Lab, plan: &Plan) -> Vec<String> {
         );
         if ratio > RATIO_MAX {
             missed.push(format!(
-                "sweep {}: {ratio:.3} times its bound",
+                "sweep {}: {ratio:.3} times its lower bound",
                 sweep.number
             ));
         }
@@ -205,12 +205,12 @@ fn mesh(lab: &Lab, plan: &Plan) -> Vec<String> {
 
 fn print_evidence(evidence: &Evidence) {
     println!(
-        "{:15} {} by the events of {} tests, {} by {} looks at what ran; {} leftovers, {} other faults",
+        "{:15} {} by the events of {} tests, {} by {} samples; {} leftovers, {} other faults",
         "overlaps",
         evidence.overlaps.len(),
         evidence.intervals.len(),
         evidence.sampled_overlaps.len(),
-        evidence.looks,
+        evidence.instants,
         evidence.leftovers.len(),
         evidence.faults.len(),
     );

@@ -213,7 +213,10 @@ fn an_interrupt_leaves_nothing_behind() {
     program.signal(Signal::SIGINT);
     let ended = program.ended(STOP);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let left: Vec<_> = measuring.iter().filter(|process| process.lives()).collect();
+    let left: Vec<_> = measuring
+        .iter()
+        .filter(|process| process.is_running())
+        .collect();
     assert!(left.is_empty(), "{left:?}");
     assert!(network.listeners().is_empty(), "{:?}", network.listeners());
 }

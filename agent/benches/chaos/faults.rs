@@ -1,5 +1,5 @@
-//! What is broken, where, when and for how long: dealt by a seed, so that a run can be repeated as
-//! far as real processes permit. Breaks nothing itself (see [`super::injector`]).
+//! The fault plan: which faults, where, when and for how long. A seed determines it, so that a run
+//! can be repeated as far as real processes permit. [`super::injector`] executes it.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,64 +8,64 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-/// A way to break something.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// `kill -9` of an agent; it is started again after a while.
+    /// SIGKILL to an agent, which is started again after a while.
     Kill,
-    /// SIGTERM to an agent; it is started again at once.
+    /// SIGTERM to an agent, which is started again at once.
     Restart,
-    /// An agent is stopped in its tracks for longer than a lease; its iperf3 goes on.
+    /// SIGSTOP to an agent for longer than a lease; its iperf3 keeps running.
     Freeze,
-    /// An agent in a test and its iperf3 are stopped for longer than a lease.
+    /// SIGSTOP to an agent in a test and to its iperf3 for longer than a lease.
     FreezeBoth,
-    /// An iperf3 is killed.
+    /// SIGKILL to an iperf3.
     KillTest,
-    /// The cable of a host is cut.
+    /// The link of a host goes down.
     Unplug,
-    /// What one host sends to another is dropped, not what comes back.
-    Deafen,
+    /// Packets from one host to another are dropped, but not the reverse direction.
+    Block,
 }
 
-/// How often each comes up. A restart is no card: all agents get theirs one after the other, once
-/// in a run.
-const DECK: [(Kind, usize); 6] = [
-    // Rarely: it costs the node a quiet minute, in which it can do nothing wrong.
+/// How many faults of each kind a shuffled batch has. Restarts are planned apart: every agent gets
+/// one per run, one agent after the other.
+const BATCH: [(Kind, usize); 6] = [
+    // Rare, since the node then spends a minute in its quiet time and can do nothing wrong.
     (Kind::Kill, 1),
     (Kind::Freeze, 3),
     (Kind::FreezeBoth, 3),
     (Kind::KillTest, 4),
     (Kind::Unplug, 2),
-    (Kind::Deafen, 3),
+    (Kind::Block, 3),
 ];
 
-/// From one fault to the next, milliseconds: a node or two out of six are ill at most times.
+/// The time between two faults, milliseconds: one or two of six nodes are faulty most of the time.
 const GAP_MS: std::ops::RangeInclusive<u64> = 3_000..=8_000;
 
-/// From one agent's restart to the next one's.
+/// The time between the restarts of two agents.
 const RESTART_STEP: Duration = Duration::from_secs(4);
 
-/// A node has this long between two of its faults.
+/// The time between two faults of one node.
 const RESPITE: Duration = Duration::from_secs(2);
 
-/// A fault that needs an iperf3 waits so long at most for its node to run one.
+/// The longest time that a fault waits for its node to run the iperf3 that it needs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
-/// How long a restarted agent stays out of all meetings: a constant of the protocol.
+/// The quiet time of a restarted agent: a constant of the protocol.
 pub(crate) const QUIET_TIME: Duration = Duration::from_secs(61);
 
-/// Something that is to be broken.
+/// A planned fault.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
-    /// When, counted from the beginning.
+    /// The time since the start of the run.
     pub(crate) at: Duration,
-    /// For how long.
+    /// Its duration.
     pub(crate) lasts: Duration,
-    /// How.
+    /// Its kind.
     pub(crate) kind: Kind,
-    /// Where.
+    /// The faulty node.
     pub(crate) node: String,
-    /// Whom that node does not hear, if it is deafened.
+    /// The host whose packets to `node` are dropped by [`Kind::Block`].
     pub(crate) peer: String,
 }
 
@@ -74,30 +74,31 @@ impl Fault {
         matches!(self.kind, Kind::FreezeBoth | Kind::KillTest)
     }
 
-    /// When it is over at the latest.
-    fn over(&self) -> Duration {
-        self.at
-            + self.lasts
-            + if self.needs_test() {
-                PATIENCE
-            } else {
-                Duration::ZERO
-            }
+    /// Its latest end.
+    fn end(&self) -> Duration {
+        let patience = if self.needs_test() {
+            PATIENCE
+        } else {
+            Duration::ZERO
+        };
+        self.at + self.lasts + patience
     }
 
-    /// From when on `next` finds the node as it needs it.
-    fn leaves(&self, next: &Self) -> Duration {
+    /// The earliest time at which the node is in the state that `next` needs.
+    fn ready_for(&self, next: &Self) -> Duration {
         let makes_quiet = matches!(self.kind, Kind::Kill | Kind::Restart);
-        self.over()
-            + if makes_quiet && next.needs_test() {
-                QUIET_TIME
-            } else {
-                RESPITE
-            }
+        let wait = if makes_quiet && next.needs_test() {
+            QUIET_TIME
+        } else {
+            RESPITE
+        };
+        self.end() + wait
     }
 
     fn collides(&self, other: &Self) -> bool {
-        self.node == other.node && self.at < other.leaves(self) && other.at < self.leaves(other)
+        self.node == other.node
+            && self.at < other.ready_for(self)
+            && other.at < self.ready_for(other)
     }
 }
 
@@ -110,7 +111,7 @@ impl fmt::Display for Kind {
             Self::FreezeBoth => "freeze agent and iperf3",
             Self::KillTest => "kill iperf3",
             Self::Unplug => "link down",
-            Self::Deafen => "one-way block",
+            Self::Block => "one-way block",
         })
     }
 }
@@ -118,12 +119,9 @@ impl fmt::Display for Kind {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, lasts) = (self.at.as_secs_f64(), self.lasts.as_secs_f64());
-        write!(
-            f,
-            "at {at:5.1} s for {:4.1} s  {}  {}",
-            lasts, self.node, self.kind
-        )?;
-        if self.kind == Kind::Deafen {
+        let (node, kind) = (&self.node, self.kind);
+        write!(f, "at {at:5.1} s for {lasts:4.1} s  {node}  {kind}")?;
+        if kind == Kind::Block {
             write!(f, " from {}", self.peer)
         } else {
             Ok(())
@@ -131,35 +129,34 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The faults of a run of that length, in the order of time; all of them are over at its end.
-pub(crate) fn deal(seed: u64, nodes: &[String], length: Duration) -> Vec<Fault> {
-    let mut dealer = Dealer {
+/// The faults of a run of that length, in the order of time. All of them end within it.
+pub(crate) fn plan(seed: u64, nodes: &[String], length: Duration) -> Vec<Fault> {
+    let mut planner = Planner {
         rng: StdRng::seed_from_u64(seed),
         nodes,
-        dealt: Vec::new(),
+        planned: Vec::new(),
     };
-    dealer.restart_all(length);
-    dealer.mix(length);
-    dealer.dealt.sort_by_key(|fault| fault.at);
-    dealer.dealt
+    planner.restart_all(length);
+    planner.mix(length);
+    planner.planned.sort_by_key(|fault| fault.at);
+    planner.planned
 }
 
-struct Dealer<'a> {
+struct Planner<'a> {
     rng: StdRng,
     nodes: &'a [String],
-    dealt: Vec<Fault>,
+    planned: Vec<Fault>,
 }
 
-impl Dealer<'_> {
+impl Planner<'_> {
     fn restart_all(&mut self, length: Duration) {
         let mut at = length.mul_f64(self.rng.random_range(0.3..0.5));
         for node in self.nodes {
-            let (kind, node) = (Kind::Restart, node.clone());
-            self.dealt.push(Fault {
+            self.planned.push(Fault {
                 at,
                 lasts: Duration::ZERO,
-                kind,
-                node,
+                kind: Kind::Restart,
+                node: node.clone(),
                 peer: String::new(),
             });
             at += RESTART_STEP;
@@ -167,37 +164,52 @@ impl Dealer<'_> {
     }
 
     fn mix(&mut self, length: Duration) {
-        let mut deck = Vec::new();
+        let mut batch = Vec::new();
         let mut at = self.gap();
         while at < length {
-            if deck.is_empty() {
-                deck = DECK
-                    .iter()
-                    .flat_map(|&(kind, times)| vec![kind; times])
-                    .collect();
-                deck.shuffle(&mut self.rng);
+            if batch.is_empty() {
+                batch = self.shuffled_batch();
             }
-            let kind = deck.pop().expect("it was filled if it was empty");
+            let kind = batch.pop().expect("it was filled if it was empty");
             let lasts = self.lasts(kind);
-            let mut nodes = self.nodes.to_vec();
-            nodes.shuffle(&mut self.rng);
-            let peers = nodes.iter().cycle().skip(1);
-            let mut possible = nodes.iter().zip(peers).map(|(node, peer)| {
-                let (node, peer) = (node.clone(), peer.clone());
-                Fault {
-                    at,
-                    lasts,
-                    kind,
-                    node,
-                    peer,
-                }
-            });
-            // At a node that has nothing else then, if there is one.
-            let free = |fault: &Fault| !self.dealt.iter().any(|dealt| dealt.collides(fault));
-            let fault = possible.find(|fault| fault.over() <= length && free(fault));
-            self.dealt.extend(fault);
+            let fault = self.placed(kind, at, lasts, length);
+            self.planned.extend(fault);
             at += self.gap();
         }
+    }
+
+    fn shuffled_batch(&mut self) -> Vec<Kind> {
+        let mut batch: Vec<Kind> = BATCH
+            .iter()
+            .flat_map(|&(kind, times)| vec![kind; times])
+            .collect();
+        batch.shuffle(&mut self.rng);
+        batch
+    }
+
+    /// The fault at a node that has no other one then; `None` if there is no such node.
+    fn placed(
+        &mut self,
+        kind: Kind,
+        at: Duration,
+        lasts: Duration,
+        length: Duration,
+    ) -> Option<Fault> {
+        let mut nodes = self.nodes.to_vec();
+        nodes.shuffle(&mut self.rng);
+        let peers = nodes.iter().cycle().skip(1);
+        let collides = |fault: &Fault| self.planned.iter().any(|other| other.collides(fault));
+        nodes
+            .iter()
+            .zip(peers)
+            .map(|(node, peer)| Fault {
+                at,
+                lasts,
+                kind,
+                node: node.clone(),
+                peer: peer.clone(),
+            })
+            .find(|fault| fault.end() <= length && !collides(fault))
     }
 
     fn gap(&mut self) -> Duration {
@@ -211,7 +223,7 @@ impl Dealer<'_> {
             // Longer than the lease of a test, which is five seconds here.
             Kind::Freeze | Kind::FreezeBoth => 6.0..14.0,
             Kind::Unplug => 2.0..12.0,
-            Kind::Deafen => 4.0..15.0,
+            Kind::Block => 4.0..15.0,
         };
         Duration::from_secs_f64(self.rng.random_range(seconds))
     }

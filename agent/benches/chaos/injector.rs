@@ -1,78 +1,76 @@
-//! Breaks what was dealt, when its time has come, and undoes it. Judges nothing, but keeps the
-//! record.
+//! Executes the fault plan: injects each fault when its time has come, and undoes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use iperf3_mesh_testkit::agents::Agent;
+use iperf3_mesh_testkit::boot_ns;
+use iperf3_mesh_testkit::lab::hosts::{self, Lab};
+use iperf3_mesh_testkit::lab::mesh::Mesh;
+use iperf3_mesh_testkit::lab::samples::Observer;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::faults::{Fault, Kind, PATIENCE};
-use iperf3_mesh_testkit::boot_ns;
-use iperf3_mesh_testkit::lab::agents::Agent;
-use iperf3_mesh_testkit::lab::hosts::{self, Lab};
-use iperf3_mesh_testkit::lab::mesh::Mesh;
-use iperf3_mesh_testkit::lab::samples::Eye;
 
-/// After which a host without an iperf3 is looked at again.
+/// The time after which a host without an iperf3 is examined again.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// What was done.
+/// The faults that were injected, and what the agents counted.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
-    /// How often what was broken. A fault that found nothing to break is not among them.
+    /// The number of faults of each kind, without those that found no iperf3.
     pub(crate) done: BTreeMap<Kind, usize>,
-    /// When an agent was started for the last time, on the clock of the events; 0 if none was.
+    /// The time of the last restart, on the clock of the events; 0 if there was none.
     pub(crate) last_start: u64,
-    /// `iperf_mesh_overlaps_total` of all lives that ended.
+    /// The sum of `iperf_mesh_overlaps_total` over all runs of all agents.
     pub(crate) counted: f64,
-    /// Agents that did not say their count before their end.
-    pub(crate) mute: Vec<String>,
+    /// Agents that did not report their count before their end.
+    pub(crate) uncounted: Vec<String>,
 }
 
 impl Record {
-    /// Adds what an agent has counted.
-    pub(crate) fn count(&mut self, agent: &Agent<'_>) {
+    /// Adds the overlaps that an agent has counted.
+    pub(crate) fn count(&mut self, agent: &Agent) {
         let name = "iperf_mesh_overlaps_total";
-        let series = agent.metrics().unwrap_or_default();
-        match series.iter().find(|series| series.name == name) {
-            Some(series) => self.counted += series.value,
-            None => self.mute.push(format!("{}: no {name}", agent.name())),
+        match agent.metric(name) {
+            Some(count) => self.counted += count,
+            None => self.uncounted.push(format!("{}: no {name}", agent.name)),
         }
     }
 }
 
-/// What ends a fault.
-enum Mend<'lab> {
+/// The action that ends a fault.
+enum Undo<'lab> {
     Start(String),
-    /// The agent, and what else was stopped.
+    /// Resumes an agent and these processes of iperf3.
     Thaw(String, Vec<Pid>),
-    /// Mended when dropped.
+    /// The fault ends when dropped.
     Link(#[allow(dead_code, reason = "held, not read")] hosts::Fault<'lab>),
     Nothing,
 }
 
-/// Breaks and restores a mesh.
+/// Injects faults into a mesh.
 pub(crate) struct Injector<'mesh, 'lab> {
     lab: &'lab Lab,
     mesh: &'mesh mut Mesh<'lab>,
-    eye: Eye,
+    observer: Observer,
     record: Record,
 }
 
 impl<'mesh, 'lab> Injector<'mesh, 'lab> {
-    /// One for the agents of `mesh` and the links of `lab`.
+    /// An injector for the agents of `mesh` and the links of `lab`.
     pub(crate) fn new(lab: &'lab Lab, mesh: &'mesh mut Mesh<'lab>) -> Self {
         Self {
             lab,
             mesh,
-            eye: Eye::new(lab),
+            observer: Observer::new(lab),
             record: Record::default(),
         }
     }
 
-    /// Breaks everything in `faults`, and returns when all of it is mended.
+    /// Injects all `faults`; returns when all of them are undone.
     pub(crate) fn run(mut self, faults: &[Fault]) -> Record {
         let began = Instant::now();
         let mut begins: BTreeSet<(Duration, usize)> = faults
@@ -80,7 +78,7 @@ impl<'mesh, 'lab> Injector<'mesh, 'lab> {
             .enumerate()
             .map(|(index, fault)| (fault.at, index))
             .collect();
-        let mut ends: BTreeMap<(Duration, usize), Mend<'lab>> = BTreeMap::new();
+        let mut ends: BTreeMap<(Duration, usize), Undo<'lab>> = BTreeMap::new();
         loop {
             let next = begins
                 .first()
@@ -96,7 +94,7 @@ impl<'mesh, 'lab> Injector<'mesh, 'lab> {
             }
             begins.remove(&(at, index));
             let (fault, now) = (&faults[index], began.elapsed());
-            match self.inflict(fault) {
+            match self.inject(fault) {
                 Some(undo) => drop(ends.insert((now + fault.lasts, index), undo)),
                 None if now < fault.at + PATIENCE => drop(begins.insert((now + RETRY, index))),
                 None => {}
@@ -104,8 +102,8 @@ impl<'mesh, 'lab> Injector<'mesh, 'lab> {
         }
     }
 
-    /// What undoes it; `None` if there was nothing to break.
-    fn inflict(&mut self, fault: &Fault) -> Option<Mend<'lab>> {
+    /// Injects a fault; `None` if it needs an iperf3 and the node runs none.
+    fn inject(&mut self, fault: &Fault) -> Option<Undo<'lab>> {
         let Fault {
             kind, node, peer, ..
         } = fault;
@@ -113,26 +111,26 @@ impl<'mesh, 'lab> Injector<'mesh, 'lab> {
             Kind::Kill => {
                 self.record.count(self.mesh.agent(node));
                 self.mesh.kill(node);
-                Mend::Start(node.clone())
+                Undo::Start(node.clone())
             }
             Kind::Restart => {
                 self.record.count(self.mesh.agent(node));
                 self.mesh.terminate(node);
-                Mend::Start(node.clone())
+                Undo::Start(node.clone())
             }
             Kind::Freeze => {
                 self.mesh.agent(node).freeze();
-                Mend::Thaw(node.clone(), Vec::new())
+                Undo::Thaw(node.clone(), Vec::new())
             }
             Kind::FreezeBoth => {
                 if self.tests(node).is_empty() {
                     return None;
                 }
-                // First the agent, so that it starts no other one.
+                // The agent first, so that it starts no other one.
                 self.mesh.agent(node).freeze();
                 let pids = self.tests(node);
                 signal(&pids, Signal::SIGSTOP);
-                Mend::Thaw(node.clone(), pids)
+                Undo::Thaw(node.clone(), pids)
             }
             Kind::KillTest => {
                 let pids = self.tests(node);
@@ -140,48 +138,46 @@ impl<'mesh, 'lab> Injector<'mesh, 'lab> {
                     return None;
                 }
                 signal(&pids, Signal::SIGKILL);
-                Mend::Nothing
+                Undo::Nothing
             }
-            Kind::Unplug => Mend::Link(self.lab.unplug(node)),
-            Kind::Deafen => Mend::Link(self.lab.deafen(node, peer)),
+            Kind::Unplug => Undo::Link(self.lab.unplug(node)),
+            Kind::Block => Undo::Link(self.lab.block(peer, node)),
         };
         *self.record.done.entry(*kind).or_default() += 1;
         Some(undo)
     }
 
-    fn undo(&mut self, undo: Mend<'lab>) {
+    fn undo(&mut self, undo: Undo<'lab>) {
         match undo {
-            Mend::Start(node) => {
+            Undo::Start(node) => {
                 self.record.last_start = boot_ns();
                 self.mesh.restart(&node);
             }
-            Mend::Thaw(node, pids) => {
-                // The agent last: nobody but the kernel keeps its iperf3 from going on.
+            Undo::Thaw(node, pids) => {
+                // The agent last, so that for a moment only the kernel can stop its iperf3.
                 signal(&pids, Signal::SIGCONT);
                 self.mesh.agent(&node).thaw();
             }
-            Mend::Link(fault) => drop(fault),
-            Mend::Nothing => {}
+            Undo::Link(fault) => drop(fault),
+            Undo::Nothing => {}
         }
     }
 
-    /// The iperf3 that runs on a host.
+    /// The iperf3 processes that run on a host.
     fn tests(&mut self, node: &str) -> Vec<Pid> {
-        let processes = self
-            .eye
-            .look()
+        self.observer
+            .sample()
             .processes
             .into_iter()
-            .filter(|it| it.host == node);
-        processes
-            .map(|it| Pid::from_raw(i32::try_from(it.pid).unwrap()))
+            .filter(|it| it.host == node)
+            .map(|it| Pid::from_raw(i32::try_from(it.pid()).unwrap()))
             .collect()
     }
 }
 
 fn signal(pids: &[Pid], signal: Signal) {
     for &pid in pids {
-        // It may have ended since it was looked at.
+        // It may have ended since the sample.
         let _ = kill(pid, signal);
     }
 }

@@ -1,7 +1,7 @@
-//! Chaos on real processes: agents in network namespaces are killed, frozen, cut off and restarted
-//! for some minutes, as a seed decides; then everything is mended. No node may ever have been in
-//! two meetings, nothing may be left over, and the matrix must be full within a sweep. Ends with 1
-//! if that is not so.
+//! Chaos on real processes: for some minutes, a seed decides which agents in network namespaces are
+//! killed, frozen, cut off and restarted; then all faults are undone. No node may ever have been in
+//! two meetings, nothing may be left over, and the matrix must be full within a sweep. The exit
+//! code is 1 if a goal is missed.
 //!
 //! `cargo bench -p iperf3-mesh --bench chaos -- [--seed N]... [--minutes M]`
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
@@ -15,21 +15,21 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use faults::{QUIET_TIME, deal};
+use faults::{QUIET_TIME, plan};
 use injector::Injector;
-use iperf3_mesh_testkit::lab::agents::Agent;
+use iperf3_mesh_testkit::agents::Agent;
 use iperf3_mesh_testkit::lab::hosts::Lab;
 use iperf3_mesh_testkit::lab::matrix::all_cells;
 use iperf3_mesh_testkit::lab::mesh::Mesh;
 use iperf3_mesh_testkit::lab::privilege::privileged;
-use iperf3_mesh_testkit::{boot_ns, checker, procfs, wait_until};
+use iperf3_mesh_testkit::{boot_ns, checker, processes, wait_until};
 use verdict::Run;
 
-/// The rates of the hosts' links, Mbit/s: an even number of hosts, so that a fault costs others
-/// their turn.
+/// The rates of the hosts' links, Mbit/s. The number of hosts is even, so that a fault costs other
+/// nodes their turn.
 const LINKS: [u64; 6] = [50; 6];
 
-/// Short tests and leases (the timeout and one second), so that much happens in a minute.
+/// Short tests and leases (the timeout plus one second), so that a minute has many of them.
 const SETTINGS: [&str; 6] = ["--duration", "1s", "--timeout", "4s", "--interval", "1s"];
 const DURATION: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What the arguments ask for.
+/// The parsed arguments.
 struct Wanted {
     seeds: Vec<u64>,
     length: Duration,
@@ -93,13 +93,13 @@ impl Wanted {
     }
 }
 
-/// Processes and prints one seed; the goals that were missed.
+/// Runs and reports one seed; returns the missed goals.
 fn run(seed: u64, length: Duration) -> Vec<String> {
     let lab = Lab::with_mbps(&LINKS);
     let names: Vec<String> = lab.hosts().iter().map(|host| host.name.clone()).collect();
-    let faults = deal(seed, &names, length);
+    let faults = plan(seed, &names, length);
     println!(
-        "\nseed {seed}: {} agents, {} faults are planned",
+        "\nseed {seed}: {} agents, {} planned faults",
         names.len(),
         faults.len()
     );
@@ -121,8 +121,8 @@ fn run(seed: u64, length: Duration) -> Vec<String> {
     missed
 }
 
-/// The longest that a sweep can take: its bound, and the time after which those who still have open
-/// pairs close it (docs/schedule.md and docs/protocol.md).
+/// The longest time of a sweep: its lower bound, and the time after which nodes close their open
+/// pairs (docs/schedule.md and docs/protocol.md).
 fn sweep() -> Duration {
     const MEETINGS_THAT_HANG: u32 = 4;
     let margin = Duration::from_secs(1);
@@ -130,16 +130,16 @@ fn sweep() -> Duration {
     checker::bound(nodes, 1, DURATION) + MEETINGS_THAT_HANG * (TIMEOUT + margin)
 }
 
-/// Gives a mended mesh its time, and stops it.
+/// Gives the healed mesh time to recover, and stops it.
 fn recover(lab: &Lab, mesh: Mesh<'_>, mut record: injector::Record) -> Run {
     let healed = boot_ns();
-    let calm = healed.max(record.last_start + nanos(QUIET_TIME));
-    let until = calm + nanos(sweep());
+    let settled = healed.max(record.last_start + nanos(QUIET_TIME));
+    let until = settled + nanos(sweep());
     let mut lacking = Vec::new();
     for agent in mesh.agents() {
         let left = Duration::from_nanos(until.saturating_sub(boot_ns()));
         if !wait_until(left, || is_fresh(agent, healed)) {
-            lacking.push(format!("{} shows {:?}", agent.name(), stale(agent, healed)));
+            lacking.push(format!("{} shows {:?}", agent.name, stale(agent, healed)));
         }
     }
     let zombies = mesh.agents().flat_map(zombies).collect();
@@ -150,7 +150,7 @@ fn recover(lab: &Lab, mesh: Mesh<'_>, mut record: injector::Record) -> Run {
     Run {
         record,
         healed,
-        calm,
+        settled,
         cells,
         lacking,
         zombies,
@@ -158,8 +158,8 @@ fn recover(lab: &Lab, mesh: Mesh<'_>, mut record: injector::Record) -> Run {
     }
 }
 
-/// The cells of an agent's matrix that have no success since.
-fn stale(agent: &Agent<'_>, since: u64) -> Result<Vec<String>, String> {
+/// The cells of an agent's matrix without a success since then.
+fn stale(agent: &Agent, since: u64) -> Result<Vec<String>, String> {
     let longest = Duration::from_nanos(boot_ns() - since).as_secs_f64();
     let mut cells = agent.matrix()?.cells;
     cells.retain(|it| it.success != Some(true) || it.age_seconds.is_none_or(|age| age > longest));
@@ -169,7 +169,7 @@ fn stale(agent: &Agent<'_>, since: u64) -> Result<Vec<String>, String> {
         .collect())
 }
 
-fn is_fresh(agent: &Agent<'_>, since: u64) -> bool {
+fn is_fresh(agent: &Agent, since: u64) -> bool {
     let pairs = LINKS.len() * (LINKS.len() - 1);
     agent
         .matrix()
@@ -177,16 +177,16 @@ fn is_fresh(agent: &Agent<'_>, since: u64) -> bool {
         && stale(agent, since).is_ok_and(|cells| cells.is_empty())
 }
 
-/// Children of an agent that are dead for longer than it takes to reap them.
-fn zombies(agent: &Agent<'_>) -> Vec<String> {
-    let mut dead = procfs::zombies(agent.pid());
+/// The children of an agent that it has not reaped two seconds after their death.
+fn zombies(agent: &Agent) -> Vec<String> {
+    let mut dead = processes::zombies(agent.program.pid());
     wait_until(Duration::from_secs(2), || {
-        let now = procfs::zombies(agent.pid());
+        let now = processes::zombies(agent.program.pid());
         dead.retain(|pid| now.contains(pid));
         dead.is_empty()
     });
     dead.into_iter()
-        .map(|pid| format!("{}: {pid}", agent.name()))
+        .map(|pid| format!("{}: {pid}", agent.name))
         .collect()
 }
 

@@ -1,20 +1,23 @@
-//! An agent on a loopback address of its own, treated as its users and its enemies would.
+//! An agent as a child process, on a loopback address or in a host of the laboratory.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
-use crate::answers::Matrix;
+use crate::answers::{CellEntry, Matrix};
 use crate::events::{self, Event};
 use crate::http::{self, Series};
+use crate::lab::hosts::Host;
+use crate::lab::netns::Namespace;
 use crate::{Ended, Network, Program, STOP};
 
-/// Where agents answer HTTP.
+/// The agent's HTTP port.
 const LISTEN_PORT: u16 = 9876;
 
-/// What makes a mesh quick: tests as short and as gentle as can be, and hardly a pause.
+/// Settings for a fast mesh: the shortest tests, little traffic and hardly a pause.
 pub const QUICK: [&str; 7] = [
     "--duration=1s",
     "--timeout=5s",
@@ -25,133 +28,191 @@ pub const QUICK: [&str; 7] = [
     "--discovery=static",
 ];
 
-/// One life of an agent. Killed and reaped when dropped.
+/// One run of an agent. Killed and reaped when dropped.
 #[derive(Debug)]
 pub struct Agent {
     /// The name of its node.
     pub name: String,
-    /// Where it listens.
+    /// Its address.
     pub address: Ipv4Addr,
     /// Its process.
     pub program: Program,
+    placement: Placement,
+}
+
+/// The network that an agent is in.
+#[derive(Clone, Debug)]
+enum Placement {
+    /// The loopback of the test's own namespace.
+    Loopback,
+    /// A host of the laboratory.
+    Host(Namespace),
 }
 
 impl Agent {
-    /// Starts the agent `name` as that host of `network`: quick, without a past, and to join host
-    /// 1. `args` come last.
+    /// Starts the agent `name` on that host of `network`, with [`QUICK`], without quiet time, and
+    /// joining host 1. `args` come last.
     pub fn start(network: Network, host: u8, name: &str, args: &[&str]) -> Self {
         let join = format!("--join={}", network.address(1));
-        Self::start_with(
-            network,
-            host,
-            name,
-            &[&QUICK[..], &["--skip-quiet-time", &join], args].concat(),
-        )
+        let args = [&QUICK[..], &["--skip-quiet-time", &join], args].concat();
+        Self::start_with(network, host, name, &args)
     }
 
-    /// Starts it with nothing but its name, its address, and `args`.
+    /// Starts it with its name, its address and `args` only.
     pub fn start_with(network: Network, host: u8, name: &str, args: &[&str]) -> Self {
         let address = network.address(host);
-        let own = [
-            "agent",
-            "--node-name",
-            name,
-            "--advertise-address",
-            &address.to_string(),
-        ]
-        .map(str::to_owned);
-        let all: Vec<&str> = own
-            .iter()
-            .map(String::as_str)
-            .chain(args.iter().copied())
-            .collect();
         Self {
             name: name.to_owned(),
             address,
-            program: Program::start(&all),
+            program: Program::start(&arguments(name, address, args)),
+            placement: Placement::Loopback,
         }
     }
 
-    /// Where it answers HTTP.
+    /// Starts the agent of a host of the laboratory with `args`. It appends its output to the file
+    /// `log`, so that the file has the events of all runs.
+    pub(crate) fn start_on(host: &Host, log: PathBuf, args: &[&str]) -> Self {
+        let arguments = arguments(&host.name, host.address, args);
+        let mut command = Program::command(&arguments, &[]);
+        host.namespace.enter(&mut command);
+        Self {
+            name: host.name.clone(),
+            address: host.address,
+            program: Program::start_logging(command, log),
+            placement: Placement::Host(host.namespace.clone()),
+        }
+    }
+
+    /// The address of its HTTP server.
     pub fn http(&self) -> SocketAddr {
         (self.address, LISTEN_PORT).into()
     }
 
-    /// The body of a path.
+    /// The body of `path`, requested from the agent's own network.
     ///
     /// # Errors
-    /// If it does not answer with 200 in time.
+    /// If it does not answer with status 200 in time.
     pub fn get(&self, path: &str) -> io::Result<String> {
-        http::get(self.http(), path)
+        match &self.placement {
+            Placement::Loopback => http::get(self.http(), path),
+            Placement::Host(namespace) => namespace.inside(|| http::get(self.http(), path)),
+        }
     }
 
-    /// The matrix that it answers with; an empty one if it does not.
-    pub fn matrix(&self) -> Matrix {
-        let answer = self
-            .get("/api/v1/matrix")
-            .map_err(|error| error.to_string());
-        let matrix = answer.and_then(|answer| Matrix::parse(&answer));
-        matrix.unwrap_or(Matrix {
-            nodes: Vec::new(),
-            cells: Vec::new(),
-        })
+    /// Its matrix.
+    ///
+    /// # Errors
+    /// If it does not answer with one in time.
+    pub fn matrix(&self) -> Result<Matrix, String> {
+        let answer = self.get("/api/v1/matrix");
+        Matrix::parse(&answer.map_err(|error| error.to_string())?)
     }
 
-    /// Its series; none if it does not answer.
-    pub fn series(&self) -> Vec<Series> {
-        self.get("/metrics")
-            .map(|text| http::series(&text))
-            .unwrap_or_default()
+    /// Its series.
+    ///
+    /// # Errors
+    /// If it does not answer in time.
+    pub fn series(&self) -> io::Result<Vec<Series>> {
+        Ok(http::series(&self.get("/metrics")?))
     }
 
-    /// The sum of its series of that name; `None` if there is none.
+    /// The sum of its series of that name; `None` if there is none, or no answer.
     pub fn metric(&self, name: &str) -> Option<f64> {
         self.labelled(name, &[])
     }
 
-    /// The sum of its series of that name with these labels; `None` if there is none.
+    /// The sum of its series of that name with these labels; `None` if there is none, or no answer.
     pub fn labelled(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let series = self.series();
-        let found = series.iter().filter(|series| {
+        let matches = |series: &Series| {
             series.name == name && labels.iter().all(|(label, value)| series.has(label, value))
-        });
-        found
+        };
+        self.series()
+            .ok()?
+            .into_iter()
+            .filter(matches)
             .map(|series| series.value)
             .reduce(|sum, value| sum + value)
     }
 
-    /// The nodes that it counts to the mesh, itself among them, with what it thinks of each.
+    /// The state of every node of its matrix, by name; empty if it does not answer.
     pub fn states(&self) -> BTreeMap<String, String> {
         self.matrix()
+            .unwrap_or_default()
             .nodes
             .into_iter()
             .map(|node| (node.name, node.state))
             .collect()
     }
 
-    /// The names of the sources and destinations of the cells that it knows to be good.
+    /// The sources and destinations of the successful cells; empty if it does not answer.
     pub fn good_cells(&self) -> Vec<(String, String)> {
-        let cells = self
-            .matrix()
+        self.matrix()
+            .unwrap_or_default()
             .cells
             .into_iter()
-            .filter(|cell| cell.success == Some(true));
-        cells
+            .filter(|cell| cell.success == Some(true))
             .map(|cell| (cell.source_node, cell.destination_node))
             .collect()
     }
 
-    /// The events in its log.
-    pub fn events(&self) -> Vec<Event> {
-        let log = self.program.stderr();
-        // The last line may be half written.
-        events::parse(log.rfind('\n').map_or("", |end| &log[..end])).unwrap()
+    /// Whether it answers, and neither shows nor exports anything about `node`.
+    pub fn has_forgotten(&self, node: &str) -> bool {
+        let is_shown = |matrix: Matrix| {
+            let has_node =
+                |cell: &CellEntry| cell.source_node == node || cell.destination_node == node;
+            matrix.state(node).is_some() || matrix.cells.iter().any(has_node)
+        };
+        let is_exported = |all: Vec<Series>| {
+            all.iter()
+                .any(|series| series.has("destination_node", node))
+        };
+        self.matrix().is_ok_and(|matrix| !is_shown(matrix))
+            && self.series().is_ok_and(|series| !is_exported(series))
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// The test events in its log; on a host of the laboratory, those of all runs.
+    ///
+    /// # Panics
+    /// If an event lacks a field.
+    pub fn events(&self) -> Vec<Event> {
+        let log = self.program.stderr();
+        // The last line may be incomplete.
+        let complete = log.rfind('\n').map_or("", |end| &log[..end]);
+        events::parse(complete).unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+
+    /// Suspends it; its sockets stay open.
+    pub fn freeze(&self) {
+        self.program.signal(Signal::SIGSTOP);
+    }
+
+    /// Resumes it after [`Agent::freeze`].
+    pub fn thaw(&self) {
+        self.program.signal(Signal::SIGCONT);
+    }
+
+    /// Stops it with SIGTERM and waits for its end.
+    ///
+    /// # Panics
+    /// If it still runs after [`STOP`].
     #[track_caller]
     pub fn terminate(&mut self) -> Ended {
         self.program.signal(Signal::SIGTERM);
         self.program.ended(STOP)
     }
+}
+
+fn arguments(name: &str, address: Ipv4Addr, args: &[&str]) -> Vec<String> {
+    let address = address.to_string();
+    [
+        "agent",
+        "--node-name",
+        name,
+        "--advertise-address",
+        &address,
+    ]
+    .iter()
+    .chain(args)
+    .map(|&arg| arg.to_owned())
+    .collect()
 }

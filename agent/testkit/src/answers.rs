@@ -1,15 +1,15 @@
-//! What an agent answers at `/api/v1/matrix`. Judges nothing.
+//! The parts of the answer at `/api/v1/matrix` that tests read.
 
 use serde::Deserialize;
 
 use crate::events::Cell;
 
-/// The answer, as far as the laboratory looks at it.
-#[derive(Clone, Debug, Deserialize)]
+/// The matrix of one agent.
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Matrix {
-    /// The nodes, silent ones too.
+    /// All nodes, including silent ones.
     pub nodes: Vec<NodeEntry>,
-    /// Every ordered pair and protocol.
+    /// Every ordered pair for each protocol.
     pub cells: Vec<CellEntry>,
 }
 
@@ -18,41 +18,41 @@ pub struct Matrix {
 pub struct NodeEntry {
     /// Its name.
     pub name: String,
-    /// How it is believed to be.
+    /// The state that the agent assigns to it.
     pub state: String,
-    /// Why its row could not be had.
+    /// The error of the attempt to fetch its row.
     pub row_error: Option<String>,
 }
 
 /// A cell of the matrix.
 #[derive(Clone, Debug, Deserialize)]
 pub struct CellEntry {
-    /// Who sends.
+    /// The sender.
     pub source_node: String,
-    /// Who receives.
+    /// The receiver.
     pub destination_node: String,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// `None`: never tested.
+    /// `None` if the cell was never tested.
     pub success: Option<bool>,
-    /// Why it failed.
+    /// The reason of a failure.
     pub reason: Option<String>,
-    /// What arrived.
+    /// Received payload, megabits per second.
     pub bandwidth_mbps: Option<f64>,
-    /// UDP.
+    /// UDP only.
     pub jitter_ms: Option<f64>,
-    /// UDP.
+    /// UDP only.
     pub loss_ratio: Option<f64>,
-    /// TCP: tells a crowded link from a slow machine when the bandwidth is wrong.
+    /// TCP only. Distinguishes a congested link from a slow machine when the bandwidth is wrong.
     pub retransmits: Option<u64>,
-    /// TCP.
+    /// TCP only.
     pub rtt_ms: Option<f64>,
-    /// How long ago it was tested.
+    /// Time since the last test.
     pub age_seconds: Option<f64>,
 }
 
 impl CellEntry {
-    /// Which cell it is.
+    /// The cell of this entry.
     pub fn cell(&self) -> Cell {
         Cell {
             source: self.source_node.clone(),
@@ -63,15 +63,15 @@ impl CellEntry {
 }
 
 impl Matrix {
-    /// Reads the answer.
+    /// Parses the answer.
     ///
     /// # Errors
-    /// If it is not a matrix.
+    /// If it is not a matrix; the text has its beginning.
     pub fn parse(answer: &str) -> Result<Self, String> {
         serde_json::from_str(answer).map_err(|error| format!("{error} in {answer:.300}"))
     }
 
-    /// The state of a node, if the matrix has it.
+    /// The state of a node; `None` if the matrix does not have the node.
     pub fn state(&self, node: &str) -> Option<&str> {
         self.nodes
             .iter()
@@ -79,7 +79,7 @@ impl Matrix {
             .map(|entry| entry.state.as_str())
     }
 
-    /// A cell, if the matrix has it.
+    /// One cell; `None` if the matrix does not have it.
     pub fn get(&self, source: &str, destination: &str, protocol: &str) -> Option<&CellEntry> {
         self.cells.iter().find(|entry| {
             entry.source_node == source

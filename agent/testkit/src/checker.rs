@@ -1,7 +1,7 @@
-//! What the agents' events prove: pure functions, written without a look at the agent's code.
+//! Judges of the agents' test events: pure functions, written independently of the agent's code.
 //!
-//! Everything that is wrong comes out as a sentence; no sentence, no violation. What really ran is
-//! the business of [`crate::lab::evidence`].
+//! Each violation is a sentence; an empty list means none. [`crate::lab::evidence`] judges what
+//! actually ran.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use crate::events::{Cell, Event, Kind, Role};
 
-/// One node's part in one test, from its start to its end.
+/// The part of one node in one test, from its start to its end.
 #[derive(Clone, Debug)]
 pub struct Interval {
     /// The node that logged it.
     pub node: String,
     /// The other node.
     pub peer: String,
-    /// The part of `node`.
+    /// The role of `node`.
     pub role: Role,
-    /// What is measured.
+    /// The cell that is measured.
     pub cell: Cell,
     /// The meeting, the same at both nodes.
     pub meeting: String,
@@ -26,14 +26,23 @@ pub struct Interval {
     pub sweep: u64,
     /// The process.
     pub pid: Option<u32>,
-    /// When it began, nanoseconds of the events' clock.
+    /// Its start, in nanoseconds of the events' clock.
     pub start: u64,
-    /// When it was over; see [`intervals`].
+    /// Its end; see [`intervals`].
     pub end: u64,
-    /// When it had to be over.
+    /// The time by which its process is dead.
     pub deadline: u64,
-    /// The end event's outcome and reason; `None` if there is no such event.
-    pub outcome: Option<(String, Option<String>)>,
+    /// The result in its end event; `None` if there is no such event.
+    pub outcome: Option<Outcome>,
+}
+
+/// The result of a test, in the words of the log.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// `success`, `failure`, …
+    pub word: String,
+    /// The reason of a failure.
+    pub reason: Option<String>,
 }
 
 impl Interval {
@@ -53,19 +62,18 @@ impl Interval {
         }
     }
 
-    /// Whether its end event says so.
+    /// Whether its end event reports a success.
     pub fn succeeded(&self) -> bool {
-        self.outcome
-            .as_ref()
-            .is_some_and(|(outcome, _)| outcome == "success")
+        let outcome = self.outcome.as_ref();
+        outcome.is_some_and(|outcome| outcome.word == "success")
     }
 
     fn close(&mut self, finished: &Event) {
         self.end = finished.boot_ns;
-        self.outcome = Some((
-            finished.outcome.clone().unwrap_or_default(),
-            finished.reason.clone(),
-        ));
+        self.outcome = Some(Outcome {
+            word: finished.outcome.clone().unwrap_or_default(),
+            reason: finished.reason.clone(),
+        });
     }
 
     fn death(&self, deaths: &Deaths) -> Option<u64> {
@@ -90,33 +98,45 @@ impl fmt::Display for Interval {
     }
 }
 
-/// When processes died, by their ids, which come again in a long run.
+/// The times at which processes died, by process id. In a long run the kernel reuses ids.
 pub type Deaths = BTreeMap<u32, BTreeSet<u64>>;
 
-/// Pairs starts with ends. An interval without an end lasts until its process's death in `deaths`,
-/// else until `end_of_time`. One whose end came late was logged by an agent that had been frozen:
-/// it, too, lasts until the death, if that was earlier. With it, what is wrong with the events
-/// themselves.
-pub fn intervals(
-    events: &[Event],
-    deaths: &Deaths,
-    end_of_time: u64,
-) -> (Vec<Interval>, Vec<String>) {
+/// Pairs starts with ends. Also returns what is wrong with the events themselves.
+///
+/// An interval without an end lasts until the death of its process in `deaths`, or else until
+/// `now`. An end after the deadline was logged by an agent that had been frozen; such an interval
+/// also lasts until the death of its process, if that was earlier.
+pub fn intervals(events: &[Event], deaths: &Deaths, now: u64) -> (Vec<Interval>, Vec<String>) {
+    let (mut done, open, faults) = paired(events);
+    for mut interval in open {
+        interval.end = interval.death(deaths).unwrap_or(now);
+        done.push(interval);
+    }
+    for interval in &mut done {
+        if interval.end > interval.deadline
+            && let Some(death) = interval.death(deaths)
+        {
+            interval.end = interval.end.min(death);
+        }
+    }
+    done.sort_by_key(|interval| interval.start);
+    (done, faults)
+}
+
+/// The intervals with an end, those without one, and the events that match no other.
+fn paired(events: &[Event]) -> (Vec<Interval>, Vec<Interval>, Vec<String>) {
     let mut events: Vec<&Event> = events.iter().collect();
     events.sort_by_key(|event| event.boot_ns);
     let (mut done, mut faults) = (Vec::new(), Vec::new());
     let mut open: BTreeMap<_, Interval> = BTreeMap::new();
     for event in events {
-        let key = (
-            &event.node,
-            event.epoch.to_string(),
-            event.meeting.to_string(),
-            event.cell(),
-        );
+        let (node, cell) = (&event.node, event.cell());
+        let meeting = (event.epoch.to_string(), event.meeting.to_string());
+        let key = (node, meeting, cell.clone());
         match event.event {
             Kind::TestStarted => {
                 if open.insert(key, Interval::new(event)).is_some() {
-                    faults.push(format!("{}: {} started twice", event.node, event.cell()));
+                    faults.push(format!("{node}: {cell} started twice"));
                 }
             }
             Kind::TestFinished => match open.remove(&key) {
@@ -124,28 +144,15 @@ pub fn intervals(
                     interval.close(event);
                     done.push(interval);
                 }
-                None => faults.push(format!("{}: {} ended unbegun", event.node, event.cell())),
+                None => faults.push(format!("{node}: {cell} ended but never started")),
             },
         }
     }
-    for mut interval in open.into_values() {
-        interval.end = interval.death(deaths).unwrap_or(end_of_time);
-        done.push(interval);
-    }
-    for late in done
-        .iter_mut()
-        .filter(|interval| interval.end > interval.deadline)
-    {
-        late.end = late
-            .death(deaths)
-            .map_or(late.end, |death| death.min(late.end));
-    }
-    done.sort_by_key(|interval| interval.start);
-    (done, faults)
+    (done, open.into_values().collect(), faults)
 }
 
-/// Rule 1: every instant at which a node takes part in two meetings. A client's interval counts at
-/// both ends, so that a node whose own log says nothing is judged by what is done to it.
+/// Rule 1: every instant at which a node takes part in two meetings. The interval of a client
+/// counts at both nodes, so a node with an empty log is judged by its peers' tests.
 pub fn overlaps(intervals: &[Interval]) -> Vec<String> {
     let mut at_node: BTreeMap<&str, Vec<&Interval>> = BTreeMap::new();
     for interval in intervals {
@@ -179,35 +186,37 @@ fn overlaps_at(node: &str, mut parts: Vec<&Interval>) -> Vec<String> {
     found.into_values().collect()
 }
 
-/// Rule 4: whatever in `sweep` keeps each of `cells` from having been tested exactly once.
+/// Rule 4: the cells that `sweep` did not test exactly once, and those tested that are not in
+/// `cells`.
 pub fn not_once(intervals: &[Interval], cells: &BTreeSet<Cell>, sweep: u64) -> Vec<String> {
     let mut tests: BTreeMap<&Cell, usize> = cells.iter().map(|cell| (cell, 0)).collect();
     for interval in clients(intervals, sweep) {
         *tests.entry(&interval.cell).or_default() += 1;
     }
-    let wrong = tests
+    tests
         .into_iter()
-        .filter(|(cell, times)| *times != 1 || !cells.contains(cell));
-    wrong
+        .filter(|(cell, times)| *times != 1 || !cells.contains(cell))
         .map(|(cell, times)| format!("sweep {sweep}: {cell} tested {times} times"))
         .collect()
 }
 
-/// The tests of `sweep` that did not succeed, with their reasons.
+/// The tests of `sweep` that did not succeed, with their outcomes.
 pub fn failures(intervals: &[Interval], sweep: u64) -> Vec<String> {
-    let failed = clients(intervals, sweep).filter(|interval| !interval.succeeded());
-    failed
+    clients(intervals, sweep)
+        .filter(|interval| !interval.succeeded())
         .map(|it| format!("sweep {sweep}: {} {:?}", it.cell, it.outcome))
         .collect()
 }
 
-/// Cells of `sweep` whose client's end has been logged.
+/// The cells of `sweep` with an end event of the client.
 pub fn finished(intervals: &[Interval], sweep: u64) -> BTreeSet<Cell> {
-    let ended = clients(intervals, sweep).filter(|interval| interval.outcome.is_some());
-    ended.map(|interval| interval.cell.clone()).collect()
+    clients(intervals, sweep)
+        .filter(|interval| interval.outcome.is_some())
+        .map(|interval| interval.cell.clone())
+        .collect()
 }
 
-/// From the first start of a test of `sweep` to the last end of one.
+/// The time from the first start of a test of `sweep` to the last end.
 pub fn span(intervals: &[Interval], sweep: u64) -> Option<Duration> {
     let of_sweep = || intervals.iter().filter(|interval| interval.sweep == sweep);
     let start = of_sweep().map(|interval| interval.start).min()?;
@@ -215,9 +224,9 @@ pub fn span(intervals: &[Interval], sweep: u64) -> Option<Duration> {
     Some(Duration::from_nanos(end - start))
 }
 
-/// The least time of a sweep: each pair's tests, both directions, in as many rounds as a
-/// round-robin tournament needs. An odd number of nodes needs one more, for in each round one of
-/// them has nobody to meet.
+/// The lower bound of a sweep: the tests of a meeting in both directions, times the rounds of a
+/// round-robin tournament. An odd number of nodes needs one round more, because one node has a bye
+/// in each round.
 pub fn bound(nodes: u32, protocols: u32, test: Duration) -> Duration {
     const DIRECTIONS: u32 = 2;
     let rounds = if nodes.is_multiple_of(2) {
@@ -238,7 +247,176 @@ fn clients(intervals: &[Interval], sweep: u64) -> impl Iterator<Item = &Interval
 pub(crate) mod tests {
     use super::*;
 
-    /// A test of `meeting` in sweep 1, seen by its client `node`, with its end.
+    #[test]
+    fn consecutive_meetings_do_not_overlap() {
+        let first = test("a", "b", "1", 0, 10);
+        let swapped = test("b", "a", "1", 8, 20);
+        let second = test("a", "c", "2", 20, 30);
+        let elsewhere = test("c", "d", "3", 0, 20);
+        assert!(
+            overlaps(&closed(&[
+                first.clone(),
+                served(first),
+                swapped,
+                second,
+                elsewhere
+            ]))
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn client_in_two_meetings_overlaps() {
+        let found = overlaps(&closed(&[
+            test("a", "b", "1", 0, 10),
+            test("a", "c", "2", 9, 20),
+        ]));
+        assert!(found.len() == 1 && found[0].starts_with("a:"), "{found:?}");
+    }
+
+    #[test]
+    fn two_clients_of_a_node_without_a_log_overlap_there() {
+        let found = overlaps(&closed(&[
+            test("a", "b", "1", 0, 10),
+            test("c", "b", "2", 5, 20),
+        ]));
+        assert!(found.len() == 1 && found[0].starts_with("b:"), "{found:?}");
+    }
+
+    #[test]
+    fn server_that_outlives_its_client_overlaps_the_next_meeting() {
+        let mut server = served(test("a", "b", "1", 0, 10));
+        server[1].boot_ns = 15;
+        let found = overlaps(&closed(&[
+            test("a", "b", "1", 0, 10),
+            server,
+            test("b", "c", "2", 12, 20),
+        ]));
+        assert!(found.len() == 1 && found[0].starts_with("b:"), "{found:?}");
+    }
+
+    #[test]
+    fn overlap_is_found_behind_a_shorter_interval() {
+        let long = test("a", "b", "1", 0, 100);
+        let short = test("a", "b", "1", 1, 2);
+        let mut short = served(short);
+        short[0].protocol = "udp".into();
+        short[1].protocol = "udp".into();
+        let late = test("a", "c", "2", 50, 60);
+        assert_eq!(overlaps(&closed(&[long, short, late])).len(), 1);
+    }
+
+    #[test]
+    fn interval_without_an_end_lasts_until_its_process_dies() {
+        let [cut, _] = test("a", "b", "1", 5, 10);
+        let [start, end] = test("a", "c", "2", 50, 60);
+        let events = [cut, start, end];
+        let found = |deaths: &[(u32, u64)]| {
+            let deaths = deaths
+                .iter()
+                .map(|&(pid, at)| (pid, BTreeSet::from([3, at])));
+            let (intervals, _) = intervals(&events, &deaths.collect(), 1000);
+            overlaps(&intervals).len()
+        };
+        assert_eq!(found(&[(5, 40)]), 0);
+        assert_eq!(found(&[(5, 55)]), 1);
+        assert_eq!(found(&[]), 1, "no death was seen, so it lasts until now");
+    }
+
+    #[test]
+    fn end_logged_after_the_deadline_yields_to_the_death() {
+        let late = test("a", "b", "1", 5, 2000);
+        let next = test("c", "b", "2", 1010, 1020);
+        let found = |death: u64| {
+            let deaths = Deaths::from([(5, BTreeSet::from([death]))]);
+            overlaps(&intervals([late.clone(), next.clone()].as_flattened(), &deaths, 9999).0).len()
+        };
+        assert_eq!(found(1005), 0);
+        assert_eq!(found(1015), 1, "its process outlived the deadline");
+    }
+
+    #[test]
+    fn unmatched_end_and_repeated_start_are_faults() {
+        let [start, end] = test("a", "b", "1", 0, 10);
+        let faults = |events: &[Event]| intervals(events, &BTreeMap::new(), 99).1;
+        assert!(faults(&[end])[0].contains("never started"));
+        assert!(faults(&[start.clone(), start])[0].contains("twice"));
+    }
+
+    #[test]
+    fn not_once_finds_missing_repeated_and_unwanted_tests() {
+        let wanted = cells(&[("a", "b"), ("b", "a")]);
+        let both = [test("a", "b", "1", 0, 10), test("b", "a", "1", 10, 20)];
+        assert!(not_once(&closed(&both), &wanted, 1).is_empty());
+        assert_eq!(
+            not_once(&closed(&both), &wanted, 2).len(),
+            2,
+            "tests of another sweep"
+        );
+        assert_eq!(
+            not_once(&closed(&both[..1]), &wanted, 1).len(),
+            1,
+            "missing"
+        );
+        let again = test("a", "b", "2", 30, 40);
+        let unwanted = test("a", "c", "3", 50, 60);
+        let [one, other] = both;
+        let twice = not_once(&closed(&[one.clone(), other.clone(), again]), &wanted, 1);
+        assert!(
+            twice.len() == 1 && twice[0].contains("2 times"),
+            "{twice:?}"
+        );
+        assert_eq!(
+            not_once(&closed(&[one, other, unwanted]), &wanted, 1).len(),
+            1,
+            "unwanted"
+        );
+    }
+
+    #[test]
+    fn server_does_not_count_as_a_test() {
+        let only_served = served(test("a", "b", "1", 0, 10));
+        assert_eq!(
+            not_once(&closed(&[only_served]), &cells(&[("a", "b")]), 1).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn failed_and_unfinished_tests_are_failures() {
+        let mut failed = test("a", "b", "1", 0, 10);
+        failed[1].outcome = Some("failure".into());
+        failed[1].reason = Some("timeout".into());
+        let [unfinished, _] = test("a", "c", "2", 20, 30);
+        let mut events = failed.to_vec();
+        events.push(unfinished);
+        let (intervals, _) = intervals(&events, &BTreeMap::new(), 99);
+        let failures = failures(&intervals, 1);
+        assert!(
+            failures.len() == 2 && failures[0].contains("timeout"),
+            "{failures:?}"
+        );
+        assert_eq!(finished(&intervals, 1).len(), 1);
+    }
+
+    #[test]
+    fn span_of_a_sweep_is_first_start_to_last_end() {
+        let found = closed(&[test("a", "b", "1", 5, 30), test("c", "d", "2", 10, 25)]);
+        assert_eq!(span(&found, 1), Some(Duration::from_nanos(25)));
+        assert_eq!(span(&found, 2), None);
+    }
+
+    #[test]
+    fn bound_has_the_rounds_of_a_tournament() {
+        let two = Duration::from_secs(2);
+        for (nodes, protocols, seconds) in
+            [(8, 1, 28), (7, 1, 28), (9, 1, 36), (4, 2, 24), (5, 2, 40)]
+        {
+            assert_eq!(bound(nodes, protocols, two), Duration::from_secs(seconds));
+        }
+    }
+
+    /// The start and the end of a test of `meeting` in sweep 1, logged by its client `node`.
     pub(crate) fn test(node: &str, peer: &str, meeting: &str, start: u64, end: u64) -> [Event; 2] {
         let event = |kind, boot_ns, outcome: Option<&str>| Event {
             event: kind,
@@ -263,7 +441,7 @@ pub(crate) mod tests {
         ]
     }
 
-    /// The same test, seen by its server.
+    /// The same test, logged by its server.
     pub(crate) fn served(mut events: [Event; 2]) -> [Event; 2] {
         for event in &mut events {
             std::mem::swap(&mut event.node, &mut event.peer);
@@ -272,6 +450,7 @@ pub(crate) mod tests {
         events
     }
 
+    /// The intervals of complete tests.
     pub(crate) fn closed(events: &[[Event; 2]]) -> Vec<Interval> {
         let (found, faults) = intervals(events.as_flattened(), &BTreeMap::new(), u64::MAX);
         assert!(faults.is_empty(), "{faults:?}");
@@ -279,184 +458,13 @@ pub(crate) mod tests {
     }
 
     fn cells(pairs: &[(&str, &str)]) -> BTreeSet<Cell> {
-        let cells = pairs.iter().map(|(source, destination)| Cell {
-            source: (*source).into(),
-            destination: (*destination).into(),
-            protocol: "tcp".into(),
-        });
-        cells.collect()
-    }
-
-    #[test]
-    fn one_meeting_after_the_other_is_no_overlap() {
-        let first = test("a", "b", "1", 0, 10);
-        let swapped = test("b", "a", "1", 8, 20);
-        let second = test("a", "c", "2", 20, 30);
-        let elsewhere = test("c", "d", "3", 0, 20);
-        assert!(
-            overlaps(&closed(&[
-                first.clone(),
-                served(first),
-                swapped,
-                second,
-                elsewhere
-            ]))
-            .is_empty()
-        );
-    }
-
-    #[test]
-    fn two_meetings_of_one_client_overlap() {
-        let found = overlaps(&closed(&[
-            test("a", "b", "1", 0, 10),
-            test("a", "c", "2", 9, 20),
-        ]));
-        assert!(found.len() == 1 && found[0].starts_with("a:"), "{found:?}");
-    }
-
-    #[test]
-    fn two_clients_of_one_target_overlap_there_even_if_it_logs_nothing() {
-        let found = overlaps(&closed(&[
-            test("a", "b", "1", 0, 10),
-            test("c", "b", "2", 5, 20),
-        ]));
-        assert!(found.len() == 1 && found[0].starts_with("b:"), "{found:?}");
-    }
-
-    #[test]
-    fn a_server_that_outlives_its_client_overlaps_with_the_next_meeting() {
-        let mut server = served(test("a", "b", "1", 0, 10));
-        server[1].boot_ns = 15;
-        let found = overlaps(&closed(&[
-            test("a", "b", "1", 0, 10),
-            server,
-            test("b", "c", "2", 12, 20),
-        ]));
-        assert!(found.len() == 1 && found[0].starts_with("b:"), "{found:?}");
-    }
-
-    #[test]
-    fn an_overlap_is_found_behind_a_shorter_interval() {
-        let long = test("a", "b", "1", 0, 100);
-        let short = test("a", "b", "1", 1, 2);
-        let mut short = served(short);
-        short[0].protocol = "udp".into();
-        short[1].protocol = "udp".into();
-        let late = test("a", "c", "2", 50, 60);
-        assert_eq!(overlaps(&closed(&[long, short, late])).len(), 1);
-    }
-
-    #[test]
-    fn an_interval_without_an_end_lasts_until_its_process_dies() {
-        let [cut, _] = test("a", "b", "1", 5, 10);
-        let [start, end] = test("a", "c", "2", 50, 60);
-        let events = [cut, start, end];
-        let found = |deaths: &[(u32, u64)]| {
-            let deaths = deaths
-                .iter()
-                .map(|&(pid, at)| (pid, BTreeSet::from([3, at])));
-            let (intervals, _) = intervals(&events, &deaths.collect(), 1000);
-            overlaps(&intervals).len()
-        };
-        assert_eq!(found(&[(5, 40)]), 0);
-        assert_eq!(found(&[(5, 55)]), 1);
-        assert_eq!(
-            found(&[]),
-            1,
-            "nobody saw it die: it lasts to the end of time"
-        );
-    }
-
-    #[test]
-    fn an_end_that_a_frozen_agent_logged_late_is_that_of_its_process() {
-        let late = test("a", "b", "1", 5, 2000);
-        let next = test("c", "b", "2", 1010, 1020);
-        let found = |death: u64| {
-            let deaths = Deaths::from([(5, BTreeSet::from([death]))]);
-            overlaps(&intervals([late.clone(), next.clone()].as_flattened(), &deaths, 9999).0).len()
-        };
-        assert_eq!(found(1005), 0);
-        assert_eq!(found(1015), 1, "it outlived its deadline");
-    }
-
-    #[test]
-    fn an_end_without_a_start_and_a_second_start_are_faults() {
-        let [start, end] = test("a", "b", "1", 0, 10);
-        let faults = |events: &[Event]| intervals(events, &BTreeMap::new(), 99).1;
-        assert!(faults(&[end])[0].contains("unbegun"));
-        assert!(faults(&[start.clone(), start])[0].contains("twice"));
-    }
-
-    #[test]
-    fn exactly_once_finds_missing_repeated_and_foreign_tests() {
-        let wanted = cells(&[("a", "b"), ("b", "a")]);
-        let both = [test("a", "b", "1", 0, 10), test("b", "a", "1", 10, 20)];
-        assert!(not_once(&closed(&both), &wanted, 1).is_empty());
-        assert_eq!(
-            not_once(&closed(&both), &wanted, 2).len(),
-            2,
-            "of another sweep"
-        );
-        assert_eq!(
-            not_once(&closed(&both[..1]), &wanted, 1).len(),
-            1,
-            "missing"
-        );
-        let again = test("a", "b", "2", 30, 40);
-        let foreign = test("a", "c", "3", 50, 60);
-        let [one, other] = both;
-        let twice = not_once(&closed(&[one.clone(), other.clone(), again]), &wanted, 1);
-        assert!(
-            twice.len() == 1 && twice[0].contains("2 times"),
-            "{twice:?}"
-        );
-        assert_eq!(
-            not_once(&closed(&[one, other, foreign]), &wanted, 1).len(),
-            1,
-            "foreign"
-        );
-    }
-
-    #[test]
-    fn a_server_does_not_count_as_a_test() {
-        let only_served = served(test("a", "b", "1", 0, 10));
-        assert_eq!(
-            not_once(&closed(&[only_served]), &cells(&[("a", "b")]), 1).len(),
-            1
-        );
-    }
-
-    #[test]
-    fn failed_and_unfinished_tests_are_failures() {
-        let mut failed = test("a", "b", "1", 0, 10);
-        failed[1].outcome = Some("failed".into());
-        failed[1].reason = Some("timeout".into());
-        let [unfinished, _] = test("a", "c", "2", 20, 30);
-        let mut events = failed.to_vec();
-        events.push(unfinished);
-        let (intervals, _) = intervals(&events, &BTreeMap::new(), 99);
-        let failures = failures(&intervals, 1);
-        assert!(
-            failures.len() == 2 && failures[0].contains("timeout"),
-            "{failures:?}"
-        );
-        assert_eq!(finished(&intervals, 1).len(), 1);
-    }
-
-    #[test]
-    fn a_sweep_lasts_from_its_first_start_to_its_last_end() {
-        let found = closed(&[test("a", "b", "1", 5, 30), test("c", "d", "2", 10, 25)]);
-        assert_eq!(span(&found, 1), Some(Duration::from_nanos(25)));
-        assert_eq!(span(&found, 2), None);
-    }
-
-    #[test]
-    fn the_bound_is_a_tournament() {
-        let two = Duration::from_secs(2);
-        for (nodes, protocols, seconds) in
-            [(8, 1, 28), (7, 1, 28), (9, 1, 36), (4, 2, 24), (5, 2, 40)]
-        {
-            assert_eq!(bound(nodes, protocols, two), Duration::from_secs(seconds));
-        }
+        pairs
+            .iter()
+            .map(|(source, destination)| Cell {
+                source: (*source).into(),
+                destination: (*destination).into(),
+                protocol: "tcp".into(),
+            })
+            .collect()
     }
 }

@@ -1,73 +1,73 @@
-//! The agents' log, as far as it is evidence: the start and the end of every test.
+//! The test events of an agent's log: the start and the end of every test.
 //!
-//! Everything else in a log is ignored here, whether it is JSON or not.
+//! All other lines are ignored, JSON or not.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What happened.
+/// The two events of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// An iperf3 was started for a test.
+    /// The iperf3 of a test was started.
     TestStarted,
-    /// It is over, and its iperf3 dead.
+    /// The test is over and its iperf3 is dead.
     TestFinished,
 }
 
-/// The part a node has in a test.
+/// The role of a node in a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Its iperf3 connects.
     Client,
-    /// Its iperf3 is connected to.
+    /// Its iperf3 listens.
     Server,
 }
 
-/// One event, with the names of the log.
+/// One event, with the field names of the log.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Event {
-    /// What happened.
+    /// Start or end.
     pub event: Kind,
-    /// Where.
+    /// The node that logged it.
     pub node: String,
-    /// In which life of that node; opaque.
+    /// The epoch of that node; opaque.
     pub epoch: Value,
-    /// With whom.
+    /// The other node.
     pub peer: String,
-    /// In which part.
+    /// The role of `node`.
     pub role: Role,
-    /// Who sends.
+    /// The sender.
     pub source_node: String,
-    /// Who receives.
+    /// The receiver.
     pub destination_node: String,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// The meeting it belongs to, the same at both nodes; opaque.
+    /// The meeting, the same at both nodes; opaque.
     pub meeting: Value,
-    /// The sweep it belongs to.
+    /// The sweep of the meeting.
     pub sweep: u64,
-    /// When, on the clock of [`super::boot_ns`].
+    /// The time of the event on the clock of [`crate::boot_ns`].
     pub boot_ns: u64,
-    /// When the iperf3 is dead at the latest, on the same clock.
+    /// The time by which the iperf3 is dead, on the same clock.
     pub deadline_boot_ns: u64,
     /// The process.
     pub pid: Option<u32>,
-    /// What came of it, in an end.
+    /// The outcome; only in an end.
     pub outcome: Option<String>,
-    /// Why it failed, in the end of a failure.
+    /// The reason; only in the end of a failed test.
     pub reason: Option<String>,
 }
 
 /// A directed pair and a protocol.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cell {
-    /// Who sends.
+    /// The sender.
     pub source: String,
-    /// Who receives.
+    /// The receiver.
     pub destination: String,
     /// `tcp` or `udp`.
     pub protocol: String,
@@ -94,15 +94,14 @@ impl Event {
     }
 }
 
-/// The events in `log`. A line that calls itself one of them and lacks what belongs to it is an
-/// error.
+/// The test events in `log`.
 ///
 /// # Errors
-/// With the line and what is wrong with it.
+/// If a line is a test event and lacks a field; the text has the line and the problem.
 pub fn parse(log: &str) -> Result<Vec<Event>, String> {
     let mut events = Vec::new();
     for line in log.lines() {
-        // Cheaper than to read every line as JSON, many times over.
+        // The logs are read many times, and this costs less than parsing every line.
         if !line.contains("\"test_") {
             continue;
         }
@@ -127,7 +126,7 @@ mod tests {
         "meeting":"00ff-7","sweep":3,"unix_ns":1,"boot_ns":2000,"deadline_boot_ns":9000,"pid":17}"#;
 
     #[test]
-    fn events_are_found_among_other_lines() {
+    fn parse_finds_events_among_other_lines() {
         let line = LINE.replace('\n', "");
         let log = format!("thread panicked\n{{\"event\":\"left\"}}\n{line}\n{{\"half\": ");
         let events = parse(&log).unwrap();
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_its_fields_is_an_error() {
+    fn event_that_lacks_a_field_is_an_error() {
         let line = LINE.replace('\n', "").replace("\"boot_ns\":2000,", "");
         assert!(parse(&line).unwrap_err().contains("boot_ns"));
     }

@@ -1,14 +1,14 @@
-//! One GET, and the lines of `/metrics`. In which namespace it is sent is the caller's business.
+//! An HTTP GET from the namespace of the calling thread, and the lines of `/metrics`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// The body that `http://to/path` answers with.
+/// The body of `http://to/path`.
 ///
 /// # Errors
-/// If nobody answers within some seconds, or with another status than 200.
+/// If there is no answer within some seconds, or its status is not 200.
 pub fn get(to: SocketAddr, path: &str) -> io::Result<String> {
     match ask(to, path)? {
         (200, body) => Ok(body),
@@ -18,10 +18,10 @@ pub fn get(to: SocketAddr, path: &str) -> io::Result<String> {
     }
 }
 
-/// The status and the body that `http://to/path` answers with.
+/// The status and the body of `http://to/path`.
 ///
 /// # Errors
-/// If nobody answers within some seconds, or not in HTTP.
+/// If there is no answer within some seconds, or it is not HTTP.
 pub fn ask(to: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     const LIMIT: Duration = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&to, LIMIT)?;
@@ -52,14 +52,14 @@ pub struct Series {
 }
 
 impl Series {
-    /// Whether it carries that label.
+    /// Whether it has that label with that value.
     pub fn has(&self, label: &str, value: &str) -> bool {
         self.labels.get(label).is_some_and(|found| found == value)
     }
 }
 
-/// The series in an answer of `/metrics`. Label values with commas or quotes are not understood:
-/// the laboratory's nodes have plain names.
+/// The series in an answer of `/metrics`. Label values must have neither commas nor quotes, as the
+/// names of the tests' nodes have none.
 pub fn series(metrics: &str) -> Vec<Series> {
     let lines = metrics.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(one_series).collect()
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn series_are_read() {
+    fn series_have_names_labels_and_values() {
         let text =
             "# HELP a b\n# TYPE a gauge\na{source_node=\"n1\",protocol=\"tcp\"} 95.6\nup 1\n";
         let found = series(text);

@@ -1,8 +1,8 @@
-//! The harness of the agent's tests and benches: the real program as a child process, alone, on
-//! loopback networks, or in network namespaces with shaped links, and checkers of what it did.
+//! The harness of the agent's tests and benches. It runs the real program as a child process, on
+//! loopback networks or in network namespaces with shaped links, and checks what the program did.
 //!
-//! It depends on no crate of the workspace: what it knows of the program are its flags, output, log
-//! events and HTTP answers, as users see them. Linux only.
+//! It depends on no crate of the workspace. It knows the program as users do: by its flags, output,
+//! log events and HTTP answers. Linux only.
 
 #![allow(
     clippy::print_stderr,
@@ -21,44 +21,27 @@ pub mod http;
 pub mod lab;
 mod network;
 pub mod processes;
-pub mod procfs;
 mod program;
 mod waiting;
 
 pub use network::Network;
 pub use program::{Ended, Program, executable};
-pub use waiting::wait_until;
+pub use waiting::{await_that, wait_until};
 
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-/// For what takes moments on an idle machine, such as the start of a program. Builds may load this
-/// one.
+/// A limit for actions that take moments on an idle machine, such as the start of a program. Other
+/// builds may load this machine.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// For agents to hear of each other and to complete a sweep of three nodes, or for gossip to
-/// believe in a death.
+/// A limit for agents to find each other and to complete a sweep of three nodes, and for gossip to
+/// detect a dead node.
 pub const SWEEP: Duration = Duration::from_secs(60);
 
-/// How long a program may take to end after it was asked to.
+/// How long a program may take to end after SIGTERM.
 pub const STOP: Duration = Duration::from_secs(5);
-
-/// Waits until `condition` holds, or fails the test with what was awaited and what `seen` shows
-/// instead.
-#[track_caller]
-pub fn await_that(
-    what: &str,
-    limit: Duration,
-    condition: impl FnMut() -> bool,
-    seen: impl FnOnce() -> String,
-) {
-    assert!(
-        wait_until(limit, condition),
-        "not within {limit:?}: {what}\n{}",
-        seen()
-    );
-}
 
 /// Now, on the clock of the agents' events (`CLOCK_BOOTTIME`), in nanoseconds. All namespaces share
 /// it.

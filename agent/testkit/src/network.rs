@@ -1,18 +1,19 @@
-//! A loopback network for one test: with addresses of its own, every agent can have the default
+//! A loopback network for one test. Its addresses are its own, so every agent can use the default
 //! ports.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use procfs::net::{TcpState, tcp, udp};
 
 /// 127.x.y.0/24.
 #[derive(Clone, Copy, Debug)]
 pub struct Network(u8, u8);
 
 impl Network {
-    /// One that nobody uses.
+    /// Draws an unused one at random.
     pub fn draw() -> Self {
         loop {
-            // 127.0.x.y is where other programs are.
+            // Other programs use 127.0.x.y.
             let network = Self(rand::random_range(1..=254), rand::random());
             if TcpListener::bind((network.address(1), 9876)).is_ok() {
                 return network;
@@ -20,7 +21,7 @@ impl Network {
         }
     }
 
-    /// The one that `address` is in.
+    /// The network that contains `address`.
     pub fn of(address: Ipv4Addr) -> Self {
         let [_, high, low, _] = address.octets();
         Self(high, low)
@@ -31,33 +32,35 @@ impl Network {
         Ipv4Addr::new(127, self.0, self.1, host)
     }
 
-    /// The addresses with their ports on which anybody listens here, TCP and UDP.
+    /// The local addresses of all listening TCP sockets and all UDP sockets in this network.
     pub fn listeners(self) -> Vec<SocketAddr> {
-        const LISTENING: &str = "0A";
-        let sockets = |protocol: &str, state: Option<&str>| {
-            let table = fs::read_to_string(format!("/proc/net/{protocol}")).unwrap();
-            let rows = table
-                .lines()
-                .skip(1)
-                .map(str::split_whitespace)
-                .map(Iterator::collect);
-            rows.filter(|row: &Vec<&str>| state.is_none_or(|state| row[3] == state))
-                .map(|row| local(row[1]))
-                .filter(|at| self.contains(*at))
-                .collect::<Vec<_>>()
-        };
-        [sockets("tcp", Some(LISTENING)), sockets("udp", None)].concat()
+        let tcp = tcp().unwrap().into_iter();
+        let tcp = tcp.filter(|socket| socket.state == TcpState::Listen);
+        let udp = udp().unwrap().into_iter();
+        tcp.map(|socket| socket.local_address)
+            .chain(udp.map(|socket| socket.local_address))
+            .filter(|at| self.contains(*at))
+            .collect()
     }
 
     fn contains(self, at: SocketAddr) -> bool {
-        matches!(at.ip().to_canonical(), std::net::IpAddr::V4(ip) if ip.octets()[..3] == [127, self.0, self.1])
+        matches!(at, SocketAddr::V4(at) if at.ip().octets()[..3] == [127, self.0, self.1])
     }
 }
 
-/// The address and port of an entry such as `0100007F:2694`: the address in the machine's byte
-/// order.
-fn local(entry: &str) -> SocketAddr {
-    let (ip, port) = entry.split_once(':').unwrap();
-    let ip = u32::from_str_radix(ip, 16).unwrap().to_ne_bytes();
-    (Ipv4Addr::from(ip), u16::from_str_radix(port, 16).unwrap()).into()
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn only_sockets_of_the_network_are_its_listeners() {
+        let network = Network::draw();
+        let tcp = TcpListener::bind((network.address(1), 0)).unwrap();
+        let udp = UdpSocket::bind((network.address(2), 0)).unwrap();
+        let _elsewhere = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let expected = [tcp.local_addr().unwrap(), udp.local_addr().unwrap()];
+        assert_eq!(network.listeners(), expected);
+    }
 }

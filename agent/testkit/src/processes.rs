@@ -1,58 +1,115 @@
-//! What `/proc` says of the programs and of what they start.
+//! The processes of this machine, read from `/proc`.
 
-use std::fs;
+use std::time::Duration;
 
-/// A process, told from a later one with the same number by its start.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use procfs::process::{self, Stat, Status};
+
+/// A process, told apart from a later one with the same id by its start time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Process {
-    pid: u32,
+    /// Its id; the kernel uses it again later.
+    pub pid: u32,
     /// Clock ticks since boot.
-    start: u64,
-    parent: u32,
-    name: String,
-    state: char,
+    pub start: u64,
 }
 
 impl Process {
-    fn read(pid: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name is in parentheses and may hold blanks and parentheses.
-        let (head, tail) = stat.rsplit_once(')')?;
-        let name = head.split_once('(')?.1.to_owned();
-        let fields: Vec<&str> = tail.split_whitespace().collect();
-        let (state, parent, start) = (fields.first()?, fields.get(1)?, fields.get(19)?);
-        Some(Self {
-            pid,
-            start: start.parse().ok()?,
-            parent: parent.parse().ok()?,
-            name,
-            state: state.chars().next()?,
-        })
+    /// The process of one `/proc/<pid>/stat`.
+    pub(crate) fn new(stat: &Stat) -> Self {
+        let (pid, start) = (id(stat.pid), stat.starttime);
+        Self { pid, start }
     }
 
-    /// Whether it still runs. One that waits to be reaped does not.
-    pub fn lives(&self) -> bool {
-        Self::read(self.pid).is_some_and(|now| now.start == self.start && !"ZX".contains(now.state))
+    /// Whether it still runs. A zombie does not run.
+    pub fn is_running(&self) -> bool {
+        let stat = process::Process::new(signed(self.pid)).and_then(|process| process.stat());
+        stat.is_ok_and(|now| now.starttime == self.start && !is_dead(&now))
     }
 }
 
-/// The iperf3 that `parent` has started and that run.
+/// The stat of every process. One that ends during the walk may be missing.
+pub(crate) fn all() -> impl Iterator<Item = Stat> {
+    process::all_processes()
+        .unwrap()
+        .filter_map(|process| process.ok()?.stat().ok())
+}
+
+/// The running iperf3 children of `parent`.
 pub fn iperf3_of(parent: u32) -> Vec<Process> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    // Processes come and go while they are looked at; one that went is not there.
-    let all = pids.filter_map(Process::read);
-    all.filter(|it| it.parent == parent && it.name == "iperf3" && !"ZX".contains(it.state))
+    children(parent)
+        .filter(|stat| stat.comm == "iperf3" && !is_dead(stat))
+        .map(|stat| Process::new(&stat))
         .collect()
 }
 
-/// The most memory that the process has ever had resident, in bytes.
+/// The children of `parent` that have ended and that it has not reaped.
+pub fn zombies(parent: u32) -> Vec<u32> {
+    children(parent)
+        .filter(|stat| stat.state == 'Z')
+        .map(|stat| id(stat.pid))
+        .collect()
+}
+
+/// The peak resident memory of the process, in bytes.
 pub fn peak_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-    kilobytes * 1024
+    status(pid).vmhwm.unwrap() * 1024
+}
+
+/// The resident memory of the process, in bytes.
+pub fn resident_memory(pid: u32) -> u64 {
+    status(pid).vmrss.unwrap() * 1024
+}
+
+/// The user and system time that the process has used.
+pub fn cpu_time(pid: u32) -> Duration {
+    let stat = process::Process::new(signed(pid)).unwrap().stat().unwrap();
+    let ticks = (stat.utime + stat.stime) as f64;
+    Duration::from_secs_f64(ticks / procfs::ticks_per_second() as f64)
+}
+
+fn children(parent: u32) -> impl Iterator<Item = Stat> {
+    all().filter(move |stat| stat.ppid == signed(parent))
+}
+
+fn status(pid: u32) -> Status {
+    let process = process::Process::new(signed(pid)).unwrap();
+    process.status().unwrap()
+}
+
+fn is_dead(stat: &Stat) -> bool {
+    matches!(stat.state, 'Z' | 'X')
+}
+
+/// The kernel's ids are positive and fit in 22 bits.
+fn id(pid: i32) -> u32 {
+    u32::try_from(pid).unwrap()
+}
+
+fn signed(pid: u32) -> i32 {
+    i32::try_from(pid).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_among_all_and_runs() {
+        let own = std::process::id();
+        let found = all().map(|stat| Process::new(&stat));
+        let this = found.into_iter().find(|process| process.pid == own);
+        assert!(this.unwrap().is_running());
+    }
+
+    #[test]
+    fn process_with_another_start_time_is_not_running() {
+        let pid = std::process::id();
+        assert!(!Process { pid, start: 0 }.is_running());
+    }
+
+    #[test]
+    fn peak_memory_is_at_least_the_resident_memory() {
+        let pid = std::process::id();
+        assert!(peak_memory(pid) >= resident_memory(pid) && resident_memory(pid) > 0);
+    }
 }

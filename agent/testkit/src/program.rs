@@ -1,13 +1,14 @@
-//! The program as a child process, with everything it says kept in files.
+//! The program as a child process, with its output in files.
 
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 
 use crate::wait_until;
 
@@ -15,7 +16,10 @@ use crate::wait_until;
 #[derive(Debug)]
 pub struct Program {
     child: Child,
-    files: tempfile::TempDir,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    /// Holds the two files, unless they are those of a caller.
+    _dir: Option<TempDir>,
 }
 
 /// A program that has ended.
@@ -23,9 +27,9 @@ pub struct Program {
 pub struct Ended {
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What it printed.
+    /// Its standard output.
     pub stdout: String,
-    /// What else it said.
+    /// Its standard error.
     pub stderr: String,
 }
 
@@ -35,116 +39,141 @@ impl Program {
         Self::start_with(args, &[])
     }
 
-    /// Starts it with `args` and these variables. Of the test's own environment it gets the PATH
-    /// alone.
+    /// Starts it with `args` and these variables; see [`Program::command`].
     pub fn start_with<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Self {
-        let files = tempfile::tempdir_in(scratch()).unwrap();
-        let file = |name: &str| File::create(files.path().join(name)).unwrap();
+        let dir = tempfile::tempdir_in(scratch()).unwrap();
+        let [stdout, stderr] = ["stdout", "stderr"].map(|name| dir.path().join(name));
         let child = Self::command(args, variables)
             .stdin(Stdio::null())
-            .stdout(file("stdout"))
-            .stderr(file("stderr"))
+            .stdout(File::create(&stdout).unwrap())
+            .stderr(File::create(&stderr).unwrap())
             .spawn()
             .unwrap();
-        Self { child, files }
+        Self {
+            child,
+            stdout,
+            stderr,
+            _dir: Some(dir),
+        }
     }
 
-    /// How it is started, for who wants its output elsewhere.
+    /// Starts `command` with both of its streams appended to the file `log`.
+    pub(crate) fn start_logging(mut command: Command, log: PathBuf) -> Self {
+        let file = File::options().create(true).append(true).open(&log);
+        let file = file.unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            stdout: log.clone(),
+            stderr: log,
+            _dir: None,
+        }
+    }
+
+    /// The command that starts it, for a test that needs its output elsewhere. It inherits PATH
+    /// from the test and no other variable.
     pub fn command<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Command {
         let mut command = Command::new(executable());
-        command.args(args.iter().map(AsRef::as_ref));
         command
+            .args(args.iter().map(AsRef::as_ref))
             .env_clear()
-            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        command.envs(variables.iter().copied());
+            .envs(env::var_os("PATH").map(|path| ("PATH", path)))
+            .envs(variables.iter().copied());
         command
     }
 
-    /// Processes it to its end.
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// If it still runs after `limit`.
     #[track_caller]
     pub fn run<S: AsRef<str>>(args: &[S], limit: Duration) -> Ended {
         Self::start(args).ended(limit)
     }
 
-    /// Its process.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has printed so far.
+    /// Its standard output so far.
     pub fn stdout(&self) -> String {
-        read(&self.files.path().join("stdout"))
+        read(&self.stdout)
     }
 
-    /// What else it has said so far.
+    /// Its standard error so far.
     pub fn stderr(&self) -> String {
-        read(&self.files.path().join("stderr"))
+        read(&self.stderr)
     }
 
     /// Whether it still runs.
-    pub fn lives(&mut self) -> bool {
+    pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        // The child is not reaped before this value is gone or has seen its end, so the number is
-        // still its own.
-        kill(
-            Pid::from_raw(i32::try_from(self.child.id()).unwrap()),
-            signal,
-        )
-        .unwrap();
+        // Nobody but this value reaps the child, so its id is not in use again.
+        let pid = i32::try_from(self.child.id()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
     }
 
-    /// Kills it without warning.
+    /// Kills it with SIGKILL and reaps it.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Waits until it has ended.
+    ///
+    /// # Panics
+    /// If it still runs after `limit`; the message has its standard error.
     #[track_caller]
     pub fn ended(&mut self, limit: Duration) -> Ended {
-        let began = Instant::now();
-        let mut status: Option<ExitStatus> = None;
+        match self.ended_within(limit) {
+            Some(ended) => ended,
+            None => panic!("still running after {limit:?}: {}", self.stderr()),
+        }
+    }
+
+    /// Waits for its end; `None` if it still runs after `limit`.
+    pub(crate) fn ended_within(&mut self, limit: Duration) -> Option<Ended> {
+        let mut status = None;
         wait_until(limit, || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });
-        let Some(status) = status else {
-            panic!(
-                "it still runs after {:?}; {}",
-                began.elapsed(),
-                self.stderr()
-            );
-        };
-        Ended {
-            code: status.code(),
+        Some(Ended {
+            code: status?.code(),
             stdout: self.stdout(),
             stderr: self.stderr(),
-        }
+        })
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        if self.lives() {
+        if self.is_running() {
             self.kill();
         }
         if std::thread::panicking() {
             let log = self.stderr();
             let lines: Vec<&str> = log.lines().collect();
-            let last = lines[lines.len().saturating_sub(20)..].join("\n");
-            eprintln!("--- last words of {}:\n{last}", self.child.id());
+            let end = lines[lines.len().saturating_sub(20)..].join("\n");
+            eprintln!("--- end of {}:\n{end}", self.stderr.display());
         }
     }
 }
 
-/// The program, built by cargo for the integration tests and benches of its package.
+/// The program that cargo built for the tests and benches of its package.
 ///
-/// They lie in `<profile>/deps`, the program one directory above them. `CARGO_BIN_EXE_…` exists
-/// only while the tests themselves are compiled.
+/// Tests and benches are in `<profile>/deps`, the program is one directory above them.
+/// `CARGO_BIN_EXE_…` is known only where they are compiled themselves.
 ///
 /// # Panics
 /// If it is not there, as in the tests of another package.
@@ -154,7 +183,7 @@ pub fn executable() -> PathBuf {
     path
 }
 
-/// A directory for temporary files, on the disk of the build.
+/// A directory for temporary files, beside the build.
 pub(crate) fn scratch() -> PathBuf {
     let path = profile_dir().with_file_name("tmp");
     fs::create_dir_all(&path).unwrap();

@@ -1,9 +1,9 @@
-//! Waiting for what others do: never for longer than needed, and never for ever.
+//! Waiting for a condition: no longer than needed, and never forever.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Asks until `condition` holds, at most for `limit`; whether it held.
+/// Polls until `condition` holds, for at most `limit`; returns whether it held.
 pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     const PAUSE: Duration = Duration::from_millis(50);
     let give_up = Instant::now() + limit;
@@ -16,4 +16,22 @@ pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool 
         }
         thread::sleep(PAUSE);
     }
+}
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// If it does not hold within `limit`; the message has `what` was expected and what `seen` returns.
+#[track_caller]
+pub fn await_that(
+    what: &str,
+    limit: Duration,
+    condition: impl FnMut() -> bool,
+    seen: impl FnOnce() -> String,
+) {
+    assert!(
+        wait_until(limit, condition),
+        "not within {limit:?}: {what}\n{}",
+        seen()
+    );
 }

@@ -1,11 +1,10 @@
-//! The two ways to measure a mesh without this project, in the same laboratory, to be set beside
-//! it.
+//! Two ways to measure a mesh without this project, in the same laboratory, for comparison.
 //!
-//! Serial: one test after the other, from one place, as an orchestrator does it. Uncoordinated:
-//! every host goes through its list at the same time as all others. Both use a persistent `iperf3
-//! -s` on each host.
+//! Serial: one test after the other, started from one place, as an orchestrator does it.
+//! Uncoordinated: every host works through its own list, all at the same time. Both use a
+//! persistent `iperf3 -s` on each host.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,86 +12,81 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::IPERF_PORTS;
-use super::hosts::Lab;
-use super::matrix::{all_cells, off, tcp_goodput};
+use super::hosts::{Host, Lab};
+use super::matrix::{all_cells, deviation, tcp_goodput};
+use super::samples::Observer;
 use crate::events::Cell;
 use crate::wait_until;
 
-/// What came of it.
+/// The result of one way.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Baseline {
-    /// Tests that were run.
+    /// All tests.
     pub tests: usize,
-    /// Those that failed.
+    /// Failed tests.
     pub failed: usize,
-    /// Those that were off by more than 3 %.
+    /// Tests that deviate by more than 3 %.
     pub off_3: usize,
-    /// Those that were off by more than 10 %.
+    /// Tests that deviate by more than 10 %.
     pub off_10: usize,
-    /// How long it took.
+    /// The time of the whole run.
     pub seconds: f64,
 }
 
-/// Every ordered pair, one test after the other.
+/// Tests every ordered pair, one after the other.
 pub fn serial(lab: &Lab, seconds: u32) -> Baseline {
     let _servers = Servers::start(lab);
     let started = Instant::now();
-    let cells = all_cells(lab, &["tcp"]);
-    let results = cells
+    let results = all_cells(lab, &["tcp"])
         .into_iter()
         .map(|cell| measure(lab, cell, seconds))
         .collect();
     judge(lab, results, started.elapsed())
 }
 
-/// Every ordered pair, all sources at the same time, each through its own list.
+/// Tests every ordered pair, all sources at the same time, each one its own list.
 pub fn uncoordinated(lab: &Lab, seconds: u32) -> Baseline {
     let _servers = Servers::start(lab);
     let started = Instant::now();
-    let mut lists: BTreeMap<String, BTreeSet<Cell>> = BTreeMap::new();
+    let mut lists: BTreeMap<String, Vec<Cell>> = BTreeMap::new();
     for cell in all_cells(lab, &["tcp"]) {
-        lists.entry(cell.source.clone()).or_default().insert(cell);
+        lists.entry(cell.source.clone()).or_default().push(cell);
     }
     let results = thread::scope(|scope| {
-        let walk = |list: BTreeSet<Cell>| {
+        let measure_all = |list: Vec<Cell>| -> Vec<Measured> {
             list.into_iter()
                 .map(|cell| measure(lab, cell, seconds))
-                .collect::<Vec<_>>()
+                .collect()
         };
-        let walks: Vec<_> = lists
+        // All threads must run before the first one is joined.
+        let threads: Vec<_> = lists
             .into_values()
-            .map(|list| scope.spawn(move || walk(list)))
+            .map(|list| scope.spawn(move || measure_all(list)))
             .collect();
-        walks
+        threads
             .into_iter()
-            .flat_map(|walk| walk.join().unwrap())
+            .flat_map(|thread| thread.join().unwrap())
             .collect()
     });
     judge(lab, results, started.elapsed())
 }
 
-/// A cell, and what arrived, megabits per second, unless the test failed.
+/// A cell and its bandwidth, megabits per second; `None` if the test failed.
 type Measured = (Cell, Option<f64>);
 
 fn measure(lab: &Lab, cell: Cell, seconds: u32) -> Measured {
     let to = lab.host(&cell.destination).address.to_string();
     // iperf3 has no option that ends it in every state.
     let mut command = lab.host(&cell.source).namespace.command("timeout");
-    command.args([
-        "-s",
-        "KILL",
-        &(seconds + 10).to_string(),
-        "iperf3",
-        "-J",
-        "-c",
-        &to,
-    ]);
-    command.args(["-t", &seconds.to_string(), "--connect-timeout", "3000"]);
+    command
+        .args(["-s", "KILL", &(seconds + 10).to_string()])
+        .args(["iperf3", "-J", "-c", &to, "-t", &seconds.to_string()])
+        .args(["--connect-timeout", "3000"]);
     let output = command.stdin(Stdio::null()).output().unwrap();
-    (cell, arrived(&output.stdout))
+    (cell, received_mbps(&output.stdout))
 }
 
-fn arrived(report: &[u8]) -> Option<f64> {
+fn received_mbps(report: &[u8]) -> Option<f64> {
     let report: Value = serde_json::from_slice(report).ok()?;
     if report.get("error").is_some() {
         return None;
@@ -110,36 +104,33 @@ fn judge(lab: &Lab, results: Vec<Measured>, took: Duration) -> Baseline {
     };
     for (cell, mbps) in results {
         sum.tests += 1;
-        match mbps.map(|mbps| off(mbps, tcp_goodput(lab, &cell))) {
+        match mbps.map(|mbps| deviation(mbps, tcp_goodput(lab, &cell))) {
             None => sum.failed += 1,
-            Some(off) => {
-                sum.off_3 += usize::from(off > 0.03);
-                sum.off_10 += usize::from(off > 0.10);
+            Some(deviation) => {
+                sum.off_3 += usize::from(deviation > 0.03);
+                sum.off_10 += usize::from(deviation > 0.10);
             }
         }
     }
     sum
 }
 
-/// One standing server on each host; ended when dropped.
+/// One persistent server on each host, killed when dropped.
 struct Servers(Vec<Child>);
 
 impl Servers {
     fn start(lab: &Lab) -> Self {
-        let start = |host: &super::hosts::Host| {
+        let start = |host: &Host| {
             let mut command = host.namespace.command("iperf3");
             command.arg("-s").stdin(Stdio::null()).stdout(Stdio::null());
             command.spawn().unwrap()
         };
         let servers = Self(lab.hosts().iter().map(start).collect());
-        let mut eye = super::samples::Eye::new(lab);
+        let mut observer = Observer::new(lab);
         let all_listen = || {
-            let look = eye.look();
-            look.listeners
-                .iter()
-                .filter(|it| it.port == *IPERF_PORTS.start())
-                .count()
-                == lab.hosts().len()
+            let listeners = observer.sample().listeners.into_iter();
+            let listening = listeners.filter(|it| it.port == *IPERF_PORTS.start());
+            listening.count() == lab.hosts().len()
         };
         assert!(
             wait_until(Duration::from_secs(10), all_listen),
@@ -152,7 +143,7 @@ impl Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         for server in &mut self.0 {
-            // Errors only if it has ended already.
+            // An error means that it has already ended.
             let _ = server.kill();
             let _ = server.wait();
         }

@@ -1,7 +1,7 @@
-//! What the samples prove: pure functions, which do not take the agents' word for it.
+//! Judges of the samples: pure functions that do not rely on anything the agents report.
 //!
-//! A sample takes a moment, and a process may end and the next one begin within it. So only what
-//! stands in two samples, one after the other, counts: it was there between them, all at once.
+//! A sample takes a moment, and one process may end and the next one start within it. So only what
+//! is in two consecutive samples counts: all of that existed at once, between the two.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -10,65 +10,58 @@ use super::samples::{Listener, Process, Sample};
 use crate::checker::{Deaths, Interval};
 use crate::events::Role;
 
-/// How far an event's time may be from that of the fork or the death that it tells of, nanoseconds.
+/// The largest difference between an event and the fork or the death that it reports, nanoseconds.
 const SLACK: u64 = 250_000_000;
 
-/// How long a kill may take, nanoseconds: what the protocol allows for it in its margin.
+/// How long a kill may take, nanoseconds: the part of the protocol's margin that is meant for it.
 const KILL: u64 = 900_000_000;
 
-/// What certainly ran and listened at one instant.
+/// All that certainly ran and listened at one instant.
 #[derive(Clone, Debug)]
 pub struct Instant {
-    /// When, on the clock of the events.
-    pub at: u64,
+    /// The time on the clock of the events.
+    at: u64,
     processes: BTreeSet<Process>,
     listeners: BTreeSet<Listener>,
 }
 
-/// The instants between the samples. The socket of a process that is stopped still listens, and
-/// nobody answers: what listens at its host does not count.
+/// The instants between the samples. The socket of a stopped process still listens, but nobody
+/// answers; sockets of such a host do not count.
 pub fn instants(samples: &[Sample]) -> Vec<Instant> {
     let between = samples.windows(2).map(|pair| {
         let mut listeners = &pair[0].listeners & &pair[1].listeners;
         for process in &pair[0].stopped | &pair[1].stopped {
             listeners.retain(|listener| listener.host != process.host);
         }
-        let processes = &pair[0].processes & &pair[1].processes;
         Instant {
             at: pair[0].end_ns,
-            processes,
+            processes: &pair[0].processes & &pair[1].processes,
             listeners,
         }
     });
     between.collect()
 }
 
-/// When processes were gone for good, or stopped for good, by their ids: a long run sees an id more
-/// than once.
-pub fn deaths(samples: &[Sample]) -> Deaths {
+/// The times by which processes had ended, or were stopped for good.
+pub(crate) fn deaths(samples: &[Sample]) -> Deaths {
     let mut gone = BTreeMap::new();
     for (at, sample) in samples.iter().enumerate() {
-        // Whoever is not in the next look was gone at its end.
+        // A process that is not in the next sample had ended when that sample was complete.
         let gone_by = samples.get(at + 1).unwrap_or(sample).end_ns;
-        gone.extend(
-            sample
-                .processes
-                .iter()
-                .map(|it| ((it.pid, it.began), gone_by)),
-        );
+        gone.extend(sample.processes.iter().map(|it| (it.id, gone_by)));
         for it in &sample.stopped {
-            gone.entry((it.pid, it.began)).or_insert(sample.end_ns);
+            gone.entry(it.id).or_insert(sample.end_ns);
         }
     }
     let mut deaths = Deaths::new();
-    for ((pid, _), gone_by) in gone {
-        deaths.entry(pid).or_default().insert(gone_by);
+    for (process, gone_by) in gone {
+        deaths.entry(process.pid).or_default().insert(gone_by);
     }
     deaths
 }
 
-/// Rule 1 without the events: instants at which a host has two servers or two clients, where a
-/// client counts at its target too.
+/// Rule 1 without the events: instants at which a host has two servers or two clients. A client
+/// counts at the host that it connects to as well.
 pub fn overlaps(instants: &[Instant], hosts: &BTreeMap<Ipv4Addr, String>) -> Vec<String> {
     let mut found = BTreeMap::new();
     for instant in instants {
@@ -76,10 +69,8 @@ pub fn overlaps(instants: &[Instant], hosts: &BTreeMap<Ipv4Addr, String>) -> Vec
         for process in &instant.processes {
             let target = process.target.and_then(|address| hosts.get(&address));
             for host in target.into_iter().chain([&process.host]) {
-                parts
-                    .entry((host, process.role))
-                    .or_default()
-                    .insert(process.pid);
+                let pids = parts.entry((host, process.role)).or_default();
+                pids.insert(process.pid());
             }
         }
         for ((host, role), pids) in parts {
@@ -92,9 +83,9 @@ pub fn overlaps(instants: &[Instant], hosts: &BTreeMap<Ipv4Addr, String>) -> Vec
     found.into_values().collect()
 }
 
-/// Rule 2: processes and sockets that were there outside the test, or the meeting, that the events
-/// speak of. `deaths` says which node's agent died when: nothing of it may outlive it.
-pub fn leftovers(
+/// Rule 2: processes and sockets outside the test or the meeting that the events report. `deaths`
+/// has the times at which the agents of nodes died; nothing may outlive its agent.
+pub(crate) fn leftovers(
     instants: &[Instant],
     intervals: &[Interval],
     deaths: &[(String, u64)],
@@ -110,16 +101,13 @@ pub fn leftovers(
         let second = *at as f64 / 1e9;
         for process in processes {
             if !tests.iter().any(|test| test.covers(process, *at)) {
-                let Process {
-                    host, pid, role, ..
-                } = process;
-                found.entry((host, *pid)).or_insert_with(|| {
+                let (host, pid, role) = (&process.host, process.pid(), process.role);
+                found.entry((host, pid)).or_insert_with(|| {
                     format!("{host}: iperf3 {role:?} {pid} outside any test at {second:.3} s")
                 });
             }
         }
-        for listener in listeners {
-            let Listener { host, port, inode } = listener;
+        for Listener { host, port, inode } in listeners {
             if !tests.iter().any(|test| test.serves_at(host, *at)) {
                 found.entry((host, *inode)).or_insert_with(|| {
                     format!("{host}: port {port} open outside any meeting at {second:.3} s")
@@ -130,22 +118,24 @@ pub fn leftovers(
     found.into_values().collect()
 }
 
-/// Tests of a second and longer whose processes were never seen. There must be none, or the samples
+/// Tests of a second and longer whose processes are in no sample. If there are any, the samples
 /// prove nothing.
-pub fn unseen(samples: &[Sample], intervals: &[Interval]) -> Vec<String> {
+pub(crate) fn unseen(samples: &[Sample], intervals: &[Interval]) -> Vec<String> {
     const LONG: u64 = 1_000_000_000;
     let seen = deaths(samples);
-    let missed = intervals.iter().filter(|interval| {
+    let is_unseen = |interval: &&Interval| {
         interval.outcome.is_some()
             && interval.end - interval.start >= LONG
             && !interval.pid.is_some_and(|pid| seen.contains_key(&pid))
-    });
-    missed
+    };
+    intervals
+        .iter()
+        .filter(is_unseen)
         .map(|it| format!("{}: {} as {:?} was never seen", it.node, it.cell, it.role))
         .collect()
 }
 
-/// When a test's process, and its node's port, may be there.
+/// The time in which the process of a test, and the port of its node, may exist.
 struct Allowed<'a> {
     test: &'a Interval,
     from: u64,
@@ -154,8 +144,10 @@ struct Allowed<'a> {
 
 impl Allowed<'_> {
     fn covers(&self, process: &Process, at: u64) -> bool {
-        let same = self.test.pid == Some(process.pid) && self.test.node == process.host;
-        same && self.test.role == process.role && self.contains(at)
+        self.test.pid == Some(process.pid())
+            && self.test.node == process.host
+            && self.test.role == process.role
+            && self.contains(at)
     }
 
     fn serves_at(&self, host: &str, at: u64) -> bool {
@@ -173,7 +165,7 @@ fn allowed<'a>(intervals: &'a [Interval], deaths: &[(String, u64)]) -> Vec<Allow
             .iter()
             .filter(|(node, at)| *node == test.node && *at >= test.start);
         let death = of_node.map(|(_, at)| *at).min().unwrap_or(u64::MAX);
-        // Whoever wrote no end was killed, or frozen: then the kernel's timer has the last word.
+        // An agent that logged no end was killed or frozen; then the kernel's timer ends iperf3.
         let last = test.deadline.saturating_add(KILL);
         let end = if test.outcome.is_some() {
             test.end
@@ -194,68 +186,18 @@ fn allowed<'a>(intervals: &'a [Interval], deaths: &[(String, u64)]) -> Vec<Allow
 mod tests {
     use super::*;
     use crate::checker::tests::{closed, served, test};
+    use crate::processes;
 
     const S: u64 = 1_000_000_000;
 
-    fn hosts() -> BTreeMap<Ipv4Addr, String> {
-        let names = ["a", "b", "c"].into_iter();
-        names
-            .zip(1..)
-            .map(|(name, last)| (Ipv4Addr::new(198, 18, 0, last), name.into()))
-            .collect()
-    }
-
-    fn client(host: &str, pid: u32, target: u8) -> Process {
-        let target = Some(Ipv4Addr::new(198, 18, 0, target));
-        Process {
-            host: host.into(),
-            pid,
-            began: 0,
-            role: Role::Client,
-            target,
-        }
-    }
-
-    fn server(host: &str, pid: u32) -> Process {
-        Process {
-            host: host.into(),
-            pid,
-            began: 0,
-            role: Role::Server,
-            target: None,
-        }
-    }
-
-    fn sample(at: u64, processes: &[Process], ports: &[(&str, u16)]) -> Sample {
-        let listeners = ports.iter().map(|&(host, port)| Listener {
-            host: host.into(),
-            port,
-            inode: u32::from(port),
-        });
-        Sample {
-            begin_ns: at,
-            end_ns: at + 1,
-            processes: processes.iter().cloned().collect(),
-            stopped: BTreeSet::new(),
-            listeners: listeners.collect(),
-        }
-    }
-
-    fn always(processes: &[Process], ports: &[(&str, u16)]) -> Vec<Instant> {
-        instants(&[
-            sample(S, processes, ports),
-            sample(S + 50, processes, ports),
-        ])
-    }
-
     #[test]
-    fn a_pair_is_no_overlap() {
+    fn client_and_server_of_one_test_do_not_overlap() {
         let pair = always(&[client("a", 1, 2), server("b", 2)], &[]);
         assert!(overlaps(&pair, &hosts()).is_empty());
     }
 
     #[test]
-    fn two_of_a_kind_at_one_host_are_an_overlap() {
+    fn two_clients_or_two_servers_at_one_host_overlap() {
         for (processes, host) in [
             ([client("a", 1, 2), client("a", 2, 3)], "a"),
             ([client("a", 1, 2), client("c", 2, 2)], "b"),
@@ -268,52 +210,23 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_while_it_was_looked_at_is_no_overlap() {
+    fn process_that_ends_during_a_sample_does_not_overlap() {
         let (old, new) = (client("a", 1, 2), client("a", 2, 3));
-        let looks = [
+        let samples = [
             sample(10, std::slice::from_ref(&old), &[]),
             sample(20, &[old, new.clone()], &[]),
             sample(30, &[new], &[]),
         ];
-        assert!(overlaps(&instants(&looks), &hosts()).is_empty());
-    }
-
-    /// A test from `a` to `b` that lasts from one second to two, with the pids that the samples
-    /// show.
-    fn tested() -> Vec<Interval> {
-        let client = test("a", "b", "1", S, 2 * S);
-        let mut server = served(client.clone());
-        for event in &mut server {
-            event.pid = Some(7);
-        }
-        let mut intervals = closed(&[client, server]);
-        for interval in &mut intervals {
-            interval.deadline = 10 * S;
-            interval.pid = if interval.role == Role::Client {
-                Some(3)
-            } else {
-                Some(7)
-            };
-        }
-        intervals
-    }
-
-    fn at(at: u64) -> Vec<Instant> {
-        let processes = [client("a", 3, 2), server("b", 7)];
-        let ports = [("b", 5201)];
-        instants(&[
-            sample(at, &processes, &ports),
-            sample(at + 50, &processes, &ports),
-        ])
+        assert!(overlaps(&instants(&samples), &hosts()).is_empty());
     }
 
     #[test]
-    fn a_test_covers_its_processes_and_its_port() {
+    fn processes_and_port_within_their_test_are_no_leftovers() {
         assert!(leftovers(&at(3 * S / 2), &tested(), &[]).is_empty());
     }
 
     #[test]
-    fn processes_and_ports_outside_their_test_are_leftovers() {
+    fn processes_and_port_outside_their_test_are_leftovers() {
         assert_eq!(
             leftovers(&at(3 * S), &tested(), &[]).len(),
             3,
@@ -327,94 +240,150 @@ mod tests {
         assert_eq!(
             leftovers(&at(3 * S / 2), &[], &[]).len(),
             3,
-            "never spoken of"
+            "no event reports it"
         );
     }
 
     #[test]
-    fn a_port_of_a_node_that_only_connects_is_a_leftover() {
+    fn open_port_of_a_client_is_a_leftover() {
         let found = leftovers(&always(&[], &[("a", 5203)]), &tested(), &[]);
         assert!(found.len() == 1 && found[0].contains("5203"), "{found:?}");
     }
 
     #[test]
-    fn what_is_stopped_is_seen_and_does_nothing() {
-        let stopped = |at, pid| Sample {
-            stopped: BTreeSet::from([client("a", pid, 2)]),
-            ..sample(at, &[], &[("a", 5201)])
-        };
-        let looks = [
-            sample(5, &[client("a", 3, 2)], &[]),
-            stopped(9, 3),
-            stopped(12, 3),
-        ];
-        let found = instants(&looks);
+    fn stopped_process_neither_overlaps_nor_is_a_leftover() {
+        let samples = [stopped(9, 3), stopped(12, 3)];
+        let found = instants(&samples);
         assert!(overlaps(&found, &hosts()).is_empty());
         assert!(leftovers(&found, &[], &[]).is_empty());
+    }
+
+    #[test]
+    fn stopped_process_is_dead_when_it_was_first_seen_stopped() {
+        let running = sample(5, &[client("a", 3, 2)], &[]);
+        let samples = [running, stopped(9, 3), stopped(12, 3)];
+        assert_eq!(deaths(&samples)[&3], BTreeSet::from([10]));
         assert_eq!(
-            deaths(&looks)[&3],
+            deaths(&samples[1..])[&3],
             BTreeSet::from([10]),
-            "when it was seen to be stopped"
-        );
-        let at_once = [stopped(9, 4), stopped(12, 4)];
-        assert_eq!(
-            deaths(&at_once)[&4],
-            BTreeSet::from([10]),
-            "it was never seen to run"
+            "no sample saw it run"
         );
     }
 
     #[test]
-    fn nothing_outlives_its_agent() {
-        let mut cut = tested();
-        for interval in &mut cut {
+    fn test_without_an_end_may_last_until_its_deadline() {
+        let cut = cut_off();
+        assert!(leftovers(&at(5 * S), &cut, &[]).is_empty());
+        assert_eq!(leftovers(&at(11 * S), &cut, &[]).len(), 3);
+    }
+
+    #[test]
+    fn server_and_port_that_outlive_their_agent_are_leftovers() {
+        let dead = [("b".to_owned(), 4 * S)];
+        assert_eq!(leftovers(&at(5 * S), &cut_off(), &dead).len(), 2);
+    }
+
+    #[test]
+    fn test_without_a_sample_of_its_process_is_unseen() {
+        assert_eq!(unseen(&[], &tested()).len(), 2);
+        let sample = sample(S, &[client("a", 3, 2), server("b", 7)], &[]);
+        assert!(unseen(&[sample], &tested()).is_empty());
+    }
+
+    #[test]
+    fn death_is_the_first_sample_that_lacks_the_process_for_good() {
+        let process = server("b", 7);
+        let mut later = process.clone();
+        later.id.start = 3;
+        let samples = [
+            sample(5, std::slice::from_ref(&process), &[]),
+            sample(9, &[], &[]),
+            sample(12, &[process], &[]),
+            sample(15, &[later], &[]),
+        ];
+        let death = |at| Deaths::from([(7, BTreeSet::from([at]))]);
+        assert_eq!(deaths(&samples), death(16), "its id is in use again");
+        assert_eq!(deaths(&samples[..3]), death(13));
+    }
+
+    fn hosts() -> BTreeMap<Ipv4Addr, String> {
+        let names = ["a", "b", "c"].into_iter();
+        names
+            .zip(1..)
+            .map(|(name, last)| (Ipv4Addr::new(198, 18, 0, last), name.into()))
+            .collect()
+    }
+
+    fn client(host: &str, pid: u32, target: u8) -> Process {
+        Process {
+            role: Role::Client,
+            target: Some(Ipv4Addr::new(198, 18, 0, target)),
+            ..server(host, pid)
+        }
+    }
+
+    fn server(host: &str, pid: u32) -> Process {
+        Process {
+            host: host.into(),
+            id: processes::Process { pid, start: 0 },
+            role: Role::Server,
+            target: None,
+        }
+    }
+
+    fn sample(at: u64, processes: &[Process], ports: &[(&str, u16)]) -> Sample {
+        let listeners = ports.iter().map(|&(host, port)| Listener {
+            host: host.into(),
+            port,
+            inode: u32::from(port),
+        });
+        Sample {
+            end_ns: at + 1,
+            processes: processes.iter().cloned().collect(),
+            stopped: BTreeSet::new(),
+            listeners: listeners.collect(),
+        }
+    }
+
+    /// A sample of a stopped client and of a port at its host.
+    fn stopped(at: u64, pid: u32) -> Sample {
+        Sample {
+            stopped: BTreeSet::from([client("a", pid, 2)]),
+            ..sample(at, &[], &[("a", 5201)])
+        }
+    }
+
+    fn always(processes: &[Process], ports: &[(&str, u16)]) -> Vec<Instant> {
+        instants(&[S, S + 50].map(|at| sample(at, processes, ports)))
+    }
+
+    /// The processes and the port of [`tested`] at that time.
+    fn at(at: u64) -> Vec<Instant> {
+        let processes = [client("a", 3, 2), server("b", 7)];
+        instants(&[at, at + 50].map(|at| sample(at, &processes, &[("b", 5201)])))
+    }
+
+    /// A test from `a` to `b` that lasts from second 1 to second 2, with deadline 10.
+    fn tested() -> Vec<Interval> {
+        let client = test("a", "b", "1", S, 2 * S);
+        let mut intervals = closed(&[client.clone(), served(client)]);
+        for interval in &mut intervals {
+            interval.deadline = 10 * S;
+            interval.pid = match interval.role {
+                Role::Client => Some(3),
+                Role::Server => Some(7),
+            };
+        }
+        intervals
+    }
+
+    /// The same test without its end events.
+    fn cut_off() -> Vec<Interval> {
+        let mut intervals = tested();
+        for interval in &mut intervals {
             interval.outcome = None;
             interval.end = u64::MAX;
         }
-        assert!(
-            leftovers(&at(5 * S), &cut, &[]).is_empty(),
-            "frozen: until the deadline"
-        );
-        assert_eq!(
-            leftovers(&at(11 * S), &cut, &[]).len(),
-            3,
-            "after the deadline"
-        );
-        let dead = [("b".to_owned(), 4 * S)];
-        assert_eq!(
-            leftovers(&at(5 * S), &cut, &dead).len(),
-            2,
-            "the server and its port"
-        );
-    }
-
-    #[test]
-    fn a_sampler_that_is_blind_is_found_out() {
-        assert_eq!(unseen(&[], &tested()).len(), 2);
-        let look = sample(S, &[client("a", 3, 2), server("b", 7)], &[]);
-        assert!(unseen(&[look], &tested()).is_empty());
-    }
-
-    #[test]
-    fn a_process_is_gone_when_a_look_misses_it_for_good() {
-        let look = |at, processes: &[Process]| sample(at, processes, &[]);
-        let (first, namesake) = (
-            server("b", 7),
-            Process {
-                began: 3,
-                ..server("b", 7)
-            },
-        );
-        let looks = [
-            look(5, std::slice::from_ref(&first)),
-            look(9, &[]),
-            look(12, &[first]),
-            look(15, &[namesake]),
-        ];
-        assert_eq!(deaths(&looks), Deaths::from([(7, BTreeSet::from([16]))]));
-        assert_eq!(
-            deaths(&looks[..3]),
-            Deaths::from([(7, BTreeSet::from([13]))])
-        );
+        intervals
     }
 }

@@ -1,61 +1,61 @@
-//! What a shaped link must yield: computed from its rate and the sizes of the headers, not from a
+//! The goodput of a shaped link, computed from its rate and the sizes of the headers, not from a
 //! measurement.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// What the token bucket counts of a frame beyond the IP packet: addresses and type, but neither
-/// the checksum nor the gap, which a veth has not.
+/// The bytes of a frame beyond its IP packet that the token bucket counts: addresses and type, but
+/// neither checksum nor gap, which a veth does not have.
 const ETHERNET: f64 = 14.0;
 const MTU: f64 = 1500.0;
 const IPV4: f64 = 20.0;
-/// With the timestamp option, which Linux uses unless told otherwise.
+/// With the timestamp option, which Linux uses by default.
 const TCP: f64 = 20.0 + 12.0;
 const UDP: f64 = 8.0;
 
-/// After which TCP sends again, in seconds, what nothing that follows tells to be lost: Linux's
-/// `TCP_RTO_MIN`.
+/// The shortest retransmission timeout of TCP, in seconds: Linux's `TCP_RTO_MIN`. It applies to a
+/// lost segment with no later segment that would reveal the loss.
 const RETRANSMISSION: f64 = 0.2;
 
-/// How one direction of a link is shaped; displays as the arguments of `tc qdisc`.
+/// The shape of one direction of a link; displays as the arguments of `tc qdisc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Bits per second.
-    pub rate: u64,
+    pub(crate) rate: u64,
 }
 
 impl Shape {
-    /// How long a packet may wait before it is dropped.
+    /// The longest time that a packet may wait before it is dropped.
     ///
-    /// Enough for the window that TCP needs to fill the link on a machine whose scheduler is late
-    /// by some milliseconds, and for a millisecond's burst of a paced UDP sender below the rate
-    /// (so that it loses nothing); not so long that what is still in the queue when a short
-    /// test ends would count: 50 ms of a test of 2 s are delivered during the exchange of
-    /// results, and change its rate by less than 0.1 %.
+    /// It suffices for the window that TCP needs to fill the link on a machine whose scheduler is
+    /// late by some milliseconds. It also suffices for a burst of one millisecond from a paced UDP
+    /// sender below the rate, which so loses nothing. It is short enough that the content of the
+    /// queue at the end of a short test does not matter: 50 ms of a test of 2 s are delivered
+    /// during the exchange of results, and change its rate by less than 0.1 %.
     ///
-    /// Plain iperf3 over BBR on a busy machine came within 3 % in all of 48 tests at 20 and 100
-    /// Mbit/s, but not in 11 of 24 at 8 Mbit/s (it keeps the queue full and loses up to 10 %):
-    /// measure TCP on no slower link than 20. With 10 ms it missed 2 of 24 at each of these
-    /// rates, by up to 34 %.
+    /// Plain iperf3 over BBR on a busy machine was within 3 % in all of 48 tests at 20 and 100
+    /// Mbit/s, but not in 11 of 24 at 8 Mbit/s, where it keeps the queue full and loses up to
+    /// 10 %. So measure TCP on no link slower than 20 Mbit/s. With 10 ms it missed 2 of 24 at each
+    /// of these rates, by up to 34 %.
     const QUEUE: Duration = Duration::from_millis(50);
 
     /// Shapes to `rate` bits per second.
-    pub const fn new(rate: u64) -> Self {
+    pub(crate) const fn new(rate: u64) -> Self {
         Self { rate }
     }
 
-    /// Bytes that may pass at once after a pause.
+    /// The bytes that may pass at once after a pause.
     ///
-    /// The bucket refills by timer: what does not fit while the timer is late is lost, so it holds
-    /// 2.5 ms of the rate. More would be given away at the start of each test; this is 0.1 % of
-    /// a test of 2 s. Slow links take 16 KiB, room for several frames (a longer
-    /// segmentation-offload packet is cut up by the bucket itself).
+    /// A timer refills the bucket, and what does not fit while the timer is late is lost. So the
+    /// bucket holds 2.5 ms of the rate. Every test gets this amount for free at its start: 0.1 % of
+    /// a test of 2 s. Slow links get 16 KiB, room for several frames (the bucket itself splits a
+    /// longer segmentation-offload packet).
     fn burst(self) -> u64 {
         (self.rate / 8 / 400).max(16 * 1024)
     }
 
-    /// Bytes of the bucket and of the queue before it: what the link can hold back and deliver
+    /// The bytes of the bucket and of the queue before it, which the link can hold back and deliver
     /// late.
     fn reserve(self) -> f64 {
         self.burst() as f64 + self.rate as f64 / 8.0 * Self::QUEUE.as_secs_f64()
@@ -69,9 +69,9 @@ impl fmt::Display for Shape {
     }
 }
 
-/// The narrower of the two links on a path: the source's on its way out, the destination's on its
-/// way in.
-pub fn narrowest(source: Shape, destination: Shape) -> Shape {
+/// The narrower of the two links on a path: that of the source outbound, that of the destination
+/// inbound.
+pub(crate) fn narrowest(source: Shape, destination: Shape) -> Shape {
     if source.rate < destination.rate {
         source
     } else {
@@ -79,38 +79,38 @@ pub fn narrowest(source: Shape, destination: Shape) -> Shape {
     }
 }
 
-/// TCP payload that a link carries, megabits per second: 1448 of each 1514 bytes.
-pub fn tcp_mbps(link: Shape) -> f64 {
+/// The TCP payload that a link carries, megabits per second: 1448 of every 1514 bytes.
+pub(crate) fn tcp_mbps(link: Shape) -> f64 {
     link.rate as f64 / 1e6 * (MTU - IPV4 - TCP) / (ETHERNET + MTU)
 }
 
-/// A UDP test, as far as the link is concerned.
+/// The load that a UDP test puts on a link.
 #[derive(Clone, Copy, Debug)]
-pub struct UdpLoad {
-    /// Payload that is sent, bits per second.
-    pub bitrate: f64,
-    /// Datagrams that were sent in all.
-    pub packets: f64,
-    /// Seconds it was sent for.
-    pub seconds: f64,
+pub(crate) struct UdpLoad {
+    /// Payload sent, bits per second.
+    pub(crate) bitrate: f64,
+    /// All datagrams sent.
+    pub(crate) packets: f64,
+    /// The duration in seconds.
+    pub(crate) seconds: f64,
 }
 
 impl UdpLoad {
     /// The share of datagrams that `link` must lose.
     ///
-    /// Least if what bucket and queue hold back counts as arrived, most if it does not.
-    pub fn loss(self, link: Shape) -> RangeInclusive<f64> {
+    /// The lower end counts the content of bucket and queue as received, the upper end does not.
+    pub(crate) fn loss(self, link: Shape) -> RangeInclusive<f64> {
         let (least, most) = self.fitting(link).into_inner();
         1.0 - most..=1.0 - least
     }
 
     /// The payload that `link` must deliver, megabits per second.
     ///
-    /// Most if the receiver's clock stops with the sender. It runs until the receiver is told that
-    /// the test is over, and that message finds the queue full where the link is too narrow: it
-    /// comes with the last datagrams, or is lost and sent again, as happened in 1 of 20 such
-    /// tests (3.70 instead of 3.92 Mbit/s).
-    pub fn mbps(self, link: Shape) -> RangeInclusive<f64> {
+    /// The upper end assumes that the receiver stops its clock with the sender. In fact the clock
+    /// runs until the message that the test is over arrives. On a link that is too narrow this
+    /// message meets a full queue: it arrives with the last datagrams, or is lost and sent again,
+    /// as in 1 of 20 such tests (3.70 instead of 3.92 Mbit/s).
+    pub(crate) fn mbps(self, link: Shape) -> RangeInclusive<f64> {
         let (least, most) = self.fitting(link).into_inner();
         let sent = self.bitrate / 1e6;
         let on_time = if least < 1.0 {
@@ -121,7 +121,7 @@ impl UdpLoad {
         sent * least * on_time..=sent * most
     }
 
-    /// The share that fits through.
+    /// The share of the load that the link carries.
     fn fitting(self, link: Shape) -> RangeInclusive<f64> {
         let payload = self.bitrate * self.seconds / 8.0 / self.packets;
         let sent = self.packets * (payload + ETHERNET + IPV4 + UDP);
@@ -136,20 +136,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tcp_yields_what_the_headers_leave() {
+    fn tcp_goodput_is_the_rate_without_the_headers() {
         assert!((tcp_mbps(Shape::new(100_000_000)) - 95.64).abs() < 0.01);
         assert!((tcp_mbps(Shape::new(20_000_000)) - 19.13).abs() < 0.01);
     }
 
     #[test]
-    fn the_narrower_link_counts_whichever_end_it_is_at() {
+    fn narrowest_is_the_same_in_both_directions() {
         let (slow, fast) = (Shape::new(20), Shape::new(100));
         assert_eq!(narrowest(slow, fast), slow);
         assert_eq!(narrowest(fast, slow), slow);
     }
 
     #[test]
-    fn udp_below_the_rate_loses_nothing() {
+    fn udp_load_below_the_rate_loses_nothing() {
         let load = UdpLoad {
             bitrate: 10e6,
             packets: 1726.0,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn udp_above_the_rate_loses_what_does_not_fit() {
+    fn udp_load_above_the_rate_loses_the_excess() {
         // 1448 bytes of payload are 1490 on the link: 10 Mbit/s need 10.29, and 5 fit.
         let load = UdpLoad {
             bitrate: 10e6,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn udp_above_the_rate_may_be_measured_for_too_long() {
+    fn udp_load_above_the_rate_may_be_timed_too_long() {
         let load = UdpLoad {
             bitrate: 6e6,
             packets: 1250.0,
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shape_is_what_tc_takes() {
+    fn shape_displays_as_arguments_of_tc() {
         let shape = Shape::new(100_000_000).to_string();
         assert_eq!(shape, "tbf rate 100000000bit burst 31250 latency 50ms");
     }

@@ -1,4 +1,4 @@
-//! The laboratory's wiring: hosts with one shaped link each, on a switch that has a namespace of
+//! The network of the laboratory: hosts with one shaped link each, on a switch in a namespace of
 //! its own.
 //!
 //! ```text
@@ -7,9 +7,10 @@
 //!   n3 eth0 ══ p2 ┘
 //! ```
 //!
-//! Both ends are shaped because a queue discipline shapes what leaves an interface: `eth0` what the
-//! host sends, `pN` what it receives. It can take links down and drop one way's packets; it cannot
-//! delay or lose some of them (that would take netem, which not every kernel has).
+//! A queue discipline shapes what leaves an interface, hence one at each end: `eth0` shapes what
+//! the host sends, `pN` what it receives. The laboratory can take a link down and drop the packets
+//! of one direction. It cannot delay packets or lose some of them; that takes netem, which some
+//! kernels lack.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -17,29 +18,20 @@ use std::net::Ipv4Addr;
 use super::goodput::Shape;
 use super::netns::Namespace;
 
-/// A host that is wanted.
-#[derive(Clone, Debug)]
-pub struct HostSpec {
-    /// Its name, which is also its node's.
-    pub name: String,
-    /// The rate of its link in either direction, bits per second.
-    pub rate: u64,
-}
-
 /// A host: a namespace, an address, a shaped link.
 #[derive(Debug)]
 pub struct Host {
-    /// Its name.
+    /// Its name, also the name of its node.
     pub name: String,
     /// Its address on the switch.
     pub address: Ipv4Addr,
-    /// How its link is shaped.
-    pub shape: Shape,
-    /// Where its processes run.
+    /// The shape of its link.
+    pub(crate) shape: Shape,
+    /// The namespace of its processes.
     pub namespace: Namespace,
 }
 
-/// All hosts and the switch between them. Everything is gone when it is dropped.
+/// All hosts and the switch between them; dropping it removes everything.
 #[derive(Debug)]
 pub struct Lab {
     hosts: Vec<Host>,
@@ -47,29 +39,19 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Wires up the hosts.
+    /// Hosts n1, n2 … with links of these rates in Mbit/s.
     ///
     /// # Panics
-    /// If a command fails; its words are in the message.
-    pub fn new(specs: &[HostSpec]) -> Self {
+    /// If a command fails; the message has its output.
+    pub fn with_mbps(rates: &[u64]) -> Self {
         let switch = Namespace::create();
         switch.run("ip link add br0 type bridge");
         switch.run("ip link set br0 up");
-        let hosts = specs
-            .iter()
-            .enumerate()
-            .map(|(at, spec)| plug(&switch, at, spec))
+        let rates = rates.iter().enumerate();
+        let hosts = rates
+            .map(|(at, mbps)| plug(&switch, at, Shape::new(mbps * 1_000_000)))
             .collect();
         Self { hosts, switch }
-    }
-
-    /// Hosts n1, n2 … with links of so many Mbit/s.
-    pub fn with_mbps(rates: &[u64]) -> Self {
-        let host = |(at, mbps): (usize, &u64)| HostSpec {
-            name: format!("n{}", at + 1),
-            rate: mbps * 1_000_000,
-        };
-        Self::new(&rates.iter().enumerate().map(host).collect::<Vec<_>>())
     }
 
     /// The name of the host at each address.
@@ -80,7 +62,7 @@ impl Lab {
             .collect()
     }
 
-    /// The hosts, in the order of their specifications.
+    /// The hosts in order.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
@@ -90,21 +72,22 @@ impl Lab {
         &self.hosts[self.position(name)]
     }
 
-    /// Cuts the cable of a host until the fault is dropped.
+    /// Takes the link of a host down until the fault is dropped.
     pub fn unplug(&self, name: &str) -> Fault<'_> {
         let port = self.position(name);
         self.switch.run(&format!("ip link set p{port} down"));
         Fault {
             namespace: &self.switch,
-            hint: format!("ip link set p{port} up"),
+            undo: format!("ip link set p{port} up"),
         }
     }
 
-    /// Drops what `from` sends to `to`, not what comes back, until the fault is dropped.
-    pub fn deafen(&self, to: &str, from: &str) -> Fault<'_> {
+    /// Drops all packets from `from` to `to`, but not the reverse direction, until the fault is
+    /// dropped.
+    pub fn block(&self, from: &str, to: &str) -> Fault<'_> {
         let address = self.host(from).address;
         let namespace = &self.host(to).namespace;
-        let table = format!("deaf_{from}");
+        let table = format!("block_{from}");
         namespace.run(&format!("nft add table ip {table}"));
         namespace.run(&format!(
             "nft add chain ip {table} input {{ type filter hook input priority 0 ; }}"
@@ -114,7 +97,7 @@ impl Lab {
         ));
         Fault {
             namespace,
-            hint: format!("nft delete table ip {table}"),
+            undo: format!("nft delete table ip {table}"),
         }
     }
 
@@ -124,31 +107,30 @@ impl Lab {
     }
 }
 
-/// Something broken on purpose; mended when dropped.
-#[must_use = "the fault is mended as soon as this is dropped"]
+/// An injected fault, undone when dropped.
+#[must_use = "the fault is undone as soon as this is dropped"]
 #[derive(Debug)]
 pub struct Fault<'lab> {
     namespace: &'lab Namespace,
-    hint: String,
+    undo: String,
 }
 
 impl Drop for Fault<'_> {
     fn drop(&mut self) {
         // A second panic would abort and hide the first.
         if !std::thread::panicking() {
-            self.namespace.run(&self.hint);
+            self.namespace.run(&self.undo);
         }
     }
 }
 
-fn plug(switch: &Namespace, at: usize, spec: &HostSpec) -> Host {
+fn plug(switch: &Namespace, at: usize, shape: Shape) -> Host {
     let namespace = Namespace::create();
-    // 198.18.0.0/15 is set aside for benchmarks (RFC 2544).
+    // 198.18.0.0/15 is reserved for benchmarks (RFC 2544).
     let address = Ipv4Addr::new(198, 18, 0, u8::try_from(at + 1).unwrap());
-    let shape = Shape::new(spec.rate);
+    let path = namespace.path();
     switch.run(&format!(
-        "ip link add p{at} type veth peer name eth0 netns {}",
-        namespace.path()
+        "ip link add p{at} type veth peer name eth0 netns {path}"
     ));
     switch.run(&format!("ip link set p{at} master br0 up"));
     switch.run(&format!("tc qdisc replace dev p{at} root {shape}"));
@@ -156,7 +138,7 @@ fn plug(switch: &Namespace, at: usize, spec: &HostSpec) -> Host {
     namespace.run("ip link set eth0 up");
     namespace.run(&format!("tc qdisc replace dev eth0 root {shape}"));
     Host {
-        name: spec.name.clone(),
+        name: format!("n{}", at + 1),
         address,
         shape,
         namespace,

@@ -1,194 +1,195 @@
-//! All agents of a laboratory, watched from their first start to their last end, and what that
-//! proves.
+//! All agents of a laboratory, observed from the first start to the last end, and the evidence that
+//! this yields.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::agents::{Agent, Logs};
+use nix::sys::signal::Signal;
+
 use super::evidence;
 use super::hosts::Lab;
-use super::samples::{Eye, Sampler};
+use super::logs::Logs;
+use super::samples::{Observer, Sampler};
+use crate::agents::Agent;
 use crate::checker::{self, Interval};
-use crate::{boot_ns, wait_until};
+use crate::{STOP, boot_ns, wait_until};
 
-/// An agent that is asked to stop is gone within this time.
-pub const STOP_LIMIT: Duration = Duration::from_secs(5);
-
-/// A mesh at work. Dropped without [`Mesh::finish`] it kills its agents and shows their last words.
+/// A running mesh. If it is dropped without [`Mesh::finish`], its agents are killed.
 #[derive(Debug)]
 pub struct Mesh<'lab> {
     lab: &'lab Lab,
     args: Vec<String>,
-    agents: BTreeMap<String, Agent<'lab>>,
-    sampler: Option<Sampler>,
+    agents: BTreeMap<String, Agent>,
+    sampler: Sampler,
+    /// Which node's agent died when.
     deaths: Vec<(String, u64)>,
-    slow_stops: Vec<String>,
-    // After the agents: they are dead before their logs go. Taken by the evidence.
-    logs: Option<Logs>,
+    failed_stops: Vec<String>,
+    // After the agents, so that they are dead before their logs are removed.
+    logs: Logs,
 }
 
 impl<'lab> Mesh<'lab> {
-    /// Starts an agent with `args` on every host, without a past, and begins to look at what runs.
+    /// Starts an agent with `args` on every host, without quiet time, and starts the sampler.
     pub fn start(lab: &'lab Lab, args: &[&str]) -> Self {
         let mut mesh = Self {
             lab,
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
             agents: BTreeMap::new(),
-            sampler: Some(Sampler::start(lab)),
+            sampler: Sampler::start(lab),
             deaths: Vec::new(),
-            slow_stops: Vec::new(),
-            logs: Some(Logs::create()),
+            failed_stops: Vec::new(),
+            logs: Logs::create(),
         };
         for host in lab.hosts() {
-            mesh.begin(&host.name, &["--skip-quiet-time"]);
+            mesh.start_agent(&host.name, &["--skip-quiet-time"]);
         }
         mesh
     }
 
-    /// Starts the agent of a host once more. It has a past now.
+    /// Starts the agent of a host again, this time with its quiet time.
     pub fn restart(&mut self, name: &str) {
-        self.begin(name, &[]);
+        self.start_agent(name, &[]);
     }
 
-    fn begin(&mut self, name: &str, more: &[&str]) {
-        let more = more.iter().map(|&arg| arg.to_owned());
-        let args: Vec<String> = self.args.iter().cloned().chain(more).collect();
-        let agent = Agent::start(self.lab, name, self.logs.as_ref().unwrap().path(), &args);
+    /// Every agent joins two others.
+    fn start_agent(&mut self, name: &str, more: &[&str]) {
+        let joins: Vec<String> = self
+            .lab
+            .hosts()
+            .iter()
+            .filter(|host| host.name != name)
+            .take(2)
+            .map(|host| format!("--join={}", host.address))
+            .collect();
+        let args: Vec<&str> = ["--discovery=static", "--log-format=json"]
+            .into_iter()
+            .chain(joins.iter().chain(&self.args).map(String::as_str))
+            .chain(more.iter().copied())
+            .collect();
+        let log = self.logs.path().join(format!("{name}.log"));
+        let agent = Agent::start_on(self.lab.host(name), log, &args);
         self.agents.insert(name.to_owned(), agent);
     }
 
-    /// The agent of a host, in its last life.
-    pub fn agent(&self, name: &str) -> &Agent<'lab> {
+    /// The last agent of a host.
+    pub fn agent(&self, name: &str) -> &Agent {
         &self.agents[name]
     }
 
-    /// All agents, in the order of their names.
-    pub fn agents(&self) -> impl Iterator<Item = &Agent<'lab>> {
+    /// All agents in the order of their names.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
         self.agents.values()
     }
 
-    /// Kills an agent without warning.
+    /// Kills an agent with SIGKILL.
     pub fn kill(&mut self, name: &str) {
-        let dead_by = self.agents.get_mut(name).unwrap().kill();
-        self.deaths.push((name.to_owned(), dead_by));
+        self.agents.get_mut(name).unwrap().program.kill();
+        self.deaths.push((name.to_owned(), boot_ns()));
     }
 
-    /// Asks an agent to stop, and waits until it has.
+    /// Stops an agent with SIGTERM and waits for its end. [`Evidence::faults`] has the agents that
+    /// did not stop within [`STOP`] or failed.
     pub fn terminate(&mut self, name: &str) {
-        let agent = self.agents.get_mut(name).unwrap();
-        match agent.terminate(STOP_LIMIT) {
-            Some((status, _)) if status.success() => {}
-            Some((status, _)) => self.slow_stops.push(format!("{name}: ended with {status}")),
+        let program = &mut self.agents.get_mut(name).unwrap().program;
+        program.signal(Signal::SIGTERM);
+        match program.ended_within(STOP) {
+            Some(ended) if ended.code == Some(0) => {}
+            Some(ended) => {
+                let code = ended.code;
+                let fault = format!("{name}: ended with code {code:?} after SIGTERM");
+                self.failed_stops.push(fault);
+            }
             None => {
-                self.slow_stops
-                    .push(format!("{name}: still there {STOP_LIMIT:?} after SIGTERM"));
-                agent.kill();
+                let fault = format!("{name}: still running {STOP:?} after SIGTERM");
+                self.failed_stops.push(fault);
+                program.kill();
             }
         }
         self.deaths.push((name.to_owned(), boot_ns()));
     }
 
-    /// Waits until everybody's matrix has all hosts; whether it came to that.
+    /// Waits until every matrix has all hosts; returns whether that was reached within `limit`.
     pub fn assembled(&self, limit: Duration) -> bool {
         let hosts = self.lab.hosts().len();
-        let knows_all = |agent: &Agent<'_>| {
-            agent
-                .matrix()
-                .is_ok_and(|matrix| matrix.nodes.len() == hosts)
-        };
-        wait_until(limit, || self.agents().all(knows_all))
+        wait_until(limit, || {
+            self.agents().all(|agent| agent.states().len() == hosts)
+        })
     }
 
-    /// The tests so far; one that is under way lasts until now.
+    /// All tests so far. A test without an end lasts until now.
     ///
     /// # Panics
-    /// If an event lacks something.
+    /// If an event lacks a field.
     pub fn tests(&self) -> Vec<Interval> {
-        let events: Vec<_> = self
-            .agents()
-            .flat_map(|agent| agent.events().unwrap())
-            .collect();
+        let events: Vec<_> = self.agents().flat_map(Agent::events).collect();
         checker::intervals(&events, &BTreeMap::new(), boot_ns()).0
     }
 
-    /// Stops all agents that still live, and says what the whole run proves.
+    /// Stops all running agents and returns the evidence of the whole run.
+    ///
+    /// # Panics
+    /// If an event lacks a field.
     pub fn finish(mut self) -> Evidence {
         let names: Vec<String> = self.agents.keys().cloned().collect();
         for name in names {
-            if self.agents.get_mut(&name).unwrap().lives() {
+            if self.agents.get_mut(&name).unwrap().program.is_running() {
                 self.terminate(&name);
             }
         }
-        let samples = self.sampler.take().unwrap().stop();
-        let after = Eye::new(self.lab).look();
-        let mut faults = std::mem::take(&mut self.slow_stops);
-        let remains = after
-            .processes
-            .iter()
-            .map(|it| format!("{}: iperf3 {} remains", it.host, it.pid));
-        faults.extend(remains);
-        faults.extend(
-            after
-                .listeners
-                .iter()
-                .map(|it| format!("{}: port {} remains", it.host, it.port)),
-        );
-
-        let mut events = Vec::new();
-        for agent in self.agents() {
-            match agent.events() {
-                Ok(found) => events.extend(found),
-                Err(error) => faults.push(error),
-            }
-        }
+        let remains = remains(self.lab);
+        let events: Vec<_> = self.agents().flat_map(Agent::events).collect();
+        let samples = self.sampler.stop();
         let deaths = evidence::deaths(&samples);
-        let (intervals, odd) = checker::intervals(&events, &deaths, boot_ns());
-        faults.extend(odd);
-        faults.extend(evidence::unseen(&samples, &intervals));
+        let (intervals, invalid) = checker::intervals(&events, &deaths, boot_ns());
+        let unseen = evidence::unseen(&samples, &intervals);
         let instants = evidence::instants(&samples);
         Evidence {
             overlaps: checker::overlaps(&intervals),
             sampled_overlaps: evidence::overlaps(&instants, &self.lab.names()),
             leftovers: evidence::leftovers(&instants, &intervals, &self.deaths),
-            looks: instants.len(),
+            instants: instants.len(),
             intervals,
-            faults,
-            logs: self.logs.take().unwrap(),
+            faults: [self.failed_stops, remains, invalid, unseen].concat(),
+            logs: self.logs,
         }
     }
 }
 
-impl Drop for Mesh<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            for agent in self.agents() {
-                eprintln!("--- {}, last words:\n{}", agent.name(), agent.last_words());
-            }
-        }
-    }
+/// The iperf3 processes and open ports that are left after the last agent.
+fn remains(lab: &Lab) -> Vec<String> {
+    let sample = Observer::new(lab).sample();
+    let processes = sample
+        .processes
+        .iter()
+        .map(|it| format!("{}: iperf3 {} remains", it.host, it.pid()));
+    let ports = sample
+        .listeners
+        .iter()
+        .map(|it| format!("{}: port {} remains", it.host, it.port));
+    processes.chain(ports).collect()
 }
 
-/// What a run proves.
+/// The evidence of a run.
 #[derive(Debug)]
 pub struct Evidence {
     /// All tests.
     pub intervals: Vec<Interval>,
     /// Two meetings at one node, by the events.
     pub overlaps: Vec<String>,
-    /// Two meetings at one node, by what ran.
+    /// Two meetings at one node, by the samples.
     pub sampled_overlaps: Vec<String>,
-    /// Processes and ports that had no right to be there.
+    /// Processes and ports outside any test.
     pub leftovers: Vec<String>,
-    /// How many instants the samples speak of.
-    pub looks: usize,
-    /// Whatever else is wrong: events that make no sense, agents that did not stop.
+    /// The number of instants that the samples cover.
+    pub instants: usize,
+    /// Everything else that is wrong: invalid events, agents that did not stop.
     pub faults: Vec<String>,
-    /// What the agents said.
+    /// The logs of the agents.
     pub logs: Logs,
 }
 
 impl Evidence {
-    /// Every violation, of whatever kind.
+    /// All violations of all kinds.
     pub fn violations(&self) -> Vec<String> {
         let kinds = [
             ("overlap", &self.overlaps),
@@ -196,12 +197,9 @@ impl Evidence {
             ("leftover", &self.leftovers),
             ("fault", &self.faults),
         ];
-        let named = |(kind, found): (&'static str, &Vec<String>)| {
-            found
-                .iter()
-                .map(move |text| format!("{kind}: {text}"))
-                .collect::<Vec<_>>()
-        };
-        kinds.into_iter().flat_map(named).collect()
+        kinds
+            .into_iter()
+            .flat_map(|(kind, found)| found.iter().map(move |text| format!("{kind}: {text}")))
+            .collect()
     }
 }

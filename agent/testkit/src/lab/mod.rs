@@ -1,23 +1,23 @@
 //! The laboratory: real agents, each in a network namespace of its own with a shaped link, and
-//! judges that believe none of them.
+//! judges that trust none of them.
 //!
-//! Used by `tests/netns.rs` and the benches (`benches/net.rs`, `benches/idle.rs`,
-//! `benches/chaos/`). It needs the right to make namespaces (see [`privilege`]) and no network of
-//! the machine.
+//! Used by `tests/netns.rs` and by the benches. It needs the right to make namespaces (see
+//! [`privilege`]) and does not touch the machine's network.
 
-pub mod agents;
 pub mod baseline;
 pub mod evidence;
-pub mod goodput;
+mod goodput;
 pub mod hosts;
+pub mod logs;
 pub mod matrix;
 pub mod mesh;
-pub mod netns;
+pub(crate) mod netns;
 pub mod privilege;
 pub mod samples;
-pub mod sockdiag;
+mod sockdiag;
+pub mod testing;
 pub mod trial;
-pub mod udp;
+mod udp;
 
-/// The ports that an agent's iperf3 may use by default: `--iperf-port` and `--iperf-ports`.
+/// The default ports of an agent's iperf3: `--iperf-port` and `--iperf-ports`.
 pub const IPERF_PORTS: std::ops::RangeInclusive<u16> = 5201..=5208;

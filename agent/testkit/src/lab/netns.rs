@@ -1,16 +1,16 @@
-//! One network namespace, held by a file descriptor and by nothing else.
+//! A network namespace that only a file descriptor holds.
 //!
-//! It has no name, so two laboratories cannot clash, and the kernel removes it, with every
-//! interface, address, queue and rule in it, as soon as its descriptor is closed and its processes
-//! are gone: after a panic or a `kill -9` of the laboratory too. There is nothing to clean up and
-//! nothing to find left over.
+//! It has no name, so two laboratories cannot clash. The kernel removes it with all its interfaces,
+//! addresses, queues and rules once the descriptor is closed and its processes are gone, also after
+//! a panic or a `kill -9` of the laboratory. There is nothing to clean up.
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -19,68 +19,68 @@ use nix::sys::signal::Signal;
 
 use super::privilege::search_path;
 
-/// A network namespace; it lasts as long as this value and the processes that were started in it.
-#[derive(Debug)]
-pub struct Namespace(File);
+/// A handle of a network namespace. The namespace lasts as long as a handle or a process in it.
+#[derive(Clone, Debug)]
+pub struct Namespace(Arc<File>);
 
 impl Namespace {
-    /// Makes an empty one, with its loopback up.
+    /// Makes an empty one with its loopback up.
     pub fn create() -> Self {
-        // Only the thread moves; its namespace outlives it through the descriptor.
+        // Only the thread moves; the descriptor keeps its namespace after its end.
         let file = thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).expect("no right to make a network namespace");
             File::open("/proc/thread-self/ns/net").unwrap()
         });
-        let namespace = Self(file.join().unwrap());
+        let namespace = Self(Arc::new(file.join().unwrap()));
         namespace.run("ip link set lo up");
         namespace
     }
 
-    /// The number that tells it from every other: that of `/proc/<pid>/ns/net` of its processes.
-    pub fn inode(&self) -> u64 {
+    /// The inode of `/proc/<pid>/ns/net` of its processes, which identifies it.
+    pub(crate) fn inode(&self) -> u64 {
         self.0.metadata().unwrap().ino()
     }
 
-    /// Where `ip link … netns` finds it, for as long as this process lives.
-    pub fn path(&self) -> String {
+    /// Its path for `ip link … netns`, valid while this process lives.
+    pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
-    /// A command that will run inside, and is killed when the thread that spawns it ends.
-    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let fd = self.0.as_raw_fd();
+    /// A command that runs inside; see [`Namespace::enter`].
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.env("PATH", search_path());
-        // SAFETY: between fork and exec only two system calls are made, no memory is allocated and
-        // no lock taken; the descriptor is open there, for it is closed by the exec at the
-        // earliest.
-        unsafe {
-            command.pre_exec(move || {
-                setns(BorrowedFd::borrow_raw(fd), CloneFlags::CLONE_NEWNET)?;
-                Ok(set_pdeathsig(Signal::SIGKILL)?)
-            });
-        }
+        self.enter(&mut command);
         command
     }
 
-    /// Processes a command line (its words are parted by blanks, there is no quoting) inside, to
-    /// its end.
+    /// Makes `command` run inside. Its process is killed when the thread that spawns it ends.
+    pub(crate) fn enter(&self, command: &mut Command) {
+        let namespace = self.clone();
+        command.env("PATH", search_path());
+        // SAFETY: between fork and exec this makes two system calls, allocates no memory and takes
+        // no lock.
+        unsafe {
+            command.pre_exec(move || {
+                setns(namespace.0.as_fd(), CloneFlags::CLONE_NEWNET)?;
+                Ok(set_pdeathsig(Signal::SIGKILL)?)
+            });
+        }
+    }
+
+    /// Runs a command line inside to its end. Blanks separate its words, there is no quoting.
     ///
     /// # Panics
-    /// If it fails, with the line and what it said.
-    pub fn run(&self, line: &str) {
+    /// If it fails; the message has the line and its standard error.
+    pub(crate) fn run(&self, line: &str) {
         let mut words = line.split_whitespace();
         let mut command = self.command(words.next().unwrap());
         let output = command.args(words).stdin(Stdio::null()).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "`{line}` failed, {}: {said}",
-            output.status
-        );
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let status = output.status;
+        assert!(status.success(), "`{line}` failed, {status}: {stderr}");
     }
 
-    /// Processes `work` on a thread inside.
+    /// Runs `work` inside, on a thread of its own.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {

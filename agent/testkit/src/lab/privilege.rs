@@ -1,9 +1,8 @@
-//! The right to make network namespaces: as this user, else through `sudo -n`, else in a user
-//! namespace.
+//! The right to make network namespaces: as this user, through `sudo -n`, or in a user namespace.
 //!
-//! A process with several threads cannot move into a user namespace, and nobody becomes root in
-//! place. So a body that may not run here is run by this same program once more, in a child that
-//! may.
+//! A process with several threads cannot enter a user namespace, and a process cannot become root
+//! in place. So where this process lacks the right, it starts its own program again as a child that
+//! has it.
 
 use std::env;
 use std::path::Path;
@@ -15,14 +14,14 @@ use nix::sched::{CloneFlags, unshare};
 /// Set in the child, so that a child without the right does not start another.
 const MARK: &str = "IPERF3_MESH_LAB_CHILD";
 
-/// What the laboratory runs.
+/// The programs that the laboratory runs.
 const PROGRAMS: [&str; 4] = ["ip", "tc", "nft", "iperf3"];
 
-/// Processes `body` here if this process may make network namespaces; else runs this program again
-/// with `rerun` as its arguments, as somebody who may.
+/// Runs `body` here if this process may make network namespaces. Otherwise starts this program
+/// again with the arguments `rerun`, as a child that may.
 ///
 /// # Panics
-/// If neither is possible (the message names what is missing), or if the child failed.
+/// If neither is possible (the message names what is missing), or if the child fails.
 pub fn privileged(rerun: &[&str], body: impl FnOnce()) {
     require_programs();
     if may_unshare() {
@@ -30,7 +29,7 @@ pub fn privileged(rerun: &[&str], body: impl FnOnce()) {
     }
     assert!(
         env::var_os(MARK).is_none(),
-        "even as this child, no network namespace can be made"
+        "the child may not make network namespaces either"
     );
     let mut child = wrapper();
     child
@@ -45,9 +44,9 @@ pub fn privileged(rerun: &[&str], body: impl FnOnce()) {
     );
 }
 
-/// Where programs are looked for: distributions keep ip, tc and nft where a plain user's PATH does
-/// not look.
-pub fn search_path() -> String {
+/// The PATH of the laboratory's commands. Distributions install ip, tc and nft where the PATH of a
+/// plain user does not lead.
+pub(crate) fn search_path() -> String {
     format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default())
 }
 
@@ -66,9 +65,9 @@ fn wrapper() -> Command {
         }
     }
     panic!(
-        "this test makes network namespaces and may not: run it as root, or let `sudo -n true` succeed, or let \
-         `unshare -Urn true` succeed (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, \
-         kernel.apparmor_restrict_unprivileged_userns)"
+        "no right to make network namespaces: run this test as root, or make `sudo -n true` or \
+         `unshare -Urn true` succeed (sysctl user.max_user_namespaces, \
+         kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
     );
 }
 

@@ -1,7 +1,7 @@
-//! What really runs: the iperf3 processes and the listening sockets of every host, looked at many
-//! times a second.
+//! Samples of what actually runs: the iperf3 processes and the listening sockets of every host,
+//! many times a second.
 //!
-//! It asks the kernel only, never an agent, and judges nothing.
+//! They come from the kernel, never from an agent. [`super::evidence`] judges them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,67 +12,72 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use procfs::process::Stat;
+
 use super::IPERF_PORTS;
 use super::hosts::Lab;
 use super::sockdiag::SockDiag;
 use crate::boot_ns;
 use crate::events::Role;
-use crate::procfs::{self, Stat};
+use crate::processes;
 
-/// From the end of one look to the beginning of the next.
+/// The pause between two samples.
 const PAUSE: Duration = Duration::from_millis(30);
 
-/// A running iperf3 that serves or connects (not one that only says its version).
+/// An iperf3 client or server (not one that only prints its version).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Process {
-    /// The host whose namespace it is in.
+    /// The host of its namespace.
     pub host: String,
+    /// Its id and start.
+    pub(crate) id: processes::Process,
+    /// Client or server.
+    pub(crate) role: Role,
+    /// The server's address; only a client has one.
+    pub(crate) target: Option<Ipv4Addr>,
+}
+
+impl Process {
     /// Its process id.
-    pub pid: u32,
-    /// When it began, in ticks: with its id, what tells it from every other process.
-    pub began: u64,
-    /// Whether it serves or connects.
-    pub role: Role,
-    /// Where it connects to.
-    pub target: Option<Ipv4Addr>,
+    pub fn pid(&self) -> u32 {
+        self.id.pid
+    }
 }
 
 /// A socket that listens on one of iperf3's ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Listener {
-    /// The host whose namespace it is in.
-    pub host: String,
+pub(crate) struct Listener {
+    /// The host of its namespace.
+    pub(crate) host: String,
     /// The port.
-    pub port: u16,
-    /// Which socket.
-    pub inode: u32,
+    pub(crate) port: u16,
+    /// The inode of the socket.
+    pub(crate) inode: u32,
 }
 
-/// One look at everything. It takes a moment: what it shows need not have been there all at once.
+/// One sample of all hosts. It takes a moment, so its parts need not have existed all at once.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
-    /// When the look began, on the clock of the events.
-    pub begin_ns: u64,
-    /// When it was done.
-    pub end_ns: u64,
-    /// What ran.
+    /// The time after the last read, on the clock of the events.
+    pub(crate) end_ns: u64,
+    /// The processes that run.
     pub processes: BTreeSet<Process>,
-    /// What is stopped, and does nothing until it goes on.
-    pub stopped: BTreeSet<Process>,
-    /// What listened.
-    pub listeners: BTreeSet<Listener>,
+    /// The processes that are stopped by a signal.
+    pub(crate) stopped: BTreeSet<Process>,
+    /// The listening sockets.
+    pub(crate) listeners: BTreeSet<Listener>,
 }
 
-/// Looks at the hosts of one laboratory.
+/// Takes samples of the hosts of one laboratory.
 #[derive(Debug)]
-pub struct Eye {
+pub struct Observer {
     /// By the inode of the host's namespace.
     names: BTreeMap<u64, String>,
     sockets: Vec<(String, SockDiag)>,
 }
 
-impl Eye {
-    /// An eye on all hosts of `lab`.
+impl Observer {
+    /// Observes all hosts of `lab`.
     pub fn new(lab: &Lab) -> Self {
         let hosts = lab.hosts().iter();
         Self {
@@ -86,39 +91,32 @@ impl Eye {
         }
     }
 
-    /// One look.
-    pub fn look(&mut self) -> Sample {
-        let begin_ns = boot_ns();
-        let (mut processes, mut stopped) = (BTreeSet::new(), BTreeSet::new());
-        for stat in procfs::all().filter(|stat| stat.name == "iperf3") {
-            let found = if stat.state == 'T' {
-                &mut stopped
+    /// Takes a sample.
+    pub fn sample(&mut self) -> Sample {
+        let mut sample = Sample::default();
+        for stat in processes::all().filter(|stat| stat.comm == "iperf3") {
+            let kind = if stat.state == 'T' {
+                &mut sample.stopped
             } else {
-                &mut processes
+                &mut sample.processes
             };
-            found.extend(self.process(&stat));
+            kind.extend(self.process(&stat));
         }
-        let listeners = self.listeners();
-        Sample {
-            begin_ns,
-            end_ns: boot_ns(),
-            processes,
-            stopped,
-            listeners,
-        }
+        sample.listeners = self.listeners();
+        sample.end_ns = boot_ns();
+        sample
     }
 
+    /// `None` if it belongs to no host, or is a zombie: that has no namespace and no command line.
     fn process(&self, stat: &Stat) -> Option<Process> {
-        let &Stat { pid, began, .. } = stat;
-        // A zombie has no namespace and no command line: it is dead, and only waits to be reaped.
+        let pid = stat.pid;
         let namespace = fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino();
         let host = self.names.get(&namespace)?.clone();
-        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
-        let (role, target) = part(&line)?;
+        let process = procfs::process::Process::new(pid).ok()?;
+        let (role, target) = role(&process.cmdline().ok()?)?;
         Some(Process {
             host,
-            pid,
-            began,
+            id: processes::Process::new(stat),
             role,
             target,
         })
@@ -129,11 +127,8 @@ impl Eye {
         for (host, sockets) in &mut self.sockets {
             for (inode, port) in sockets.listeners().unwrap() {
                 if IPERF_PORTS.contains(&port) {
-                    found.insert(Listener {
-                        host: host.clone(),
-                        port,
-                        inode,
-                    });
+                    let host = host.clone();
+                    found.insert(Listener { host, port, inode });
                 }
             }
         }
@@ -141,20 +136,21 @@ impl Eye {
     }
 }
 
-/// What a command line (words parted by NUL) makes of an iperf3.
-fn part(line: &str) -> Option<(Role, Option<Ipv4Addr>)> {
-    let words: Vec<&str> = line.split('\0').collect();
-    if words.iter().any(|word| ["-s", "--server"].contains(word)) {
+/// The role of an iperf3 with these arguments, and the address that it connects to.
+fn role(arguments: &[String]) -> Option<(Role, Option<Ipv4Addr>)> {
+    let position = |names: [&str; 2]| {
+        let mut arguments = arguments.iter();
+        arguments.position(|argument| names.contains(&argument.as_str()))
+    };
+    if position(["-s", "--server"]).is_some() {
         return Some((Role::Server, None));
     }
-    let at = words
-        .iter()
-        .position(|word| ["-c", "--client"].contains(word))?;
-    let target = words.get(at + 1)?.parse().ok();
+    let at = position(["-c", "--client"])?;
+    let target = arguments.get(at + 1)?.parse().ok();
     Some((Role::Client, target))
 }
 
-/// Keeps looking, on a thread of its own, until it is told to stop.
+/// Takes samples on a thread of its own until it is stopped.
 #[derive(Debug)]
 pub struct Sampler {
     stop: Arc<AtomicBool>,
@@ -162,15 +158,15 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Begins to look at all hosts of `lab`.
+    /// Starts to sample all hosts of `lab`.
     pub fn start(lab: &Lab) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        let mut eye = Eye::new(lab);
+        let is_stopped = Arc::clone(&stop);
+        let mut observer = Observer::new(lab);
         let thread = thread::spawn(move || {
             let mut samples = Vec::new();
-            while !told.load(Ordering::Relaxed) {
-                samples.push(eye.look());
+            while !is_stopped.load(Ordering::Relaxed) {
+                samples.push(observer.sample());
                 thread::sleep(PAUSE);
             }
             samples
@@ -178,7 +174,7 @@ impl Sampler {
         Self { stop, thread }
     }
 
-    /// Ends it; everything that was seen, in the order of time.
+    /// Stops it; all samples in the order of time.
     pub fn stop(self) -> Vec<Sample> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
@@ -190,18 +186,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_line_tells_the_part() {
-        let part = |line: &str| super::part(&line.replace(' ', "\0"));
+    fn role_comes_from_the_command_line() {
         let target = Some(Ipv4Addr::new(198, 18, 0, 2));
-        assert_eq!(
-            part("iperf3 -c 198.18.0.2 -p 5201"),
-            Some((Role::Client, target))
-        );
-        assert_eq!(
-            part("iperf3 -s -1 -B 198.18.0.2"),
-            Some((Role::Server, None))
-        );
-        assert_eq!(part("iperf3 --version"), None);
-        assert_eq!(part(""), None);
+        for (line, expected) in [
+            ("iperf3 -c 198.18.0.2 -p 5201", Some((Role::Client, target))),
+            ("iperf3 -s -1 -B 198.18.0.2", Some((Role::Server, None))),
+            ("iperf3 --version", None),
+            ("", None),
+        ] {
+            let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(role(&arguments), expected, "{line}");
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! The listening TCP sockets of a namespace, asked of the kernel by netlink.
+//! The listening TCP sockets of a namespace, read from the kernel by netlink.
 //!
-//! `/proc/net/tcp` would do, but each reading walks the machine's whole table of connections
-//! (milliseconds); the dump of listening sockets walks only those.
+//! `/proc/net/tcp` has them too, but each read walks the machine's whole table of connections, which
+//! takes milliseconds. The dump of listening sockets walks only those.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,13 +20,13 @@ const REQUEST: usize = HEADER + 56;
 const TCP: u8 = 6;
 const LISTENING: u32 = 1 << 10;
 
-/// Answers for the namespace that it was opened in.
+/// A socket to the kernel, which answers for the namespace in which it was opened.
 #[derive(Debug)]
-pub struct SockDiag(File);
+pub(crate) struct SockDiag(File);
 
 impl SockDiag {
     /// Opens it for `namespace`.
-    pub fn open(namespace: &Namespace) -> Self {
+    pub(crate) fn open(namespace: &Namespace) -> Self {
         let opened = namespace.inside(|| {
             let protocol = SockProtocol::NetlinkSockDiag;
             socket(
@@ -42,8 +42,8 @@ impl SockDiag {
     /// The port of every listening socket, by the socket's inode.
     ///
     /// # Errors
-    /// If the kernel refuses or answers what cannot be read.
-    pub fn listeners(&mut self) -> io::Result<BTreeMap<u32, u16>> {
+    /// If the kernel refuses, or its answer cannot be parsed.
+    pub(crate) fn listeners(&mut self) -> io::Result<BTreeMap<u32, u16>> {
         let mut found = BTreeMap::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             self.0.write_all(&request(family as u8))?;
@@ -52,7 +52,7 @@ impl SockDiag {
         Ok(found)
     }
 
-    /// Takes one datagram of the answer; whether more will come.
+    /// Receives one datagram of the answer; returns whether more will follow.
     fn receive(&mut self, found: &mut BTreeMap<u32, u16>) -> io::Result<bool> {
         let mut buffer = [0; 32 * 1024];
         let len = self.0.read(&mut buffer)?;
@@ -63,8 +63,8 @@ impl SockDiag {
                 NLMSG_DONE => return Ok(false),
                 NLMSG_ERROR => return Err(io::Error::other("the kernel has no sock_diag for TCP")),
                 _ => {
-                    // struct inet_diag_msg: the port in network order after four bytes, the inode
-                    // at its end.
+                    // struct inet_diag_msg has the port in network order after four bytes, and the
+                    // inode at its end.
                     let port = u16::from_be_bytes(field(rest, HEADER + 4)?);
                     found.insert(u32::from_ne_bytes(field(rest, HEADER + 68)?), port);
                 }
@@ -82,7 +82,7 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> io::Result<[u8; N]> {
     found.ok_or_else(|| io::Error::other("short answer of sock_diag"))
 }
 
-/// `struct nlmsghdr` and `struct inet_diag_req_v2`; what is zero asks for everything.
+/// `struct nlmsghdr` and `struct inet_diag_req_v2`; a zero field matches everything.
 fn request(family: u8) -> [u8; REQUEST] {
     let mut request = [0; REQUEST];
     request[0..4].copy_from_slice(&(REQUEST as u32).to_ne_bytes());

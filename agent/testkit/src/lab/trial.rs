@@ -1,129 +1,132 @@
-//! A healthy mesh and its sweeps: every cell of each compared with what its link must yield.
+//! A trial: a healthy mesh for some sweeps, every cell of each compared with what its link implies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::goodput::narrowest;
 use super::hosts::Lab;
-use super::matrix::{all_cells, faults, off_rates, tcp_goodput};
+use super::matrix::{all_cells, faults, tcp_goodput, wrong_rates};
 use super::mesh::{Evidence, Mesh};
 use super::udp::UdpCell;
 use crate::checker;
 use crate::events::Cell;
 use crate::wait_until;
 
-/// What is to be measured.
+/// The settings of a trial.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     /// `tcp`, `udp`, or both.
     pub protocols: &'static [&'static str],
     /// The duration of a test.
     pub seconds: u32,
-    /// Bits per second of a UDP test.
+    /// The bitrate of a UDP test, bits per second.
     pub udp_bitrate: u64,
-    /// How many sweeps of the assembled mesh.
+    /// The number of sweeps of the assembled mesh.
     pub sweeps: u64,
-    /// How many more at most, as long as some cell is [`never_right`].
+    /// The number of further sweeps at most, while some cell is [`never_right`].
     pub spare_sweeps: u64,
-    /// How far a TCP cell may be off, a share.
+    /// The largest deviation of a TCP cell, a share.
     pub tolerance: f64,
 }
 
 impl Plan {
-    /// The least time of a sweep.
+    /// The lower bound of a sweep.
     pub fn bound(&self, lab: &Lab) -> Duration {
         let count = |len: usize| u32::try_from(len).unwrap();
         let test = Duration::from_secs(self.seconds.into());
         checker::bound(count(lab.hosts().len()), count(self.protocols.len()), test)
     }
+
+    /// The arguments of the agents.
+    fn args(&self) -> Vec<String> {
+        let protocol = match self.protocols {
+            [protocol] => protocol,
+            _ => "both",
+        };
+        // The matrix is read in the pause, before the tests of the next sweep end.
+        vec![
+            format!("--protocol={protocol}"),
+            format!("--duration={}", self.seconds),
+            format!("--udp-bitrate={}", self.udp_bitrate),
+            "--interval=1s".to_owned(),
+        ]
+    }
 }
 
-/// What a sweep was like.
+/// One sweep of a trial.
 #[derive(Debug, Default)]
 pub struct Sweep {
     /// Its number.
     pub number: u64,
-    /// From its first start to its last end.
+    /// The time from its first start to its last end.
     pub took: Duration,
-    /// Cells of the matrix that failed, are missing, or do not belong there.
+    /// Cells of the matrix that failed, that are missing, or that do not belong there.
     pub wrong: Vec<String>,
-    /// Cells whose figures are not what the links imply, and how not.
+    /// Cells with figures that the links do not imply, and the deviation.
     pub off: BTreeMap<Cell, String>,
-    /// Tests that failed.
+    /// Failed tests.
     pub failed: Vec<String>,
     /// Cells that were not tested exactly once.
     pub not_once: Vec<String>,
 }
 
 impl Sweep {
-    /// What is wrong with it, but for its length and its figures.
+    /// All faults except those of its figures and its duration.
     pub fn faults(&self) -> Vec<String> {
-        let all = [&self.wrong, &self.failed, &self.not_once]
+        [&self.wrong, &self.failed, &self.not_once]
             .into_iter()
-            .flatten();
-        all.map(|text| format!("sweep {}: {text}", self.number))
+            .flatten()
+            .map(|text| format!("sweep {}: {text}", self.number))
             .collect()
     }
 
-    /// What is wrong with its figures.
+    /// The faults of its figures.
     pub fn errors(&self) -> Vec<String> {
-        let all = self.off.iter();
-        all.map(|(cell, how)| format!("sweep {}: {cell}: {how}", self.number))
+        self.off
+            .iter()
+            .map(|(cell, how)| format!("sweep {}: {cell}: {how}", self.number))
             .collect()
     }
 }
 
-/// The cells whose figures were right in no sweep, or in none in which the same of the two nodes
-/// asked: that changes from sweep to sweep, and with it who measures at which end.
+/// The cells whose figures were wrong in every even sweep or in every odd one. The asker of a pair
+/// changes from sweep to sweep, and with it the node that runs the client.
 ///
 /// A virtual machine whose host takes its processors away for a tenth of a second spoils a test of
-/// two seconds, but not that of the same cell every time.
+/// two seconds, but not a test of the same cell every time.
 pub fn never_right(sweeps: &[Sweep]) -> Vec<String> {
-    let alike = |odd: u64| sweeps.iter().filter(move |sweep| sweep.number % 2 == odd);
-    let never = |odd: u64| {
-        let last = alike(odd).next_back().into_iter();
-        let off = last.flat_map(|sweep| &sweep.off);
-        off.filter(move |(cell, _)| alike(odd).all(|sweep| sweep.off.contains_key(cell)))
+    let alike = |parity: u64| {
+        sweeps
+            .iter()
+            .filter(move |sweep| sweep.number % 2 == parity)
     };
-    let cells = [0, 1].into_iter().flat_map(never);
-    cells
+    let never = |parity: u64| {
+        let last = alike(parity).next_back().into_iter();
+        last.flat_map(|sweep| &sweep.off)
+            .filter(move |(cell, _)| alike(parity).all(|sweep| sweep.off.contains_key(cell)))
+    };
+    [0, 1]
+        .into_iter()
+        .flat_map(never)
         .map(|(cell, how)| format!("never right: {cell}: {how}"))
         .collect()
 }
 
-/// Processes `plan` in `lab`, from the start of the agents to their end.
+/// Runs `plan` in `lab`, from the start of the agents to their end.
 ///
 /// # Panics
-/// If the agents do not find each other or do not answer, or a sweep takes several times its bound.
+/// If the agents do not find each other or do not answer, or a sweep takes several times its lower
+/// bound.
 pub fn run(lab: &Lab, plan: &Plan) -> (Vec<Sweep>, Evidence) {
-    let protocol = if plan.protocols.len() == 2 {
-        "both"
-    } else {
-        plan.protocols[0]
-    };
-    let (duration, bitrate) = (plan.seconds.to_string(), plan.udp_bitrate.to_string());
-    let settings = [
-        "--protocol",
-        protocol,
-        "--duration",
-        &duration,
-        "--udp-bitrate",
-        &bitrate,
-    ];
-    // The pause is when the matrix is read: the tests after it have not yet ended then.
-    let mesh = Mesh::start(lab, &[&settings[..], &["--interval", "1s"]].concat());
+    let args = plan.args();
+    let mesh = Mesh::start(lab, &args.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(
         mesh.assembled(Duration::from_secs(30)),
         "the agents have not found each other"
     );
-
-    // A sweep that began before everybody was there need not have everybody.
-    let begun = mesh
-        .tests()
-        .iter()
-        .map(|test| test.sweep)
-        .max()
-        .unwrap_or(0);
+    // A sweep that began before the mesh was assembled need not have all nodes.
+    let begun = mesh.tests().iter().map(|test| test.sweep).max();
+    let begun = begun.unwrap_or(0);
     let cells = all_cells(lab, plan.protocols);
     let mut sweeps: Vec<Sweep> = Vec::new();
     for count in 0..plan.sweeps + plan.spare_sweeps {
@@ -143,7 +146,7 @@ pub fn run(lab: &Lab, plan: &Plan) -> (Vec<Sweep>, Evidence) {
     (sweeps, evidence)
 }
 
-/// Waits until the sweep is over: all its cells have a result, or the next one has begun.
+/// Waits for the end of the sweep: all its cells have a result, or the next sweep has begun.
 fn await_sweep(mesh: &Mesh<'_>, cells: &BTreeSet<Cell>, number: u64, bound: Duration) {
     let limit = bound * 4 + Duration::from_secs(60);
     let over = wait_until(limit, || {
@@ -153,7 +156,8 @@ fn await_sweep(mesh: &Mesh<'_>, cells: &BTreeSet<Cell>, number: u64, bound: Dura
     assert!(over, "sweep {number} is not over after {limit:?}");
 }
 
-/// The sweep as far as its figures show it: TCP in the matrix, UDP in the series of each source.
+/// The sweep without what only the events show. TCP figures come from the matrix of one agent, UDP
+/// figures from the series of each source.
 fn figures(mesh: &Mesh<'_>, lab: &Lab, cells: &BTreeSet<Cell>, number: u64, plan: &Plan) -> Sweep {
     let matrix = mesh.agents().next().unwrap().matrix().unwrap();
     let (tcp, udp): (Vec<_>, Vec<_>) = cells
@@ -164,7 +168,7 @@ fn figures(mesh: &Mesh<'_>, lab: &Lab, cells: &BTreeSet<Cell>, number: u64, plan
         .into_iter()
         .map(|cell| (cell.clone(), tcp_goodput(lab, &cell)))
         .collect();
-    let mut off = off_rates(&matrix, &expected, plan.tolerance);
+    let mut off = wrong_rates(&matrix, &expected, plan.tolerance);
     let mut wrong = faults(&matrix, cells);
     for cell in udp {
         let shape = |name: &str| lab.host(name).shape;
@@ -189,41 +193,39 @@ fn figures(mesh: &Mesh<'_>, lab: &Lab, cells: &BTreeSet<Cell>, number: u64, plan
 mod tests {
     use super::*;
 
-    fn cell(source: &str) -> Cell {
-        Cell {
-            source: source.into(),
-            destination: "z".into(),
-            protocol: "tcp".into(),
-        }
-    }
-
-    fn sweep(number: u64, off: &[&str]) -> Sweep {
-        let off = off
-            .iter()
-            .map(|source| (cell(source), "slow".to_owned()))
-            .collect();
-        Sweep {
-            number,
-            off,
-            ..Sweep::default()
-        }
+    #[test]
+    fn cell_wrong_in_some_sweeps_of_each_parity_is_no_fault() {
+        assert!(judged([&["a"], &["b"], &["b"], &["a"]]).is_empty());
+        assert!(judged([&["a"], &[], &[], &["a"]]).is_empty());
     }
 
     #[test]
-    fn a_cell_must_be_right_once_whoever_asks() {
-        let all = |offs: [&[&str]; 4]| {
-            let sweeps: Vec<Sweep> = (1..).zip(offs).map(|(at, off)| sweep(at, off)).collect();
-            never_right(&sweeps)
+    fn cell_wrong_in_all_sweeps_of_one_parity_is_never_right() {
+        let odd = judged([&["a", "b"], &["c"], &["b", "c"], &[]]);
+        assert_eq!(odd, ["never right: b -> z tcp: slow"]);
+        let even = judged([&[], &["a"], &[], &["a"]]);
+        assert_eq!(even, ["never right: a -> z tcp: slow"]);
+    }
+
+    /// The verdict on four sweeps, each with the sources of its wrong cells.
+    fn judged(wrong: [&[&str]; 4]) -> Vec<String> {
+        let sweeps: Vec<Sweep> = (1..)
+            .zip(wrong)
+            .map(|(number, sources)| Sweep {
+                number,
+                off: sources.iter().map(|source| off(source)).collect(),
+                ..Sweep::default()
+            })
+            .collect();
+        never_right(&sweeps)
+    }
+
+    fn off(source: &str) -> (Cell, String) {
+        let cell = Cell {
+            source: source.into(),
+            destination: "z".into(),
+            protocol: "tcp".into(),
         };
-        assert!(all([&["a"], &["b"], &["b"], &["a"]]).is_empty());
-        assert!(all([&["a"], &[], &[], &["a"]]).is_empty());
-        assert_eq!(
-            all([&["a", "b"], &["c"], &["b", "c"], &[]]),
-            ["never right: b -> z tcp: slow"]
-        );
-        assert_eq!(
-            all([&[], &["a"], &[], &["a"]]),
-            ["never right: a -> z tcp: slow"]
-        );
+        (cell, "slow".to_owned())
     }
 }

@@ -1,50 +1,46 @@
-//! What a UDP cell must be, given its link and the number of datagrams that were sent.
+//! The judge of a UDP cell, given its link and the number of datagrams sent.
 
 use std::ops::RangeInclusive;
 
-use super::agents::Agent;
 use super::goodput::{Shape, UdpLoad};
+use crate::agents::Agent;
 use crate::events::Cell;
 
-/// How far a loss may be from what a narrow link implies: gossip and control messages share the
-/// link, and what a sender without a processor for some 40 ms of 2 s catches up on later comes
-/// through the more. A link that is wide enough must lose nothing.
+/// The largest deviation of a loss from the one that a narrow link implies. Gossip and control
+/// messages share the link. A sender that gets no processor for some 40 ms of 2 s catches up later,
+/// when more gets through. A link that is wide enough must lose nothing.
 const LOSS_TOLERANCE: f64 = 0.02;
 
-/// How far the bandwidth may be from what the link implies, a share.
+/// The largest deviation of the bandwidth from the one that the link implies, a share.
 const TOLERANCE: f64 = 0.03;
 
-/// A source's UDP series for one cell.
+/// The UDP series of one cell.
 #[derive(Clone, Copy, Debug)]
-pub struct UdpCell {
-    /// Megabits per second that arrived.
-    pub mbps: f64,
-    /// Milliseconds.
-    pub jitter_ms: f64,
+pub(crate) struct UdpCell {
+    /// Received payload, megabits per second.
+    mbps: f64,
+    /// Jitter in milliseconds.
+    jitter_ms: f64,
     /// Datagrams sent.
-    pub packets: f64,
+    packets: f64,
     /// Datagrams lost.
-    pub lost: f64,
+    lost: f64,
 }
 
 impl UdpCell {
-    /// Reads them at the cell's source.
+    /// Reads them from the agent of the cell's source.
     ///
     /// # Errors
-    /// With what is missing, or is nothing.
-    pub fn read(source: &Agent<'_>, cell: &Cell) -> Result<Self, String> {
-        let all = source.metrics().map_err(|error| error.to_string())?;
+    /// If a series is missing, or jitter or packets are zero.
+    pub(crate) fn read(source: &Agent, cell: &Cell) -> Result<Self, String> {
+        let labels = [
+            ("source_node", cell.source.as_str()),
+            ("destination_node", &cell.destination),
+            ("protocol", "udp"),
+        ];
         let value = |name: &str| {
-            let mut of_cell = all.iter().filter(|series| {
-                series.name == name
-                    && series.has("source_node", &cell.source)
-                    && series.has("destination_node", &cell.destination)
-                    && series.has("protocol", "udp")
-            });
-            of_cell
-                .next()
-                .map(|series| series.value)
-                .ok_or(format!("{cell}: no {name}"))
+            let value = source.labelled(name, &labels);
+            value.ok_or_else(|| format!("{cell}: no {name}"))
         };
         let read = Self {
             mbps: value("iperf_network_bandwidth_mbps")?,
@@ -63,13 +59,13 @@ impl UdpCell {
         self.jitter_ms > 0.0 && self.packets > 0.0
     }
 
-    /// The share of datagrams that were lost.
-    pub fn loss(self) -> f64 {
+    /// The share of datagrams lost.
+    fn loss(self) -> f64 {
         self.lost / self.packets
     }
 
-    /// What is wrong with it, if its test sent `bitrate` bits per second for `seconds` over `link`.
-    pub fn fault(self, link: Shape, bitrate: f64, seconds: f64) -> Option<String> {
+    /// The fault of a cell whose test sent `bitrate` bits per second for `seconds` over `link`.
+    pub(crate) fn fault(self, link: Shape, bitrate: f64, seconds: f64) -> Option<String> {
         let load = UdpLoad {
             bitrate,
             packets: self.packets,
@@ -85,8 +81,8 @@ impl UdpCell {
             return Some(format!("loss {:.4} instead of {implied:.4?}", self.loss()));
         }
         let implied = load.mbps(link);
-        let right = widened(&implied, implied.end() * TOLERANCE).contains(&self.mbps);
-        (!right).then(|| format!("{:.2} Mbit/s instead of {implied:.2?}", self.mbps))
+        let is_right = widened(&implied, implied.end() * TOLERANCE).contains(&self.mbps);
+        (!is_right).then(|| format!("{:.2} Mbit/s instead of {implied:.2?}", self.mbps))
     }
 }
 
@@ -106,71 +102,50 @@ mod tests {
         packets: 2083.0,
         lost: 0.0,
     };
+    /// 1200 bytes of payload are 1242 on the link. So 10.35 Mbit/s meet 5 Mbit/s and the reserve of
+    /// bucket and queue.
+    const LOSSY: UdpCell = UdpCell {
+        mbps: 4.95,
+        lost: 0.505 * 2083.0,
+        ..GOOD
+    };
 
-    fn fault(cell: UdpCell, link: Shape) -> Option<String> {
-        cell.fault(link, 10e6, 2.0)
+    #[test]
+    fn any_loss_on_a_clean_link_is_a_fault() {
+        assert_eq!(fault(GOOD, CLEAN), "");
+        let lossy = UdpCell { lost: 1.0, ..GOOD };
+        assert!(fault(lossy, CLEAN).contains("loss"));
     }
 
     #[test]
-    fn a_clean_link_loses_nothing() {
-        assert_eq!(fault(GOOD, CLEAN), None);
-        assert!(
-            fault(UdpCell { lost: 1.0, ..GOOD }, CLEAN)
-                .unwrap()
-                .contains("loss")
-        );
+    fn loss_that_a_narrow_link_implies_is_no_fault() {
+        assert_eq!(fault(LOSSY, NARROW), "");
     }
 
     #[test]
-    fn a_narrow_link_loses_what_its_rate_implies() {
-        // 1200 bytes are 1242 on the link: 10.35 Mbit/s for 5, and what bucket and queue hold back.
-        let lossy = UdpCell {
-            mbps: 4.95,
-            lost: 0.505 * 2083.0,
-            ..GOOD
-        };
-        assert_eq!(fault(lossy, NARROW), None);
-        assert!(fault(GOOD, NARROW).unwrap().contains("loss"));
-        assert!(
-            fault(
-                UdpCell {
-                    lost: 0.6 * 2083.0,
-                    ..lossy
-                },
-                NARROW
-            )
-            .unwrap()
-            .contains("loss")
-        );
-        assert!(
-            fault(
-                UdpCell {
-                    mbps: 10.0,
-                    ..lossy
-                },
-                NARROW
-            )
-            .unwrap()
-            .contains("Mbit/s")
-        );
+    fn too_little_or_too_much_loss_on_a_narrow_link_is_a_fault() {
+        for lost in [0.0, 0.6 * 2083.0] {
+            let fault = fault(UdpCell { lost, ..LOSSY }, NARROW);
+            assert!(fault.contains("loss"), "{fault}");
+        }
     }
 
     #[test]
-    fn jitter_and_packets_must_be_filled() {
+    fn bandwidth_above_the_rate_of_the_link_is_a_fault() {
+        let mbps = 10.0;
+        let fault = fault(UdpCell { mbps, ..LOSSY }, NARROW);
+        assert!(fault.contains("Mbit/s"), "{fault}");
+    }
+
+    #[test]
+    fn cell_that_lacks_jitter_or_packets_is_not_filled() {
         assert!(GOOD.is_filled());
-        assert!(
-            !UdpCell {
-                jitter_ms: 0.0,
-                ..GOOD
-            }
-            .is_filled()
-        );
-        assert!(
-            !UdpCell {
-                packets: 0.0,
-                ..GOOD
-            }
-            .is_filled()
-        );
+        let (jitter_ms, packets) = (0.0, 0.0);
+        assert!(!UdpCell { jitter_ms, ..GOOD }.is_filled());
+        assert!(!UdpCell { packets, ..GOOD }.is_filled());
+    }
+
+    fn fault(cell: UdpCell, link: Shape) -> String {
+        cell.fault(link, 10e6, 2.0).unwrap_or_default()
     }
 }
