@@ -19,7 +19,7 @@ pub(crate) struct Run {
     pub(crate) settled: u64,
     /// Every ordered pair for each protocol.
     pub(crate) cells: BTreeSet<Cell>,
-    /// What the matrices of agents lacked at the end of the recovery time.
+    /// Cells that the matrices of agents lacked at the end of the recovery time.
     pub(crate) lacking: Vec<String>,
     /// Dead children that the agents had not reaped.
     pub(crate) zombies: Vec<String>,

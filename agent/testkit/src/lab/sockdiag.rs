@@ -1,7 +1,7 @@
 //! The listening TCP sockets of a namespace, read from the kernel by netlink.
 //!
-//! `/proc/net/tcp` has them too, but each read walks the machine's whole table of connections, which
-//! takes milliseconds. The dump of listening sockets walks only those.
+//! `/proc/net/tcp` has them too, but each read walks the machine's whole table of connections,
+//! which takes milliseconds. The dump of listening sockets walks only those.
 
 use std::collections::BTreeMap;
 use std::fs::File;
