@@ -1,16 +1,51 @@
-//! The types of the read API, as they stand in JSON. Their fields are a contract: order, names and
+//! The types of the read API, as they appear in JSON. Their fields are a contract: order, names and
 //! units.
 //!
-//! Plain data: who fills them is `state` (what this agent knows) and `matrix` (what the peers
-//! know).
+//! Plain data. `state` fills in what this agent knows, `http::collector` what its peers know.
 
-use iperf3_mesh_core::{NodeName, Protocol, Reason};
-use serde::{Deserialize, Deserializer, Serialize};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use iperf3_mesh_core::wire::Role;
+use iperf3_mesh_core::{Epoch, NodeName, Protocol, Reason, Time};
+use serde::de::IntoDeserializer;
+use serde::de::value::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use strum::{Display, IntoStaticStr, VariantArray};
+
+use crate::clock::boot_now;
+
+/// An instant that JSON shows as its age: seconds until the moment of writing, to the millisecond
+/// (more digits would only make the answers longer).
+///
+/// It lies on the boot clock, so a step of the wall clock makes nothing older or younger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since(pub Time);
+
+impl Since {
+    /// The present instant.
+    pub fn now() -> Self {
+        Self(boot_now())
+    }
+
+    /// The age in seconds.
+    pub fn seconds(self) -> f64 {
+        let seconds = boot_now().since(self.0).as_secs_f64();
+        (seconds * 1000.0).round() / 1000.0
+    }
+}
+
+impl Serialize for Since {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.seconds())
+    }
+}
 
 /// `/api/v1/matrix`: every ordered pair of nodes × configured protocol, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Matrix {
-    /// The version of the program that put the matrix together.
+    /// The version of the program that assembled the matrix.
     pub version: String,
     /// The nodes, sorted by name.
     pub nodes: Vec<NodeReport>,
@@ -24,75 +59,87 @@ pub struct Matrix {
 /// A node of the matrix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeReport {
-    /// Its name.
+    /// Node name.
     pub name: NodeName,
-    /// Its zone, empty if it has none.
+    /// Zone, empty if the node has none.
     pub zone: String,
-    /// A [`NodeState`] as text, so that a reader takes states of versions to come.
-    pub state: String,
-    /// How long ago the node gave its row; null if it did not.
+    /// The state in the view of the agent that assembled the matrix.
+    pub state: NodeState,
+    /// Time since the node sent its row; null if it did not.
     pub row_age_seconds: Option<f64>,
-    /// Why the row could not be had; null if it could.
+    /// Why the row is not available; null if it is.
     pub row_error: Option<String>,
 }
 
-/// What an agent thinks of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The state of a node in the view of an agent.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum NodeState {
-    /// Heard of lately.
+    /// Gossip has heard from it within seconds.
     Live,
-    /// Not heard of for some seconds, and not departed.
+    /// Gossip has not heard from it for some seconds, and it has not departed.
     Silent,
-    /// Kubernetes runs an agent there, and gossip has never heard of it.
+    /// Kubernetes runs an agent there, and gossip has never heard from it.
     Missing,
-    /// Two live agents go by this name.
+    /// Two live agents use this name.
     Conflict,
-    /// Speaks a wire version that this agent does not talk to.
+    /// Its wire version is incompatible with this agent's.
     Incompatible,
+    /// A state that only a newer version knows. No agent reports it.
+    #[serde(other)]
+    Unknown,
 }
 
 impl NodeState {
-    /// All states, in the order of the documentation.
-    pub const ALL: [Self; 5] = [
-        Self::Live,
-        Self::Silent,
-        Self::Missing,
-        Self::Conflict,
-        Self::Incompatible,
-    ];
+    /// Every state that an agent reports, in the order of the documentation.
+    pub fn reported() -> impl Iterator<Item = Self> {
+        Self::VARIANTS
+            .iter()
+            .copied()
+            .filter(|state| *state != Self::Unknown)
+    }
 
-    /// The name as it stands in labels and in the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Silent => "silent",
-            Self::Missing => "missing",
-            Self::Conflict => "conflict",
-            Self::Incompatible => "incompatible",
-        }
+    /// The name in labels and in the API.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
 /// A cell of the matrix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellReport {
-    /// Who sent.
+    /// The node that sent.
     pub source_node: NodeName,
-    /// Who received.
+    /// The node that received.
     pub destination_node: NodeName,
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// What came of the last test.
+    /// The result of the last test.
     #[serde(flatten)]
     pub result: CellResult,
 }
 
-/// What came of a cell's last test. The default is a cell that was never tested.
+/// The result of a cell's last test. The default is a cell that was never tested.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CellResult {
-    /// Null for a cell that was never tested, or whose row could not be had.
+    /// Null if the cell was never tested, or its row is not available.
     pub success: Option<bool>,
-    /// Why it failed; null unless it did.
+    /// Why the test failed; null unless it did.
     #[serde(deserialize_with = "known_reason")]
     pub reason: Option<Reason>,
     /// Null unless the test succeeded, as all figures.
@@ -105,48 +152,45 @@ pub struct CellResult {
     pub retransmits: Option<u64>,
     /// TCP only.
     pub rtt_ms: Option<f64>,
-    /// Time since the last test ended. Ages, because the nodes' clocks need not agree.
+    /// Time since the last test ended. An age, because the clocks of the nodes need not agree.
     pub age_seconds: Option<f64>,
     /// Time since the last successful test ended.
     pub success_age_seconds: Option<f64>,
 }
 
-/// Takes a reason of a version to come for a failure without a name, rather than refusing the whole
-/// answer.
+/// Reads a reason that only a newer version knows as [`Reason::Iperf`], rather than rejecting the
+/// whole answer.
 fn known_reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Reason>, D::Error> {
     let name = Option::<String>::deserialize(deserializer)?;
     Ok(name.map(|name| {
-        Reason::ALL
-            .iter()
-            .copied()
-            .find(|reason| reason.as_str() == name)
-            .unwrap_or(Reason::Iperf)
+        let name = IntoDeserializer::<Error>::into_deserializer(name);
+        Reason::deserialize(name).unwrap_or(Reason::Iperf)
     }))
 }
 
-/// A whole sweep of the mesh.
+/// A complete sweep of the mesh.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SweepReport {
-    /// Its number.
+    /// The number of the sweep.
     pub number: u64,
-    /// From the start of its first test to the end of its last one.
+    /// From the start of the first test to the end of the last one.
     pub seconds: f64,
-    /// The least time that any schedule needs for it.
+    /// The lower bound: no schedule can be faster.
     pub bound_seconds: f64,
-    /// How many cells it tested.
+    /// The number of tests.
     pub tests: u64,
     /// How many of them failed.
     pub failed: u64,
 }
 
-/// `/api/v1/row`: a node's outgoing cells.
+/// `/api/v1/row`: the outgoing cells of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowReport {
     /// The version of the program that answers.
     pub version: String,
     /// The source of all cells.
     pub node: NodeName,
-    /// Its zone, empty if it has none.
+    /// Zone, empty if the node has none.
     pub zone: String,
     /// The cells that have a result, sorted by destination and protocol.
     pub cells: Vec<RowCell>,
@@ -155,51 +199,58 @@ pub struct RowReport {
 /// A cell of a row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowCell {
-    /// Who received.
+    /// The node that received.
     pub destination_node: NodeName,
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// What came of the last test.
+    /// The result of the last test.
     #[serde(flatten)]
     pub result: CellResult,
 }
 
-/// `/api/v1/members`: everybody whom an agent counts to the mesh, itself left out.
+/// `/api/v1/members`: the other nodes of the mesh, as an agent sees them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct MembersReport {
+pub struct Members {
     /// The version of the program that answers.
     pub version: &'static str,
-    /// Whose opinion this is.
+    /// The node that answers.
     pub node: NodeName,
-    /// Its zone, empty if it has none.
+    /// Zone, empty if the node has none.
     pub zone: String,
-    /// Its present life: 16 hexadecimal digits, since 64 bits are more than a JavaScript number
-    /// holds.
-    pub epoch: String,
-    /// Another live agent goes by its name.
+    /// The epoch of the agent: 16 hexadecimal digits, since a JavaScript number cannot hold 64
+    /// bits.
+    #[serde(serialize_with = "as_text")]
+    pub epoch: Epoch,
+    /// Another live agent uses this node's name.
     pub name_taken: bool,
     /// The members, sorted by name.
-    pub members: Vec<MemberReport>,
+    pub members: Arc<[Member]>,
 }
 
-/// One member.
+/// A member of the mesh: another node that has not departed, silent ones included.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct MemberReport {
-    /// Its name.
+pub struct Member {
+    /// Node name.
     pub name: NodeName,
-    /// Its zone, empty if it has none.
+    /// Zone, empty if the node has none.
     pub zone: String,
-    /// A [`NodeState`].
-    pub state: &'static str,
-    /// How long it has been silent; null unless it is.
-    pub silent_seconds: Option<f64>,
-    /// Its present life: 16 hexadecimal digits, since 64 bits are more than a JavaScript number
-    /// holds.
-    pub epoch: String,
+    /// The state in this agent's view.
+    pub state: NodeState,
+    /// Since when it has been silent; null unless it is.
+    #[serde(rename = "silent_seconds")]
+    pub silent_since: Option<Since>,
+    /// The epoch of the agent there: 16 hexadecimal digits, since a JavaScript number cannot hold
+    /// 64 bits.
+    #[serde(serialize_with = "as_text")]
+    pub epoch: Epoch,
     /// The sweep that it works on.
     pub sweep: u64,
     /// Where it answers this API; null if that is not known.
-    pub http: Option<String>,
+    pub http: Option<SocketAddr>,
+}
+
+fn as_text<S: Serializer>(epoch: &Epoch, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(epoch)
 }
 
 /// `/api/v1/schedule`: what an agent does now and next.
@@ -207,44 +258,87 @@ pub struct MemberReport {
 pub struct ScheduleReport {
     /// The version of the program that answers.
     pub version: &'static str,
-    /// Whose schedule this is.
+    /// The node that answers.
     pub node: NodeName,
-    /// It waits for the reservations of its former life to end.
+    /// The schedule of that node.
+    #[serde(flatten)]
+    pub schedule: Schedule,
+}
+
+/// What a node does now and next.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Schedule {
+    /// The node is in its quiet time after the start.
     pub quiet: bool,
     /// The sweep that it works on.
-    pub sweep: SweepProgress,
+    pub sweep: Sweep,
     /// The meeting that it takes part in.
-    pub meeting: Option<MeetingReport>,
-    /// Whom it means to meet next, in this order.
+    pub meeting: Option<Meeting>,
+    /// The peers that it will meet next, in this order.
     pub next: Vec<NodeName>,
     /// How many pairs of this node have not met in this sweep.
     pub open_pairs: usize,
 }
 
-/// How far a sweep has come on one node.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SweepProgress {
-    /// Its number.
+/// The progress of a sweep on one node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Sweep {
+    /// The number of the sweep, 0 before the first.
     pub number: u64,
-    /// Pairs of this node that have met, or were given up.
+    /// Pairs of this node that have met or were given up.
     pub met: usize,
     /// All pairs of this node.
     pub total: usize,
-    /// Time since it began here; null between sweeps.
-    pub running_seconds: Option<f64>,
-    /// How long the last complete sweep took here.
-    pub last_seconds: Option<f64>,
-    /// The least time that any schedule needs for a sweep.
-    pub bound_seconds: f64,
+    /// When the sweep began here; null between sweeps.
+    #[serde(rename = "running_seconds")]
+    pub began: Option<Since>,
+    /// How long the last complete sweep took here; null before the first.
+    #[serde(rename = "last_seconds", serialize_with = "as_optional_seconds")]
+    pub last: Option<Duration>,
+    /// The lower bound: no schedule can be faster.
+    #[serde(rename = "bound_seconds", serialize_with = "as_seconds")]
+    pub bound: Duration,
 }
 
-/// A meeting that goes on.
+impl Sweep {
+    /// The share of this node's pairs that have met or were given up, 0 to 1. Without a peer
+    /// nothing is left to do.
+    pub fn progress(&self) -> f64 {
+        match (self.number, self.total) {
+            (0, _) => 0.0,
+            (_, 0) => 1.0,
+            (_, total) => self.met as f64 / total as f64,
+        }
+    }
+
+    /// Whether every pair of this node has met or was given up in sweep `number`.
+    pub fn is_over(&self, number: u64) -> bool {
+        let is_done = self.total > 0 && self.met == self.total;
+        self.number > number || (self.number == number && is_done)
+    }
+}
+
+fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+fn as_optional_seconds<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    duration
+        .map(|duration| duration.as_secs_f64())
+        .serialize(serializer)
+}
+
+/// A meeting in progress.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct MeetingReport {
+pub struct Meeting {
     /// The other node.
     pub peer: NodeName,
-    /// `asker` or `granter`.
-    pub role: &'static str,
-    /// Time since it began.
-    pub running_seconds: f64,
+    /// This node's role.
+    pub role: Role,
+    /// When the meeting began.
+    #[serde(rename = "running_seconds")]
+    pub began: Since,
 }

@@ -1,19 +1,19 @@
-//! The two clocks: boot time, on which every instant and deadline of this node lies, and Unix time,
-//! which only stamps events for people.
+//! The two clocks. Boot time: every instant and deadline of this node lies on it. Unix time: it
+//! only stamps events for people.
 //!
-//! It decides nothing, and nothing may rest on Unix time: it steps, and the nodes' readings differ.
+//! Nothing may rest on Unix time: it steps, and nodes disagree about it.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use iperf3_mesh_core::Time;
 use nix::time::{ClockId, clock_gettime};
 
-/// The longest sleep without a look at the boot clock. Timers of the runtime stand still while the
+/// The longest sleep without reading the boot clock. The runtime's timers stand still while the
 /// machine is suspended, the boot clock does not: after a resume a sleeper is late by this at most.
-const LOOK: Duration = Duration::from_millis(250);
+const RECHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The present instant on the boot clock (`CLOCK_BOOTTIME`), which goes on while the machine is
-/// suspended and is never set. Async-signal-safe: a forked child may ask before its exec.
+/// The present instant on the boot clock (`CLOCK_BOOTTIME`), which runs while the machine is
+/// suspended and is never set. Async-signal-safe: a forked child may call it before its exec.
 ///
 /// # Panics
 ///
@@ -25,7 +25,7 @@ pub fn boot_now() -> Time {
 }
 
 /// Nanoseconds since 1970, zero if the clock is set to before that.
-pub fn unix_now_ns() -> u64 {
+pub(crate) fn unix_now_ns() -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -33,13 +33,13 @@ pub fn unix_now_ns() -> u64 {
 }
 
 /// Returns once the boot clock has reached `instant`, never before.
-pub async fn sleep_until(instant: Time) {
+pub(crate) async fn sleep_until(instant: Time) {
     loop {
         let left = instant.since(boot_now());
         if left.is_zero() {
             return;
         }
-        tokio::time::sleep(left.min(LOOK)).await;
+        tokio::time::sleep(left.min(RECHECK_INTERVAL)).await;
     }
 }
 
@@ -48,17 +48,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_sleeper_wakes_on_the_boot_clock_and_never_early() {
+    async fn a_sleeper_never_wakes_early_on_the_boot_clock() {
         let instant = boot_now() + Duration::from_millis(20);
         sleep_until(instant).await;
         assert!(boot_now() >= instant);
     }
 
     #[tokio::test]
-    async fn an_instant_of_the_past_is_not_waited_for() {
+    async fn sleeping_until_a_past_instant_returns_at_once() {
         assert!(
             ready_at_once(sleep_until(Time::default())).await,
-            "the first look must already be enough"
+            "the first reading of the clock must suffice"
         );
     }
 

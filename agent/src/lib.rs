@@ -16,7 +16,7 @@ pub mod iperf;
 pub mod metrics;
 pub mod net;
 pub mod render;
-pub mod runtime;
+mod runtime;
 pub mod state;
 pub mod telemetry;
 pub mod units;

@@ -300,7 +300,7 @@ fn two_agents_of_one_name_both_say_so_until_one_of_them_stops() {
             agent.metric("iperf_mesh_name_conflict") == Some(1.0)
                 && ask(agent.http(), "/readyz").is_ok_and(|(status, why)| {
                     status == 503
-                        && why.contains("goes by the name twin")
+                        && why.contains("the node name twin")
                         && why.contains("--node-name")
                 })
         };

@@ -1,7 +1,7 @@
 //! The matrix as people see it: heatmap, table and CSV.
 #![allow(clippy::unwrap_used)] // A test that cannot go on shall fail.
 
-use iperf3_mesh::api::{CellReport, CellResult, Matrix, NodeReport, SweepReport};
+use iperf3_mesh::api::{CellReport, CellResult, Matrix, NodeReport, NodeState, SweepReport};
 use iperf3_mesh::render::heatmap::{Screen, render};
 use iperf3_mesh::render::table;
 use iperf3_mesh_core::{NodeName, Protocol, Reason};
@@ -44,7 +44,7 @@ fn matrix(
     let nodes = names.iter().map(|node| NodeReport {
         name: name(node),
         zone: String::new(),
-        state: "live".to_owned(),
+        state: NodeState::Live,
         row_age_seconds: Some(0.1),
         row_error: None,
     });
@@ -89,7 +89,7 @@ fn example() -> Matrix {
             },
         },
     );
-    matrix.nodes[3].state = "silent".to_owned();
+    matrix.nodes[3].state = NodeState::Silent;
     matrix.nodes[3].row_age_seconds = None;
     matrix.nodes[3].row_error = Some("silent".to_owned());
     let (number, tests, failed) = (7, 32, 5);

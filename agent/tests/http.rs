@@ -1,17 +1,17 @@
-//! The read API as its readers see it, with sick peers and hostile visitors.
-#![allow(clippy::unwrap_used)] // A test that cannot go on shall fail.
+//! The read API as its clients see it, with failing peers and hostile clients.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use iperf3_mesh::api::{Matrix, NodeState};
+use iperf3_mesh::api::{Matrix, Meeting, Member, NodeState, Schedule, Since, Sweep};
+use iperf3_mesh::clock::boot_now;
 use iperf3_mesh::commands::matrix::fetch;
 use iperf3_mesh::config::FailedCells;
 use iperf3_mesh::http::client::{Client, ClientError, Limits};
 use iperf3_mesh::metrics::{Metrics, Settings};
-use iperf3_mesh::state::{
-    AgentState, Identity, MeetingStatus, MemberStatus, ScheduleStatus, SweepStatus,
-};
+use iperf3_mesh::state::{AgentState, Identity};
+use iperf3_mesh_core::wire::Role;
 use iperf3_mesh_core::{Epoch, Figures, NodeName, Protocol, Reason};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -43,8 +43,8 @@ fn state(node: &str) -> AgentState {
     AgentState::new(identity, metrics.unwrap())
 }
 
-fn member(node: &str, http: SocketAddr) -> MemberStatus {
-    MemberStatus {
+fn member(node: &str, http: SocketAddr) -> Member {
+    Member {
         name: name(node),
         zone: "z2".to_owned(),
         state: NodeState::Live,
@@ -78,7 +78,7 @@ async fn serve(state: &AgentState) -> (SocketAddr, CancellationToken) {
     (address, stop)
 }
 
-/// Sends `request` as it is and reads until the other end closes.
+/// Sends `request` as it is, and reads until the other end closes.
 async fn raw(address: SocketAddr, request: &[u8]) -> String {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -106,7 +106,7 @@ async fn get(address: SocketAddr, path: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn every_path_answers_in_its_own_form() {
+async fn every_path_answers_with_its_own_content_type() {
     let state = state("node-a");
     state.set_listening(true);
     let (address, _stop) = serve(&state).await;
@@ -154,7 +154,7 @@ async fn every_path_answers_in_its_own_form() {
 }
 
 #[tokio::test]
-async fn the_probes_tell_what_is_wrong() {
+async fn readyz_names_what_keeps_the_agent_out_of_the_mesh() {
     let state = state("node-a");
     let (address, _stop) = serve(&state).await;
     let (status, body) = get(address, "/readyz").await;
@@ -164,80 +164,132 @@ async fn the_probes_tell_what_is_wrong() {
     );
     state.set_listening(true);
     assert!(get(address, "/readyz").await.0.contains("200"));
-    state.set_members(Vec::new(), true);
+    state.set_members(Vec::new(), Some("10.0.0.9:9878".parse().unwrap()));
     let (status, body) = get(address, "/readyz").await;
-    assert!(
-        status.contains("503") && body.contains("--node-name"),
-        "{status} {body}"
-    );
+    assert!(status.contains("503"), "{status}");
+    for part in ["10.0.0.9:9878", "the node name node-a", "--node-name"] {
+        assert!(body.contains(part), "no {part} in {body}");
+    }
+}
 
-    let now = Instant::now();
+#[tokio::test]
+async fn health_fails_when_the_heartbeat_is_old() {
+    let state = state("node-a");
+    let now = boot_now();
     assert_eq!(state.health(now + Duration::from_secs(29)), Ok(()));
     let stuck = state.health(now + Duration::from_secs(61)).unwrap_err();
     assert!(stuck.contains("stuck for"), "{stuck}");
 }
 
-#[tokio::test]
-async fn members_and_schedule_are_shown() {
-    let state = state("node-a");
-    let (address, _stop) = serve(&state).await;
-    let mut silent = member("node-b", "10.0.0.2:9876".parse().unwrap());
-    silent.state = NodeState::Silent;
-    silent.silent_since = Some(Instant::now());
-    state.set_members(vec![silent], false);
-    let bound = Duration::from_secs(10);
-    state.set_sweep(SweepStatus {
-        number: 3,
-        met: 1,
-        total: 4,
-        bound,
-        ..SweepStatus::default()
-    });
-    state.set_schedule(ScheduleStatus {
-        meeting: Some(MeetingStatus {
+/// A schedule in the middle of sweep 3.
+fn schedule() -> Schedule {
+    Schedule {
+        quiet: false,
+        sweep: Sweep {
+            number: 3,
+            met: 1,
+            total: 4,
+            began: Some(Since::now()),
+            last: None,
+            bound: Duration::from_secs(10),
+        },
+        meeting: Some(Meeting {
             peer: name("node-b"),
-            role: "asker",
-            since: Instant::now(),
+            role: Role::Asker,
+            began: Since::now(),
         }),
         next: vec![name("node-c")],
         open_pairs: 3,
-    });
+    }
+}
 
-    let members: Value = serde_json::from_str(&get(address, "/api/v1/members").await.1).unwrap();
-    assert_eq!(members["epoch"], "000000000000002a");
-    assert_eq!(members["members"][0]["state"], "silent");
-    assert_eq!(members["members"][0]["http"], "10.0.0.2:9876");
-    assert!(members["members"][0]["silent_seconds"].is_number());
-    let schedule: Value = serde_json::from_str(&get(address, "/api/v1/schedule").await.1).unwrap();
-    assert_eq!(schedule["meeting"]["peer"], "node-b");
-    assert_eq!(schedule["next"], serde_json::json!(["node-c"]));
-    assert_eq!(schedule["sweep"]["met"], 1);
-    assert_eq!(schedule["sweep"]["last_seconds"], Value::Null);
-    let metrics = get(address, "/metrics").await.1;
-    assert!(
-        metrics.contains("iperf_mesh_members{state=\"silent\"} 1\n"),
-        "{metrics}"
+/// The contract of `/api/v1/members`: fields, their order, their nulls.
+#[tokio::test]
+async fn members_have_their_promised_form() {
+    let state = state("node-a");
+    let (address, _stop) = serve(&state).await;
+    let silent = Member {
+        state: NodeState::Silent,
+        silent_since: Some(Since::now()),
+        ..member("node-b", "10.0.0.2:9876".parse().unwrap())
+    };
+    let missing = Member {
+        state: NodeState::Missing,
+        http: None,
+        ..member("node-c", "10.0.0.3:9876".parse().unwrap())
+    };
+    state.set_members(vec![silent, missing], None);
+    let (_, body) = get(address, "/api/v1/members").await;
+    let expected = concat!(
+        r#"{"version":"V","node":"node-a","zone":"z1","epoch":"000000000000002a","#,
+        r#""name_taken":false,"members":["#,
+        r#"{"name":"node-b","zone":"z2","state":"silent","silent_seconds":AGE,"#,
+        r#""epoch":"0000000000000007","sweep":3,"http":"10.0.0.2:9876"},"#,
+        r#"{"name":"node-c","zone":"z2","state":"missing","silent_seconds":null,"#,
+        r#""epoch":"0000000000000007","sweep":3,"http":null}]}"#,
     );
-    assert!(
-        metrics.contains("iperf_mesh_members{state=\"live\"} 1\n"),
-        "itself: {metrics}"
+    assert_eq!(normalized(&body), expected);
+}
+
+/// The contract of `/api/v1/schedule`: fields, their order, their nulls.
+#[tokio::test]
+async fn the_schedule_has_its_promised_form() {
+    let state = state("node-a");
+    let (address, _stop) = serve(&state).await;
+    state.set_schedule(schedule());
+    let (_, body) = get(address, "/api/v1/schedule").await;
+    let expected = concat!(
+        r#"{"version":"V","node":"node-a","quiet":false,"#,
+        r#""sweep":{"number":3,"met":1,"total":4,"running_seconds":AGE,"#,
+        r#""last_seconds":null,"bound_seconds":10.0},"#,
+        r#""meeting":{"peer":"node-b","role":"asker","running_seconds":AGE},"#,
+        r#""next":["node-c"],"open_pairs":3}"#,
     );
-    assert!(
-        metrics.contains("iperf_mesh_sweep_progress_ratio 0.25\n"),
-        "{metrics}"
+    assert_eq!(normalized(&body), expected);
+
+    state.set_schedule(Schedule::default());
+    let (_, body) = get(address, "/api/v1/schedule").await;
+    let expected = concat!(
+        r#"{"version":"V","node":"node-a","quiet":false,"#,
+        r#""sweep":{"number":0,"met":0,"total":0,"running_seconds":null,"#,
+        r#""last_seconds":null,"bound_seconds":0.0},"#,
+        r#""meeting":null,"next":[],"open_pairs":0}"#,
     );
+    assert_eq!(normalized(&body), expected);
 }
 
 #[tokio::test]
-async fn who_departs_takes_cells_and_series_along() {
+async fn the_metrics_agree_with_members_and_schedule() {
+    let state = state("node-a");
+    let (address, _stop) = serve(&state).await;
+    let silent = Member {
+        state: NodeState::Silent,
+        ..member("node-b", "10.0.0.2:9876".parse().unwrap())
+    };
+    state.set_members(vec![silent], None);
+    state.set_schedule(schedule());
+    let metrics = get(address, "/metrics").await.1;
+    for line in [
+        "iperf_mesh_members{state=\"silent\"} 1",
+        "iperf_mesh_members{state=\"live\"} 1",
+        "iperf_mesh_sweep 3",
+        "iperf_mesh_sweep_progress_ratio 0.25",
+        "iperf_mesh_quiet 0",
+    ] {
+        assert!(metrics.lines().any(|it| it == line), "{line}: {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_departed_node_leaves_neither_cells_nor_series() {
     let state = state("node-a");
     let (address, _stop) = serve(&state).await;
     let http = "10.0.0.2:9876".parse().unwrap();
-    state.set_members(vec![member("node-b", http), member("node-c", http)], false);
+    state.set_members(vec![member("node-b", http), member("node-c", http)], None);
     state.record(&name("node-b"), Protocol::Tcp, &Ok(figures(94.0)));
     state.record(&name("node-c"), Protocol::Tcp, &Ok(figures(95.0)));
-    state.set_members(vec![member("node-c", http)], false);
-    // A result that comes too late brings nothing back.
+    state.set_members(vec![member("node-c", http)], None);
+    // A result that arrives too late brings nothing back.
     state.record(&name("node-b"), Protocol::Tcp, &Ok(figures(94.0)));
     for path in ["/metrics", "/api/v1/row"] {
         let body = get(address, path).await.1;
@@ -254,14 +306,13 @@ async fn the_matrix_has_its_promised_form() {
     let (a, b) = (state("node-a"), state("node-b"));
     let (at_a, _stop_a) = serve(&a).await;
     let (at_b, _stop_b) = serve(&b).await;
-    a.set_members(vec![member("node-b", at_b)], false);
-    b.set_members(vec![member("node-a", at_a)], false);
+    a.set_members(vec![member("node-b", at_b)], None);
+    b.set_members(vec![member("node-a", at_a)], None);
     a.record(&name("node-b"), Protocol::Tcp, &Ok(figures(94.5)));
     a.record(&name("node-b"), Protocol::Tcp, &Err(Reason::Timeout));
     b.record(&name("node-a"), Protocol::Tcp, &Ok(figures(93.5)));
 
     let (_, body) = get(at_a, "/api/v1/matrix").await;
-    let body = without_ages(&body).replace(env!("CARGO_PKG_VERSION"), "V");
     let expected = concat!(
         r#"{"version":"V","nodes":["#,
         r#"{"name":"node-a","zone":"z1","state":"live","row_age_seconds":AGE,"row_error":null},"#,
@@ -275,27 +326,32 @@ async fn the_matrix_has_its_promised_form() {
         r#""loss_ratio":null,"retransmits":1,"rtt_ms":0.5,"age_seconds":AGE,"#,
         r#""success_age_seconds":AGE}]}"#,
     );
-    assert_eq!(body, expected);
+    assert_eq!(normalized(&body), expected);
 
     let fetched = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
     assert_eq!(fetched.cells.len(), 2);
 }
 
-/// Ages differ from run to run.
-fn without_ages(body: &str) -> String {
-    let mut pieces = body.split("age_seconds\":");
-    let mut out = pieces.next().unwrap().to_owned();
-    for piece in pieces {
-        let rest = piece.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-        let age = if rest.len() < piece.len() { "AGE" } else { "" };
-        out += &format!("age_seconds\":{age}{rest}");
+/// Replaces ages and the version, which differ from run to run.
+fn normalized(body: &str) -> String {
+    const AGES: [&str; 3] = ["age_seconds\":", "silent_seconds\":", "running_seconds\":"];
+    let mut text = body.replace(env!("CARGO_PKG_VERSION"), "V");
+    for key in AGES {
+        let mut pieces = text.split(key);
+        let mut out = pieces.next().unwrap().to_owned();
+        for piece in pieces {
+            let rest = piece.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+            let age = if rest.len() < piece.len() { "AGE" } else { "" };
+            out += &format!("{key}{age}{rest}");
+        }
+        text = out;
     }
-    out
+    text
 }
 
-/// What a sick peer does with a connection.
+/// What a failing peer does with a connection.
 #[derive(Clone, Copy)]
-enum Sick {
+enum Fault {
     Hangs,
     Drips,
     Garbage,
@@ -304,43 +360,43 @@ enum Sick {
     SomebodyElse,
 }
 
-async fn sick(how: Sick) -> SocketAddr {
+async fn faulty_peer(fault: Fault) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(misbehave(stream, how));
+            tokio::spawn(misbehave(stream, fault));
         }
     });
     address
 }
 
-async fn misbehave(mut stream: TcpStream, how: Sick) -> std::io::Result<()> {
+async fn misbehave(mut stream: TcpStream, fault: Fault) -> std::io::Result<()> {
     let mut request = [0; 1024];
     let _ = stream.read(&mut request).await?;
-    match how {
-        Sick::Hangs => std::future::pending().await,
-        Sick::Drips => loop {
+    match fault {
+        Fault::Hangs => std::future::pending().await,
+        Fault::Drips => loop {
             stream.write_all(b"H").await?;
             tokio::time::sleep(Duration::from_millis(100)).await;
         },
-        Sick::Garbage => {
+        Fault::Garbage => {
             stream
                 .write_all(&[0xff, 0, b'\n', 7, 0x80].repeat(100))
                 .await
         }
-        Sick::Endless => {
+        Fault::Endless => {
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10485760\r\n\r\n")
                 .await?;
             stream.write_all(&vec![b'['; 10 << 20]).await
         }
-        Sick::Fails => {
+        Fault::Fails => {
             stream
                 .write_all(b"HTTP/1.1 500 Oh\r\nContent-Length: 4\r\n\r\n\x1b[31")
                 .await
         }
-        Sick::SomebodyElse => {
+        Fault::SomebodyElse => {
             let row = r#"{"version":"1","node":"mallory","zone":"","cells":[]}"#;
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", row.len());
             stream.write_all((head + row).as_bytes()).await
@@ -348,7 +404,7 @@ async fn misbehave(mut stream: TcpStream, how: Sick) -> std::io::Result<()> {
     }
 }
 
-async fn nobody() -> SocketAddr {
+async fn closed_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()
@@ -357,25 +413,25 @@ async fn nobody() -> SocketAddr {
 }
 
 #[tokio::test]
-async fn a_sick_peer_costs_its_own_row_only() {
+async fn a_failing_peer_costs_its_own_row_only() {
     let (a, well) = (state("node-a"), state("well"));
     let (at_a, _stop_a) = serve(&a).await;
     let (at_well, _stop_well) = serve(&well).await;
     let mut silent = member("silent", at_well);
     silent.state = NodeState::Silent;
     let members = vec![
-        member("drips", sick(Sick::Drips).await),
-        member("endless", sick(Sick::Endless).await),
-        member("fails", sick(Sick::Fails).await),
-        member("garbage", sick(Sick::Garbage).await),
-        member("hangs", sick(Sick::Hangs).await),
-        member("other", sick(Sick::SomebodyElse).await),
-        member("refuses", nobody().await),
+        member("drips", faulty_peer(Fault::Drips).await),
+        member("endless", faulty_peer(Fault::Endless).await),
+        member("fails", faulty_peer(Fault::Fails).await),
+        member("garbage", faulty_peer(Fault::Garbage).await),
+        member("hangs", faulty_peer(Fault::Hangs).await),
+        member("other", faulty_peer(Fault::SomebodyElse).await),
+        member("refuses", closed_port().await),
         silent,
         member("well", at_well),
     ];
-    a.set_members(members, false);
-    well.set_members(vec![member("node-a", at_a)], false);
+    a.set_members(members, None);
+    well.set_members(vec![member("node-a", at_a)], None);
     well.record(&name("node-a"), Protocol::Tcp, &Ok(figures(93.5)));
     a.record(&name("well"), Protocol::Tcp, &Ok(figures(94.5)));
 
@@ -403,7 +459,7 @@ async fn a_sick_peer_costs_its_own_row_only() {
         assert!(error(node).contains(expected), "{node}: {}", error(node));
         assert!(
             !error(node).contains('\x1b'),
-            "an escape of the peer's reaches the terminal"
+            "an escape sequence of the peer reaches the terminal"
         );
     }
     assert_eq!(matrix.nodes.len(), 10);
@@ -420,17 +476,17 @@ async fn a_sick_peer_costs_its_own_row_only() {
     assert!(!page.contains('\x1b'), "{page}");
 }
 
-/// So many hanging peers that not all can be asked in time, and still an answer.
+/// There are more hanging peers than can be asked in time.
 #[tokio::test]
-async fn many_hanging_peers_do_not_keep_the_reader_waiting() {
+async fn many_hanging_peers_do_not_delay_the_matrix() {
     let a = state("node-a");
     let (at_a, _stop) = serve(&a).await;
-    let hangs = sick(Sick::Hangs).await;
+    let hangs = faulty_peer(Fault::Hangs).await;
     a.set_members(
         (0..100)
             .map(|n| member(&format!("peer-{n:03}"), hangs))
             .collect(),
-        false,
+        None,
     );
     let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
     assert_eq!(
@@ -449,7 +505,7 @@ async fn many_hanging_peers_do_not_keep_the_reader_waiting() {
 }
 
 #[tokio::test]
-async fn hostile_heads_are_refused_and_counted() {
+async fn hostile_heads_are_rejected_and_counted() {
     let state = state("node-a");
     let (address, _stop) = serve(&state).await;
     let long = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(100_000));
@@ -474,9 +530,9 @@ async fn hostile_heads_are_refused_and_counted() {
     assert!(metrics.contains(counted), "{metrics}");
 }
 
-/// A visitor that takes every connection it gets and never finishes its request.
+/// A client that opens every connection it can and never finishes a request.
 #[tokio::test]
-async fn a_slow_visitor_neither_starves_others_nor_stays() {
+async fn a_slow_client_neither_blocks_others_nor_stays() {
     let state = state("node-a");
     let (address, _stop) = serve(&state).await;
     let mut slow = Vec::new();
@@ -504,25 +560,25 @@ async fn a_slow_visitor_neither_starves_others_nor_stays() {
         "{answer}"
     );
 
-    // All of the slow ones are shown out, also those that had been let in.
+    // All of the slow connections are closed, the admitted ones included.
     for mut stream in slow {
         let mut rest = Vec::new();
         let _ = timeout(DEADLINE, stream.read_to_end(&mut rest))
             .await
-            .expect("shown out");
+            .expect("closed");
     }
 }
 
 #[tokio::test]
-async fn it_stops_even_if_a_visitor_stays() {
+async fn the_server_stops_while_a_client_is_connected() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let server =
         iperf3_mesh::http::serve(listener, state("node-a"), Client::default(), stop.clone());
     let server = tokio::spawn(server);
-    let mut visitor = TcpStream::connect(address).await.unwrap();
-    visitor.write_all(b"GET / HTT").await.unwrap();
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"GET / HTT").await.unwrap();
     stop.cancel();
     timeout(DEADLINE, server).await.expect("stopped").unwrap();
     assert!(
@@ -532,14 +588,14 @@ async fn it_stops_even_if_a_visitor_stays() {
 }
 
 #[tokio::test]
-async fn an_agent_that_cannot_be_asked_is_named_with_the_mend() {
-    let nobody = nobody().await.to_string();
-    let error = fetch(&nobody, 9876, DEADLINE)
+async fn an_unreachable_agent_is_named_with_a_hint() {
+    let closed = closed_port().await.to_string();
+    let error = fetch(&closed, 9876, DEADLINE)
         .await
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains(&nobody) && error.contains("no connection"),
+        error.contains(&closed) && error.contains("no connection"),
         "{error}"
     );
     assert!(error.contains("node-a:9876"), "{error}");
@@ -548,20 +604,20 @@ async fn an_agent_that_cannot_be_asked_is_named_with_the_mend() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("not an address"), "{error}");
-    let garbage = sick(Sick::Garbage).await.to_string();
+    let garbage = faulty_peer(Fault::Garbage).await.to_string();
     assert!(fetch(&garbage, 9876, DEADLINE).await.is_err());
 }
 
 #[tokio::test]
-async fn the_client_keeps_to_its_limits() {
+async fn the_client_keeps_its_limits() {
     let client = Client::default();
     let within = Duration::from_millis(200);
-    let hangs = format!("http://{}/", sick(Sick::Hangs).await);
+    let hangs = format!("http://{}/", faulty_peer(Fault::Hangs).await);
     let answer = client
         .get::<Value>(&hangs, Limits { within, bytes: 100 })
         .await;
     assert!(matches!(answer, Err(ClientError::Timeout(_))), "{answer:?}");
-    let endless = format!("http://{}/", sick(Sick::Endless).await);
+    let endless = format!("http://{}/", faulty_peer(Fault::Endless).await);
     let limits = Limits {
         within: DEADLINE,
         bytes: 100,
@@ -573,14 +629,15 @@ async fn the_client_keeps_to_its_limits() {
     );
 }
 
-/// Agents of a version to come may know more reasons and fields than this one.
+/// Agents of a newer version may know more states, reasons and fields than this one.
 #[test]
-fn a_newer_agents_matrix_can_be_read() {
+fn a_matrix_of_a_newer_version_can_be_read() {
     let newer = r#"{"version":"9","nodes":[{"name":"a","zone":"","state":"dreaming",
         "row_age_seconds":null,"row_error":null,"mood":1}],
         "cells":[{"source_node":"a","destination_node":"b","protocol":"tcp","success":false,
         "reason":"cosmic_rays","bandwidth_mbps":null,"jitter_ms":null,"loss_ratio":null,
         "retransmits":null,"rtt_ms":null,"age_seconds":1,"success_age_seconds":null,"more":2}]}"#;
     let matrix: Matrix = serde_json::from_str(newer).unwrap();
+    assert_eq!(matrix.nodes[0].state, NodeState::Unknown);
     assert_eq!(matrix.cells[0].result.reason, Some(Reason::Iperf));
 }

@@ -1,11 +1,13 @@
-//! Real iperf3 on loopback: what its runs yield, and that no run outlives what bounds it.
+//! Real iperf3 on loopback: its results, and the limits of its processes.
 
-// A test that cannot set its stage is a failed test.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,23 +22,23 @@ use iperf3_mesh::iperf::{
 use iperf3_mesh_core::{Protocol, Reason, TestSpec};
 use tempfile::TempDir;
 
-/// Longer than anything here takes that does not hang.
+/// Longer than anything here takes, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A deadline that a test waits for.
 const SHORT: Duration = Duration::from_millis(600);
 
-// ---- what a run yields ----
+// ---- results ----
 
 #[tokio::test]
-async fn a_tcp_test_yields_what_arrived() {
-    let stage = Stage::new().await;
+async fn a_tcp_test_yields_bandwidth_rtt_and_retransmits() {
+    let fixture = Fixture::new().await;
     let spec = TestSpec {
         bitrate: Some(20_000_000),
         omit: Duration::from_secs(1),
         ..tcp()
     };
-    let (client, server) = stage.meet(spec).await;
+    let (client, server) = fixture.meet(spec).await;
     let figures = client.report.forward.unwrap();
     assert!(
         (15.0..25.0).contains(&figures.bandwidth_mbps),
@@ -63,8 +65,8 @@ async fn a_tcp_test_yields_what_arrived() {
 
 #[tokio::test]
 async fn a_udp_test_yields_jitter_and_packets() {
-    let stage = Stage::new().await;
-    let (client, _) = stage
+    let fixture = Fixture::new().await;
+    let (client, _) = fixture
         .meet(TestSpec {
             bitrate: Some(2_000_000),
             ..udp()
@@ -82,16 +84,16 @@ async fn a_udp_test_yields_jitter_and_packets() {
 }
 
 #[tokio::test]
-async fn a_test_of_both_directions_yields_both() {
+async fn a_two_way_test_yields_both_directions() {
     for spec in [tcp(), udp()] {
-        let stage = Stage::new().await;
+        let fixture = Fixture::new().await;
         let spec = TestSpec {
             bitrate: Some(10_000_000),
             bidir: true,
             streams: 2,
             ..spec
         };
-        let (client, _) = stage.meet(spec).await;
+        let (client, _) = fixture.meet(spec).await;
         for outcome in [client.report.forward, client.report.reverse.unwrap()] {
             // Two streams at that rate each.
             let figures = outcome.unwrap();
@@ -104,9 +106,9 @@ async fn a_test_of_both_directions_yields_both() {
 }
 
 #[tokio::test]
-async fn no_server_is_a_failed_connection() {
-    let stage = Stage::new().await;
-    let end = stage.client(tcp(), PATIENCE).wait().await;
+async fn a_client_without_a_server_fails_to_connect() {
+    let fixture = Fixture::new().await;
+    let end = fixture.client(tcp(), PATIENCE).wait().await;
     assert_eq!(end.report.forward, Err(Reason::Connect));
     assert!(
         end.report.detail.ends_with("Connection refused"),
@@ -116,9 +118,9 @@ async fn no_server_is_a_failed_connection() {
 }
 
 #[tokio::test]
-async fn a_crash_is_iperfs_failure() {
-    let stage = Stage::fake("crash").await;
-    let end = stage.client(tcp(), PATIENCE).wait().await;
+async fn a_crash_is_a_failure_of_iperf() {
+    let fixture = Fixture::fake("crash").await;
+    let end = fixture.client(tcp(), PATIENCE).wait().await;
     assert_eq!(end.report.forward, Err(Reason::Iperf));
     assert_eq!(end.report.detail, "ended by signal 11");
 }
@@ -126,10 +128,10 @@ async fn a_crash_is_iperfs_failure() {
 // ---- the deadline ----
 
 #[tokio::test]
-async fn a_client_that_hangs_is_dead_at_its_deadline() {
-    let stage = Stage::new().await;
-    let _silent = TcpListener::bind((stage.remote, stage.port)).unwrap();
-    let mut client = stage.client(
+async fn a_hanging_client_is_dead_at_its_deadline() {
+    let fixture = Fixture::new().await;
+    let _silent = TcpListener::bind(fixture.remote).unwrap();
+    let mut client = fixture.client(
         TestSpec {
             bidir: true,
             ..tcp()
@@ -144,51 +146,51 @@ async fn a_client_that_hangs_is_dead_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_server_without_a_client_is_dead_at_its_deadline_and_its_port_is_free() {
-    let stage = Stage::new().await;
-    let mut server = stage.server(stage.local, SHORT);
+async fn a_server_without_a_client_frees_its_port_at_its_deadline() {
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(fixture.local, SHORT);
     server.ready().await.unwrap();
     let end = server.wait().await;
     assert!(end.timed_out && !end.accepted && !end.cancelled, "{end:?}");
     assert!(is_reaped(server.pid()));
-    TcpListener::bind((stage.remote, stage.port)).unwrap();
+    TcpListener::bind(fixture.remote).unwrap();
 }
 
 #[tokio::test]
-async fn a_stranger_who_stays_silent_does_not_hold_the_server() {
-    let stage = Stage::new().await;
-    let mut server = stage.server(stage.local, SHORT);
+async fn a_silent_client_does_not_keep_the_server_alive() {
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(fixture.local, SHORT);
     server.ready().await.unwrap();
-    let _silent = TcpStream::connect((stage.remote, stage.port)).unwrap();
+    let _silent = TcpStream::connect(fixture.remote).unwrap();
     let end = server.wait().await;
     assert!(end.timed_out && !end.accepted, "{end:?}");
 }
 
 #[tokio::test]
-async fn who_is_deaf_to_the_kernels_timer_is_killed() {
-    let stage = Stage::fake("deaf").await;
-    let mut client = stage.client(tcp(), SHORT);
+async fn an_iperf3_that_ignores_the_timer_is_killed() {
+    let fixture = Fixture::fake("deaf").await;
+    let mut client = fixture.client(tcp(), SHORT);
     assert_eq!(client.wait().await.report.forward, Err(Reason::Timeout));
     assert!(is_reaped(client.pid()));
 }
 
-/// This thread is the agent: while it sleeps here, nothing of the agent runs.
+/// This thread is the agent: while it sleeps, no code of the agent runs.
 #[tokio::test]
-async fn a_frozen_agents_iperf3_is_ended_by_the_kernel_in_both_roles() {
-    let stage = Stage::new().await;
-    let mut server = stage.server(stage.local, SHORT);
+async fn the_kernel_ends_the_iperf3_of_a_frozen_agent() {
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(fixture.local, SHORT);
     assert_dies_at(server.pid(), boot_now() + SHORT);
     assert!(server.wait().await.timed_out);
 
-    let _silent = TcpListener::bind((stage.remote, stage.port)).unwrap();
-    let mut client = stage.client(tcp(), SHORT);
+    let _silent = TcpListener::bind(fixture.remote).unwrap();
+    let mut client = fixture.client(tcp(), SHORT);
     assert_dies_at(client.pid(), boot_now() + SHORT);
     assert_eq!(client.wait().await.report.forward, Err(Reason::Timeout));
 }
 
 #[tokio::test]
-async fn what_is_too_late_is_never_started() {
-    let stage = Stage::fake("mark").await;
+async fn an_iperf3_that_is_too_late_is_never_started() {
+    let fixture = Fixture::fake("mark").await;
     let now = boot_now();
     let past = now - Duration::from_millis(1);
     for limits in [
@@ -203,26 +205,29 @@ async fn what_is_too_late_is_never_started() {
     ] {
         let run = ClientRun {
             limits,
-            ..stage.client_run(tcp(), PATIENCE)
+            ..fixture.client_run(tcp(), PATIENCE)
         };
-        assert!(matches!(stage.iperf.client(run), Err(SpawnError::TooLate)));
+        assert!(matches!(
+            fixture.iperf.client(run),
+            Err(SpawnError::TooLate)
+        ));
     }
-    assert!(!stage.dir.path().join("started").exists());
-    stage.client(tcp(), PATIENCE).wait().await;
+    assert!(!fixture.dir.path().join("started").exists());
+    fixture.client(tcp(), PATIENCE).wait().await;
     assert!(
-        stage.dir.path().join("started").exists(),
+        fixture.dir.path().join("started").exists(),
         "in time it is started"
     );
 }
 
-// ---- the end of the agent, and an early end ----
+// ---- the end of the agent, and early ends ----
 
 #[tokio::test]
-async fn a_killed_agents_iperf3_dies_with_it() {
+async fn the_iperf3_of_a_killed_agent_dies_with_it() {
     let dir = TempDir::new().unwrap();
     let mut agent = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "an_agent_to_be_killed"])
-        .env(STAGE_DIR, dir.path())
+        .env(HELPER_DIR, dir.path())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
@@ -235,16 +240,16 @@ async fn a_killed_agents_iperf3_dies_with_it() {
     until("its iperf3 is dead", || is_dead(pid));
 }
 
-const STAGE_DIR: &str = "IPERF_TEST_STAGE_DIR";
+const HELPER_DIR: &str = "IPERF_TEST_DIR";
 
 #[tokio::test]
-#[ignore = "is run by a_killed_agents_iperf3_dies_with_it, in a process of its own"]
+#[ignore = "is run by the_iperf3_of_a_killed_agent_dies_with_it, in a process of its own"]
 async fn an_agent_to_be_killed() {
-    let Some(dir) = std::env::var_os(STAGE_DIR) else {
+    let Some(dir) = std::env::var_os(HELPER_DIR) else {
         return;
     };
-    let stage = Stage::new().await;
-    let mut server = stage.server(stage.local, PATIENCE);
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(fixture.local, PATIENCE);
     server.ready().await.unwrap();
     let draft = Path::new(&dir).join("draft");
     fs::write(&draft, server.pid().to_string()).unwrap();
@@ -253,11 +258,11 @@ async fn an_agent_to_be_killed() {
 }
 
 #[tokio::test]
-async fn both_roles_can_be_ended_early() {
-    let stage = Stage::new().await;
-    let mut server = stage.server(stage.local, PATIENCE);
+async fn both_roles_can_be_killed_early() {
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(fixture.local, PATIENCE);
     server.ready().await.unwrap();
-    let mut client = stage.client(
+    let mut client = fixture.client(
         TestSpec {
             duration: PATIENCE,
             ..tcp()
@@ -268,7 +273,7 @@ async fn both_roles_can_be_ended_early() {
     killer.kill();
     assert!(client.wait().await.cancelled);
     assert!(is_reaped(client.pid()));
-    // Too late, and harmless.
+    // A second kill is harmless.
     killer.kill();
 
     server.killer().kill();
@@ -278,9 +283,9 @@ async fn both_roles_can_be_ended_early() {
 }
 
 #[tokio::test]
-async fn what_is_dropped_is_killed_and_reaped() {
-    let stage = Stage::new().await;
-    let server = stage.server(stage.local, PATIENCE);
+async fn a_dropped_server_is_killed_and_reaped() {
+    let fixture = Fixture::new().await;
+    let server = fixture.server(fixture.local, PATIENCE);
     let pid = server.pid();
     drop(server);
     let reaped = async {
@@ -297,52 +302,52 @@ fn the_end_of_the_runtime_kills_and_reaps() {
         .enable_all()
         .build()
         .unwrap();
-    let stage = runtime.block_on(Stage::new());
-    let mut server = runtime.block_on(async { stage.server(stage.local, PATIENCE) });
+    let fixture = runtime.block_on(Fixture::new());
+    let mut server = runtime.block_on(async { fixture.server(fixture.local, PATIENCE) });
     runtime.block_on(server.ready()).unwrap();
     drop(runtime);
     assert!(is_reaped(server.pid()));
 }
 
 #[tokio::test]
-async fn what_iperf3_leaves_in_its_group_goes_with_it() {
-    let stage = Stage::fake("litter").await;
-    stage.client(tcp(), PATIENCE).wait().await;
-    let pid = fs::read_to_string(stage.dir.path().join("pid")).unwrap();
+async fn processes_left_in_the_group_of_iperf3_are_killed() {
+    let fixture = Fixture::fake("litter").await;
+    fixture.client(tcp(), PATIENCE).wait().await;
+    let pid = fs::read_to_string(fixture.dir.path().join("pid")).unwrap();
     let pid = pid.trim().parse().unwrap();
-    until("the one left behind is dead", || is_dead(pid));
+    until("the process left behind is dead", || is_dead(pid));
 }
 
 #[tokio::test]
-async fn a_pipe_that_stays_open_holds_nobody() {
-    let stage = Stage::fake("detach").await;
-    let end = stage.client(tcp(), PATIENCE).wait().await;
+async fn a_pipe_that_stays_open_does_not_delay_the_end() {
+    let fixture = Fixture::fake("detach").await;
+    let end = fixture.client(tcp(), PATIENCE).wait().await;
     assert_eq!(end.report.forward, Err(Reason::BadReport));
 }
 
 #[tokio::test]
-async fn endless_output_is_read_and_not_kept() {
-    let stage = Stage::fake("flood").await;
-    let end = stage.client(tcp(), PATIENCE).wait().await;
+async fn endless_output_is_read_and_discarded() {
+    let fixture = Fixture::fake("flood").await;
+    let end = fixture.client(tcp(), PATIENCE).wait().await;
     assert_eq!(end.report.forward, Err(Reason::Iperf));
 }
 
 #[tokio::test]
-async fn iperf3_gets_nothing_of_the_agents_environment() {
-    let stage = Stage::fake("environment").await;
-    let end = stage.client(tcp(), PATIENCE).wait().await;
+async fn iperf3_inherits_no_environment_of_the_agent() {
+    let fixture = Fixture::fake("environment").await;
+    let end = fixture.client(tcp(), PATIENCE).wait().await;
     assert_eq!(end.report.detail, "LC_ALL=C CARGO_MANIFEST_DIR=");
 }
 
-// ---- the server and who comes ----
+// ---- the server and its clients ----
 
 #[tokio::test]
-async fn a_stranger_is_thrown_out() {
-    let stage = Stage::new().await;
+async fn the_server_disconnects_an_unexpected_client() {
+    let fixture = Fixture::new().await;
     let peer = IpAddr::from([127, 255, 255, 1]);
-    let mut server = stage.server(peer, PATIENCE);
+    let mut server = fixture.server(peer, PATIENCE);
     server.ready().await.unwrap();
-    let mut client = stage.client(
+    let mut client = fixture.client(
         TestSpec {
             duration: PATIENCE,
             ..tcp()
@@ -350,39 +355,39 @@ async fn a_stranger_is_thrown_out() {
         PATIENCE,
     );
     let end = server.wait().await;
-    assert_eq!(end.unexpected_client, Some(stage.local));
+    assert_eq!(end.unexpected_client, Some(fixture.local));
     assert!(!end.accepted && !end.cancelled && !end.timed_out, "{end:?}");
     assert!(is_reaped(server.pid()));
     assert!(client.wait().await.report.forward.is_err());
 }
 
 #[tokio::test]
-async fn a_taken_port_is_told_from_other_failures() {
-    let stage = Stage::new().await;
-    let _taken = TcpListener::bind((stage.remote, stage.port)).unwrap();
-    let mut server = stage.server(stage.local, PATIENCE);
+async fn a_taken_port_is_distinguished_from_other_failures() {
+    let fixture = Fixture::new().await;
+    let _taken = TcpListener::bind(fixture.remote).unwrap();
+    let mut server = fixture.server(fixture.local, PATIENCE);
     assert_eq!(server.ready().await, Err(NotReady::PortTaken));
     assert!(is_reaped(server.pid()));
 
-    let stage = Stage::fake("environment").await;
-    let mut server = stage.server(stage.local, PATIENCE);
+    let fixture = Fixture::fake("environment").await;
+    let mut server = fixture.server(fixture.local, PATIENCE);
     let expected = NotReady::Ended("LC_ALL=C CARGO_MANIFEST_DIR=".to_owned());
     assert_eq!(server.ready().await, Err(expected));
 }
 
 #[tokio::test]
-async fn a_server_that_never_listens_is_given_up() {
-    let stage = Stage::fake("deaf").await;
-    let mut server = stage.server(stage.local, PATIENCE);
+async fn a_server_that_never_listens_is_killed() {
+    let fixture = Fixture::fake("deaf").await;
+    let mut server = fixture.server(fixture.local, PATIENCE);
     assert_eq!(server.ready().await, Err(NotReady::Slow));
     assert!(server.wait().await.cancelled);
 }
 
 #[tokio::test]
-async fn one_port_serves_one_test_after_another() {
-    let stage = Stage::new().await;
+async fn one_port_serves_consecutive_tests() {
+    let fixture = Fixture::new().await;
     for _ in 0..3 {
-        let (client, _) = stage
+        let (client, _) = fixture
             .meet(TestSpec {
                 bitrate: Some(10_000_000),
                 ..tcp()
@@ -395,7 +400,7 @@ async fn one_port_serves_one_test_after_another() {
 // ---- finding iperf3 ----
 
 #[tokio::test]
-async fn what_is_not_a_fit_iperf3_is_refused_with_the_mend() {
+async fn an_unsuitable_iperf3_is_rejected_with_a_hint() {
     let dir = TempDir::new().unwrap();
     let missing = dir.path().join("missing");
     let plain = dir.path().join("plain");
@@ -404,7 +409,7 @@ async fn what_is_not_a_fit_iperf3_is_refused_with_the_mend() {
 
     let error = Iperf::probe(&missing).await.unwrap_err();
     assert!(matches!(error, ProbeError::NotFound { .. }), "{error:?}");
-    assert_mends(&error, &missing);
+    assert_hint(&error, &missing);
     let error = Iperf::probe(Path::new("no-such-iperf3")).await.unwrap_err();
     assert!(matches!(error, ProbeError::NotFound { .. }), "{error:?}");
     let error = Iperf::probe(&plain).await.unwrap_err();
@@ -412,20 +417,20 @@ async fn what_is_not_a_fit_iperf3_is_refused_with_the_mend() {
         matches!(error, ProbeError::NotExecutable { .. }),
         "{error:?}"
     );
-    assert_mends(&error, &plain);
+    assert_hint(&error, &plain);
     let error = Iperf::probe(&other).await.unwrap_err();
     assert!(matches!(error, ProbeError::NotIperf { .. }), "{error:?}");
-    assert_mends(&error, &other);
+    assert_hint(&error, &other);
     let error = Iperf::probe(&old).await.unwrap_err();
     let found = Version { major: 3, minor: 7 };
     assert!(
         matches!(error, ProbeError::TooOld { found: it, .. } if it == found),
         "{error:?}"
     );
-    assert_mends(&error, &old);
+    assert_hint(&error, &old);
 }
 
-fn assert_mends(error: &ProbeError, program: &Path) {
+fn assert_hint(error: &ProbeError, program: &Path) {
     let text = error.to_string();
     for part in [
         program.to_str().unwrap(),
@@ -436,18 +441,17 @@ fn assert_mends(error: &ProbeError, program: &Path) {
     }
 }
 
-// ---- the stage ----
+// ---- helpers ----
 
-/// An iperf3, two addresses and a free port on the second one.
-struct Stage {
+/// An iperf3, the address of the client, and a free port on the address of the server.
+struct Fixture {
     iperf: Iperf,
     local: IpAddr,
-    remote: IpAddr,
-    port: u16,
+    remote: SocketAddr,
     dir: TempDir,
 }
 
-impl Stage {
+impl Fixture {
     async fn new() -> Self {
         let iperf = Iperf::probe(Path::new("iperf3")).await;
         Self::with(iperf.unwrap_or_else(|error| panic!("{error}; `make setup` installs it")))
@@ -464,33 +468,20 @@ impl Stage {
     }
 
     fn with(iperf: Iperf) -> Self {
-        let (local, remote) = (address(), address());
-        let port = TcpListener::bind((remote, 0))
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let listener = TcpListener::bind((address(), 0)).unwrap();
         Self {
             iperf,
-            local,
-            remote,
-            port,
+            local: address(),
+            remote: listener.local_addr().unwrap(),
             dir: TempDir::new().unwrap(),
         }
     }
 
     fn client_run(&self, spec: TestSpec, within: Duration) -> ClientRun {
-        let Self {
-            local,
-            remote,
-            port,
-            ..
-        } = *self;
         ClientRun {
             spec,
-            local,
-            remote,
-            port,
+            local: self.local,
+            remote: self.remote,
             limits: limits(within),
         }
     }
@@ -500,12 +491,11 @@ impl Stage {
     }
 
     fn server(&self, peer: IpAddr, within: Duration) -> Server {
-        let (spec, local, port) = (tcp(), self.remote, self.port);
         self.iperf
             .server(&ServerRun {
-                spec,
-                local,
-                port,
+                spec: tcp(),
+                local: self.remote.ip(),
+                port: self.remote.port(),
                 peer,
                 limits: limits(within),
             })

@@ -1,7 +1,9 @@
-//! What is read from real reports of iperf3, and that no report whatever does harm.
+//! Reading of real iperf3 reports, and of damaged ones.
 
-// Rows of a table read better without error handling; a panic is a failed test.
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is a failed test, and the table reads better"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -165,7 +167,7 @@ fn both_ways() -> Vec<(&'static str, Protocol, Outcome, Outcome)> {
 }
 
 #[test]
-fn every_sample_reads_as_the_table_says() {
+fn every_sample_is_read_as_the_table_says() {
     for (name, protocol, expected) in one_way() {
         let report = report(name, &spec(protocol, false));
         assert_close(name, &report.forward, &expected);
@@ -184,7 +186,7 @@ fn every_sample_reads_as_the_table_says() {
 }
 
 #[test]
-fn no_sample_is_left_out_of_the_table() {
+fn the_table_lists_every_sample() {
     let mut listed: Vec<_> = one_way().iter().map(|row| row.0).collect();
     listed.extend(both_ways().iter().map(|row| row.0));
     for entry in fs::read_dir(samples()).unwrap() {
@@ -196,7 +198,7 @@ fn no_sample_is_left_out_of_the_table() {
 }
 
 #[test]
-fn the_detail_has_iperfs_words() {
+fn the_detail_is_the_message_of_iperf3() {
     let detail = |name| report(name, &spec(Tcp, false)).detail;
     assert_eq!(
         detail("fail-3.12-refused"),
@@ -214,7 +216,7 @@ fn the_detail_has_iperfs_words() {
 }
 
 #[test]
-fn a_report_that_breaks_off_is_never_a_success() {
+fn a_truncated_report_is_never_a_success() {
     for name in [
         "ok-3.12-tcp.client",
         "ok-3.9-udp.client",
@@ -234,7 +236,7 @@ fn a_report_that_breaks_off_is_never_a_success() {
 }
 
 #[test]
-fn warnings_before_the_document_do_no_harm() {
+fn warnings_before_the_document_are_skipped() {
     let mut text =
         b"WARNING:  Size of data read does not correspond {to} offered length\n".to_vec();
     text.extend(fs::read(samples().join("ok-3.12-tcp.client.json")).unwrap());
@@ -247,7 +249,7 @@ fn warnings_before_the_document_do_no_harm() {
 }
 
 #[test]
-fn lost_datagrams_are_counted_to_the_one_and_the_tail_is_not() {
+fn datagrams_in_flight_at_the_end_are_not_counted_as_lost() {
     // (sent, arrived, gaps in the sequence) and what was lost.
     for ((sent, arrived, gaps), lost) in [
         ((1000, 1000, 0), 0),
@@ -277,7 +279,7 @@ fn lost_datagrams_are_counted_to_the_one_and_the_tail_is_not() {
 }
 
 #[test]
-fn absurd_figures_are_a_bad_report() {
+fn impossible_figures_are_a_bad_report() {
     let good = json!({ "bytes": 1e6, "bits_per_second": 8e6 });
     let tcp = |received: Value| {
         let text = json!({ "start": {}, "end": { "sum_received": received } }).to_string();

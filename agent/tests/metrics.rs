@@ -1,12 +1,12 @@
-//! `/metrics`, as Prometheus and the reader of `docs/metrics.md` see it.
-#![allow(clippy::unwrap_used)] // A test that cannot go on shall fail.
+//! `/metrics`, as Prometheus and the readers of `docs/metrics.md` see it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use iperf3_mesh::api::NodeState;
+use iperf3_mesh::api::{NodeState, Schedule, Sweep};
 use iperf3_mesh::config::FailedCells;
 use iperf3_mesh::metrics::{Metrics, Settings};
 use iperf3_mesh_core::gossip::GossipStatus;
@@ -51,8 +51,7 @@ fn udp() -> Figures {
     }
 }
 
-/// Everything that was measured here, without what the process collector says of this test's
-/// process.
+/// All metrics except those of the process collector, which are about the test's own process.
 fn text(metrics: &Metrics) -> String {
     let text = metrics.text().unwrap();
     let ours = text.lines().filter(|line| !line.contains("process_"));
@@ -78,7 +77,7 @@ fn types(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A mesh of five, after a sweep with a failure of each kind that looks different.
+/// A mesh of five, after a sweep with one failure of each kind that shows differently.
 fn example() -> Metrics {
     let metrics = metrics(FailedCells::Zero);
     metrics.record(
@@ -118,19 +117,31 @@ fn example() -> Metrics {
         &Err(Reason::Unreachable),
     );
     metrics.test_cancelled(Protocol::Udp);
-    metrics.reservation(Role::Asker, ReservationOutcome::Met);
-    metrics.reservation(Role::Granter, ReservationOutcome::Refused(Refusal::Busy));
-    metrics.meeting_ended(Duration::from_millis(10_500));
+    let lasted = Duration::from_millis(10_500);
+    metrics.reservation(Role::Asker, ReservationOutcome::Met, lasted);
+    let refused = ReservationOutcome::Refused(Refusal::Busy);
+    metrics.reservation(Role::Granter, refused, Duration::ZERO);
     metrics.unexpected_client();
     metrics.rejected_message("malformed");
-    metrics.set_members(&BTreeMap::from([
-        (NodeState::Live, 3),
-        (NodeState::Silent, 1),
-        (NodeState::Incompatible, 1),
-    ]));
-    let (last, bound) = (Duration::from_millis(40_400), Duration::from_secs(40));
-    metrics.set_sweep(7, 0.75, Some(last), bound);
-    metrics.set_gossip(&GossipStatus {
+    metrics.show_members([
+        NodeState::Live,
+        NodeState::Live,
+        NodeState::Live,
+        NodeState::Silent,
+        NodeState::Incompatible,
+    ]);
+    metrics.show_schedule(&Schedule {
+        sweep: Sweep {
+            number: 7,
+            met: 3,
+            total: 4,
+            began: None,
+            last: Some(Duration::from_millis(40_400)),
+            bound: Duration::from_secs(40),
+        },
+        ..Schedule::default()
+    });
+    metrics.show_gossip(&GossipStatus {
         digest_bytes: 190,
         digest_bytes_max: 57_000,
         restarts: 1,
@@ -143,7 +154,7 @@ fn example() -> Metrics {
 }
 
 #[test]
-fn the_exposition_is_the_golden_one() {
+fn the_exposition_matches_the_golden_file() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/metrics.txt");
     let text = text(&example()).replace(env!("CARGO_PKG_VERSION"), "VERSION");
     let golden = std::fs::read_to_string(path).unwrap_or_default();
@@ -157,9 +168,9 @@ fn the_exposition_is_the_golden_one() {
     );
 }
 
-/// The lint's complaints are of names that were promised, and of nothing else.
+/// The lint complains about names that were promised, and about no other.
 #[test]
-fn promtool_complains_of_the_promised_names_only() {
+fn promtool_complains_about_the_promised_names_only() {
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -175,7 +186,7 @@ fn promtool_complains_of_the_promised_names_only() {
         .write_all(text.as_bytes())
         .unwrap();
     let output = promtool.wait_with_output().unwrap();
-    // 3 is the code for a text that is well-formed and has complaints.
+    // Exit code 3: the text is well-formed, and the lint complains.
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let complaints =
         String::from_utf8(output.stdout).unwrap() + std::str::from_utf8(&output.stderr).unwrap();
@@ -192,7 +203,7 @@ fn promtool_complains_of_the_promised_names_only() {
 }
 
 #[test]
-fn a_failed_tcp_test_clears_what_it_did_not_measure() {
+fn a_failed_tcp_test_clears_the_figures_of_the_last_one() {
     let metrics = metrics(FailedCells::Zero);
     let node = name("node-b");
     let series = |metric: &str| {
@@ -223,7 +234,7 @@ fn a_failed_tcp_test_clears_what_it_did_not_measure() {
 }
 
 #[test]
-fn a_failed_udp_test_clears_what_it_did_not_measure() {
+fn a_failed_udp_test_clears_the_figures_of_the_last_one() {
     for (failed_cells, cleared) in [(FailedCells::Zero, Some(0.0)), (FailedCells::Absent, None)] {
         let metrics = metrics(failed_cells);
         let series = |metric: &str| {
@@ -284,7 +295,7 @@ fn a_forgotten_node_leaves_no_series() {
 }
 
 #[test]
-fn what_can_be_counted_begins_with_zero() {
+fn counters_of_tests_start_at_zero() {
     let metrics = metrics(FailedCells::Zero);
     assert_eq!(value(&metrics, "iperf_mesh_overlaps_total"), Some(0.0));
     for reason in Reason::ALL {
@@ -301,17 +312,16 @@ fn what_can_be_counted_begins_with_zero() {
 }
 
 #[test]
-fn the_process_is_measured_too() {
+fn the_process_collector_is_registered() {
     let text = metrics(FailedCells::Zero).text().unwrap();
     for name in ["process_resident_memory_bytes", "process_cpu_seconds_total"] {
         assert!(types(&text).contains_key(name), "{name} is missing");
     }
 }
 
-/// Names as they stand, type and labels in the documentation's tables: `| name | type | labels |
-/// …`.
+/// The tables of the documentation begin `| name | type | labels |`.
 #[test]
-fn the_documentation_lists_exactly_what_is_exposed() {
+fn the_documentation_lists_exactly_the_exposed_metrics() {
     let page = include_str!("../../docs/metrics.md");
     let rows = page
         .lines()
@@ -336,7 +346,7 @@ fn the_documentation_lists_exactly_what_is_exposed() {
     assert_eq!(documented, exposed);
 }
 
-/// The names of a metric's labels; none is one empty name, as it is in the documentation.
+/// The names of a metric's labels. No label is one empty name, as in the documentation.
 fn labels(text: &str, metric: &str) -> BTreeSet<String> {
     let series = text.lines().find_map(|line| {
         let rest = line.strip_prefix(metric)?;

@@ -50,6 +50,8 @@ pub struct View {
     members: Arc<[Member]>,
     /// Another live agent goes by this node's own name.
     pub name_taken: bool,
+    /// The control address of that agent, for people; `None` if it is not known.
+    pub namesake: Option<SocketAddr>,
 }
 
 impl View {
@@ -61,6 +63,7 @@ impl View {
         Self {
             members: members.into(),
             name_taken,
+            namesake: None,
         }
     }
 

@@ -1,7 +1,8 @@
-//! A small HTTP client with bounds: JSON over GET and POST, with a deadline and a limit to the
+//! A small HTTP client with bounds: JSON over GET and POST, with a deadline and a size limit on the
 //! answer.
 //!
-//! Neither follows redirects nor tries again: whoever asks knows whether asking twice is safe.
+//! It does not follow redirects and does not retry: only the caller knows whether a second request
+//! is safe.
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,48 +17,48 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// An idle connection is closed after this long: sooner than the server does it (`serve`), so that
-/// no request is sent into a connection that is just being closed.
-const IDLE: Duration = Duration::from_secs(5);
-/// The longest that a connection attempt goes on behind a request whose deadline has passed.
+/// An idle connection is closed after this time: sooner than the server closes it (`server`), so
+/// that no request is sent on a connection that is just being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection attempt may continue after the deadline of its request, but no longer than this.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// How much is kept of a text from outside.
+/// The number of characters that are kept of a text from outside.
 const TEXT_MAX: usize = 200;
 
-/// What a single request may cost.
+/// The bounds of a single request.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// From asking until the whole answer is there.
+    /// From the request until the complete answer.
     pub within: Duration,
     /// The longest answer, in bytes.
     pub bytes: usize,
 }
 
-/// Why there is no answer. None of the texts names whom was asked: the caller knows.
+/// Why there is no answer. The texts do not name the server: the caller does.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The address is none.
+    /// The URL is not valid.
     #[error("not an address: {0}")]
     Address(String),
-    /// The question cannot be put into JSON.
-    #[error("the question cannot be encoded: {0}")]
-    Question(#[source] serde_json::Error),
-    /// Nobody answers there.
+    /// The request body cannot be written as JSON.
+    #[error("the request cannot be encoded: {0}")]
+    Request(#[source] serde_json::Error),
+    /// No server accepts connections there.
     #[error("no connection: {0}")]
     Connect(String),
-    /// The connection broke before the whole answer was there.
+    /// The connection broke before the answer was complete.
     #[error("the connection broke: {0}")]
     Broken(String),
     /// The deadline passed.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// The answer says that there is none.
+    /// The status of the answer is not a success.
     #[error("answered {0}: {1}")]
     Status(StatusCode, String),
     /// The answer is too long.
     #[error("answered with more than {0} bytes")]
     TooLong(usize),
-    /// The answer is not of the expected form.
+    /// The answer is not the expected JSON.
     #[error("the answer is not what was expected: {0}")]
     Answer(String),
 }
@@ -76,7 +77,7 @@ impl Default for Client {
         connector.set_connect_timeout(Some(CONNECT_WITHIN));
         let pool = Pool::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(1)
             .build(connector);
         Self { pool }
@@ -93,31 +94,31 @@ impl Client {
         url: &str,
         limits: Limits,
     ) -> Result<A, ClientError> {
-        self.ask(Method::GET, url, Bytes::new(), limits).await
+        self.request(Method::GET, url, Bytes::new(), limits).await
     }
 
-    /// Posts `question` as JSON to `url`, and takes the answer as JSON.
+    /// Posts `body` as JSON to `url`, and reads the answer as JSON.
     ///
     /// # Errors
-    /// If there is no good answer within the limits. The question may have arrived all the same.
-    pub async fn post<Q: Serialize + Sync, A: DeserializeOwned>(
+    /// If there is no good answer within the limits. The request may have arrived all the same.
+    pub async fn post<B: Serialize + Sync, A: DeserializeOwned>(
         &self,
         url: &str,
-        question: &Q,
+        body: &B,
         limits: Limits,
     ) -> Result<A, ClientError> {
-        let question = serde_json::to_vec(question).map_err(ClientError::Question)?;
-        self.ask(Method::POST, url, question.into(), limits).await
+        let body = serde_json::to_vec(body).map_err(ClientError::Request)?;
+        self.request(Method::POST, url, body.into(), limits).await
     }
 
-    async fn ask<A: DeserializeOwned>(
+    async fn request<A: DeserializeOwned>(
         &self,
         method: Method,
         url: &str,
-        question: Bytes,
+        body: Bytes,
         limits: Limits,
     ) -> Result<A, ClientError> {
-        let exchange = self.exchange(method, url, question, limits.bytes);
+        let exchange = self.exchange(method, url, body, limits.bytes);
         let (status, answer) = tokio::time::timeout(limits.within, exchange)
             .await
             .map_err(|_| ClientError::Timeout(limits.within))??;
@@ -135,8 +136,8 @@ impl Client {
         &self,
         method: Method,
         url: &str,
-        question: Bytes,
-        most: usize,
+        body: Bytes,
+        bytes_max: usize,
     ) -> Result<(StatusCode, Bytes), ClientError> {
         let uri: Uri = url
             .parse()
@@ -146,10 +147,10 @@ impl Client {
             .uri(uri)
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(question))
+            .body(Full::new(body))
             .map_err(|error| ClientError::Address(error.to_string()))?;
         let response = self.pool.request(request).await.map_err(|error| {
-            let text = innermost(&error);
+            let text = root_cause(&error);
             if error.is_connect() {
                 ClientError::Connect(text)
             } else {
@@ -157,16 +158,19 @@ impl Client {
             }
         })?;
         let status = response.status();
-        match Limited::new(response.into_body(), most).collect().await {
+        match Limited::new(response.into_body(), bytes_max)
+            .collect()
+            .await
+        {
             Ok(body) => Ok((status, body.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => Err(ClientError::TooLong(most)),
-            Err(error) => Err(ClientError::Broken(innermost(error.as_ref()))),
+            Err(error) if error.is::<LengthLimitError>() => Err(ClientError::TooLong(bytes_max)),
+            Err(error) => Err(ClientError::Broken(root_cause(error.as_ref()))),
         }
     }
 }
 
-/// The text of the first cause: the layers above it only say that something failed.
-fn innermost(error: &(dyn Error + 'static)) -> String {
+/// The text of the root cause: the layers above it only say that something failed.
+fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
@@ -174,7 +178,7 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
     error.to_string()
 }
 
-/// The beginning of a text from outside, without what a terminal would obey.
+/// The beginning of a text from outside, without control characters that a terminal would obey.
 pub(crate) fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })

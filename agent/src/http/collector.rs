@@ -1,7 +1,7 @@
-//! The whole matrix: asks the peers for their rows and puts them together.
+//! The whole matrix: asks the peers for their rows and assembles them.
 //!
-//! Nobody keeps the matrix. It is made when somebody asks, within bounds of time and memory, and
-//! one sick peer costs its own row only: the row is marked, and the view stands.
+//! No agent keeps the matrix. It is made on request, within bounds of time and memory, and a
+//! failing peer costs its own row only: that row is marked, and the rest stands.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -13,31 +13,30 @@ use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
 use crate::VERSION;
-use crate::api::{CellReport, CellResult, Matrix, NodeReport, NodeState, RowReport};
+use crate::api::{CellReport, CellResult, Matrix, Member, NodeReport, NodeState, RowReport, Since};
 use crate::http::client::{Client, Limits};
-use crate::state::row::age;
-use crate::state::{AgentState, MemberStatus};
+use crate::state::AgentState;
 
-/// What one row may cost: the row of a thousand destinations with long names fits.
+/// The bounds of one row: one of a thousand destinations with long names fits.
 const ROW: Limits = Limits {
     within: Duration::from_millis(1500),
     bytes: 2 << 20,
 };
 /// The longest that all rows together take.
 const ALL_ROWS_WITHIN: Duration = Duration::from_secs(3);
-/// How many peers are asked at once: bounds the memory that their answers take.
-const ASKED_AT_ONCE: usize = 32;
-/// A matrix serves everybody who asks within this time, so that many readers cost the peers no more
-/// than one.
-const FRESH: Duration = Duration::from_secs(1);
+/// The number of peers asked at once: it bounds the memory for their answers.
+const CONCURRENT_REQUESTS: usize = 32;
+/// A matrix serves every request within this time, so that many readers cost the peers no more than
+/// one reader does.
+const FRESH_FOR: Duration = Duration::from_secs(1);
 
-/// A row, and when it came.
-type Received = (RowReport, Instant);
+/// A row, and when it arrived.
+type Received = (RowReport, Since);
 
 /// The latest matrix, and when it was made.
 type Latest = (Instant, Arc<Matrix>);
 
-/// Makes the matrix for everybody who asks this agent. Cheap to clone.
+/// Makes the matrix for all readers of this agent. Cheap to clone.
 #[derive(Clone)]
 pub struct Collector {
     state: AgentState,
@@ -55,12 +54,12 @@ impl Collector {
         }
     }
 
-    /// The matrix: the latest one if it is fresh, else a new one. Takes 3 s at most; whoever comes
-    /// while it is in the making gets the same one.
+    /// The matrix: the latest one if it is fresh, otherwise a new one. Takes at most 3 s; readers
+    /// that arrive while it is being made get the same one.
     pub async fn matrix(&self) -> Arc<Matrix> {
         let mut latest = self.latest.lock().await;
         if let Some((at, matrix)) = latest.as_ref()
-            && at.elapsed() < FRESH
+            && at.elapsed() < FRESH_FOR
         {
             return matrix.clone();
         }
@@ -70,44 +69,17 @@ impl Collector {
     }
 }
 
-/// Asks every peer that can be asked, at most 1.5 s each and 3 s in all, and puts the matrix
-/// together.
+/// Asks every reachable peer, at most 1.5 s each and 3 s in all, and assembles the matrix.
 async fn collect(state: &AgentState, client: &Client) -> Matrix {
-    let (members, name_taken) = state.members();
-    let mut rows = ask(&members, client).await;
     let identity = state.identity();
-    rows.insert(identity.name.clone(), Ok((state.row(), Instant::now())));
-
-    let own_state = if name_taken {
-        NodeState::Conflict
-    } else {
-        NodeState::Live
+    let (members, own_state) = {
+        let snapshot = state.snapshot();
+        (snapshot.members.clone(), snapshot.own_state())
     };
-    let mut nodes = BTreeMap::from([(&identity.name, (&identity.zone, own_state))]);
-    nodes.extend(
-        members
-            .iter()
-            .map(|member| (&member.name, (&member.zone, member.state))),
-    );
+    let mut rows = request_rows(&members, client).await;
+    rows.insert(identity.name.clone(), Ok((state.row(), Since::now())));
 
-    let now = Instant::now();
-    let report = |(name, (zone, state)): (&&NodeName, &(&String, NodeState))| {
-        let row = rows.get(*name);
-        NodeReport {
-            name: (*name).clone(),
-            zone: (*zone).clone(),
-            state: state.as_str().to_owned(),
-            row_age_seconds: row
-                .and_then(|row| row.as_ref().ok())
-                .map(|(_, at)| age(*at, now)),
-            row_error: match row {
-                Some(Ok(_)) => None,
-                Some(Err(error)) => Some(error.clone()),
-                None => Some(format!("not asked within {ALL_ROWS_WITHIN:?}")),
-            },
-        }
-    };
-    let nodes: Vec<_> = nodes.iter().map(report).collect();
+    let nodes = nodes(&members, &rows, (&identity.name, &identity.zone, own_state));
     let rows = rows.into_values().flatten().map(|(row, _)| row);
     Matrix {
         version: VERSION.to_owned(),
@@ -117,43 +89,76 @@ async fn collect(state: &AgentState, client: &Client) -> Matrix {
     }
 }
 
-/// The rows of `members`, or why there is none. Whoever could not be asked in time is not in the
-/// answer.
-async fn ask(
-    members: &[MemberStatus],
+/// This node and the members, sorted by name, with the state of their rows.
+fn nodes(
+    members: &[Member],
+    rows: &HashMap<NodeName, Result<Received, String>>,
+    own: (&NodeName, &String, NodeState),
+) -> Vec<NodeReport> {
+    let nodes: BTreeMap<_, _> = members
+        .iter()
+        .map(|member| (&member.name, &member.zone, member.state))
+        .chain([own])
+        .map(|(name, zone, state)| (name, (zone, state)))
+        .collect();
+    nodes
+        .into_iter()
+        .map(|(name, (zone, state))| {
+            let row = rows.get(name);
+            NodeReport {
+                name: name.clone(),
+                zone: zone.clone(),
+                state,
+                row_age_seconds: row
+                    .and_then(|row| row.as_ref().ok())
+                    .map(|(_, received)| received.seconds()),
+                row_error: match row {
+                    Some(Ok(_)) => None,
+                    Some(Err(error)) => Some(error.clone()),
+                    None => Some(format!("not asked within {ALL_ROWS_WITHIN:?}")),
+                },
+            }
+        })
+        .collect()
+}
+
+/// The row of each member, or why there is none. A member that could not be asked in time is not in
+/// the answer.
+async fn request_rows(
+    members: &[Member],
     client: &Client,
 ) -> HashMap<NodeName, Result<Received, String>> {
     let deadline = tokio::time::Instant::now() + ALL_ROWS_WITHIN;
     let mut rows = HashMap::with_capacity(members.len() + 1);
     let mut waiting = Vec::new();
     for member in members.iter().rev() {
-        match askable(member) {
+        match row_url(member) {
             Ok(url) => waiting.push((member.name.clone(), url)),
             Err(why) => drop(rows.insert(member.name.clone(), Err(why.to_owned()))),
         }
     }
-    let mut asked = JoinSet::new();
+    let mut requests = JoinSet::new();
     loop {
-        while asked.len() < ASKED_AT_ONCE
+        while requests.len() < CONCURRENT_REQUESTS
             && let Some((name, url)) = waiting.pop()
         {
             rows.insert(
                 name.clone(),
                 Err(format!("no answer within {ALL_ROWS_WITHIN:?}")),
             );
-            asked.spawn(ask_one(client.clone(), name, url));
+            requests.spawn(request_row(client.clone(), name, url));
         }
-        match timeout_at(deadline, asked.join_next()).await {
+        match timeout_at(deadline, requests.join_next()).await {
             Ok(Some(Ok((name, row)))) => drop(rows.insert(name, row)),
-            // A request that panicked has left its mark above.
+            // A request that panicked keeps the error from above.
             Ok(Some(Err(_))) => {}
             Ok(None) | Err(_) => return rows,
         }
     }
 }
 
-/// Where `member` can be asked for its row, or why it cannot.
-fn askable(member: &MemberStatus) -> Result<String, &'static str> {
+/// The URL of a member's row, or why it cannot be asked.
+fn row_url(member: &Member) -> Result<String, &'static str> {
     match (member.state, member.http) {
         (NodeState::Silent, _) => Err("silent"),
         (NodeState::Missing, _) => Err("missing"),
@@ -163,21 +168,21 @@ fn askable(member: &MemberStatus) -> Result<String, &'static str> {
     }
 }
 
-async fn ask_one(
+async fn request_row(
     client: Client,
     name: NodeName,
     url: String,
 ) -> (NodeName, Result<Received, String>) {
     let row = match client.get::<RowReport>(&url, ROW).await {
-        Ok(row) if row.node == name => Ok((row, Instant::now())),
+        Ok(row) if row.node == name => Ok((row, Since::now())),
         Ok(row) => Err(format!("the node {} answered in its place", row.node)),
         Err(error) => Err(error.to_string()),
     };
     (name, row)
 }
 
-/// Every ordered pair × protocol. What no row tells is a cell without a result; what a row tells of
-/// nodes that are not in the mesh is left out.
+/// Every ordered pair × protocol. A cell that is in no row has no result; a cell of nodes outside
+/// the mesh is left out.
 fn cells(
     nodes: &[NodeReport],
     protocols: &[Protocol],

@@ -1,13 +1,15 @@
-//! What an agent shows over HTTP: metrics, probes, the read API and the matrix as text.
+//! The HTTP endpoints of an agent: metrics, probes, the read API and the matrix as text.
 //!
 //! Everything here only reads. A scrape runs no test and waits for none; only the matrix waits, for
 //! the peers' rows, and that within bounds. Control messages have a port of their own.
+//!
+//! warp is used for routes and replies only, deliberately. Its own server has no limit on
+//! connections, heads, bodies or times, and cannot be wrapped, since its `Accept` trait is private;
+//! so the server is ours ([`server`]).
 
 pub mod client;
 pub mod collector;
 pub(crate) mod server;
-
-use std::time::Instant;
 
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -21,6 +23,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::api::Matrix;
+use crate::clock::boot_now;
 use crate::http::client::Client;
 use crate::http::collector::Collector;
 use crate::metrics;
@@ -30,7 +33,7 @@ use crate::state::AgentState;
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Answers on `listener` until `stop`, and then finishes the present answers within 2 s.
+/// Serves `listener` until `stop`, and then finishes the answers in progress within 2 s.
 pub async fn serve(
     listener: TcpListener,
     state: AgentState,
@@ -38,12 +41,13 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let metrics = state.metrics().clone();
-    let on_rejection = move |why: server::Rejection| metrics.rejected_message(why.as_str());
+    let on_rejection =
+        move |rejection: server::Rejection| metrics.rejected_message(rejection.into());
     server::serve(listener, routes(state, client), on_rejection, stop).await;
 }
 
-/// One filter and one table of paths, not a filter for each: a wrong method is then told from a
-/// wrong path without detours over rejections.
+/// One filter and one table of paths rather than a filter for each path: a wrong method and a wrong
+/// path can then be told apart without warp's rejections.
 fn routes(state: AgentState, client: Client) -> BoxedFilter<(Response,)> {
     let collector = Collector::new(state.clone(), client);
     warp::method()
@@ -60,7 +64,7 @@ fn routes(state: AgentState, client: Client) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// What there is to read.
+/// What can be read.
 enum Route {
     Page,
     Metrics,
@@ -102,7 +106,7 @@ async fn answer(
     }
     match route {
         Route::Page => {
-            large(collector, TEXT, |matrix| {
+            matrix_answer(collector, TEXT, |matrix| {
                 Ok(heatmap::render(matrix, Screen::PLAIN))
             })
             .await
@@ -111,18 +115,18 @@ async fn answer(
             Ok(text) => body(StatusCode::OK, metrics::CONTENT_TYPE, text),
             Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         },
-        Route::Health => probe(state.health(Instant::now())),
+        Route::Health => probe(state.health(boot_now())),
         Route::Readiness => probe(state.readiness()),
         Route::Row => json(&state.row()),
-        Route::Matrix => large(collector, JSON, serde_json::to_string).await,
-        Route::Members => json(&state.members_report()),
-        Route::Schedule => json(&state.schedule_report()),
+        Route::Matrix => matrix_answer(collector, JSON, serde_json::to_string).await,
+        Route::Members => json(&state.members()),
+        Route::Schedule => json(&state.schedule()),
     }
 }
 
-/// An answer made of the matrix: off the event loop, which has meetings to keep and must not wait
-/// for megabytes of text.
-async fn large(
+/// An answer made from the matrix. It is written off the event loop, which has deadlines to keep
+/// and must not wait for megabytes of text.
+async fn matrix_answer(
     collector: &Collector,
     content_type: &'static str,
     write: fn(&Matrix) -> serde_json::Result<String>,

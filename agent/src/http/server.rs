@@ -1,9 +1,9 @@
-//! Serves warp routes on a listener, within bounds: whatever comes in, the port stays usable for
+//! Serves warp routes on a listener, within bounds: no client can make the port unusable for
 //! others.
 //!
-//! warp's own server knows no limits: neither to connections, nor to the time that a head, an
-//! answer or a stop takes, nor to what a body is kept in. This one has a limit to each. What is
-//! answered is the routes' business.
+//! warp's own server has no limits. This one limits the number of connections, the size of heads and
+//! bodies, and the time that a head, a body, a connection and a stop may take. The routes decide
+//! what is answered.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -19,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use strum::IntoStaticStr;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -28,47 +29,37 @@ use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-/// Connections at once, and those of one address: a single visitor cannot keep the others out.
+/// Connections at once, in all and of one address: a single client cannot keep the others out.
 const CONNECTIONS: usize = 256;
 const CONNECTIONS_PER_ADDRESS: usize = 32;
-/// The longest wait for a request's head, the idle time before it included.
+/// The longest wait for the head of a request, including the idle time before it.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const HEADERS: usize = 64;
 const HEAD_BYTES: usize = 16 * 1024;
-/// The longest body that is read, and the longest wait for it.
+/// The largest body that is read, and the longest wait for it.
 const BODY_BYTES: usize = 16 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(5);
-/// How long a connection lives. Then it ends after the present answer, which gets
-/// [`LAST_ANSWER_WITHIN`].
+/// The lifetime of a connection. After it the connection ends with the answer in progress, which
+/// gets [`LAST_ANSWER_WITHIN`].
 const LIFETIME: Duration = Duration::from_secs(60);
 const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// The pause when no connection can be accepted, most likely for want of file descriptors.
+/// The pause after a failure to accept, most likely for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a visitor was turned away for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a client got no answer from the routes; a label of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum Rejection {
     /// Too many connections, in all or from this address.
-    TooMany,
+    TooManyConnections,
     /// Not HTTP, or a head beyond the limits.
-    BadHead,
-    /// A body that is too long, too slow, or broken off.
+    BadHttp,
+    /// A body that is too large, too slow, or incomplete.
     BadBody,
 }
 
-impl Rejection {
-    /// The name as it stands in labels.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::TooMany => "too_many_connections",
-            Self::BadHead => "bad_http",
-            Self::BadBody => "bad_body",
-        }
-    }
-}
-
-/// Serves `routes` on `listener` until `stop`, and then for as long as the present answers need,
-/// but no longer than 2 s. `on_rejection` is told of every visitor that gets no answer from the
+/// Serves `routes` on `listener` until `stop`, and then until the answers in progress are written,
+/// but no longer than 2 s. `on_rejection` is called for every client that gets no answer from the
 /// routes.
 pub(crate) async fn serve(
     listener: TcpListener,
@@ -76,26 +67,26 @@ pub(crate) async fn serve(
     on_rejection: impl Fn(Rejection) + Clone + Send + Sync + 'static,
     stop: CancellationToken,
 ) {
-    let guests = ConnectionLimiter::default();
+    let limiter = ConnectionLimiter::default();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            // Takes away what has ended, so that the set does not grow.
+            // Removes what has ended, so that the set does not grow.
             Some(_) = connections.join_next() => continue,
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, from)) => match guests.admit(from.ip()) {
-                Some(guest) => {
+            Ok((stream, from)) => match limiter.admit(from.ip()) {
+                Some(permit) => {
                     let (routes, on_rejection) = (routes.clone(), on_rejection.clone());
                     let stop = stop.clone();
                     connections.spawn(async move {
-                        let _guest = guest;
+                        let _permit = permit;
                         serve_connection(stream, routes, on_rejection, stop).await;
                     });
                 }
-                None => on_rejection(Rejection::TooMany),
+                None => on_rejection(Rejection::TooManyConnections),
             },
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -105,7 +96,7 @@ pub(crate) async fn serve(
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
-    // What has not ended by then is cut off when the set is dropped.
+    // A connection that is still open then is cut off when the set is dropped.
     let _ = timeout(LAST_ANSWER_WITHIN, ended).await;
 }
 
@@ -121,7 +112,7 @@ async fn serve_connection(
     let routes = TowerToHyperService::new(warp::service(routes));
     let service = service_fn(|request: Request<Incoming>| async {
         let (head, body) = request.into_parts();
-        let Ok(Some(body)) = timeout(BODY_WITHIN, whole(body)).await else {
+        let Ok(Some(body)) = timeout(BODY_WITHIN, collect_body(body)).await else {
             on_rejection(Rejection::BadBody);
             return Ok(StatusCode::REQUEST_TIMEOUT.into_response());
         };
@@ -151,63 +142,68 @@ async fn serve_connection(
     if let Ok(Err(error)) = ended
         && error.is_parse()
     {
-        on_rejection(Rejection::BadHead);
+        on_rejection(Rejection::BadHttp);
     }
 }
 
-/// The body in one piece, `None` if it cannot be had. Each piece as it comes keeps a buffer of
-/// kilobytes alive, be it but a byte long: whoever sends byte by byte must not fill the memory.
-async fn whole(mut body: Incoming) -> Option<Bytes> {
-    let mut whole = Vec::new();
-    // What calls itself too long is for the routes to refuse, by its head.
+/// Copies the body into one buffer; `None` if it is too large or breaks off. Every received frame
+/// holds on to a buffer of kilobytes, even for one byte: a client that sends byte by byte must not
+/// fill the memory.
+async fn collect_body(mut body: Incoming) -> Option<Bytes> {
+    let mut collected = Vec::new();
+    // A body with a declared size beyond the limit is for the routes to refuse, by its head.
     if body.size_hint().lower() > BODY_BYTES as u64 {
         return Some(Bytes::new());
     }
     while let Some(frame) = body.frame().await {
-        if let Ok(piece) = frame.ok()?.into_data() {
-            if whole.len() + piece.len() > BODY_BYTES {
+        if let Ok(data) = frame.ok()?.into_data() {
+            if collected.len() + data.len() > BODY_BYTES {
                 return None;
             }
-            whole.extend_from_slice(&piece);
+            collected.extend_from_slice(&data);
         }
     }
-    Some(whole.into())
+    Some(collected.into())
 }
 
-/// Who is here, and how often.
+/// The number of open connections of each address.
 #[derive(Clone, Default)]
 struct ConnectionLimiter(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 impl ConnectionLimiter {
-    /// Lets a visitor in, unless there are too many.
+    /// Admits one more connection, unless there are too many.
     fn admit(&self, address: IpAddr) -> Option<ConnectionPermit> {
-        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = guests.values().sum();
-        let its = guests.get(&address).copied().unwrap_or_default();
-        if all >= CONNECTIONS || its >= CONNECTIONS_PER_ADDRESS {
+        let mut connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let total: usize = connections.values().sum();
+        let count = connections.get(&address).copied().unwrap_or_default();
+        if total >= CONNECTIONS || count >= CONNECTIONS_PER_ADDRESS {
             return None;
         }
-        guests.insert(address, its + 1);
+        connections.insert(address, count + 1);
         Some(ConnectionPermit {
             address,
-            guests: self.clone(),
+            limiter: self.clone(),
         })
     }
 }
 
-/// One connection's place; given back when dropped, also by a panic.
+/// The permit of one connection; returned when dropped, also by a panic.
 struct ConnectionPermit {
     address: IpAddr,
-    guests: ConnectionLimiter,
+    limiter: ConnectionLimiter,
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut guests = self.guests.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(its) = guests.get_mut(&self.address) {
-            *its -= 1;
-            if *its == 0 {
-                guests.remove(&self.address);
+        let mut connections = self
+            .limiter
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = connections.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                connections.remove(&self.address);
             }
         }
     }

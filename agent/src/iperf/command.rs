@@ -1,49 +1,48 @@
-//! What a test is to iperf3: the arguments of its client and of its server.
+//! A test as iperf3 takes it: the arguments of its client and of its server.
 //!
 //! Pure. It knows nothing of processes, deadlines or reports, and checks no caps: the settings of a
-//! test were validated or agreed upon before.
+//! test have been validated or agreed upon before.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use iperf3_mesh_core::{Protocol, TestSpec};
 
 use super::Version;
 
-/// The control connection is up within this time, or the peer is out of reach.
+/// The control connection is up within this time, or the peer is unreachable.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// This long without a byte (receiver) or an acknowledgement (sender), and the other end is gone.
-/// Waiting for the test's timeout instead would make each such failure dearer.
+/// After this time without a byte (receiver) or an acknowledgement (sender), the other end is gone.
+/// Waiting for the test's timeout instead would make each such failure more expensive.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Payload of a UDP datagram in bytes: with its headers it fits IPv6's least MTU of 1280, and so
-/// every link and overlay. A datagram that is sent in fragments is lost with each one of them and
-/// counts for all.
+/// Payload of a UDP datagram in bytes: with its headers it fits the minimum MTU of IPv6, 1280, and so
+/// every link and overlay. A fragmented datagram is lost with any one of its fragments.
 const DATAGRAM: u64 = 1200;
 
-/// The socket buffer of a UDP test in bytes. Too small a one loses datagrams at the receiver that
-/// the network had delivered. iperf3 takes what the kernel doubles: 2 × `rmem_max` is the most that
-/// it does not refuse, and this is that of a kernel with its default limit. The same value is
-/// imposed on the peer, whose limit is not known here; hence no more, even where this kernel would
-/// allow it.
+/// The socket buffer of a UDP test in bytes. If it is too small, datagrams are lost at the receiver
+/// that the network has delivered. iperf3 reads back the value that the kernel has doubled, so
+/// 2 × `rmem_max` is the most that it accepts; this is the value for a kernel with its default
+/// limit. The peer gets the same value, and its limit is not known here: hence no more, even where
+/// this kernel would allow it.
 pub(super) const BUFFER: u64 = 2 * 212_992;
 
-/// A server writes what it has to say at each of its intervals, its client's address too;
-/// `--forceflush` changes nothing of that. The shortest interval that iperf3 accepts, in seconds,
-/// shows a stranger soonest.
-const LOOK: &str = "0.1";
+/// The interval of a server's reports, in seconds: the shortest that iperf3 accepts. A server writes
+/// its output only at these intervals, the address of its client included (`--forceflush` does not
+/// change that), so the shortest one shows an unexpected client soonest.
+const SERVER_INTERVAL: &str = "0.1";
 
 /// iperf3's own block of a TCP test, in bytes.
 const BLOCK: u64 = 128 * 1024;
 
-/// Blocks a second at least in a TCP test with a bitrate, as whole blocks are what iperf3 paces: a
+/// The least number of blocks per second in a TCP test with a bitrate. iperf3 paces whole blocks: a
 /// figure made of a handful of them is coarse, and the gap between two must stay far below
 /// [`SILENCE`].
 const BLOCKS_PER_SECOND: u64 = 50;
 
-/// Samples of the round-trip time in one test: iperf3 takes one for each interval that it reports,
-/// and every interval makes the report longer.
+/// Samples of the round-trip time in one test. iperf3 takes one for each interval that it reports,
+/// and each interval makes the report longer.
 const SAMPLES: u64 = 10;
 
 /// The longest interval that iperf3 accepts, in seconds.
@@ -55,13 +54,12 @@ pub(super) fn client(
     buffer: u64,
     spec: &TestSpec,
     local: IpAddr,
-    remote: IpAddr,
-    port: u16,
+    remote: SocketAddr,
 ) -> Vec<String> {
     let mut args = Args::default();
-    args.with("-c", remote)
+    args.with("-c", remote.ip())
         .with("-B", local)
-        .with("-p", port)
+        .with("-p", remote.port())
         .flag("-J");
     args.with("-t", seconds(spec.duration))
         .with("-i", interval(spec));
@@ -69,7 +67,7 @@ pub(super) fn client(
     if version.has_snd_timeout() {
         args.with("--snd-timeout", SILENCE.as_millis());
     }
-    // Refused by a client that only sends.
+    // A client that only sends rejects it.
     if spec.bidir && version.has_rcv_timeout() {
         args.with("--rcv-timeout", SILENCE.as_millis());
     }
@@ -101,16 +99,16 @@ fn tcp(args: &mut Args, spec: &TestSpec) {
     }
 }
 
-/// Without a bitrate it is iperf3's own, 1 Mbit/s. `omit` is left out: it is there for TCP's slow
-/// start, which UDP does not have, and iperf3 before 3.14 counts the datagrams lost in the omitted
-/// time.
+/// Without a bitrate, iperf3's default of 1 Mbit/s applies. `omit` is left out: it is meant for TCP's
+/// slow start, which UDP does not have, and iperf3 before 3.14 counts the datagrams lost in the
+/// omitted time.
 fn udp(args: &mut Args, buffer: u64) {
     args.flag("-u").with("-l", DATAGRAM).with("-w", buffer);
 }
 
-/// The arguments of the server: it serves one client and ends.
+/// The arguments of the server, which serves one client and ends.
 ///
-/// It writes text, as a server with `-J` is silent until its test is over, and its readiness and
+/// It writes text: a server with `-J` writes nothing until its test is over, but its readiness and
 /// the address of its client must be known before.
 pub(super) fn server(version: Version, spec: &TestSpec, local: IpAddr, port: u16) -> Vec<String> {
     let mut args = Args::default();
@@ -118,7 +116,7 @@ pub(super) fn server(version: Version, spec: &TestSpec, local: IpAddr, port: u16
         .flag("-1")
         .with("-B", local)
         .with("-p", port);
-    args.flag("--forceflush").with("-i", LOOK);
+    args.flag("--forceflush").with("-i", SERVER_INTERVAL);
     if version.has_idle_timeout() {
         args.with("--idle-timeout", seconds(spec.timeout));
     }
@@ -131,7 +129,7 @@ pub(super) fn server(version: Version, spec: &TestSpec, local: IpAddr, port: u16
     args.0
 }
 
-/// Whole seconds, rounded up. At least one: iperf3 takes zero for "without end".
+/// Whole seconds, rounded up. At least one, since zero means "without end" to iperf3.
 fn seconds(duration: Duration) -> u64 {
     let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     whole.max(1)
@@ -181,12 +179,12 @@ mod tests {
 
     fn client_line(version: Version, spec: &TestSpec) -> String {
         let local = IpAddr::from([10, 0, 0, 1]);
-        let remote = IpAddr::from([10, 0, 0, 2]);
-        client(version, BUFFER, spec, local, remote, 5203).join(" ")
+        let remote = SocketAddr::from(([10, 0, 0, 2], 5203));
+        client(version, BUFFER, spec, local, remote).join(" ")
     }
 
     #[test]
-    fn the_client_of_a_tcp_test() {
+    fn a_tcp_client_gets_its_arguments() {
         assert_eq!(
             client_line(NEW, &spec(Protocol::Tcp)),
             "-c 10.0.0.2 -B 10.0.0.1 -p 5203 -J -t 5 -i 1 --connect-timeout 3000 --snd-timeout 5000"
@@ -194,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_of_a_tcp_test_with_everything() {
+    fn a_tcp_client_gets_every_option_that_is_set() {
         let spec = TestSpec {
             duration: Duration::from_millis(20_500),
             omit: Duration::from_secs(2),
@@ -211,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_of_a_udp_test_omits_nothing() {
+    fn a_udp_client_gets_no_omit() {
         let spec = TestSpec {
             omit: Duration::from_secs(2),
             bitrate: Some(2_000_000),
@@ -225,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_client_gets_no_option_that_it_does_not_know() {
+    fn an_old_client_gets_no_option_unknown_to_it() {
         assert_eq!(
             client_line(
                 OLD,
@@ -239,17 +237,17 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_bare_literals_of_either_family() {
+    fn addresses_are_bare_literals_of_both_families() {
         let local: IpAddr = "fd77::1".parse().expect("a literal");
-        let remote: IpAddr = "fd77::2".parse().expect("a literal");
-        let line = client(NEW, BUFFER, &spec(Protocol::Tcp), local, remote, 5201).join(" ");
+        let remote: SocketAddr = "[fd77::2]:5201".parse().expect("a literal");
+        let line = client(NEW, BUFFER, &spec(Protocol::Tcp), local, remote).join(" ");
         assert!(line.starts_with("-c fd77::2 -B fd77::1 -p 5201 "), "{line}");
         let line = server(NEW, &spec(Protocol::Tcp), local, 5201).join(" ");
         assert!(line.starts_with("-s -1 -B fd77::1 -p 5201 "), "{line}");
     }
 
     #[test]
-    fn the_server_of_every_version() {
+    fn a_server_gets_the_options_that_its_version_has() {
         let line = |minor| {
             let version = Version { major: 3, minor };
             server(
@@ -270,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn no_duration_means_without_end() {
+    fn a_zero_duration_becomes_one_second() {
         let line = client_line(
             NEW,
             &TestSpec {
@@ -282,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn the_report_stays_short_however_long_the_test() {
+    fn a_long_test_has_no_more_intervals_than_a_short_one() {
         let line = client_line(
             NEW,
             &TestSpec {
@@ -294,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_tcp_is_paced_in_small_blocks_and_fast_tcp_in_iperfs_own() {
+    fn slow_tcp_is_paced_in_smaller_blocks() {
         let line = |bitrate| {
             client_line(
                 NEW,

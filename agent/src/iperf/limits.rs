@@ -1,9 +1,8 @@
-//! What the kernel is told before iperf3 is started, so that it ends also when this agent cannot
-//! end it: a timer that kills it at its deadline, however frozen the agent is, and its death with
-//! the agent.
+//! The limits that the kernel enforces on iperf3, even if this agent cannot: a timer kills it at its
+//! deadline, however frozen the agent is, and it dies together with the agent.
 //!
-//! The code that runs between fork and exec is here and nowhere else. It does not enforce anything
-//! later: the agent's own kill at the deadline is in `process`.
+//! All code that runs between fork and exec is here. The agent's own kill at the deadline is in
+//! `process`.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -15,27 +14,27 @@ use nix::errno::Errno;
 
 use crate::clock::boot_now;
 
-/// Between two readings of the clock, one before and one after arming the timer, no more may pass.
-/// More means that the process stood still in between, and that the timer is late by as much.
+/// The longest time between two readings of the clock, one before and one after arming the timer. A
+/// longer time means that the process was frozen in between, and the timer is late by as much.
 const FREEZE: Duration = Duration::from_millis(5);
 
-/// How often the timer is armed anew after such a pause.
+/// How often the timer is armed again after such a freeze.
 const ATTEMPTS: u32 = 8;
 
-/// The two instants that bound a run of iperf3, on the boot clock.
+/// The two instants that bound an iperf3 process, on the boot clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// It is started by then or not at all. An agent that was frozen between deciding and starting
-    /// would otherwise start it in somebody else's time.
+    /// The process is started by then or not at all. An agent that was frozen between the decision
+    /// and the start would otherwise start it in the time of another meeting.
     pub start_by: Time,
-    /// It is dead by then.
+    /// The process is dead by then.
     pub deadline: Time,
 }
 
-/// What the child says instead of starting iperf3 too late.
+/// The error of a child that would start iperf3 too late.
 const TOO_LATE: Errno = Errno::ETIME;
 
-/// Whether the failure to spawn was the child's own refusal, because of [`Limits`].
+/// Whether the child itself refused to start iperf3, because of [`Limits`].
 pub(super) fn is_too_late(error: &io::Error) -> bool {
     error.raw_os_error() == Some(TOO_LATE as i32)
 }
@@ -59,16 +58,16 @@ pub(super) fn apply(command: &mut Command, limits: Limits) {
 fn die_with_parent(parent: u32) -> io::Result<()> {
     // SAFETY: plain system call on plain numbers.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
-    // A parent that died before the call sends no signal any more; the child has another parent by
-    // then.
+    // If the parent died before the call, no signal comes any more; the child then has another
+    // parent.
     if nix::unistd::getppid().as_raw().cast_unsigned() != parent {
         return Err(Errno::ESRCH.into());
     }
     Ok(())
 }
 
-/// `ITIMER_REAL` survives exec, and iperf3 leaves its signal's default action, which is death, in
-/// both roles.
+/// `ITIMER_REAL` survives exec, and iperf3 leaves the default action of its signal, which is to
+/// terminate, in both roles.
 ///
 /// The timer runs on the monotonic clock. It and the boot clock differ only by the time that the
 /// machine is suspended, and then iperf3 is as well.
@@ -101,7 +100,7 @@ fn set_timer(left: Duration) -> io::Result<()> {
             tv_usec: left.subsec_micros().into(),
         },
     };
-    // SAFETY: `timer` outlives the call, and the old value is not asked for.
+    // SAFETY: `timer` outlives the call, and the old value is not requested.
     Errno::result(unsafe {
         libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut())
     })?;

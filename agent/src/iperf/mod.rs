@@ -1,9 +1,9 @@
 //! iperf3 as a child process, in both roles.
 //!
-//! One run of iperf3 is a [`Client`] or a [`Server`]: it is started under [`Limits`], is dead by
+//! One process of iperf3 is a [`Client`] or a [`Server`]. It is started under [`Limits`], is dead by
 //! its deadline whatever happens to it, its peer or this agent, and is always reaped. Nothing is
-//! decided here: who tests whom, when and for how long comes from outside, and what a failure means
-//! for the matrix goes there.
+//! decided here: the coordinator chooses peers, times and durations, and decides what a failure means
+//! for the matrix.
 
 mod client;
 mod command;
@@ -17,7 +17,7 @@ mod version;
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use iperf3_mesh_core::TestSpec;
@@ -42,59 +42,56 @@ pub struct Iperf {
     buffer: u64,
 }
 
-/// A test that this node runs.
+/// A test that this node runs as the client.
 #[derive(Clone, Debug)]
 pub struct ClientRun {
     /// The settings of the test.
     pub spec: TestSpec,
-    /// This node's address, from which the test comes.
+    /// This node's address, from which the client connects.
     pub local: IpAddr,
-    /// The peer's address.
-    pub remote: IpAddr,
-    /// The port of the peer's iperf3.
-    pub port: u16,
-    /// When it may start and must be dead.
+    /// The address and port of the peer's server.
+    pub remote: SocketAddr,
+    /// The limits of the process.
     pub limits: Limits,
 }
 
-/// A test that this node serves.
+/// A test that this node runs as the server.
 #[derive(Clone, Debug)]
 pub struct ServerRun {
     /// The settings of the test.
     pub spec: TestSpec,
-    /// This node's address, on which alone the server listens.
+    /// This node's address, the only one on which the server listens.
     pub local: IpAddr,
-    /// The port to listen on, TCP and UDP.
+    /// The port, TCP and UDP, on which it listens.
     pub port: u16,
-    /// The only address from which a client may come.
+    /// The only address from which a client may connect.
     pub peer: IpAddr,
-    /// When it may start and must be dead.
+    /// The limits of the process.
     pub limits: Limits,
 }
 
 /// Why iperf3 was not started. The outcome of the test is [`iperf3_mesh_core::Reason::Spawn`].
 #[derive(Debug, Error)]
 pub enum SpawnError {
-    /// `start_by` or the deadline has passed: this agent or the machine stood still.
+    /// `start_by` or the deadline has passed, because this agent or the machine was frozen.
     #[error("iperf3 was not started: the time to start it has passed")]
     TooLate,
     /// The system refused.
     #[error("iperf3: {program:?} could not be started: {source}")]
     System {
-        /// What was to be run.
+        /// The path of the program.
         program: PathBuf,
-        /// Why not.
+        /// Why it was not started.
         source: io::Error,
     },
 }
 
 impl Iperf {
-    /// Finds `program`, a path or a name in PATH, and asks for its version. Takes five seconds at
-    /// most.
+    /// Finds `program`, a path or a name in PATH, and reads its version. Takes at most 5 s.
     ///
     /// # Errors
     ///
-    /// If it is missing, is something else or is too old, with the hint.
+    /// If it is missing, not iperf3 or too old; the message says how to fix it.
     pub async fn probe(program: &Path) -> Result<Self, ProbeError> {
         let (program, version) = probe::probe(program).await?;
         Ok(Self {
@@ -109,26 +106,19 @@ impl Iperf {
         self.version
     }
 
-    /// Where it was found.
+    /// The path of the program.
     pub fn program(&self) -> &Path {
         &self.program
     }
 
-    /// Starts a test. To be called on the thread that lives as long as the agent, as iperf3 dies
-    /// with the thread that started it, and within the runtime.
+    /// Starts the client of a test. To be called within the runtime, on a thread that lives as long
+    /// as the agent: iperf3 dies with the thread that started it.
     ///
     /// # Errors
     ///
-    /// If iperf3 was not started, be it that it is too late for that.
+    /// If iperf3 was not started, also because it is too late.
     pub fn client(&self, run: ClientRun) -> Result<Client, SpawnError> {
-        let args = command::client(
-            self.version,
-            self.buffer,
-            &run.spec,
-            run.local,
-            run.remote,
-            run.port,
-        );
+        let args = command::client(self.version, self.buffer, &run.spec, run.local, run.remote);
         let process = self.spawn(&args, run.limits, Stdout::Keep)?;
         Ok(Client {
             process,
@@ -136,12 +126,12 @@ impl Iperf {
         })
     }
 
-    /// Starts a server for one test. Where to call it from: see [`Iperf::client`]. It listens only
-    /// when [`Server::ready`] says so.
+    /// Starts the server of a test, on the same conditions as [`Iperf::client`]. It listens once
+    /// [`Server::ready`] returns.
     ///
     /// # Errors
     ///
-    /// If iperf3 was not started, be it that it is too late for that.
+    /// If iperf3 was not started, also because it is too late.
     pub fn server(&self, run: &ServerRun) -> Result<Server, SpawnError> {
         let args = command::server(self.version, &run.spec, run.local, run.port);
         let (seen, watch) = server::watch_output(run.peer);
@@ -168,8 +158,8 @@ impl Iperf {
     }
 }
 
-/// [`command::BUFFER`], or less where this kernel allows less. A container may not see the limits;
-/// then they are taken for the default ones.
+/// [`command::BUFFER`], or less if this kernel allows less. A container may not see the limits; the
+/// defaults are assumed then.
 fn buffer() -> u64 {
     ["/proc/sys/net/core/rmem_max", "/proc/sys/net/core/wmem_max"]
         .into_iter()

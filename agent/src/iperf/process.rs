@@ -1,8 +1,8 @@
-//! A child process in a group of its own that never outlives its deadline, its handle or this
-//! agent, and that is always reaped.
+//! A child process in a process group of its own. It never outlives its deadline, its handle or this
+//! agent, and it is always reaped.
 //!
-//! It knows nothing of iperf3's arguments and words; what the kernel enforces on its own is in
-//! `limits`.
+//! Nothing here knows the arguments and messages of iperf3. The limits that the kernel enforces by
+//! itself are in `limits`.
 
 use std::ffi::OsStr;
 use std::io;
@@ -31,31 +31,31 @@ const STDOUT_MAX: usize = 4 << 20;
 /// Bytes of standard error that are kept.
 const STDERR_MAX: usize = 64 << 10;
 
-/// Bytes read at once.
+/// Bytes per read.
 const PIECE: usize = 8 << 10;
 
-/// After the process has ended its pipes are empty within this time, unless somebody else holds
+/// The pipes of a process that has ended are empty within this time, unless another process holds
 /// them open.
 const PIPES_AFTER_EXIT: Duration = Duration::from_millis(500);
 
-/// For a killed process to be gone, where nobody is left who could wait for it without blocking.
+/// The longest wait for a killed process to be gone, where no task is left to wait without blocking.
 const LAST_REAP: Duration = Duration::from_millis(200);
 
-/// Gets every piece of standard output as it comes, and may end the process because of it.
+/// Gets every piece of standard output as it arrives, and may kill the process because of it.
 pub(super) type Watch = Box<dyn FnMut(&[u8], &Kill) + Send>;
 
-/// What becomes of a process's standard output.
+/// The use of a process's standard output.
 pub(super) enum Stdout {
-    /// It is in the [`Ending`].
+    /// It is kept for the [`Ending`].
     Keep,
-    /// It is looked at and forgotten.
+    /// It is watched and discarded.
     Watch(Watch),
 }
 
-/// How a process came to its end.
+/// Why a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// Without this agent's doing.
+    /// By itself.
     Exited(ExitStatus),
     /// Killed at its deadline, by this agent or by the kernel's timer.
     Deadline,
@@ -63,7 +63,7 @@ pub(super) enum Cause {
     Killed,
 }
 
-/// All that a process left behind.
+/// The cause of a process's end, and its output.
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) cause: Cause,
@@ -71,7 +71,7 @@ pub(super) struct Ending {
     pub(super) stderr: Vec<u8>,
 }
 
-/// Ends a process and its whole group early. Cheap to clone; without effect once the process is
+/// Kills a process and its whole group early. Cheap to clone; without effect once the process is
 /// reaped.
 #[derive(Clone, Debug)]
 pub struct Kill(Arc<Group>);
@@ -83,7 +83,7 @@ impl Kill {
     }
 }
 
-/// A running process. Dropping it kills the group; a task of its own reaps it.
+/// A running process. Dropping it kills the group; a separate task reaps it.
 #[derive(Debug)]
 pub(super) struct Process {
     pid: u32,
@@ -101,7 +101,7 @@ impl Process {
         limits: Limits,
         output: Stdout,
     ) -> io::Result<Self> {
-        // Before the child exists, so that no end of it is missed.
+        // Registered before the child exists, so that its end cannot be missed.
         let ends = signal(SignalKind::child())?;
         let mut command = Command::new(program);
         command
@@ -109,7 +109,7 @@ impl Process {
             .env_clear()
             .env("LC_ALL", "C")
             .process_group(0);
-        // iperf3 keeps a file there for each stream.
+        // iperf3 creates a file there for each stream.
         command.envs(std::env::var_os("TMPDIR").map(|dir| ("TMPDIR", dir)));
         command
             .stdin(Stdio::null())
@@ -120,22 +120,22 @@ impl Process {
         let mut child = command.spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let pid = child.id();
-        let keeper = Keeper(Kill(Arc::new(Group(Mutex::new(Leader {
+        let reaper = Reaper(Kill(Arc::new(Group(Mutex::new(Leader {
             child,
             reaped: None,
             killed: None,
         })))));
-        let kill = keeper.0.clone();
-        // From here on an early return kills the child: the keeper sees to it.
+        let kill = reaper.0.clone();
+        // From here on, an early return drops the reaper, which kills the child.
         let stdout = stdout.map(ChildStdout::from_std).transpose()?;
         let stderr = stderr.map(ChildStderr::from_std).transpose()?;
-        let (tell, ended) = oneshot::channel();
+        let (report, ended) = oneshot::channel();
         tokio::spawn(async move {
-            let ending = keeper
-                .attend(ends, limits.deadline, (stdout, stderr), output)
+            let ending = reaper
+                .run(ends, limits.deadline, (stdout, stderr), output)
                 .await;
-            // Nobody may be waiting any more.
-            let _ = tell.send(ending);
+            // The handle may have been dropped.
+            let _ = report.send(ending);
         });
         Ok(Self {
             pid,
@@ -153,12 +153,11 @@ impl Process {
         self.kill.clone()
     }
 
-    /// Until the process has ended and is reaped. Nothing is lost if it is dropped and called
-    /// again.
+    /// Waits until the process has ended and is reaped. Nothing is lost if the future is dropped and
+    /// this is called again.
     pub(super) async fn wait(&mut self) -> &Ending {
         if self.ending.is_none() {
-            // Without an answer the runtime is shutting down, and the keeper has killed the
-            // process.
+            // Without an answer, the runtime is shutting down and the reaper has killed the process.
             self.ending = (&mut self.ended).await.ok();
         }
         self.ending.get_or_insert_with(|| Ending {
@@ -175,8 +174,8 @@ impl Drop for Process {
     }
 }
 
-/// Killing and reaping take the same lock: the group is signalled only while its leader is
-/// unreaped, alive or zombie, and so its number cannot belong to anybody else.
+/// Killing and reaping take the same lock. The group gets a signal only while its leader is not
+/// reaped, alive or zombie, so its number cannot belong to other processes.
 #[derive(Debug)]
 struct Group(Mutex<Leader>);
 
@@ -184,7 +183,7 @@ struct Group(Mutex<Leader>);
 struct Leader {
     child: Child,
     reaped: Option<ExitStatus>,
-    /// The first one that killed it while it was alive.
+    /// The cause of the first kill while it was alive.
     killed: Option<Cause>,
 }
 
@@ -203,12 +202,12 @@ impl Group {
         }
     }
 
-    /// Reaps the leader if it has ended, and kills what it left in its group before.
+    /// Reaps the leader if it has ended, after killing the rest of its group.
     fn reap(&self) -> Option<Cause> {
         let mut leader = self.lock();
         if leader.reaped.is_none() && leader.ended() {
             leader.kill_group();
-            // If somebody else has reaped it, its output alone must tell.
+            // If the status is lost, because something else reaped it, its output alone must do.
             let status = leader.child.try_wait();
             leader.reaped = status.unwrap_or(Some(ExitStatus::default()));
         }
@@ -221,17 +220,17 @@ impl Leader {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Whether it runs no more, without reaping it.
+    /// Whether it has ended; does not reap it.
     fn ended(&self) -> bool {
-        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         !matches!(
-            waitid(Id::Pid(self.pid()), look),
+            waitid(Id::Pid(self.pid()), flags),
             Ok(WaitStatus::StillAlive)
         )
     }
 
     fn kill_group(&self) {
-        // Fails only if nobody is left in the group, which is what is wanted.
+        // Fails only if the group is empty, which is the goal.
         let _ = killpg(self.pid(), nix::sys::signal::Signal::SIGKILL);
     }
 
@@ -244,12 +243,12 @@ impl Leader {
     }
 }
 
-/// Attends a process until it is reaped. Dropped before (an early return, the end of the runtime),
-/// it kills.
-struct Keeper(Kill);
+/// Reads a process's output, kills it at its deadline, and reaps it. If it is dropped before that (an
+/// early return, the end of the runtime), it kills the process.
+struct Reaper(Kill);
 
-impl Keeper {
-    async fn attend(
+impl Reaper {
+    async fn run(
         self,
         mut ends: Signal,
         deadline: Time,
@@ -280,7 +279,7 @@ impl Keeper {
                 }
             };
             if draining {
-                // What came until then counts, also if a pipe stays open.
+                // The output until then counts, even if a pipe stays open.
                 let _ = tokio::time::timeout(PIPES_AFTER_EXIT, drained).await;
             }
             cause
@@ -293,7 +292,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Reaper {
     fn drop(&mut self) {
         let step = Duration::from_millis(1);
         let mut left = LAST_REAP;

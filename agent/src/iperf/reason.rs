@@ -1,16 +1,15 @@
-//! From iperf3's own words to a [`Reason`].
+//! Derives a [`Reason`] from an error message of iperf3.
 //!
-//! The words changed from version to version and keep growing at the front; what is matched here
-//! held from 3.9 to 3.21. It only reads words: exit codes say nothing (3.11 to 3.13 end a failed
-//! test with 0).
+//! The messages differ between versions, mostly in their beginnings; the parts matched here hold from
+//! 3.9 to 3.21. Exit codes are not used, since 3.11 to 3.13 end a failed test with 0.
 
 use iperf3_mesh_core::Reason;
 
-/// Another client is being served.
+/// The server is serving another client.
 const BUSY: &[&str] = &["busy running a test"];
 
-/// The connection for control or data was not made. "Bad file descriptor" is all that 3.9 says of
-/// it. "unable to read from stream socket" is UDP's first datagram left without an answer.
+/// The control or data connection was not made. 3.9 reports that as "Bad file descriptor" only.
+/// "unable to read from stream socket" means that the first datagram of UDP got no answer.
 const CONNECT: &[&str] = &[
     "unable to connect",
     "unable to read from stream socket",
@@ -31,14 +30,14 @@ const INTERRUPTED: &[&str] = &[
     "test duration expired",
 ];
 
-/// Why iperf3 failed, by what it said of it. `begun`: it had a data connection before.
-pub(super) fn of(words: &str, begun: bool) -> Reason {
-    let says = |any: &[&str]| any.iter().any(|part| words.contains(part));
-    if says(BUSY) {
+/// Why iperf3 failed, by its message. `begun`: it had made a data connection before.
+pub(super) fn of(message: &str, begun: bool) -> Reason {
+    let has = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
+    if has(BUSY) {
         Reason::Busy
-    } else if says(CONNECT) {
+    } else if has(CONNECT) {
         Reason::Connect
-    } else if says(INTERRUPTED) {
+    } else if has(INTERRUPTED) {
         if begun {
             Reason::Interrupted
         } else {
@@ -54,14 +53,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_breaks_before_the_test_has_begun_is_a_failed_connection() {
-        let words = "error - unable to send control message: Connection reset by peer";
-        assert_eq!(of(words, false), Reason::Connect);
-        assert_eq!(of(words, true), Reason::Interrupted);
+    fn an_error_before_the_test_is_a_failed_connection() {
+        let message = "error - unable to send control message: Connection reset by peer";
+        assert_eq!(of(message, false), Reason::Connect);
+        assert_eq!(of(message, true), Reason::Interrupted);
     }
 
     #[test]
-    fn unknown_words_are_iperfs_own_failure() {
+    fn an_unknown_message_is_a_failure_of_iperf() {
         assert_eq!(of("test authorization failed", false), Reason::Iperf);
         assert_eq!(of("", true), Reason::Iperf);
     }

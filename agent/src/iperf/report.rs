@@ -1,11 +1,12 @@
-//! From what a client's iperf3 wrote to the outcome of its test.
+//! Reads the outcome of a test from the output of its client.
 //!
-//! Pure. The client's report alone is read: the two ends exchange their results at the end of a
-//! test, and the server's own report has one side only. Exit codes are not looked at. Success is: a
-//! JSON document without an `error`, with the sums that the test must have, and bytes that arrived.
+//! Pure. Only the client's report is read: the two ends exchange their results at the end of a test,
+//! and the server's own report has one side only. Exit codes are ignored. A test succeeded if the
+//! output has a JSON document without an `error`, with the sums that the test must have, and with
+//! bytes that arrived.
 //!
 //! The document is kept as a tree and not as typed structs: up to 3.14 iperf3 repeats keys, which
-//! typed ones refuse, and no field is there in every version.
+//! typed structs reject, and no field is present in every version.
 
 use iperf3_mesh_core::{Figures, Outcome, Protocol, Reason, TestSpec};
 use serde_json::{Map, Value};
@@ -15,62 +16,63 @@ use super::reason;
 /// Characters of iperf3's words that are kept for the log.
 pub(super) const DETAIL_MAX: usize = 300;
 
-/// What iperf3 puts before its own words.
+/// The prefix of iperf3's own messages.
 const PREFIX: &str = "iperf3: ";
 
-/// No link is faster, in bits per second: more is a broken report.
+/// The highest plausible bitrate, in bits per second: no link is faster.
 const BITRATE_MAX: f64 = 1e14;
 
-/// No counter is greater: up to here a double holds every whole number.
+/// The highest plausible count: up to here a double holds every whole number.
 const COUNT_MAX: f64 = (1_u64 << 53) as f64;
 
-/// Datagrams of each stream that may be on their way, neither lost nor counted, when the receiver
-/// stops.
+/// Datagrams of each stream that may be in flight, neither lost nor counted, when the receiver stops.
 const TAIL: f64 = 3.0;
 
 /// The same as a share of a large test's datagrams.
 const TAIL_RATIO: f64 = 0.003;
 
-/// The outcome of one run of a client.
+/// The outcome of one client.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// From the client to the server.
     pub forward: Outcome,
     /// From the server to the client, if the test was of both directions.
     pub reverse: Option<Outcome>,
-    /// For the log: iperf3's own words on a failure, empty after a success.
+    /// For the log: iperf3's message after a failure, empty after a success.
     pub detail: String,
 }
 
 impl Report {
-    /// Reads what a client that ended by itself wrote to its standard output and error.
+    /// Reads the standard output and error of a client that ended by itself.
     pub fn read(spec: &TestSpec, stdout: &[u8], stderr: &[u8]) -> Self {
-        let words = String::from_utf8_lossy(stderr);
-        let words = complaint(&words);
+        let stderr = String::from_utf8_lossy(stderr);
+        let message = error_message(&stderr);
         let Some(document) = document(stdout) else {
-            return if words.is_empty() {
+            return if message.is_empty() {
                 Self::failed(spec, Reason::BadReport, "no complete report was written")
             } else {
-                Self::failed(spec, reason::of(words, false), words)
+                Self::failed(spec, reason::of(message, false), message)
             };
         };
         if let Some(error) = document.get("error") {
-            let error = error.as_str().unwrap_or("an error that is not a text");
+            let error = error.as_str().unwrap_or("an error that is not text");
             return Self::failed(spec, reason::of(error, begun(&document)), error);
         }
-        // 3.9 tells its errors on stderr only, also that of a test that broke off in the middle.
-        let reason = reason::of(words, begun(&document));
-        if !words.is_empty() && reason != Reason::Iperf {
-            return Self::failed(spec, reason, words);
+        // 3.9 writes its errors to stderr only, even that of a test that broke off.
+        let reason = reason::of(message, begun(&document));
+        if !message.is_empty() && reason != Reason::Iperf {
+            return Self::failed(spec, reason, message);
         }
         match document.get("end").and_then(Value::as_object) {
             Some(end) if !end.is_empty() => figures(spec, &document, end),
-            _ if words.is_empty() => Self::failed(spec, Reason::BadReport, "the report has no end"),
-            _ => Self::failed(spec, reason, words),
+            _ if message.is_empty() => {
+                Self::failed(spec, Reason::BadReport, "the report has no end")
+            }
+            _ => Self::failed(spec, reason, message),
         }
     }
 
-    /// The whole run failed.
+    /// Every direction failed.
     pub(super) fn failed(spec: &TestSpec, reason: Reason, detail: &str) -> Self {
         Self {
             forward: Err(reason),
@@ -90,7 +92,7 @@ fn begun(document: &Value) -> bool {
 
 fn figures(spec: &TestSpec, document: &Value, end: &Map<String, Value>) -> Report {
     if spec.bidir && !end.contains_key("sum_received_bidir_reverse") {
-        let detail = "the report does not tell its directions apart";
+        let detail = "the report does not tell the directions apart";
         return Report::failed(spec, Reason::BadReport, detail);
     }
     let read = |reverse| match spec.protocol {
@@ -104,8 +106,8 @@ fn figures(spec: &TestSpec, document: &Value, end: &Map<String, Value>) -> Repor
         .or(reverse.as_ref().and_then(|reverse| reverse.as_ref().err()));
     let detail = match failure {
         None => "",
-        Some(Reason::NoData) => "iperf3 saw no error, but nothing arrived",
-        Some(_) => "the report lacks figures, or has impossible ones",
+        Some(Reason::NoData) => "iperf3 reported no error, but nothing arrived",
+        Some(_) => "the report lacks figures or has impossible ones",
     };
     Report {
         forward,
@@ -121,8 +123,8 @@ fn tcp(end: &Map<String, Value>, reverse: bool) -> Outcome {
         Some(sent) => sent.count("retransmits")?,
         None => None,
     };
-    // Only the sending end sees the round-trip time, and of its streams the report has the client's
-    // only.
+    // Only the sending end observes the round-trip time, and the report has only the streams that
+    // the client sent.
     let rtt_ms = if reverse { None } else { rtt_ms(end)? };
     Ok(Figures {
         bandwidth_mbps,
@@ -132,8 +134,8 @@ fn tcp(end: &Map<String, Value>, reverse: bool) -> Outcome {
     })
 }
 
-/// The mean over the streams of their mean round-trip times, which are in microseconds, and zero
-/// where this end did not send.
+/// The mean of the mean round-trip times of all streams. They are in microseconds, and zero where
+/// this end did not send.
 fn rtt_ms(end: &Map<String, Value>) -> Result<Option<f64>, Reason> {
     let streams = end
         .get("streams")
@@ -182,11 +184,11 @@ fn udp(spec: &TestSpec, document: &Value, end: &Map<String, Value>, reverse: boo
     })
 }
 
-/// Datagrams lost. `gaps` is iperf3's own count, by the sequence numbers that the receiver missed:
-/// exact to the single datagram, but blind for all that came after the last one that arrived, up to
-/// seeing no loss where nothing arrives at all. Those that are missing in the bytes show that, and
-/// in return include the last few on their way when the receiver stopped. So the gaps count as long
-/// as those few explain the difference.
+/// The number of lost datagrams. `gaps` is iperf3's own count, from the sequence numbers that the
+/// receiver missed: exact to the datagram, but blind to every loss after the last datagram that
+/// arrived, so that it shows no loss if nothing arrives at all. The count by missing bytes does show
+/// that, but it includes the last few datagrams, still in flight when the receiver stopped. So the
+/// gaps count as long as those few explain the difference.
 fn lost(packets: f64, arrived: f64, gaps: f64, streams: u8) -> u64 {
     let missing = (packets - arrived).max(0.0).round();
     let tail = (TAIL * f64::from(streams.max(1))).max(packets * TAIL_RATIO);
@@ -198,8 +200,8 @@ fn lost(packets: f64, arrived: f64, gaps: f64, streams: u8) -> u64 {
     lost as u64
 }
 
-/// 3.9 and 3.10 have the sender's sum and the receiver's gaps, and nothing else. A jitter of
-/// exactly zero shows that not even two datagrams arrived.
+/// 3.9 and 3.10 report the sender's sum and the receiver's gaps only. A jitter of exactly zero means
+/// that fewer than two datagrams arrived.
 fn udp_by_gaps(total: &Sum) -> Outcome {
     let packets = total
         .count("packets")?
@@ -220,8 +222,8 @@ fn udp_by_gaps(total: &Sum) -> Outcome {
     })
 }
 
-/// One object of figures in the report. A figure that is absent is `None`; one that cannot be is a
-/// bad report.
+/// One object of figures in the report. An absent figure is `None`; an impossible one is a bad
+/// report.
 struct Sum<'a>(&'a Map<String, Value>);
 
 impl<'a> Sum<'a> {
@@ -260,8 +262,8 @@ impl<'a> Sum<'a> {
         Ok(bitrate / 1e6)
     }
 
-    /// Zero if negative: a datagram that came twice or late is taken off, even if it was never
-    /// counted.
+    /// Zero if negative: iperf3 subtracts a datagram that arrives twice or late, even if it was never
+    /// counted as lost.
     fn lost(&self) -> Result<f64, Reason> {
         let lost = self
             .0
@@ -272,7 +274,7 @@ impl<'a> Sum<'a> {
     }
 }
 
-/// The first JSON document in what iperf3 wrote. Warnings may stand before it.
+/// The first JSON document in the output. Warnings may precede it.
 fn document(stdout: &[u8]) -> Option<Value> {
     let start =
         (0..stdout.len()).find(|&at| stdout[at] == b'{' && (at == 0 || stdout[at - 1] == b'\n'))?;
@@ -282,9 +284,9 @@ fn document(stdout: &[u8]) -> Option<Value> {
         .ok()
 }
 
-/// iperf3's last complaint in what it wrote to standard error, without the program's name; of
-/// others' words the last line.
-pub(super) fn complaint(stderr: &str) -> &str {
+/// The last error message of iperf3 on standard error, without the program's name; if there is none,
+/// the last line.
+pub(super) fn error_message(stderr: &str) -> &str {
     let own = |line: &&str| line.starts_with(PREFIX) && *line != "iperf3: exiting";
     let mut lines = stderr
         .lines()

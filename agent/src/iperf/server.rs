@@ -1,9 +1,9 @@
-//! iperf3 as a server: it serves one client, the peer, and nobody else.
+//! iperf3 as a server: it serves one client, the peer, and no other.
 //!
-//! Its own report is not read; what it measured travels to the client. Here is what only this end
-//! sees: when it listens, and who came. It cannot see an unexpected client that connects and stays
-//! silent, as iperf3 names a client only once its test runs: such a one costs the peer its test,
-//! and is gone at the deadline.
+//! Its report is not read, since its measurements travel to the client. This module watches what only
+//! this end sees: when the server listens, and which client connects. It cannot see an unexpected
+//! client that connects and stays silent, because iperf3 names a client only once its test runs; such
+//! a client costs the peer its test, and is gone at the deadline.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::process::ExitStatusExt;
@@ -13,52 +13,52 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::process::{Cause, Ending, Kill, Process, Watch};
-use super::report::{DETAIL_MAX, complaint};
+use super::report::{DETAIL_MAX, error_message};
 
-/// For a server to listen, which takes some 3 ms on an idle machine.
+/// The longest time for a server to listen, which takes some 3 ms on an idle machine.
 const READY: Duration = Duration::from_secs(2);
 
-/// Bytes of a line that are looked at; the lines that matter are shorter.
+/// The bytes of a line that are read; the lines that matter are shorter.
 const LINE_MAX: usize = 256;
 
-/// A server at work. Dropping it kills it.
+/// A running server. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Server {
     process: Process,
     seen: watch::Receiver<Seen>,
 }
 
-/// Why a server does not listen. It is dead or dying then.
+/// Why a server does not listen. It is dead or dying.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NotReady {
-    /// Somebody else has its port.
+    /// Another program uses the port.
     #[error("the port is in use by another program")]
     PortTaken,
     /// It ended before it listened.
     #[error("iperf3 ended before it listened: {0}")]
     Ended(String),
-    /// It did nothing for too long.
+    /// It neither listened nor ended in time.
     #[error("iperf3 did not listen within {READY:?}")]
     Slow,
 }
 
-/// What came of a server.
+/// How a server ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerEnd {
-    /// The peer was accepted as its client, and the server lived long enough to say so (a tenth of
-    /// a second).
+    /// The peer connected as its client, and the server ran long enough to report it (a tenth of a
+    /// second).
     pub accepted: bool,
-    /// Somebody else was, and the server was killed for it.
+    /// Another client connected, and the server was killed because of it.
     pub unexpected_client: Option<IpAddr>,
-    /// It was ended early through its [`Kill`].
+    /// It was killed early through its [`Kill`].
     pub cancelled: bool,
     /// It was killed at its deadline.
     pub timed_out: bool,
-    /// For the log: iperf3's own words if it complained, else empty.
+    /// For the log: iperf3's error message, empty if there is none.
     pub detail: String,
 }
 
-/// What the server's output has shown so far.
+/// What the output of a server has shown so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
     listening: bool,
@@ -66,8 +66,8 @@ pub(super) struct Seen {
     unexpected_client: Option<IpAddr>,
 }
 
-/// Watches the output of a server that is to serve `peer` only, and kills the server as soon as it
-/// shows a unexpected client.
+/// Watches the output of a server that may serve `peer` only, and kills the server as soon as an
+/// unexpected client shows.
 pub(super) fn watch_output(peer: IpAddr) -> (watch::Receiver<Seen>, Watch) {
     let (show, seen) = watch::channel(Seen::default());
     let mut line = Vec::new();
@@ -79,7 +79,7 @@ pub(super) fn watch_output(peer: IpAddr) -> (watch::Receiver<Seen>, Watch) {
                 }
                 continue;
             }
-            show.send_if_modified(|seen| seen.look(&String::from_utf8_lossy(&line), peer));
+            show.send_if_modified(|seen| seen.parse_line(&String::from_utf8_lossy(&line), peer));
             line.clear();
         }
         if show.borrow().unexpected_client.is_some() {
@@ -90,8 +90,8 @@ pub(super) fn watch_output(peer: IpAddr) -> (watch::Receiver<Seen>, Watch) {
 }
 
 impl Seen {
-    /// Whether `line` shows something new.
-    fn look(&mut self, line: &str, peer: IpAddr) -> bool {
+    /// Takes in a line of output; whether it showed something new.
+    fn parse_line(&mut self, line: &str, peer: IpAddr) -> bool {
         if line.starts_with("Server listening on ") {
             self.listening = true;
         } else if let Some(rest) = line.strip_prefix("Accepted connection from ") {
@@ -99,7 +99,7 @@ impl Seen {
                 .split([',', '%'])
                 .next()
                 .and_then(|from| from.parse::<IpAddr>().ok());
-            // Whom nobody can name is not the peer.
+            // An address that cannot be read is not the peer's.
             let from = from.unwrap_or(Ipv6Addr::UNSPECIFIED.into()).to_canonical();
             if from == peer.to_canonical() {
                 self.accepted = true;
@@ -118,26 +118,26 @@ impl Server {
         Self { process, seen }
     }
 
-    /// Its process id, which is also its group's.
+    /// The process id, which is also that of the group.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// To end it early.
+    /// A handle that kills it early.
     pub fn killer(&self) -> Kill {
         self.process.killer()
     }
 
-    /// Until it listens. Within two seconds it does or is killed.
+    /// Waits until it listens. If it does not within two seconds, it is killed.
     ///
     /// # Errors
     ///
-    /// If it does not listen; it has been killed then.
+    /// If it does not listen. It is dead or dying then.
     pub async fn ready(&mut self) -> Result<(), NotReady> {
         let listening = self.seen.wait_for(|seen| seen.listening);
         match tokio::time::timeout(READY, listening).await {
             Ok(Ok(_)) => return Ok(()),
-            // The watch is gone, and so the process is at its end.
+            // The watch is gone, so the process is at its end.
             Ok(Err(_)) => {}
             Err(_) => {
                 self.process.killer().kill();
@@ -151,8 +151,8 @@ impl Server {
         Err(NotReady::Ended(detail(ending)))
     }
 
-    /// Until it has ended and is reaped, which is at its deadline at the latest. Nothing is lost if
-    /// the future is dropped and this is called again.
+    /// Waits until the process has ended and is reaped, which is at its deadline at the latest.
+    /// Nothing is lost if the future is dropped and this is called again.
     pub async fn wait(&mut self) -> ServerEnd {
         let ending = self.process.wait().await;
         let seen = *self.seen.borrow();
@@ -172,7 +172,7 @@ fn detail(ending: &Ending) -> String {
     {
         return format!("ended by signal {number}");
     }
-    complaint(&String::from_utf8_lossy(&ending.stderr))
+    error_message(&String::from_utf8_lossy(&ending.stderr))
         .chars()
         .take(DETAIL_MAX)
         .collect()
@@ -185,13 +185,13 @@ mod tests {
     fn seen(peer: &str, lines: &[&str]) -> Seen {
         let mut seen = Seen::default();
         for line in lines {
-            seen.look(line, peer.parse().expect("an address"));
+            seen.parse_line(line, peer.parse().expect("an address"));
         }
         seen
     }
 
     #[test]
-    fn every_version_says_that_it_listens() {
+    fn the_listening_line_of_every_version_is_recognized() {
         for line in [
             "Server listening on 5201",
             "Server listening on 5201 (test #1)",
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_peer_is_known_in_every_notation() {
+    fn the_peer_is_recognized_in_every_notation() {
         for (peer, from) in [
             ("10.0.0.1", "10.0.0.1"),
             ("10.0.0.1", "::ffff:10.0.0.1"),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn anybody_else_is_a_stranger() {
+    fn any_other_address_is_an_unexpected_client() {
         for (from, unexpected_client) in [
             ("10.0.0.2", "10.0.0.2"),
             ("::ffff:10.0.0.2", "10.0.0.2"),

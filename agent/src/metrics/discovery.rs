@@ -1,44 +1,39 @@
-//! Whether the Kubernetes API tells of the agents' pods. A mesh that runs hides it when it does
-//! not.
+//! Whether the Kubernetes API answers. A running mesh hides it when it does not.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use prometheus::{GaugeVec, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Registry, register_int_counter_vec_with_registry};
 
-use super::{counters, registered};
+use super::optional_gauge::OptionalGauge;
+use super::unix_seconds;
 
-/// The metrics of discovery. Without the Kubernetes API there are none.
+/// The metrics of discovery. Without the Kubernetes API they have no values.
 #[derive(Clone)]
 pub(super) struct Discovery {
     failures: IntCounterVec,
-    /// Without labels: a vector only because there is no success before the first.
-    success: GaugeVec,
+    success: OptionalGauge,
 }
 
 impl Discovery {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let success = Opts::new(
-            "iperf_mesh_discovery_success_timestamp_seconds",
-            "When the Kubernetes API last told of the agents' pods, in Unix time; it is silent for minutes when \
-             nothing changes",
-        );
         Ok(Self {
-            failures: counters(
-                registry,
+            failures: register_int_counter_vec_with_registry!(
                 "iperf_mesh_discovery_failures_total",
-                "Times that the Kubernetes API did not tell of the agents' pods",
+                "Failed requests to the Kubernetes API for the agents' pods, by reason",
                 &["reason"],
+                registry
             )?,
-            success: registered(registry, GaugeVec::new(success, &[]))?,
+            success: OptionalGauge::register(
+                "iperf_mesh_discovery_success_timestamp_seconds",
+                "Unix time of the last successful response from the Kubernetes API; can be several \
+                 minutes old when no pods change",
+                registry,
+            )?,
         })
     }
 
     pub(super) fn succeeded(&self, at: SystemTime) {
-        let at = at
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64();
-        self.success.with_label_values::<&str>(&[]).set(at);
+        self.success.set(unix_seconds(at));
     }
 
     pub(super) fn failed(&self, reason: &str) {

@@ -1,9 +1,10 @@
-//! How the gossip layer does: near its ceiling, a mesh can take no more nodes.
+//! The health of the gossip layer. Near its ceiling, the mesh can take no more nodes.
 
 use iperf3_mesh_core::gossip::GossipStatus;
-use prometheus::{IntCounter, IntGauge, Registry};
-
-use super::{counter, int_gauge};
+use prometheus::{
+    IntCounter, IntGauge, Registry, register_int_counter_with_registry,
+    register_int_gauge_with_registry,
+};
 
 /// The metrics of gossip.
 #[derive(Clone)]
@@ -17,26 +18,26 @@ pub(super) struct Gossip {
 impl Gossip {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
         Ok(Self {
-            digest: int_gauge(
-                registry,
+            digest: register_int_gauge_with_registry!(
                 "iperf_mesh_gossip_digest_bytes",
-                "Size of the list of members that each gossip message carries",
+                "Size of the member list (digest) that each gossip message carries",
+                registry
             )?,
-            digest_max: int_gauge(
-                registry,
+            digest_max: register_int_gauge_with_registry!(
                 "iperf_mesh_gossip_digest_max_bytes",
-                "Size of that list from which on newcomers are refused",
+                "Digest size from which on new nodes are refused",
+                registry
             )?,
-            restarts: counter(
-                registry,
+            restarts: register_int_counter_with_registry!(
                 "iperf_mesh_gossip_restarts_total",
-                "Times that the gossip of this node died and was started again",
+                "Number of times the gossip layer of this node failed and was restarted",
+                registry
             )?,
-            refused: counter(
-                registry,
+            refused: register_int_counter_with_registry!(
                 "iperf_mesh_gossip_refused_total",
-                "Datagrams on the gossip port that were no gossip of this mesh, too large, or of newcomers \
-                 for whom there is no room",
+                "Datagrams on the gossip port that were not gossip of this mesh, were too large, or \
+                 came from new nodes for which there is no room",
+                registry
             )?,
         })
     }
@@ -53,7 +54,7 @@ impl Gossip {
     }
 }
 
-/// The gossip layer counts by itself, from its start on, as the metric does.
+/// Raises `counter` to `total`: the gossip layer keeps its own totals, from the same start on.
 fn raise(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }

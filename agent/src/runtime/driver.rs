@@ -1,50 +1,57 @@
-//! The loop that drives the coordinator: feeds it messages, views, ends of processes and the
-//! passing of time, does what it says, and writes on the state where it stands. Nothing is decided
-//! here.
+//! The loop that drives the coordinator: it feeds it messages, views, ends of processes and the
+//! passing of time, carries out its outputs, and publishes its state. Nothing is decided here.
 
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use iperf3_mesh_core::gossip::Gossip;
-use iperf3_mesh_core::wire::{self, Refusal};
-use iperf3_mesh_core::{Input, Node, Output, Peer, PeerState, ReservationOutcome, Time, View};
+use iperf3_mesh_core::wire::Role;
+use iperf3_mesh_core::{
+    Input, Node, NodeName, Outcome, Output, Peer, PeerState, Protocol, ReservationOutcome, Time,
+    View, wire,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::NodeState;
+use crate::api::{Meeting, Member, NodeState, Schedule, Since, Sweep};
 use crate::clock::{boot_now, sleep_until};
 use crate::runtime::processes::Processes;
 use crate::runtime::transport::MessageSender;
-use crate::state::{AgentState, MeetingStatus, MemberStatus, ScheduleStatus, SweepStatus};
+use crate::state::AgentState;
 
-/// How often the state is told that the loop is alive, and the members' list is renewed.
+/// The interval of the loop's heartbeat, with which the members' silence is published anew.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// How many of the next partners the state shows.
+/// How many of the next partners are published.
 const NEXT_SHOWN: usize = 10;
 
-/// How long a stopping agent waits for its iperf3 to be dead. They are killed; this is for reaping
-/// them.
-const LAST_RUNS_WITHIN: Duration = Duration::from_secs(2);
+/// How long a stopping agent waits for its iperf3 to be dead. They are killed at once; this time is
+/// for reaping them.
+const REAPED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Everything that the loop has in its hands.
+/// Everything that the loop works with.
 pub(super) struct Driver {
     /// The coordinator.
     pub node: Node,
-    /// Where it is written down what became of it all.
+    /// The published state.
     pub state: AgentState,
-    /// The processes.
-    pub runs: Processes,
-    /// The way to the other agents.
+    /// The iperf3 processes.
+    pub processes: Processes,
+    /// Sends messages to the other agents.
     pub message_sender: MessageSender,
-    /// What comes from the control port and from the processes.
+    /// The address at which this agent receives messages.
+    pub control: SocketAddr,
+    /// Received messages, failed deliveries and findings of discovery.
     pub inputs: mpsc::Receiver<Input>,
     /// The duration of the last complete sweep here.
     pub last_sweep: Option<Duration>,
+    /// The control address of another live agent that uses this node's name.
+    pub namesake: Option<SocketAddr>,
 }
 
 impl Driver {
-    /// Processes until `stop`, and then until the present meeting is left and no iperf3 is alive.
+    /// Runs until `stop`, and then until the present meeting is left and no iperf3 is alive.
     pub(super) async fn run(mut self, gossip: &Gossip, stop: CancellationToken) {
         let mut views = gossip.views();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -53,82 +60,80 @@ impl Driver {
             let input = tokio::select! {
                 () = stop.cancelled() => break,
                 Some(input) = self.inputs.recv() => input,
+                end = self.processes.next() => end,
                 view = next_view(&mut views) => Input::View(view),
                 () = until(self.node.deadline()) => Input::Tick,
                 _ = heartbeat.tick() => {
                     self.state.heartbeat();
-                    self.state.metrics().set_gossip(&gossip.status());
-                    self.show_members();
+                    self.state.metrics().show_gossip(&gossip.status());
+                    self.publish_members();
                     Input::Tick
                 }
             };
             self.handle(input, gossip);
         }
         self.handle(Input::Stop, gossip);
-        let _ = tokio::time::timeout(LAST_RUNS_WITHIN, self.wind_up(gossip)).await;
+        let _ = tokio::time::timeout(REAPED_WITHIN, self.wind_down(gossip)).await;
     }
 
-    async fn wind_up(&mut self, gossip: &Gossip) {
-        while !self.node.is_free() || !self.runs.is_empty() {
-            let Some(input) = self.inputs.recv().await else {
-                return;
+    async fn wind_down(&mut self, gossip: &Gossip) {
+        while !self.node.is_free() || !self.processes.is_empty() {
+            let input = tokio::select! {
+                Some(input) = self.inputs.recv() => input,
+                end = self.processes.next() => end,
             };
             self.handle(input, gossip);
         }
     }
 
     fn handle(&mut self, input: Input, gossip: &Gossip) {
-        self.runs.note(&input);
-        let is_view = matches!(input, Input::View(_));
+        let is_view = if let Input::View(view) = &input {
+            self.log_name_conflict(view.namesake);
+            true
+        } else {
+            false
+        };
         self.node.handle(boot_now(), input);
         if is_view {
-            self.show_members();
+            self.publish_members();
         }
         while let Some(output) = self.node.poll() {
             self.perform(output, gossip);
         }
-        self.show_progress();
+        self.state.set_schedule(self.schedule());
     }
 
     fn perform(&mut self, output: Output, gossip: &Gossip) {
         match output {
             Output::Send(to, message) => self.message_sender.send(to, message),
-            Output::StartClient(start) => self.runs.start_client(start),
-            Output::StartServer(start) => {
-                self.runs.start_server(start);
-            }
-            Output::Kill(run) => self.runs.kill(run),
+            Output::StartClient(start) => self.processes.start_client(start),
+            Output::StartServer(start) => self.processes.start_server(start),
+            Output::Kill(run) => self.processes.kill(run),
             Output::Cell {
                 destination,
                 protocol,
                 outcome,
-            } => {
-                if let Err(reason) = &outcome {
-                    tracing::warn!(%destination, %protocol, %reason, "a cell failed");
-                }
-                self.state.record(&destination, protocol, &outcome);
-            }
+            } => self.record(&destination, protocol, &outcome),
             Output::Departed(node) => {
                 tracing::info!(%node, "a node has departed");
-                self.show_members();
+                self.publish_members();
             }
             Output::Missing(node) => {
                 tracing::warn!(%node, "Kubernetes runs an agent there, and gossip has not heard of it");
-                self.show_members();
+                self.publish_members();
             }
             Output::SweepBegan(sweep) => {
-                tracing::info!(sweep, "a sweep begins");
+                tracing::info!(sweep, "sweep started");
                 gossip.publish_sweep(sweep);
             }
-            Output::SweepEnded(report) => {
-                self.last_sweep = Some(report.duration);
-                let (seconds, bound) = (report.duration.as_secs_f64(), report.bound.as_secs_f64());
+            Output::SweepEnded(summary) => {
+                self.last_sweep = Some(summary.duration);
                 tracing::info!(
-                    sweep = report.number,
-                    seconds,
-                    bound_seconds = bound,
-                    failed_cells = report.failed,
-                    "everybody was met or given up"
+                    sweep = summary.number,
+                    seconds = summary.duration.as_secs_f64(),
+                    bound_seconds = summary.bound.as_secs_f64(),
+                    failed_cells = summary.failed,
+                    "sweep complete"
                 );
             }
             Output::ReservationEnded {
@@ -136,69 +141,101 @@ impl Driver {
                 role,
                 outcome,
                 lasted,
-            } => {
-                self.state.metrics().meeting_ended(lasted);
-                self.state.metrics().reservation(role, outcome);
-                if matches!(
-                    outcome,
-                    ReservationOutcome::NoAnswer | ReservationOutcome::Expired
-                ) {
-                    tracing::warn!(%peer, %role, %outcome, "a meeting did not come to its end");
-                } else {
-                    let reason = outcome.refusal().map_or("", Refusal::as_str);
-                    tracing::debug!(%peer, %role, %outcome, reason, "a reservation is over");
-                }
+            } => self.count_reservation(&peer, role, outcome, lasted),
+        }
+    }
+
+    fn record(&self, destination: &NodeName, protocol: Protocol, outcome: &Outcome) {
+        if let Err(reason) = outcome {
+            tracing::warn!(%destination, %protocol, %reason, "a cell failed");
+        }
+        self.state.record(destination, protocol, outcome);
+    }
+
+    fn count_reservation(
+        &self,
+        peer: &NodeName,
+        role: Role,
+        outcome: ReservationOutcome,
+        lasted: Duration,
+    ) {
+        self.state.metrics().reservation(role, outcome, lasted);
+        match outcome {
+            ReservationOutcome::NoAnswer | ReservationOutcome::Expired => {
+                tracing::warn!(%peer, %role, %outcome, "the peer stopped answering in a meeting, or never answered");
+            }
+            ReservationOutcome::Refused(reason) => {
+                tracing::debug!(%peer, %role, %outcome, %reason, "a reservation is over");
+            }
+            ReservationOutcome::Met
+            | ReservationOutcome::Withdrawn
+            | ReservationOutcome::Cancelled => {
+                tracing::debug!(%peer, %role, %outcome, "a reservation is over");
             }
         }
     }
 
-    fn show_members(&self) {
-        let now = boot_now();
-        let members = self
-            .node
-            .peers()
-            .map(|peer| member_status(peer, now))
-            .collect();
-        self.state.set_members(members, self.node.is_name_taken());
+    /// Logs the begin and the end of a name conflict, once each.
+    fn log_name_conflict(&mut self, namesake: Option<SocketAddr>) {
+        if namesake == self.namesake {
+            return;
+        }
+        let (node, address) = (&self.state.identity().name, self.control);
+        match namesake {
+            Some(other) => tracing::warn!(
+                %node,
+                %address,
+                %other,
+                "another live agent uses this node's name, and both refuse all tests: \
+                 stop one of them, or give it another --node-name (SOURCE_NODE_NAME)"
+            ),
+            None => {
+                tracing::info!(%node, %address, "no other agent uses this node's name any more");
+            }
+        }
+        self.namesake = namesake;
     }
 
-    fn show_progress(&self) {
-        let now = boot_now();
-        let status = self.node.status(now);
-        self.state.set_quiet(!status.quiet_for.is_zero());
-        self.state.set_sweep(SweepStatus {
-            number: status.sweep.number,
-            met: status.sweep.pairs - status.sweep.open,
-            total: status.sweep.pairs,
-            started: (status.sweep.open > 0).then(|| instant_of(status.sweep.began, now)),
-            last: self.last_sweep,
-            bound: status.sweep.bound,
-            tests: self.runs.tests(),
-        });
-        let meeting = status.meeting.map(|meeting| MeetingStatus {
-            peer: meeting.peer,
-            role: meeting.role.as_str(),
-            since: instant_of(meeting.began, now),
-        });
-        self.state.set_schedule(ScheduleStatus {
-            meeting,
+    fn publish_members(&self) {
+        let members = self.node.peers().map(member).collect();
+        self.state.set_members(members, self.namesake);
+    }
+
+    fn schedule(&self) -> Schedule {
+        let status = self.node.status(boot_now());
+        let sweep = status.sweep;
+        Schedule {
+            quiet: !status.quiet_for.is_zero(),
+            sweep: Sweep {
+                number: sweep.number,
+                met: sweep.pairs - sweep.open,
+                total: sweep.pairs,
+                began: (sweep.open > 0).then_some(Since(sweep.began)),
+                last: self.last_sweep,
+                bound: sweep.bound,
+            },
+            meeting: status.meeting.map(|meeting| Meeting {
+                peer: meeting.peer,
+                role: meeting.role,
+                began: Since(meeting.began),
+            }),
             next: self.node.open_pairs().take(NEXT_SHOWN).cloned().collect(),
-            open_pairs: status.sweep.open,
-        });
+            open_pairs: sweep.open,
+        }
     }
 }
 
 async fn next_view(views: &mut watch::Receiver<View>) -> View {
     if views.changed().await.is_err() {
-        // Gossip has ended; whoever waits for its failure acts on that.
+        // Gossip has ended; the task that waits for its failure acts on that.
         std::future::pending::<()>().await;
     }
     views.borrow_and_update().clone()
 }
 
 async fn until(deadline: Option<Time>) {
-    // Should a deadline that has passed ever stay, the loop goes on sharing its thread with
-    // everything else.
+    // If a deadline that has passed ever stays, the loop still yields its thread to all other
+    // tasks.
     tokio::task::coop::consume_budget().await;
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
@@ -206,7 +243,7 @@ async fn until(deadline: Option<Time>) {
     }
 }
 
-fn member_status(peer: &Peer, now: Time) -> MemberStatus {
+fn member(peer: &Peer) -> Member {
     let member = &peer.member;
     let state = match member.state {
         _ if !wire::is_compatible(member.wire) => NodeState::Incompatible,
@@ -215,20 +252,14 @@ fn member_status(peer: &Peer, now: Time) -> MemberStatus {
         PeerState::Silent | PeerState::Left => NodeState::Silent,
         PeerState::Missing => NodeState::Missing,
     };
-    MemberStatus {
+    Member {
         name: member.name.clone(),
         zone: member.zone.clone(),
         state,
-        silent_since: peer.silent_since.map(|since| instant_of(since, now)),
+        silent_since: peer.silent_since.map(Since),
         http: (member.state != PeerState::Missing)
             .then(|| (member.control.ip(), member.http_port).into()),
         epoch: member.epoch,
         sweep: member.sweep,
     }
-}
-
-/// The same instant on the standard library's clock.
-fn instant_of(time: Time, now: Time) -> Instant {
-    let instant = Instant::now();
-    instant.checked_sub(now.since(time)).unwrap_or(instant)
 }

@@ -1,55 +1,102 @@
-//! The events of a test, as structured log lines: exclusion is checked from them, from outside this
-//! program.
+//! The start and the end of a test as structured log events: exclusion is checked from them, from
+//! outside this program.
 
 use iperf3_mesh_core::wire::MeetingId;
-use iperf3_mesh_core::{Epoch, NodeName, Protocol, Time};
+use iperf3_mesh_core::{Epoch, Figures, NodeName, Protocol, Reason, Time};
+use strum::{Display, IntoStaticStr};
 
 use crate::clock::{boot_now, unix_now_ns};
+use crate::metrics::TestOutcome;
 
-/// One iperf3 process of a test, as the events name it.
+/// The role of an iperf3 process in its test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum ProcessRole {
+    /// It connects, and is the source of the cell.
+    Client,
+    /// It accepts the client, and is the destination of the cell.
+    Server,
+}
+
+/// Why a process failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum ProcessFailure {
+    /// The reason that the cell gets, too.
+    #[strum(transparent)]
+    Test(Reason),
+    /// A client without a meeting connected to the server.
+    UnexpectedClient,
+    /// No client connected to the server.
+    NoClient,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ProcessEnd<'a> {
+    /// The test succeeded; a client knows its figures.
+    Success(Option<&'a Figures>),
+    /// It failed.
+    Failure(ProcessFailure),
+    /// It was killed because this node or its peer left the meeting.
+    Cancelled,
+}
+
+impl ProcessEnd<'_> {
+    /// The outcome as the metrics count it.
+    pub(super) fn outcome(self) -> TestOutcome {
+        match self {
+            Self::Success(_) => TestOutcome::Success,
+            Self::Failure(_) => TestOutcome::Failure,
+            Self::Cancelled => TestOutcome::Cancelled,
+        }
+    }
+}
+
+/// One iperf3 process of a test, as the events describe it.
 #[derive(Clone, Debug)]
-pub(super) struct Run {
+pub(super) struct TestProcess {
     /// This node.
     pub node: NodeName,
-    /// Its present life.
+    /// The epoch of this agent.
     pub epoch: Epoch,
     /// The other node.
     pub peer: NodeName,
-    /// `client` or `server`.
-    pub role: &'static str,
-    /// The protocol of the test.
+    /// The role of this node's process.
+    pub role: ProcessRole,
+    /// The protocol under test.
     pub protocol: Protocol,
     /// The meeting that the test belongs to.
     pub meeting: MeetingId,
     /// The sweep that the meeting belongs to.
     pub sweep: u64,
-    /// When the process was about to be started.
+    /// The instant before the process was started.
     pub began: Time,
-    /// The same as Unix time, in nanoseconds.
+    /// The same instant as Unix time, in nanoseconds.
     pub began_unix_ns: u64,
-    /// When the process is dead at the latest.
+    /// The process is dead by this instant.
     pub deadline: Time,
 }
 
-impl Run {
+impl TestProcess {
+    /// Source and destination of the cell.
     fn cell(&self) -> (&NodeName, &NodeName) {
-        if self.role == "client" {
-            (&self.node, &self.peer)
-        } else {
-            (&self.peer, &self.node)
+        match self.role {
+            ProcessRole::Client => (&self.node, &self.peer),
+            ProcessRole::Server => (&self.peer, &self.node),
         }
     }
 
-    /// iperf3 runs, as process `pid`. The event's time is that before the start, so that no part of
-    /// the process's life is outside.
-    pub(super) fn started(&self, pid: u32) {
+    /// Logs that iperf3 runs as process `pid`. The time of the event is that before the start, so
+    /// that it covers the whole lifetime of the process.
+    pub(super) fn log_start(&self, pid: u32) {
         let (source, destination) = self.cell();
         tracing::info!(
             event = "test_started",
             node = %self.node,
             epoch = %self.epoch,
             peer = %self.peer,
-            role = self.role,
+            role = %self.role,
             source_node = %source,
             destination_node = %destination,
             protocol = %self.protocol,
@@ -62,22 +109,24 @@ impl Run {
         );
     }
 
-    /// iperf3 is dead and reaped. `outcome` is `success`, `failure` or `cancelled`; `reason` and
-    /// `detail` say why.
-    pub(super) fn finished(
-        &self,
-        pid: u32,
-        outcome: &'static str,
-        reason: &'static str,
-        detail: &str,
-    ) {
+    /// Logs that iperf3 is dead and reaped, with the figures that a client measured. `detail` says
+    /// more about a failure, in iperf3's words.
+    pub(super) fn log_end(&self, pid: u32, end: ProcessEnd<'_>, detail: &str) {
         let (source, destination) = self.cell();
+        let reason: &'static str = match end {
+            ProcessEnd::Failure(failure) => failure.into(),
+            ProcessEnd::Success(_) | ProcessEnd::Cancelled => "",
+        };
+        let figures = match end {
+            ProcessEnd::Success(figures) => figures,
+            ProcessEnd::Failure(_) | ProcessEnd::Cancelled => None,
+        };
         tracing::info!(
             event = "test_finished",
             node = %self.node,
             epoch = %self.epoch,
             peer = %self.peer,
-            role = self.role,
+            role = %self.role,
             source_node = %source,
             destination_node = %destination,
             protocol = %self.protocol,
@@ -87,8 +136,14 @@ impl Run {
             boot_ns = boot_now().as_nanos(),
             deadline_boot_ns = self.deadline.as_nanos(),
             pid,
-            outcome,
+            outcome = %end.outcome(),
             reason,
+            // An absent figure leaves its field out.
+            bandwidth_mbps = figures.map(|figures| figures.bandwidth_mbps),
+            loss_ratio = figures.and_then(Figures::loss_ratio),
+            jitter_ms = figures.and_then(|figures| figures.jitter_ms),
+            retransmits = figures.and_then(|figures| figures.retransmits),
+            rtt_ms = figures.and_then(|figures| figures.rtt_ms),
             detail,
         );
     }

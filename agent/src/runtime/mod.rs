@@ -1,8 +1,8 @@
-//! One agent from its start to its end: what is opened in which order, and how it is closed again.
+//! One agent from start to end: what it opens in which order, and how it closes everything again.
 
 mod driver;
 mod events;
-pub mod preflight;
+pub(crate) mod preflight;
 mod processes;
 mod transport;
 
@@ -13,7 +13,7 @@ use anyhow::{anyhow, bail};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, bind_hint};
 use iperf3_mesh_core::{Epoch, Node, NodeName, PortRange, Settings, TestSpec};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{boot_now, unix_now_ns};
@@ -25,44 +25,45 @@ use crate::metrics::Metrics;
 use crate::net::ListenAddrs;
 use crate::state::{AgentState, Identity};
 use driver::Driver;
+pub(crate) use processes::FinishedTest;
 use processes::Processes;
 use transport::MessageSender;
 
-/// Inputs that wait for the driver at once.
+/// Inputs that wait for the driver at once, at most.
 const INPUTS_MAX: usize = 1024;
 
-/// How long a stopping agent gives its last messages.
+/// The time that a stopping agent allows for its last messages.
 const LAST_MESSAGES_WITHIN: Duration = Duration::from_millis(500);
 
-/// What one agent needs to know.
-pub struct Setup {
-    /// Its node.
+/// The settings of one agent.
+pub(crate) struct Setup {
+    /// Node name.
     pub name: NodeName,
-    /// Its zone, empty if it has none.
+    /// Zone, empty if the node has none.
     pub zone: String,
-    /// Where it listens.
+    /// The addresses to listen on.
     pub listen: ListenAddrs,
-    /// The ports of its iperf3 servers.
+    /// The ports of the iperf3 servers.
     pub iperf_ports: PortRange,
     /// The tests of one direction of a meeting.
     pub tests: Vec<TestSpec>,
     /// The pause after a sweep.
     pub interval: Duration,
-    /// After which silence a node has departed, if not the default.
+    /// How long a node is silent before it has departed; `None` is the default.
     pub forget_after: Option<Duration>,
-    /// It has no earlier life to be quiet for.
+    /// Skip the quiet time: no earlier run can still hold a reservation.
     pub skip_quiet_time: bool,
-    /// What is exported of a failed cell.
+    /// The value of bandwidth and jitter after a failed test.
     pub failed_cells: FailedCells,
-    /// Between two rounds of gossip.
+    /// The pause between two rounds of gossip.
     pub gossip_interval: Duration,
-    /// The program that measures.
+    /// The iperf3 that runs the tests.
     pub iperf: Iperf,
 }
 
 /// A running agent.
-pub struct Agent {
-    /// What it knows.
+pub(crate) struct Agent {
+    /// The published state.
     pub state: AgentState,
     gossip: Gossip,
     driver: Driver,
@@ -74,17 +75,22 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// The address at which the others reach it.
-    pub fn address(&self) -> IpAddr {
+    /// The address at which the other agents reach this one.
+    pub(crate) fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// Opens everything that can fail to open, and starts gossip; nothing is measured before
+    /// The tests that this node runs as the client and that finish from now on.
+    pub(crate) fn finished_tests(&self) -> broadcast::Receiver<FinishedTest> {
+        self.driver.processes.finished_tests()
+    }
+
+    /// Opens everything that can fail to open, and starts gossip. No test runs before
     /// [`Self::run`].
     ///
     /// # Errors
     /// If a port cannot be opened; the message names the option.
-    pub async fn start(setup: Setup) -> anyhow::Result<Self> {
+    pub(crate) async fn start(setup: Setup) -> anyhow::Result<Self> {
         let epoch = Epoch(rand::random());
         let http = listen(setup.listen.http, "--listen-port (LISTEN_PORT)").await?;
         let control = listen(setup.listen.control, "--control-port (MESH_CONTROL_PORT)").await?;
@@ -137,16 +143,12 @@ impl Agent {
         let driver = Driver {
             node,
             state: state.clone(),
-            runs: Processes::new(
-                (setup.name, epoch),
-                address,
-                setup.iperf,
-                metrics,
-                inputs.clone(),
-            ),
+            processes: Processes::new(setup.name, epoch, address, setup.iperf, metrics),
             message_sender: MessageSender::new(client.clone(), inputs.clone()),
+            control: setup.listen.control,
             inputs: inputs_out,
             last_sweep: None,
+            namesake: None,
         };
         Ok(Self {
             state,
@@ -160,20 +162,15 @@ impl Agent {
         })
     }
 
-    /// Gossips with the agents at these addresses, if they are not known already.
-    pub fn join(&self, peers: &[SocketAddr]) {
-        self.gossip.join(peers);
-    }
-
-    /// Works until `stop`, and then leaves properly: ends the meeting, says goodbye, closes the
-    /// ports. Takes less than 5 s for that. `find` is what looks for peers meanwhile.
+    /// Runs until `stop`, and then leaves in order: ends the meeting, says goodbye, closes the
+    /// ports, all in less than 5 s. `discover` looks for peers meanwhile.
     ///
     /// # Errors
-    /// If gossip is beyond help.
-    pub async fn run(
+    /// If gossip cannot recover.
+    pub(crate) async fn run(
         self,
         stop: CancellationToken,
-        find: impl AsyncFn(DiscoverySink<'_>),
+        discover: impl AsyncFn(DiscoverySink<'_>),
     ) -> anyhow::Result<()> {
         let Self {
             state,
@@ -185,7 +182,7 @@ impl Agent {
             inputs,
             ..
         } = self;
-        let finds = DiscoverySink {
+        let sink = DiscoverySink {
             gossip: &gossip,
             inputs: inputs.clone(),
         };
@@ -199,7 +196,7 @@ impl Agent {
         let failed = tokio::select! {
             () = driver.run(&gossip, stop.clone()) => None,
             reason = gossip.failed() => Some(reason),
-            () = find(finds) => None,
+            () = discover(sink) => None,
         };
         state.set_listening(false);
         if let Some(reason) = failed {

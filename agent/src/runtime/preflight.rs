@@ -1,5 +1,5 @@
-//! What must hold before an agent starts: iperf3 can run the tests, and has a place for its files.
-//! `agent`, `local` and `check` share it.
+//! The conditions for an agent to start: iperf3 can run the tests, and can write its temporary files.
+//! Shared by `agent`, `local` and `check`.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -13,9 +13,9 @@ use crate::iperf::Iperf;
 /// Finds iperf3 and checks that it can run the tests.
 ///
 /// # Errors
-/// If it is missing or too old, or lacks what a test or its own working needs; the message names
-/// the hint.
-pub async fn probe(program: &Path, tests: &[TestSpec]) -> anyhow::Result<Iperf> {
+/// If iperf3 is missing or too old, lacks a feature that a test needs, or cannot write temporary
+/// files; the message says how to fix it.
+pub(crate) async fn probe(program: &Path, tests: &[TestSpec]) -> anyhow::Result<Iperf> {
     let iperf = Iperf::probe(program).await?;
     let version = iperf.version();
     if tests.iter().any(|test| test.bidir) && !version.names_bidir() {
@@ -33,26 +33,26 @@ pub async fn probe(program: &Path, tests: &[TestSpec]) -> anyhow::Result<Iperf> 
     Ok(iperf)
 }
 
-/// The directory for temporary files is of no use to iperf3.
+/// The directory for temporary files is not writable.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is not writable, and iperf3 needs it: {cause}", directory.display())]
-pub struct UnwritableDirectory {
+pub(crate) struct UnwritableDirectory {
     directory: PathBuf,
     cause: io::Error,
 }
 
 impl UnwritableDirectory {
-    /// What to do, one sentence.
-    pub const fn hint(&self) -> &'static str {
+    /// How to fix it, in one sentence.
+    pub(crate) const fn hint(&self) -> &'static str {
         "Set TMPDIR to a writable directory, or mount an emptyDir on /tmp."
     }
 }
 
-/// Makes a file in `directory` and removes it again: iperf3 makes one for each stream.
+/// Creates a file in `directory` and removes it again, as iperf3 does for each stream.
 ///
 /// # Errors
 /// If `directory` cannot be written to.
-pub fn temporary_directory(directory: &Path) -> Result<(), UnwritableDirectory> {
+pub(crate) fn temporary_directory(directory: &Path) -> Result<(), UnwritableDirectory> {
     let file = directory.join(format!("iperf3-mesh-check-{}", std::process::id()));
     let made = OpenOptions::new().write(true).create_new(true).open(&file);
     made.and_then(|_| std::fs::remove_file(&file))

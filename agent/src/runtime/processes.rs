@@ -1,24 +1,60 @@
-//! The iperf3 processes that the coordinator asked for: starts them, tells how they end, kills them
-//! on request.
+//! The iperf3 processes that the coordinator asked for: starts them, kills them on request, and
+//! yields their ends.
 //!
-//! It also watches what must not happen: a second meeting's iperf3 beside the first, an unexpected
-//! client of the server.
+//! It also watches for what must never happen: the iperf3 of a second meeting beside the first, and
+//! an unexpected client of the server.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Instant;
 
 use iperf3_mesh_core::wire::MeetingId;
 use iperf3_mesh_core::{
-    ClientStart, Epoch, Input, NodeName, Reason, RunId, ServerFailure, ServerStart,
+    ClientStart, Epoch, Input, NodeName, Outcome, Protocol, Reason, RunId, ServerFailure,
+    ServerStart, Time,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
+use super::events::{ProcessEnd, ProcessFailure, ProcessRole, TestProcess};
 use crate::clock::{boot_now, unix_now_ns};
-use crate::iperf::{ClientRun, Iperf, Kill, Limits, NotReady, Server, ServerRun};
-use crate::metrics::Metrics;
-use crate::runtime::events::Run;
-use crate::state::SweepTests;
+use crate::iperf::{
+    Client, ClientRun, Iperf, Kill, Limits, NotReady, Server, ServerEnd, ServerRun, SpawnError,
+};
+use crate::metrics::{Metrics, TestOutcome};
+
+/// Reports that wait for the driver at once. A meeting has one process at a time, and each reports
+/// twice at most.
+const REPORTS_MAX: usize = 16;
+
+/// Finished tests that wait for a slow observer; a slower one misses the oldest.
+const FINISHED_TESTS_MAX: usize = 64;
+
+/// A test that this node ran as the client, for observers of the agent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FinishedTest {
+    /// The sweep that the test belongs to.
+    pub(crate) sweep: u64,
+    /// The instant before the client was started.
+    pub(crate) began: Time,
+    /// The client was dead by this instant.
+    pub(crate) ended: Time,
+    /// Success or failure; a cancelled test is not reported.
+    pub(crate) outcome: TestOutcome,
+}
+
+/// A process that has not reported its end.
+struct Running {
+    meeting: MeetingId,
+    /// `None` if the process could not be started.
+    kill: Option<Kill>,
+}
+
+/// What a process reports.
+enum Report {
+    /// The server listens.
+    Ready(RunId),
+    /// The process is dead; the input says how it ended.
+    Ended(RunId, Input),
+}
 
 /// The processes of one agent.
 pub(super) struct Processes {
@@ -27,70 +63,63 @@ pub(super) struct Processes {
     address: IpAddr,
     iperf: Iperf,
     metrics: Metrics,
-    inputs: mpsc::Sender<Input>,
-    alive: BTreeMap<RunId, (MeetingId, Option<Kill>)>,
-    tests: [SweepTests; 2],
+    running: BTreeMap<RunId, Running>,
+    reporter: mpsc::Sender<Report>,
+    reports: mpsc::Receiver<Report>,
+    finished_tests: broadcast::Sender<FinishedTest>,
 }
 
 impl Processes {
-    /// No process yet. `address` is that of this node's end of every test; `inputs` is told how
-    /// each ends.
+    /// An empty table. `address` is this node's end of every test.
     pub(super) fn new(
-        (node, epoch): (NodeName, Epoch),
+        node: NodeName,
+        epoch: Epoch,
         address: IpAddr,
         iperf: Iperf,
         metrics: Metrics,
-        inputs: mpsc::Sender<Input>,
     ) -> Self {
+        let (reporter, reports) = mpsc::channel(REPORTS_MAX);
         Self {
             node,
             epoch,
             address,
             iperf,
             metrics,
-            inputs,
-            alive: BTreeMap::new(),
-            tests: Default::default(),
+            running: BTreeMap::new(),
+            reporter,
+            reports,
+            finished_tests: broadcast::Sender::new(FINISHED_TESTS_MAX),
         }
+    }
+
+    /// The tests that finish from now on.
+    pub(super) fn finished_tests(&self) -> broadcast::Receiver<FinishedTest> {
+        self.finished_tests.subscribe()
     }
 
     /// Whether no process is left.
     pub(super) fn is_empty(&self) -> bool {
-        self.alive.is_empty()
+        self.running.is_empty()
     }
 
-    /// The tests of the latest two sweeps in which this node was a client, the latest first.
-    pub(super) fn tests(&self) -> [SweepTests; 2] {
-        self.tests
+    /// The next report of a process, as an input of the coordinator. A process whose end it
+    /// reports has left the table. Nothing is lost if the future is dropped.
+    pub(super) async fn next(&mut self) -> Input {
+        match self.reports.recv().await {
+            Some(Report::Ready(run)) => Input::ServerReady(run),
+            Some(Report::Ended(run, input)) => {
+                self.running.remove(&run);
+                input
+            }
+            // Never, since this table holds a sender itself.
+            None => std::future::pending().await,
+        }
     }
 
-    /// Kills that process, if it is still alive; its end is reported as any other.
+    /// Kills that process if it still runs; it reports its end like any other.
     pub(super) fn kill(&self, run: RunId) {
-        if let Some((_, Some(kill))) = self.alive.get(&run) {
+        if let Some(kill) = self.running.get(&run).and_then(|it| it.kill.as_ref()) {
             kill.kill();
-        }
-    }
-
-    /// Forgets the process whose end `input` reports.
-    pub(super) fn note(&mut self, input: &Input) {
-        if let Input::ServerFailed(run, _)
-        | Input::ServerEnded { run, .. }
-        | Input::ClientEnded { run, .. } = input
-        {
-            self.alive.remove(run);
-        }
-        let [tests, _] = &mut self.tests;
-        if let (
-            Input::ClientEnded {
-                forward: Some(outcome),
-                ..
-            },
-            Some((_, last)),
-        ) = (input, &mut tests.span)
-        {
-            *last = Instant::now();
-            tests.ended += 1;
-            tests.failed += u64::from(outcome.is_err());
         }
     }
 
@@ -100,73 +129,46 @@ impl Processes {
             start_by: start.start_by,
             deadline: start.deadline,
         };
-        let event = self.event(
-            "client",
-            &start.peer,
-            &start.spec,
-            &start.meeting,
+        let process = self.process(
+            ProcessRole::Client,
+            start.peer,
+            start.meeting.clone(),
             start.sweep,
+            start.spec.protocol,
             limits,
         );
-        if self.tests[0].number != start.sweep {
-            let now = Instant::now();
-            let tests = SweepTests {
-                number: start.sweep,
-                span: Some((now, now)),
-                ended: 0,
-                failed: 0,
-            };
-            self.tests = [tests, self.tests[0]];
-        }
-        let (remote, port) = (start.remote.ip(), start.remote.port());
-        let run = ClientRun {
+        let is_two_way = start.spec.bidir;
+        let client = self.iperf.client(ClientRun {
             spec: start.spec,
             local: self.address,
-            remote,
-            port,
+            remote: start.remote,
             limits,
-        };
-        let (protocol, is_two_way) = (run.spec.protocol, run.spec.bidir);
-        let client = self.iperf.client(run);
-        self.enter(
-            start.run,
-            start.meeting,
-            client.as_ref().ok().map(crate::iperf::Client::killer),
-        );
-        let (inputs, metrics) = (self.inputs.clone(), self.metrics.clone());
+        });
+        let kill = client.as_ref().ok().map(Client::killer);
+        self.insert(start.run, start.meeting, kill);
+        let (run, reporter) = (start.run, self.reporter.clone());
+        let (metrics, finished_tests) = (self.metrics.clone(), self.finished_tests.clone());
         tokio::spawn(async move {
-            let (forward, reverse) = match client {
-                Ok(mut client) => {
-                    let pid = client.pid();
-                    event.started(pid);
-                    let end = client.wait().await;
-                    // The process is gone: dropping it first leaves nothing behind the report.
-                    drop(client);
-                    if end.cancelled {
-                        event.finished(pid, "cancelled", "", &end.report.detail);
-                        metrics.test_cancelled(protocol);
-                        (None, None)
-                    } else {
-                        let (outcome, reason) = words(&end.report.forward);
-                        event.finished(pid, outcome, reason, &end.report.detail);
-                        (Some(end.report.forward), end.report.reverse)
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(peer = %event.peer, %error, "a test was not started");
-                    (
-                        Some(Err(Reason::Spawn)),
-                        is_two_way.then_some(Err(Reason::Spawn)),
-                    )
-                }
+            let (forward, reverse) = run_client(client, &process, is_two_way, &metrics).await;
+            if let Some(forward) = &forward {
+                let outcome = match forward {
+                    Ok(_) => TestOutcome::Success,
+                    Err(_) => TestOutcome::Failure,
+                };
+                // Most agents have no observer.
+                let _ = finished_tests.send(FinishedTest {
+                    sweep: process.sweep,
+                    began: process.began,
+                    ended: boot_now(),
+                    outcome,
+                });
+            }
+            let input = Input::ClientEnded {
+                run,
+                forward,
+                reverse,
             };
-            let _ = inputs
-                .send(Input::ClientEnded {
-                    run: start.run,
-                    forward,
-                    reverse,
-                })
-                .await;
+            let _ = reporter.send(Report::Ended(run, input)).await;
         });
     }
 
@@ -176,12 +178,12 @@ impl Processes {
             start_by: start.start_by,
             deadline: start.deadline,
         };
-        let event = self.event(
-            "server",
-            &start.peer,
-            &start.spec,
-            &start.meeting,
+        let process = self.process(
+            ProcessRole::Server,
+            start.peer,
+            start.meeting.clone(),
             start.sweep,
+            start.spec.protocol,
             limits,
         );
         let server = self.iperf.server(&ServerRun {
@@ -192,36 +194,31 @@ impl Processes {
             limits,
         });
         let kill = server.as_ref().ok().map(Server::killer);
-        self.enter(start.run, start.meeting, kill);
-        let (inputs, metrics) = (self.inputs.clone(), self.metrics.clone());
+        self.insert(start.run, start.meeting, kill);
+        let (run, reporter, metrics) = (start.run, self.reporter.clone(), self.metrics.clone());
         tokio::spawn(async move {
-            let input = match server {
-                Ok(server) => serve(server, start.run, &event, &inputs, &metrics).await,
-                Err(error) => {
-                    tracing::warn!(peer = %event.peer, %error, "a server was not started");
-                    Input::ServerFailed(start.run, ServerFailure::Spawn)
-                }
-            };
-            let _ = inputs.send(input).await;
+            let input = run_server(server, run, &process, &reporter, &metrics).await;
+            let _ = reporter.send(Report::Ended(run, input)).await;
         });
     }
 
-    fn event(
+    /// A process that is about to be started.
+    fn process(
         &self,
-        role: &'static str,
-        peer: &NodeName,
-        spec: &iperf3_mesh_core::TestSpec,
-        meeting: &MeetingId,
+        role: ProcessRole,
+        peer: NodeName,
+        meeting: MeetingId,
         sweep: u64,
+        protocol: Protocol,
         limits: Limits,
-    ) -> Run {
-        Run {
+    ) -> TestProcess {
+        TestProcess {
             node: self.node.clone(),
             epoch: self.epoch,
-            peer: peer.clone(),
+            peer,
             role,
-            protocol: spec.protocol,
-            meeting: meeting.clone(),
+            protocol,
+            meeting,
             sweep,
             began: boot_now(),
             began_unix_ns: unix_now_ns(),
@@ -229,58 +226,102 @@ impl Processes {
         }
     }
 
-    fn enter(&mut self, run: RunId, meeting: MeetingId, kill: Option<Kill>) {
-        if let Some((_, (other, _))) = self.alive.iter().find(|(_, (other, _))| *other != meeting) {
+    fn insert(&mut self, run: RunId, meeting: MeetingId, kill: Option<Kill>) {
+        if let Some(other) = self.running.values().find(|it| it.meeting != meeting) {
             self.metrics.overlap();
-            tracing::error!(%meeting, %other, "two meetings at once: this must never happen");
+            tracing::error!(%meeting, other = %other.meeting, "two meetings at once: this must never happen");
         }
-        self.alive.insert(run, (meeting, kill));
+        self.running.insert(run, Running { meeting, kill });
     }
 }
 
-async fn serve(
-    mut server: Server,
+/// Runs a client to its end; returns the outcomes of both directions.
+async fn run_client(
+    client: Result<Client, SpawnError>,
+    process: &TestProcess,
+    is_two_way: bool,
+    metrics: &Metrics,
+) -> (Option<Outcome>, Option<Outcome>) {
+    let mut client = match client {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::warn!(peer = %process.peer, %error, "the client of a test could not be started");
+            let failed = Err(Reason::Spawn);
+            return (Some(failed.clone()), is_two_way.then_some(failed));
+        }
+    };
+    let pid = client.pid();
+    process.log_start(pid);
+    let end = client.wait().await;
+    // Drops the handle first, so that nothing is left of the process when its end is reported.
+    drop(client);
+    let report = end.report;
+    if end.cancelled {
+        process.log_end(pid, ProcessEnd::Cancelled, &report.detail);
+        metrics.test_cancelled(process.protocol);
+        return (None, None);
+    }
+    let logged = match &report.forward {
+        Ok(figures) => ProcessEnd::Success(Some(figures)),
+        Err(reason) => ProcessEnd::Failure(ProcessFailure::Test(*reason)),
+    };
+    process.log_end(pid, logged, &report.detail);
+    (Some(report.forward), report.reverse)
+}
+
+/// Runs a server to its end; returns the input that reports it.
+async fn run_server(
+    server: Result<Server, SpawnError>,
     run: RunId,
-    event: &Run,
-    inputs: &mpsc::Sender<Input>,
+    process: &TestProcess,
+    reporter: &mpsc::Sender<Report>,
     metrics: &Metrics,
 ) -> Input {
+    let mut server = match server {
+        Ok(server) => server,
+        Err(error) => {
+            tracing::warn!(peer = %process.peer, %error, "the server of a test could not be started");
+            return Input::ServerFailed(run, ServerFailure::Spawn);
+        }
+    };
     let pid = server.pid();
-    event.started(pid);
+    process.log_start(pid);
     if let Err(error) = server.ready().await {
         drop(server);
-        event.finished(pid, "failure", Reason::Spawn.as_str(), &error.to_string());
+        let end = ProcessEnd::Failure(ProcessFailure::Test(Reason::Spawn));
+        process.log_end(pid, end, &error.to_string());
         let failure = match error {
             NotReady::PortTaken => ServerFailure::PortTaken,
             NotReady::Ended(_) | NotReady::Slow => ServerFailure::Spawn,
         };
         return Input::ServerFailed(run, failure);
     }
-    let _ = inputs.send(Input::ServerReady(run)).await;
+    let _ = reporter.send(Report::Ready(run)).await;
     let end = server.wait().await;
     drop(server);
-    let (outcome, reason) = match (&end.unexpected_client, end.timed_out, end.cancelled) {
-        (Some(unexpected), ..) => {
-            metrics.unexpected_client();
-            tracing::warn!(client = %unexpected, peer = %event.peer, "disconnected an unexpected client from the iperf3 server");
-            ("failure", "unexpected_client")
-        }
-        (None, true, _) => ("failure", Reason::Timeout.as_str()),
-        // Who was served may end it by a word that arrives before the server has ended by itself.
-        (None, false, _) if end.accepted => ("success", ""),
-        (None, false, true) => ("cancelled", ""),
-        (None, false, false) => ("failure", "no_client"),
-    };
-    event.finished(pid, outcome, reason, &end.detail);
+    if let Some(client) = end.unexpected_client {
+        metrics.unexpected_client();
+        tracing::warn!(%client, peer = %process.peer, "disconnected an unexpected client from the iperf3 server");
+    }
+    process.log_end(pid, server_end(&end), &end.detail);
     Input::ServerEnded {
         run,
         accepted: end.accepted,
     }
 }
 
-fn words(outcome: &iperf3_mesh_core::Outcome) -> (&'static str, &'static str) {
-    match outcome {
-        Ok(_) => ("success", ""),
-        Err(reason) => ("failure", reason.as_str()),
+fn server_end(end: &ServerEnd) -> ProcessEnd<'static> {
+    if end.unexpected_client.is_some() {
+        ProcessEnd::Failure(ProcessFailure::UnexpectedClient)
+    } else if end.timed_out {
+        ProcessEnd::Failure(ProcessFailure::Test(Reason::Timeout))
+    } else if end.accepted {
+        // Also if it was killed: the peer's message that the test is over may arrive before the
+        // server has ended by itself.
+        ProcessEnd::Success(None)
+    } else if end.cancelled {
+        ProcessEnd::Cancelled
+    } else {
+        ProcessEnd::Failure(ProcessFailure::NoClient)
     }
 }

@@ -1,9 +1,9 @@
-//! The messages between agents, on a port of their own: each is one POST, answered as soon as it is
-//! read.
+//! The messages between agents, on a port of their own. Each message is one POST, answered as soon
+//! as it is read.
 //!
-//! Nothing is decided here. What comes in goes to the driver, or is refused and counted: too long,
-//! no message, another wire version, or more than the driver can take. What cannot be handed over
-//! is reported to the driver.
+//! Nothing is decided here. An incoming message goes to the driver, or is rejected and counted: too
+//! long, not a message, an incompatible wire version, or more than the driver can take. An outgoing
+//! message that could not be delivered is reported to the driver.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,20 +26,19 @@ use crate::http::client::{Client, Limits};
 use crate::http::server;
 use crate::metrics::Metrics;
 
-/// Where messages are taken; the number is that of the API, messages have a wire version of their
-/// own.
+/// The path of messages. Its number is that of the API; messages carry a wire version of their own.
 const PATH: &str = "/control/v1/message";
 
-/// From sending a message until it is known to have been read, or counts as perhaps lost.
-const HANDED_OVER_WITHIN: Duration = Duration::from_secs(2);
+/// From sending a message until the peer confirms it; after this time it counts as perhaps lost.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// The longest answer to a message, in bytes.
 const ANSWER_LEN_MAX: usize = 1024;
 
-/// Messages on their way out at once.
+/// Outgoing messages at once.
 const SENDING_MAX: usize = 256;
 
-/// Takes messages on `listener` until `stop`.
+/// Receives messages on `listener` until `stop`.
 pub(super) async fn serve(
     listener: TcpListener,
     inputs: mpsc::Sender<Input>,
@@ -47,7 +46,8 @@ pub(super) async fn serve(
     stop: CancellationToken,
 ) {
     let counted = metrics.clone();
-    let on_rejection = move |why: server::Rejection| counted.rejected_message(why.as_str());
+    let on_rejection =
+        move |rejection: server::Rejection| counted.rejected_message(rejection.into());
     server::serve(listener, routes(inputs, metrics), on_rejection, stop).await;
 }
 
@@ -61,24 +61,25 @@ fn routes(inputs: mpsc::Sender<Input>, metrics: Metrics) -> BoxedFilter<(Respons
         .and(warp::path::end())
         .and(warp::body::content_length_limit(limit))
         .and(warp::body::bytes())
-        .map(move |body: Bytes| take(&body, &inputs, &metrics));
+        .map(move |body: Bytes| receive(&body, &inputs, &metrics));
     message
+        // warp rejects a wrong path, method or length: counted first, then answered.
         .recover(move |rejection: warp::Rejection| {
             counted.rejected_message("bad_request");
             async move { Err::<Response, _>(rejection) }
         })
         .unify()
-        .recover(|_| async { Ok::<_, std::convert::Infallible>(no_message()) })
+        .recover(|_| async { Ok::<_, std::convert::Infallible>(not_a_message()) })
         .unify()
         .boxed()
 }
 
-fn no_message() -> Response {
+fn not_a_message() -> Response {
     let text = format!("a message is a POST of at most {MESSAGE_LEN_MAX} bytes to {PATH}\n");
     warp::reply::with_status(text, StatusCode::BAD_REQUEST).into_response()
 }
 
-fn take(body: &[u8], inputs: &mpsc::Sender<Input>, metrics: &Metrics) -> Response {
+fn receive(body: &[u8], inputs: &mpsc::Sender<Input>, metrics: &Metrics) -> Response {
     let (status, error) = match Message::decode(body) {
         Ok(message) => match inputs.try_send(Input::Message(message)) {
             Ok(()) => return warp::reply::json(&serde_json::json!({})).into_response(),
@@ -103,7 +104,7 @@ fn take(body: &[u8], inputs: &mpsc::Sender<Input>, metrics: &Metrics) -> Respons
     warp::reply::with_status(warp::reply::json(&body), status).into_response()
 }
 
-/// Sends messages; each on its own, so that a slow peer holds up no other.
+/// Sends messages, each in a task of its own, so that a slow peer delays no other message.
 #[derive(Clone)]
 pub(super) struct MessageSender {
     client: Client,
@@ -113,7 +114,7 @@ pub(super) struct MessageSender {
 }
 
 impl MessageSender {
-    /// A sender that reports to `inputs` what it could not hand over.
+    /// A sender that reports every message it could not deliver to `inputs`.
     pub(super) fn new(client: Client, inputs: mpsc::Sender<Input>) -> Self {
         let sending = Arc::new(Semaphore::new(SENDING_MAX));
         Self {
@@ -124,17 +125,17 @@ impl MessageSender {
         }
     }
 
-    /// Sends `message` to the agent whose control port is `to`.
+    /// Sends `message` to the control address `to`.
     pub(super) fn send(&self, to: SocketAddr, message: Message) {
         let this = self.clone();
         self.tasks.spawn(async move {
-            let sent = tokio::time::timeout(HANDED_OVER_WITHIN, this.post(to, &message)).await;
+            let sent = tokio::time::timeout(DELIVERED_WITHIN, this.post(to, &message)).await;
             let error = match sent {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error,
                 Err(_) => "too many messages at once".to_owned(),
             };
-            tracing::debug!(peer = %message.to, kind = message.body.kind(), error, "a message was not handed over");
+            tracing::debug!(peer = %message.to, kind = message.body.kind(), error, "a message was not delivered");
             if let Some(meeting) = message.meeting {
                 let _ = this.inputs.send(Input::Undelivered { to: message.to, meeting }).await;
             }
@@ -142,13 +143,13 @@ impl MessageSender {
     }
 
     async fn post(&self, to: SocketAddr, message: &Message) -> Result<(), String> {
-        let _place = self
+        let _permit = self
             .sending
             .acquire()
             .await
             .map_err(|error| error.to_string())?;
         let limits = Limits {
-            within: HANDED_OVER_WITHIN,
+            within: DELIVERED_WITHIN,
             bytes: ANSWER_LEN_MAX,
         };
         let answer = self
@@ -160,7 +161,7 @@ impl MessageSender {
             .map_err(|error| error.to_string())
     }
 
-    /// Waits until everything is sent, or until `within` has passed.
+    /// Waits until every message is sent, at most for `within`.
     pub(super) async fn flush(&self, within: Duration) {
         self.tasks.close();
         let _ = tokio::time::timeout(within, self.tasks.wait()).await;

@@ -1,82 +1,68 @@
-//! This node's outgoing results: one cell for each destination and protocol.
+//! The outgoing results of this node: one cell for each destination and protocol.
 //!
-//! Keeps what was last measured and when, nothing of the past. Ages are reckoned on the monotonic
-//! clock: a step of the wall clock makes no result older or younger.
+//! Keeps the last result and its age, no history.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use iperf3_mesh_core::{NodeName, Outcome, Protocol};
 
-use crate::api::{CellResult, RowCell};
+use crate::api::{CellResult, RowCell, Since};
 
-/// A node's outgoing cells.
+/// The outgoing cells of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
     cells: BTreeMap<(NodeName, Protocol), Cell>,
 }
 
-/// One cell: the outcome of its last test.
+/// The outcome of a cell's last test, and when its tests ended.
 #[derive(Clone, Debug)]
-pub struct Cell {
-    /// What came of the last test.
-    pub last: Outcome,
-    /// When that was.
-    pub tested_at: Instant,
-    /// When a test last succeeded.
-    pub success_at: Option<Instant>,
+struct Cell {
+    last: Outcome,
+    tested: Since,
+    succeeded: Option<Since>,
 }
 
 impl Row {
-    /// Takes the outcome of a test that ended `at`.
-    pub fn record(
-        &mut self,
-        destination: &NodeName,
-        protocol: Protocol,
-        at: Instant,
-        outcome: &Outcome,
-    ) {
+    /// Records the outcome of a test that has just ended.
+    pub(super) fn record(&mut self, destination: &NodeName, protocol: Protocol, outcome: &Outcome) {
         let key = (destination.clone(), protocol);
-        let success_before = self.cells.get(&key).and_then(|cell| cell.success_at);
-        let success_at = if outcome.is_ok() {
-            Some(at)
-        } else {
-            success_before
+        let tested = Since::now();
+        let succeeded = match outcome {
+            Ok(_) => Some(tested),
+            Err(_) => self.cells.get(&key).and_then(|cell| cell.succeeded),
         };
-        self.cells.insert(
-            key,
-            Cell {
-                last: outcome.clone(),
-                tested_at: at,
-                success_at,
-            },
-        );
+        let cell = Cell {
+            last: outcome.clone(),
+            tested,
+            succeeded,
+        };
+        self.cells.insert(key, cell);
     }
 
-    /// Keeps only the cells whose destination is `wanted`.
-    pub fn retain(&mut self, wanted: impl Fn(&NodeName) -> bool) {
-        self.cells.retain(|(destination, _), _| wanted(destination));
+    /// Keeps only the cells with a destination that `is_member`.
+    pub(super) fn retain(&mut self, is_member: impl Fn(&NodeName) -> bool) {
+        self.cells
+            .retain(|(destination, _), _| is_member(destination));
     }
 
-    /// The row as it stands in the API, with the ages of this moment.
-    pub fn report(&self, now: Instant) -> Vec<RowCell> {
-        let cells = self
-            .cells
+    /// The cells as the API shows them, with their present ages.
+    pub fn report(&self) -> Vec<RowCell> {
+        self.cells
             .iter()
             .map(|((destination, protocol), cell)| RowCell {
                 destination_node: destination.clone(),
                 protocol: *protocol,
-                result: cell.report(now),
-            });
-        cells.collect()
+                result: cell.report(),
+            })
+            .collect()
     }
 }
 
 impl Cell {
-    fn report(&self, now: Instant) -> CellResult {
+    fn report(&self) -> CellResult {
         let ages = CellResult {
-            age_seconds: Some(age(self.tested_at, now)),
-            success_age_seconds: self.success_at.map(|at| age(at, now)),
+            age_seconds: Some(self.tested.seconds()),
+            success_age_seconds: self.succeeded.map(Since::seconds),
             ..CellResult::default()
         };
         match &self.last {
@@ -96,10 +82,4 @@ impl Cell {
             },
         }
     }
-}
-
-/// The seconds from `at` to `now`, to the millisecond: more would only make the answers longer.
-pub(crate) fn age(at: Instant, now: Instant) -> f64 {
-    let seconds = now.saturating_duration_since(at).as_secs_f64();
-    (seconds * 1000.0).round() / 1000.0
 }

@@ -73,17 +73,28 @@ pub(super) fn view(observer: &Observer, identities: &[Identity], patience: Durat
         .into_values()
         .filter_map(|identities| member(identities, patience))
         .collect();
-    View::new(members, is_taken(observer, &namesakes, patience))
+    let namesake = namesake(observer, &namesakes, patience);
+    let mut view = View::new(members, namesake.is_some());
+    view.namesake = namesake;
+    view
 }
 
-/// Whether another live agent uses the observer's name.
-fn is_taken(observer: &Observer, namesakes: &[&Identity], patience: Duration) -> bool {
+/// The control address of another live agent that uses the observer's name.
+fn namesake(
+    observer: &Observer,
+    namesakes: &[&Identity],
+    patience: Duration,
+) -> Option<SocketAddr> {
     let mut lifetimes = lifetimes(namesakes);
     lifetimes.remove(&observer.epoch);
-    lifetimes.values().any(|other| {
+    let (epoch, _) = lifetimes.into_iter().find(|(_, other)| {
         let second_seen = other.first_seen.max(observer.started);
         other.is_up && other.last_heartbeat >= second_seen + patience
-    })
+    })?;
+    let other = namesakes
+        .iter()
+        .find(|identity| identity.published.epoch == epoch && identity.is_up())?;
+    Some(other.published.control)
 }
 
 /// The member that the identities of one name stand for, if any of them counts yet.

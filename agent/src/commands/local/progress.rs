@@ -1,5 +1,5 @@
-//! How `local` shows that it works: a bar with the present meetings on a terminal, else a line now
-//! and then.
+//! The progress of `local` on stderr: a bar with the present meetings on a terminal, otherwise a
+//! line now and then. No line of ours is longer than 80 columns.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -7,134 +7,252 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use iperf3_mesh_core::NodeName;
 use iperf3_mesh_core::schedule::Tournament;
 
-use crate::cli::LocalArgs;
+use crate::api::{Schedule, Since};
+use crate::cli::{LocalArgs, OutputFormat};
 use crate::config::TestSettings;
-use crate::state::{AgentState, SweepStatus};
 use crate::units;
 
-/// Between two lines when stderr is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+/// The interval between two lines when stderr is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// As many as fit on a line of 80 columns.
+/// How often the bar is redrawn at most, per second.
+const REDRAW_HZ: u8 = 5;
+
+/// The bar takes the width that the rest of its line leaves; the meetings are cut off at the edge.
+const TEMPLATE: &str = "{prefix} [{wide_bar}] {pos}/{len} pairs\n{wide_msg}";
+
+/// The meetings on a line that is not cut off at the edge.
 const MEETINGS_SHOWN: usize = 2;
-
-/// How often the bar is redrawn at most, in a second.
-const REDRAWN_HZ: u8 = 5;
 
 pub(super) struct Progress {
     bar: ProgressBar,
     is_terminal: bool,
     last_line: Option<Instant>,
+    estimate: Estimate,
+    page: SocketAddr,
+    is_for_people: bool,
 }
 
 impl Progress {
-    /// Says what is about to happen.
-    pub(super) fn new(args: &LocalArgs, settings: &TestSettings, first: SocketAddr) -> Self {
-        let mut text = format!(
-            "{} nodes on loopback, every pair in both directions, {} each.",
-            args.nodes,
-            units::show(settings.duration),
-        );
-        if let Some(bitrate) = settings.bitrate {
-            let _ = write!(
-                text,
-                "\nTCP is capped at {} Mbit/s, so that this machine carries it: --bitrate 0 takes the cap off.",
-                bitrate as f64 / 1e6
-            );
-        }
-        let _ = writeln!(
+    /// Announces what is about to happen.
+    pub(super) fn new(args: &LocalArgs, settings: &TestSettings, page: SocketAddr) -> Self {
+        let connection = std::env::var("SSH_CONNECTION").ok();
+        let user = std::env::var("USER").ok();
+        let ssh = ssh_hint(page, connection.as_deref(), user.as_deref());
+        let _ = write!(
             io::stderr(),
-            "{text}\nLook at http://{first}/ while it works."
+            "{}{}",
+            introduction(args.nodes, settings, page),
+            ssh.unwrap_or_default()
         );
         let is_terminal = io::stderr().is_terminal();
         let target = if is_terminal {
-            ProgressDrawTarget::stderr_with_hz(REDRAWN_HZ)
+            ProgressDrawTarget::stderr_with_hz(REDRAW_HZ)
         } else {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(None, target);
-        let style =
-            ProgressStyle::with_template("{prefix} [{bar:12}] {pos}/{len} pairs  {wide_msg}");
-        bar.set_style(
-            style
-                .unwrap_or_else(|_| ProgressStyle::default_bar())
-                .progress_chars("=> "),
-        );
+        let style = ProgressStyle::with_template(TEMPLATE)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> ");
+        bar.set_style(style);
         Self {
             bar,
             is_terminal,
             last_line: None,
+            estimate: Estimate::default(),
+            page,
+            is_for_people: args.output == OutputFormat::Table,
         }
     }
 
-    /// Shows how far that sweep is.
-    pub(super) fn show(&mut self, number: u64, states: &[AgentState], sweeps: &[SweepStatus]) {
-        let all = states.len() * (states.len() - 1) / 2;
-        let present = sweeps.iter().filter(|sweep| sweep.number == number);
-        let met = present.map(|sweep| sweep.met).sum::<usize>() / 2;
-        let rounds = Tournament::new(states.len()).rounds();
-        let round = sweeps
-            .iter()
-            .map(|sweep| sweep.met + 1)
-            .max()
-            .unwrap_or(1)
-            .min(rounds);
-        let message = if sweeps.iter().all(|sweep| sweep.number < number) {
-            if number == 1 {
-                "the nodes are finding each other".to_owned()
-            } else {
-                "pause".to_owned()
+    /// Shows the progress of sweep `number`.
+    pub(super) fn show(&mut self, number: u64, schedules: &[(NodeName, Schedule)]) {
+        let nodes = schedules.len();
+        let all = nodes * (nodes - 1) / 2;
+        let present = || {
+            schedules
+                .iter()
+                .map(|(_, schedule)| &schedule.sweep)
+                .filter(|sweep| sweep.number == number)
+        };
+        let met = present().map(|sweep| sweep.met).sum::<usize>() / 2;
+        let elapsed = present()
+            .filter_map(|sweep| sweep.began.map(Since::seconds))
+            .reduce(f64::max);
+        let bound = present().map(|sweep| sweep.bound).max().unwrap_or_default();
+        let left = elapsed.map(|elapsed| {
+            let share = met as f64 / all as f64;
+            self.estimate
+                .left(number, share, elapsed, bound.as_secs_f64())
+        });
+        let prefix = match left {
+            Some(left) => format!("sweep {number}, {} left", units::show(left)),
+            None => format!("sweep {number}"),
+        };
+        let round = present().map(|sweep| sweep.met + 1).max();
+        let message = match round {
+            Some(round) => {
+                let rounds = Tournament::new(nodes).rounds();
+                let shown = if self.is_terminal {
+                    usize::MAX
+                } else {
+                    MEETINGS_SHOWN
+                };
+                format!(
+                    "round {}/{rounds}  {}",
+                    round.min(rounds),
+                    meetings(schedules, shown)
+                )
             }
-        } else {
-            format!("round {round}/{rounds}  {}", meetings(states))
+            None if number == 1 => "the nodes are finding each other".to_owned(),
+            None => "pause".to_owned(),
         };
         if self.is_terminal {
             self.bar.set_length(all as u64);
             self.bar.set_position(met as u64);
-            self.bar.set_prefix(format!("sweep {number}"));
+            self.bar.set_prefix(prefix);
             self.bar.set_message(message);
         } else if self
             .last_line
-            .is_none_or(|last| last.elapsed() >= LINE_EVERY)
+            .is_none_or(|last| last.elapsed() >= LINE_INTERVAL)
         {
             self.last_line = Some(Instant::now());
-            let _ = writeln!(io::stderr(), "sweep {number}: {met}/{all} pairs  {message}");
+            let _ = writeln!(io::stderr(), "{prefix}: {met}/{all} pairs, {message}");
         }
     }
 
-    /// Makes room for what is printed.
+    /// Makes room for results.
     pub(super) fn clear(&mut self) {
         self.bar.finish_and_clear();
         self.bar.reset();
         self.last_line = None;
     }
+
+    /// Says that the page is gone after the last sweep, and how to keep it.
+    pub(super) fn say_how_to_keep_the_page(&self) {
+        if self.is_for_people {
+            let _ = writeln!(
+                io::stderr(),
+                "The page http://{}/ is gone with this command.\n\
+                 To keep it, leave out --sweeps: iperf3-mesh local runs until ctrl-c.",
+                self.page
+            );
+        }
+    }
 }
 
-/// The present meetings, each named once; the first ones of many.
-fn meetings(states: &[AgentState]) -> String {
-    let mut pairs: Vec<_> = states
+fn introduction(nodes: usize, settings: &TestSettings, page: SocketAddr) -> String {
+    let mut text = format!(
+        "{nodes} nodes on loopback. Every pair runs tests of {} in both directions.\n",
+        units::show(settings.duration),
+    );
+    if let Some(bitrate) = settings.bitrate {
+        let _ = writeln!(
+            text,
+            "TCP is capped at {} Mbit/s to spare this machine (--bitrate 0: no cap).",
+            bitrate as f64 / 1e6
+        );
+    }
+    let _ = writeln!(text, "Page: http://{page}/ (as long as this command runs)");
+    text
+}
+
+/// How to open the page in the browser of another machine, from which the user has logged in.
+/// `connection` is `SSH_CONNECTION`: address and port of the client, then of the server.
+fn ssh_hint(page: SocketAddr, connection: Option<&str>, user: Option<&str>) -> Option<String> {
+    let server = connection?.split_whitespace().nth(2)?;
+    let user = user.map_or_else(String::new, |user| format!("{user}@"));
+    let port = page.port();
+    Some(format!(
+        "To open it on your own machine, run there\n  \
+         ssh -N -L {port}:{page} {user}{server}\n\
+         and open http://localhost:{port}/\n"
+    ))
+}
+
+/// The present meetings, each once; after `shown` of them only the number of the rest.
+fn meetings(schedules: &[(NodeName, Schedule)], shown: usize) -> String {
+    let mut pairs: Vec<_> = schedules
         .iter()
-        .filter_map(|state| {
-            let name = state.identity().name.clone();
-            let peer = state.schedule_report().meeting?.peer;
-            Some(if name < peer {
-                (name, peer)
-            } else {
-                (peer, name)
-            })
+        .filter_map(|(name, schedule)| {
+            let peer = &schedule.meeting.as_ref()?.peer;
+            Some((name.min(peer), name.max(peer)))
         })
         .collect();
-    pairs.sort();
+    pairs.sort_unstable();
     pairs.dedup();
-    let shown = pairs
+    let more = pairs.len().saturating_sub(shown);
+    pairs
         .iter()
-        .take(MEETINGS_SHOWN)
-        .map(|(a, b)| format!("{a} <-> {b}"));
-    let more = pairs.len().saturating_sub(MEETINGS_SHOWN);
-    shown
+        .take(shown)
+        .map(|(a, b)| format!("{a} <-> {b}"))
         .chain((more > 0).then(|| format!("+{more}")))
         .collect::<Vec<_>>()
         .join("  ")
+}
+
+/// An estimate of the time left in a sweep: what the lower bound leaves, stretched by the pace so
+/// far.
+#[derive(Default)]
+struct Estimate {
+    sweep: u64,
+    share: f64,
+    stretch: f64,
+}
+
+impl Estimate {
+    /// The time left, in whole seconds, after `share` of the pairs of `sweep` in `elapsed` seconds.
+    fn left(&mut self, sweep: u64, share: f64, elapsed: f64, bound: f64) -> Duration {
+        if self.sweep != sweep {
+            *self = Self {
+                sweep,
+                share: 0.0,
+                stretch: 1.0,
+            };
+        }
+        // The pace is known at the moment at which a meeting ends, not within one.
+        if share > self.share && bound > 0.0 {
+            self.share = share;
+            self.stretch = (elapsed / (share * bound)).max(1.0);
+        }
+        let left = (bound * self.stretch - elapsed).max(0.0).ceil();
+        Duration::try_from_secs_f64(left).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_estimate_is_the_bound_until_a_pair_has_met() {
+        let mut estimate = Estimate::default();
+        assert_eq!(estimate.left(1, 0.0, 0.0, 60.0), Duration::from_secs(60));
+        assert_eq!(estimate.left(1, 0.0, 15.0, 60.0), Duration::from_secs(45));
+    }
+
+    #[test]
+    fn the_estimate_follows_the_pace_of_the_meetings() {
+        let mut estimate = Estimate::default();
+        estimate.left(1, 0.0, 0.0, 60.0);
+        assert_eq!(estimate.left(1, 0.5, 45.0, 60.0), Duration::from_secs(45));
+        assert_eq!(estimate.left(1, 0.5, 55.0, 60.0), Duration::from_secs(35));
+        assert_eq!(estimate.left(2, 0.0, 1.0, 60.0), Duration::from_secs(59));
+    }
+
+    #[test]
+    fn the_ssh_command_forwards_the_port_of_the_page() {
+        let page = "127.12.34.1:9876".parse().expect("an address");
+        let connection = Some("192.0.2.7 51234 192.0.2.1 22");
+        let hint = ssh_hint(page, connection, Some("root")).expect("a hint");
+        assert!(
+            hint.contains("\n  ssh -N -L 9876:127.12.34.1:9876 root@192.0.2.1\n"),
+            "{hint}"
+        );
+        assert_eq!(ssh_hint(page, None, Some("root")), None);
+    }
 }

@@ -108,14 +108,13 @@ fn failure(cell: &CellReport) -> Option<String> {
 fn nodes(matrix: &Matrix) -> Vec<String> {
     let mut lines = Vec::new();
     for node in &matrix.nodes {
-        // Both are texts of an agent that may be anybody's.
-        let (name, state) = (&node.name, one_line(&node.state));
-        let live = state == NodeState::Live.as_str();
+        let (name, state) = (&node.name, node.state);
+        let live = state == NodeState::Live;
         match node.row_error.as_deref().map(one_line) {
             None if live => {}
             None => lines.push(format!("{name}: {state}")),
             Some(error) if live => lines.push(format!("{name}: row not available ({error})")),
-            Some(error) if error == state => {
+            Some(error) if error == state.as_str() => {
                 lines.push(format!("{name}: {state}, row not available"));
             }
             Some(error) => lines.push(format!("{name}: {state}, row not available ({error})")),

@@ -1,0 +1,164 @@
+//! The part that this node takes in the mesh: its meetings, its view of the members, its sweeps.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use prometheus::{
+    Counter, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    register_counter_with_registry, register_gauge_with_registry,
+    register_int_counter_vec_with_registry, register_int_counter_with_registry,
+    register_int_gauge_vec_with_registry, register_int_gauge_with_registry,
+};
+
+use super::optional_gauge::OptionalGauge;
+use crate::api::{NodeState, Sweep};
+
+/// Meetings, and what came instead of them.
+#[derive(Clone)]
+pub(super) struct Meetings {
+    pub(super) reservations: IntCounterVec,
+    pub(super) overlaps: IntCounter,
+    pub(super) unexpected_clients: IntCounter,
+    pub(super) rejected: IntCounterVec,
+    pub(super) seconds: Counter,
+}
+
+impl Meetings {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        Ok(Self {
+            reservations: register_int_counter_vec_with_registry!(
+                "iperf_mesh_reservations_total",
+                "Reservations that this node requested or was asked for, by outcome",
+                &["role", "outcome", "reason"],
+                registry
+            )?,
+            overlaps: register_int_counter_with_registry!(
+                "iperf_mesh_overlaps_total",
+                "Number of times this node took part in two meetings at once; must always be 0",
+                registry
+            )?,
+            unexpected_clients: register_int_counter_with_registry!(
+                "iperf_mesh_unexpected_clients_total",
+                "Clients without a meeting that were disconnected from this node's iperf3 server",
+                registry
+            )?,
+            rejected: register_int_counter_vec_with_registry!(
+                "iperf_mesh_rejected_messages_total",
+                "Messages and connections rejected on the TCP ports of this agent, by reason",
+                &["reason"],
+                registry
+            )?,
+            seconds: register_counter_with_registry!(
+                "iperf_mesh_meeting_seconds_total",
+                "Time that this node has spent in meetings, requests included",
+                registry
+            )?,
+        })
+    }
+}
+
+/// The members in the view of this node.
+#[derive(Clone)]
+pub(super) struct Members {
+    states: IntGaugeVec,
+    incompatible: IntGauge,
+    pub(super) name_conflict: IntGauge,
+}
+
+impl Members {
+    pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let members = Self {
+            states: register_int_gauge_vec_with_registry!(
+                "iperf_mesh_members",
+                "Nodes of the mesh in the view of this node, itself included, by state",
+                &["state"],
+                registry
+            )?,
+            incompatible: register_int_gauge_with_registry!(
+                "iperf_mesh_incompatible_peers",
+                "Peers whose wire version is incompatible with this node's",
+                registry
+            )?,
+            name_conflict: register_int_gauge_with_registry!(
+                "iperf_mesh_name_conflict",
+                "1 while another live agent uses this node's name, else 0",
+                registry
+            )?,
+        };
+        members.show([]);
+        Ok(members)
+    }
+
+    /// Shows how many nodes are in each state.
+    pub(super) fn show(&self, states: impl IntoIterator<Item = NodeState>) {
+        let mut counts: BTreeMap<NodeState, i64> =
+            NodeState::reported().map(|state| (state, 0)).collect();
+        for state in states {
+            *counts.entry(state).or_default() += 1;
+        }
+        for (state, count) in counts {
+            self.states.with_label_values(&[state.as_str()]).set(count);
+            if state == NodeState::Incompatible {
+                self.incompatible.set(count);
+            }
+        }
+    }
+}
+
+/// The sweep that this node works on.
+#[derive(Clone)]
+pub(super) struct Sweeps {
+    number: IntGauge,
+    progress: Gauge,
+    duration: OptionalGauge,
+    bound: Gauge,
+    pub(super) quiet: IntGauge,
+}
+
+impl Sweeps {
+    pub(super) fn register(registry: &Registry, pause: Duration) -> prometheus::Result<Self> {
+        register_gauge_with_registry!(
+            "iperf_mesh_pause_seconds",
+            "Configured pause after a sweep",
+            registry
+        )?
+        .set(pause.as_secs_f64());
+        Ok(Self {
+            number: register_int_gauge_with_registry!(
+                "iperf_mesh_sweep",
+                "Number of the sweep that this node works on",
+                registry
+            )?,
+            progress: register_gauge_with_registry!(
+                "iperf_mesh_sweep_progress_ratio",
+                "Share of this node's pairs that have met or were given up in this sweep, 0 to 1",
+                registry
+            )?,
+            duration: OptionalGauge::register(
+                "iperf_mesh_sweep_duration_seconds",
+                "Duration of this node's last complete sweep",
+                registry,
+            )?,
+            bound: register_gauge_with_registry!(
+                "iperf_mesh_sweep_bound_seconds",
+                "Lower bound of the duration of this sweep, for the nodes present when it began",
+                registry
+            )?,
+            quiet: register_int_gauge_with_registry!(
+                "iperf_mesh_quiet",
+                "1 during the quiet time after a start, in which this node takes no tests, else 0",
+                registry
+            )?,
+        })
+    }
+
+    pub(super) fn show(&self, sweep: &Sweep) {
+        self.number
+            .set(i64::try_from(sweep.number).unwrap_or(i64::MAX));
+        self.progress.set(sweep.progress());
+        self.bound.set(sweep.bound.as_secs_f64());
+        if let Some(last) = sweep.last {
+            self.duration.set(last.as_secs_f64());
+        }
+    }
+}
