@@ -1,6 +1,9 @@
-// Takes screenshots of the dashboards, and checks what they show: node screenshots.js BUNDLE
-// PICTURES lab.py tells it the address of Prometheus and the faults of the mesh. The exit code is 1
-// if a check fails.
+// Takes screenshots of the dashboards, and checks what they show:
+//
+//   node screenshots.js BUNDLE PICTURES
+//
+// lab.py passes it the address of Prometheus and the faults of the mesh. The exit code is 1 if a check
+// fails.
 
 import { mkdir } from 'node:fs/promises';
 import puppeteer from 'puppeteer-core';
