@@ -1,42 +1,40 @@
-//! The protocol, broken on purpose, one rule at a time: a checker that has never caught anything
+//! The protocol broken on purpose, one rule at a time: a checker that has never caught anything
 //! proves nothing.
 //!
-//! Each rule that the guarantee rests on asks `is` whether it is to be left out. In every build
-//! without the feature `flaws` the answer is the constant `false`; with it, a test switches one
-//! flaw on by [`with`].
+//! The predicates in `rules` ask [`is`] whether their rule is left out. Without the feature `flaws`
+//! the answer is the constant `false`. With it, a test leaves out one rule by [`with`].
 
 /// A rule that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// A node that is in a meeting grants another one.
+    /// A node in a meeting grants another one.
     GrantsWhileBusy,
-    /// A client has no deadline that is worth the name.
+    /// A client has practically no deadline.
     NoClientDeadline,
-    /// The server's side has one deadline for its process and for its slot.
+    /// The server's node has one deadline for its process and for its slot.
     OneSharedDeadline,
-    /// The client's side counts its lease from the grant, not from the request that began the
-    /// server's.
+    /// The client's node counts its lease from the grant, not from the request.
     CountsFromGrant,
     /// The granter runs its tests without waiting for the asker's `go`, and the asker lets it.
     NoGo,
-    /// Messages of an earlier life, or to one, count.
+    /// Messages from or to an earlier epoch count.
     StaleEpoch,
-    /// A word about any meeting counts as one about the present meeting.
+    /// A message about any meeting counts as one about the present meeting.
     AnyMeeting,
-    /// A busy node makes others wait for its answer, and they wait.
+    /// A busy node leaves requests unanswered, and the askers wait.
     WaitsWhileHolding,
-    /// Both nodes have asked, and each waits for the other one's answer.
+    /// Both nodes have asked, and each waits for the answer of the other.
     NeitherWithdraws,
-    /// The slot is free when the process is to be killed, not when it is dead.
+    /// The slot is free when the process has been told to die, not when it is dead.
     FreeBeforeReaped,
     /// The asker does not wait for the far end of a two-way test.
     ForgetsFarEnd,
-    /// A restarted agent takes part at once.
+    /// A restarted agent skips its quiet time.
     NoQuiet,
 }
 
 impl Flaw {
-    /// All of them.
+    /// All flaws.
     #[cfg(feature = "flaws")]
     pub const ALL: [Self; 12] = [
         Self::GrantsWhileBusy,
@@ -64,7 +62,7 @@ mod switch {
         static PRESENT: Cell<Option<Flaw>> = const { Cell::new(None) };
     }
 
-    /// Runs something in a world in which that rule is left out. Holds for this thread only.
+    /// Runs `run` with this rule left out, on this thread only.
     pub fn with<T>(flaw: Flaw, run: impl FnOnce() -> T) -> T {
         struct Restore(Option<Flaw>);
         impl Drop for Restore {

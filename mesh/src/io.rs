@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use strum::{Display, IntoStaticStr};
 
-use crate::node::peers::ClusterNode;
-use crate::node::status::SweepSummary;
+use crate::status::SweepSummary;
 use crate::wire::{MeetingId, Message, Refusal, Role};
-use crate::{NodeName, Outcome, Protocol, TestSpec, Time, View};
+use crate::{ClusterNode, NodeName, Outcome, Protocol, TestSpec, Time, View};
 
 /// Identifies one iperf3 process of this node. No number is used twice in one epoch.
 pub type RunId = u64;

@@ -1,17 +1,101 @@
-//! Who is in the mesh, and who meets whom when.
+//! The core of iperf3-mesh: which nodes are in the mesh, and which of them meet when.
 //!
-//! The core decides and does nothing else: it has no sockets, no clock and no randomness of its
-//! own. Time, messages and membership views come in as arguments; what is to be done comes out as
-//! values. The agent and the simulator drive the same code.
+//! The core is *sans-IO*. It has no sockets, no clock and no randomness of its own: time, messages
+//! and membership views go in as arguments, actions come out as values. The agent and the simulator
+//! drive the same code, so a simulated run repeats to the nanosecond from its seed.
 //!
-//! Start reading at [`Node`], the coordinator of one node; it stands on the schedule (who meets
-//! whom in which round), the sweep plan (one sweep as one node sees it), the peers (the peers that
-//! have not departed) and the reservation (the one slot of a node, which makes certain what the
-//! schedule only makes likely).
+//! # The run loop
 //!
-//! The feature `gossip` adds the thin layer over chitchat, the only part that does IO; `sim` adds
-//! the simulator, `flaws` a switch that breaks one rule at a time, so that tests can see whether
-//! the checkers notice.
+//! A caller owns one [`Node`] and drives it by three methods:
+//!
+//! 1. [`Node::handle`] takes the present time and one [`Input`]: a message, a view, the end of a
+//!    process, or [`Input::Tick`] if only time has passed.
+//! 2. [`Node::poll`] returns one [`Output`] after the other. Take all of them, until `None`, before
+//!    the next input: the node assumes that what it asked for is being done.
+//! 3. [`Node::deadline`] tells when the next input is due at the latest. It can change with every
+//!    input, so ask again after each. An earlier or a later tick does no harm to exclusiveness: a
+//!    late one costs time only.
+//!
+//! Time is the node's own boot-time clock ([`Time`]), which never goes back. Every
+//! [`Output::StartClient`] and [`Output::StartServer`] must be answered by exactly one input that
+//! reports the end of the process, and only when the process is *dead*: the slot is free then.
+//! Every [`Output::Send`] may fail, silently or with [`Input::Undelivered`].
+//!
+//! ```
+//! use iperf3_mesh_core::wire::Body;
+//! use iperf3_mesh_core::{
+//!     Epoch, Input, Member, Node, NodeName, Output, PeerState, PortRange, Protocol, Settings,
+//!     TestSpec, Time, View, WIRE_VERSION,
+//! };
+//! use std::time::Duration;
+//!
+//! // Construct a node.
+//! let test = TestSpec {
+//!     protocol: Protocol::Tcp,
+//!     duration: Duration::from_secs(5),
+//!     omit: Duration::ZERO,
+//!     timeout: Duration::from_secs(10),
+//!     bitrate: None,
+//!     streams: 1,
+//!     bidir: false,
+//! };
+//! let settings = Settings {
+//!     name: NodeName::new("node-b")?,
+//!     epoch: Epoch(7),
+//!     address: [198, 18, 0, 2].into(),
+//!     ports: PortRange { first: 5201, count: 8 },
+//!     tests: vec![test],
+//!     interval: Duration::from_secs(300),
+//!     forget_after: None,
+//!     skip_quiet_time: true,
+//! };
+//! let mut now = Time::from_nanos(1_000_000_000);
+//! let mut node = Node::new(settings, now);
+//!
+//! // Feed an input: gossip has found a peer.
+//! let peer = Member {
+//!     name: NodeName::new("node-a")?,
+//!     epoch: Epoch(1),
+//!     wire: WIRE_VERSION,
+//!     zone: String::new(),
+//!     control: ([198, 18, 0, 1], 9878).into(),
+//!     http_port: 9876,
+//!     sweep: 0,
+//!     state: PeerState::Live,
+//! };
+//! node.handle(now, Input::View(View::new(vec![peer], false)));
+//!
+//! // Drain the outputs and honour the deadline, until this node asks its peer for a meeting.
+//! let request = 'run: loop {
+//!     while let Some(output) = node.poll() {
+//!         match output {
+//!             Output::Send(to, message) if matches!(message.body, Body::Request { .. }) => {
+//!                 break 'run (to, message);
+//!             }
+//!             // An agent would send other messages, start and kill iperf3, record cells.
+//!             _ => {}
+//!         }
+//!     }
+//!     // A real loop waits for whichever comes first, an event or the deadline.
+//!     now = node.deadline().expect("a node with a peer always has one").max(now);
+//!     node.handle(now, Input::Tick);
+//! };
+//! assert_eq!(request.0, ([198, 18, 0, 1], 9878).into());
+//! assert_eq!(request.1.to.as_str(), "node-a");
+//! # Ok::<(), iperf3_mesh_core::NameError>(())
+//! ```
+//!
+//! # The parts
+//!
+//! A [`Node`] stands on three parts: the tournament ([`schedule`]: which nodes meet in which
+//! round), the sweep plan and the list of peers (inside `node`), and the reservation (the one slot
+//! of a node, which makes certain what the schedule only makes likely). [`wire`] has the messages.
+//!
+//! # Features
+//!
+//! `gossip` adds the thin layer over chitchat, the only part that does IO. `sim` adds the
+//! simulator. `flaws` adds a switch that leaves out one rule at a time, so that tests can see
+//! whether the checkers notice.
 
 pub mod flaw;
 #[cfg(feature = "gossip")]
@@ -33,18 +117,19 @@ pub mod schedule;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod spec;
+mod status;
 mod time;
 mod view;
 pub mod wire;
 
 pub use io::{ClientStart, Input, Output, ReservationOutcome, RunId, ServerFailure, ServerStart};
 pub use name::{Epoch, NAME_LEN_MAX, NameError, NodeName};
-pub use node::peers::{ClusterNode, Peer};
-pub use node::status::{MeetingStatus, Status, SweepStatus, SweepSummary};
+pub use node::peers::Peer;
 pub use node::{Node, Settings};
 pub use outcome::{Figures, Outcome, Reason};
 pub use protocol::{DRIFT_PPM_MAX, MARGIN, QUIET_TIME, START_WINDOW, TIMEOUT_MAX, WIRE_VERSION};
 pub use reservation::PortRange;
 pub use spec::{Protocol, TestSpec};
+pub use status::{MeetingStatus, Status, SweepStatus, SweepSummary};
 pub use time::Time;
-pub use view::{Member, PeerState, View};
+pub use view::{ClusterNode, Member, PeerState, View};

@@ -1,4 +1,4 @@
-//! Who is who: node names, and the epochs that tell one life of a node from the next.
+//! Node names, and the epochs that distinguish one run of an agent from the next.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The longest node name, in bytes: that of a Kubernetes node (a DNS subdomain, RFC 1123).
 pub const NAME_LEN_MAX: usize = 253;
 
-/// The name of a node, as it stands in the labels of the metrics.
+/// The name of a node, as in the labels of the metrics.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct NodeName(Arc<str>);
@@ -16,19 +16,19 @@ pub struct NodeName(Arc<str>);
 /// Why a text is not a node name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// It has no characters at all.
+    /// The text is empty.
     #[error("a node name must not be empty")]
     Empty,
-    /// It is longer than [`NAME_LEN_MAX`].
+    /// The text is longer than [`NAME_LEN_MAX`].
     #[error("a node name has at most {NAME_LEN_MAX} bytes, this one has {0}")]
     TooLong(usize),
-    /// It has a character that would break logs, labels or addresses.
+    /// The text has a character that would break logs, labels or addresses.
     #[error("a node name has no blanks or control characters, this one has {0:?}")]
     BadCharacter(char),
 }
 
 impl NodeName {
-    /// Checks `name` and makes it a node name.
+    /// Makes a node name of `name`.
     ///
     /// # Errors
     /// If it is empty, longer than [`NAME_LEN_MAX`], or has white space or control characters.
@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for NodeName {
     }
 }
 
-/// One life of an agent: a random number, drawn at its start, compared for equality only.
+/// One run of an agent: a random number, drawn at the start and compared for equality only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);

@@ -1,9 +1,9 @@
-//! What came of a test: the figures of a success, or the reason of a failure.
+//! The outcome of a test: the figures of a success, or the reason of a failure.
 
 use serde::{Deserialize, Serialize};
 use strum::{Display, IntoStaticStr, VariantArray};
 
-/// What a successful test measured. The bandwidth is what arrived at the receiver.
+/// The figures of a successful test. The bandwidth is what arrived at the receiver.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Figures {
@@ -13,16 +13,16 @@ pub struct Figures {
     /// milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter_ms: Option<f64>,
-    /// UDP: datagrams that were sent.
+    /// UDP: datagrams sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packets: Option<u64>,
-    /// UDP: datagrams that were sent and did not arrive.
+    /// UDP: datagrams sent that did not arrive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_packets: Option<u64>,
-    /// TCP: segments that the sender sent again.
+    /// TCP: segments retransmitted by the sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retransmits: Option<u64>,
-    /// TCP: mean round-trip time that the sender saw, milliseconds.
+    /// TCP: mean round-trip time seen by the sender, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
 }
@@ -65,13 +65,13 @@ pub enum Reason {
     NotMet,
     /// The peer speaks another wire version.
     Incompatible,
-    /// Two live agents go by this name.
+    /// Two live agents use the same node name.
     NameConflict,
     /// iperf3 could not connect to the peer's iperf3.
     Connect,
     /// The test was killed at its deadline.
     Timeout,
-    /// The peer's iperf3 was serving somebody else.
+    /// The peer's iperf3 was serving another client.
     Busy,
     /// The other end stopped in the middle of the test.
     Interrupted,
@@ -83,7 +83,7 @@ pub enum Reason {
     Spawn,
     /// The test ran, but its result did not come back from the other end.
     ResultLost,
-    /// iperf3 failed in another way; the log has its words.
+    /// iperf3 failed in another way; the log has its message.
     Iperf,
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// The version of the control messages and of the gossiped state. A version talks to the one before
-/// it.
+/// The version of the control messages and of the gossiped state. Each version talks to the one
+/// before it.
 pub const WIRE_VERSION: u16 = 1;
 
-/// The longest timeout of one test, and so the longest promise that a node can forget by a restart.
+/// The longest timeout of one test, and so the longest promise that a node can forget in a restart.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// The longest time from a client's request to its iperf3's start. A grant that comes later is
@@ -22,9 +22,10 @@ pub const MARGIN: Duration = Duration::from_secs(1);
 /// RFC 5905).
 pub const DRIFT_PPM_MAX: u32 = 500;
 
-/// How long an agent stays out of all meetings after its start, since it may have forgotten a
-/// reservation of an earlier life. A constant of the wire protocol: the earlier life may have had
-/// other settings.
+/// The quiet time: how long an agent stays out of all meetings after its start, because a previous
+/// run may still hold a reservation. TCP has the same rule under the same name (RFC 9293, section
+/// 3.4.3). It is a constant of the wire protocol, because the previous run may have had other
+/// settings.
 pub const QUIET_TIME: Duration = Duration::from_secs(TIMEOUT_MAX.as_secs() + MARGIN.as_secs());
 
 const _: () = assert!(2 * TIMEOUT_MAX.as_millis() * DRIFT_PPM_MAX as u128 <= 100 * 1_000_000);

@@ -1,4 +1,4 @@
-//! What one test is: a single iperf3 run, one protocol, from a client to a server.
+//! One test: a single iperf3 run with one protocol, from a client to a server.
 
 use std::time::Duration;
 
@@ -46,13 +46,13 @@ impl Protocol {
 pub struct TestSpec {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// How long the measured part lasts (iperf3 `-t`, whole seconds).
+    /// The length of the measured part (iperf3 `-t`, whole seconds).
     #[serde(rename = "duration_ms", with = "millis")]
     pub duration: Duration,
-    /// How long the part before it lasts, which is not measured (iperf3 `-O`, whole seconds).
+    /// The length of the part before it, which is not measured (iperf3 `-O`, whole seconds).
     #[serde(rename = "omit_ms", with = "millis")]
     pub omit: Duration,
-    /// From the client's asking for this test until its iperf3 is dead at the latest.
+    /// From the client's request for this test until its iperf3 is dead.
     #[serde(rename = "timeout_ms", with = "millis")]
     pub timeout: Duration,
     /// Bits per second for each stream; `None` is unlimited (TCP only).
@@ -69,13 +69,13 @@ pub struct TestSpec {
 }
 
 impl TestSpec {
-    /// The time that the test needs when nothing goes wrong, without any set-up.
+    /// The length of the test when nothing goes wrong, without any set-up.
     pub fn length(&self) -> Duration {
         self.omit + self.duration
     }
 }
 
-/// Durations travel as whole milliseconds.
+/// Durations are whole milliseconds on the wire.
 mod millis {
     use std::time::Duration;
 

@@ -1,61 +1,62 @@
-//! The members that a node believes in. Membership is an input: views lag and disagree, and nothing
-//! that must be certain may rest on them.
+//! The membership as one node sees it. Views lag and disagree, so nothing that must be certain may
+//! depend on them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::{Epoch, NodeName};
 
-/// What gossip believes of a member at this moment.
+/// The state of a peer, as gossip reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PeerState {
-    /// Heard of lately.
+    /// Heard from recently.
     Live,
-    /// Not heard of for some seconds; may be dead, frozen or cut off.
+    /// Not heard from for some seconds: dead, frozen or cut off.
     Silent,
-    /// Said goodbye.
+    /// Left with a goodbye.
     Left,
-    /// Never heard of, though the cluster says that it is there. No [`View`] says so, only the
-    /// node's own list.
+    /// Never heard from, although the cluster has the node. Only a node's own list has this state,
+    /// a [`View`] never does.
     Missing,
-    /// Two live agents go by this name.
+    /// Two live agents use the same name.
     Conflict,
 }
 
 /// Another node, as it describes itself in gossip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its name.
+    /// The name.
     pub name: NodeName,
-    /// Its present life.
+    /// The epoch of the agent.
     pub epoch: Epoch,
-    /// The wire version that it speaks.
+    /// The wire version.
     pub wire: u16,
-    /// Its zone, empty if it has none.
+    /// The zone, empty if the node has none.
     pub zone: String,
-    /// Where its agent takes control messages.
+    /// The address for control messages.
     pub control: SocketAddr,
-    /// Where its agent answers the read API, on the address of `control`.
+    /// The port of the read API, on the address of `control`.
     pub http_port: u16,
-    /// The sweep that it works on.
+    /// The present sweep of the node.
     pub sweep: u64,
-    /// Whether it is there.
+    /// The state of the node.
     pub state: PeerState,
 }
 
-/// The members, sorted by name, each name once; whether the node itself is among them does not
-/// matter. Cheap to clone.
+/// All members, sorted by name, each name once. The node itself may or may not be among them. Cheap
+/// to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     members: Arc<[Member]>,
-    /// Another live agent goes by this node's own name.
+    /// Another live agent uses this node's own name.
     pub name_taken: bool,
     /// The control address of that agent, for people; `None` if it is not known.
     pub namesake: Option<SocketAddr>,
 }
 
 impl View {
-    /// Sorts `members` by name. Of several with one name the last one stays.
+    /// Sorts `members` by name. If a name occurs more than once, the last one stays.
     pub fn new(mut members: Vec<Member>, name_taken: bool) -> Self {
         members.reverse();
         members.sort_by(|a, b| a.name.cmp(&b.name));
@@ -72,7 +73,7 @@ impl View {
         &self.members
     }
 
-    /// The member of that name.
+    /// The member of this name.
     pub fn get(&self, name: &NodeName) -> Option<&Member> {
         let at = self
             .members
@@ -80,4 +81,13 @@ impl View {
             .ok()?;
         self.members.get(at)
     }
+}
+
+/// A node that should have an agent, according to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterNode {
+    /// The address of the agent.
+    pub address: IpAddr,
+    /// How long the cluster has seen the agent not ready.
+    pub unready_for: Duration,
 }

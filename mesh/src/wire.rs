@@ -1,5 +1,5 @@
-//! The messages between two agents, and their encoding: JSON, bounded, checked before anything acts
-//! on it.
+//! The messages between two agents and their encoding: JSON, bounded, and checked before anything
+//! acts on it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,19 +17,19 @@ pub const MESSAGE_LEN_MAX: usize = 8 * 1024;
 /// The most tests of one meeting.
 pub const TESTS_MAX: usize = 8;
 
-/// The highest sweep number that is believed: what JSON can carry without loss. The sweep is a
-/// gossiped maximum, so that garbage beyond it, believed once, would stay.
+/// The highest sweep number that is accepted: what JSON carries without loss. The sweep is a
+/// gossiped maximum, so an absurd number, once accepted, would stay.
 pub const SWEEP_MAX: u64 = 1 << 53;
 
-/// One meeting, named by who asked for it.
+/// The identity of one meeting, given by its asker.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MeetingId {
     /// The asker's name.
     pub asker: NodeName,
-    /// The asker's life.
+    /// The asker's epoch.
     pub epoch: Epoch,
-    /// Counts the meetings asked for in that life, upwards.
+    /// Counts up the meetings that the asker has asked for in this epoch.
     pub number: u64,
 }
 
@@ -56,9 +56,9 @@ impl fmt::Display for MeetingId {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Role {
-    /// Asked for the meeting; is the client of the first tests.
+    /// Asked for the meeting, and runs the client of the first tests.
     Asker,
-    /// Granted it; is the client of the last tests, after the asker's `go`.
+    /// Granted the meeting, and runs the client of the last tests, after the asker's `go`.
     Granter,
 }
 
@@ -69,11 +69,11 @@ impl Role {
     }
 }
 
-/// A test of a meeting, and whose it is.
+/// A test of a meeting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedTest {
-    /// Who runs the client, and is the source of the cell.
+    /// The side that runs the client, and is the source of the cell.
     pub client: Role,
     /// The test.
     pub spec: TestSpec,
@@ -98,27 +98,27 @@ pub struct PlannedTest {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Refusal {
-    /// In another meeting.
+    /// The granter is in another meeting.
     Busy,
-    /// Free, but about to meet somebody else.
+    /// The granter is free, but about to meet another node.
     Expecting,
-    /// Both asked at once, and this one is the rightful asker.
+    /// Both nodes asked at once, and the refusing one is the rightful asker.
     Crossed,
-    /// Still in the quiet time after its start, or not yet settled.
+    /// The granter is in its quiet time, or does not yet know the mesh.
     Quiet,
-    /// Works on another sweep.
+    /// The granter is in another sweep.
     Sweep,
-    /// On its way out.
+    /// The granter is stopping.
     Stopping,
-    /// The asker is not (yet) in the granter's view.
+    /// The asker is not, or not yet, in the granter's view.
     Unknown,
-    /// The request was for another life of this node.
+    /// The request was meant for another epoch of this node.
     StaleEpoch,
-    /// Another live agent goes by the name of one of the two.
+    /// Another live agent uses the name of one of the two nodes.
     NameConflict,
-    /// The wire versions do not fit.
+    /// The wire versions are incompatible.
     Incompatible,
-    /// iperf3 could not be started as a server.
+    /// The granter could not start its iperf3 server.
     Spawn,
 }
 
@@ -129,38 +129,40 @@ impl Refusal {
     }
 }
 
-/// The result of a two-way test for the side that did not run the client.
+/// The result of a two-way test, for the side that did not run the client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handover {
     /// The protocol of the cell.
     pub protocol: Protocol,
-    /// What the client saw arrive from the receiver of this message.
+    /// The result of the direction from the receiver of this message to its sender.
     pub outcome: Outcome,
 }
 
-/// What a message says. `docs/protocol.md` tells when each is sent and what its loss does.
+/// The content of a message. `docs/protocol.md` tells when each kind is sent, and what happens if
+/// it is lost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[strum(serialize_all = "snake_case")]
 pub enum Body {
     /// The sender has begun the sweep whose number every message carries.
     Sweep,
-    /// Asks for a meeting and, in the same breath, to be the client of its first test.
+    /// Asks for a meeting, and at once to be the client of its first test.
     Request {
         /// All tests of the meeting, the asker's first.
         plan: Vec<PlannedTest>,
     },
     /// Asks to be the client of another test of the same meeting.
     Next {
-        /// Its place in the plan.
+        /// The place of the test in the plan.
         test: u8,
     },
     /// The server of a test is listening.
     Grant {
         /// The test's place in the plan.
         test: u8,
-        /// Where the server listens.
+        /// The address of the server. The receiver knows it already, and drops a grant that names
+        /// another: a grant must not aim its client at a third node.
         address: IpAddr,
         /// The port of this test.
         port: u16,
@@ -169,15 +171,16 @@ pub enum Body {
     Refuse {
         /// Why.
         refusal: Refusal,
-        /// When the refuser expects to be free, as far as it knows, in milliseconds.
+        /// How long until the granter expects to be free, in milliseconds; `None` if it cannot
+        /// tell.
         free_in_ms: Option<u64>,
     },
-    /// The asker has run its tests and its iperf3 is dead: the granter may ask to be a client now.
+    /// The asker has run its tests, and its iperf3 is dead: the granter may now ask to be a client.
     Go {
         /// Results for the granter.
         handover: Vec<Handover>,
     },
-    /// The sender has left the meeting and all its iperf3 are dead.
+    /// The sender has left the meeting, and all its iperf3 processes are dead.
     End {
         /// Results for the receiver.
         handover: Vec<Handover>,
@@ -191,7 +194,7 @@ impl Body {
     }
 }
 
-/// A message from one life of a node to one life of another.
+/// A message from one epoch of a node to one epoch of another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
@@ -199,31 +202,31 @@ pub struct Message {
     pub wire: u16,
     /// The sender.
     pub from: NodeName,
-    /// The sender's life.
+    /// The sender's epoch.
     pub from_epoch: Epoch,
     /// The receiver.
     pub to: NodeName,
-    /// The receiver's life, as far as the sender knows.
+    /// The receiver's epoch, as far as the sender knows.
     pub to_epoch: Epoch,
-    /// The sweep that the sender works on.
+    /// The sender's present sweep.
     pub sweep: u64,
-    /// The meeting that this is about; only [`Body::Sweep`] is about none.
+    /// The meeting that the message is about; only [`Body::Sweep`] is about none.
     pub meeting: Option<MeetingId>,
-    /// What it says.
+    /// The content.
     pub body: Body,
 }
 
-/// Why bytes are no message.
+/// Why bytes are not an acceptable message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum WireError {
     /// Longer than [`MESSAGE_LEN_MAX`].
     #[error("a message has at most {MESSAGE_LEN_MAX} bytes, this one has {0}")]
     TooLong(usize),
-    /// Not JSON, or not of the form of a message.
+    /// Not JSON, or not in the form of a message.
     #[error("not a message: {0}")]
     Malformed(String),
-    /// A version that this one does not talk to.
+    /// An incompatible wire version.
     #[error("wire version {0}, and this agent speaks {WIRE_VERSION}")]
     Incompatible(u16),
     /// Well-formed, but beyond a limit of the protocol.
@@ -238,7 +241,8 @@ impl WireError {
     }
 }
 
-/// Whether this version talks to `other`: each talks to itself and to its neighbours.
+/// Whether this version is compatible with `other`: each version talks to itself and to its
+/// neighbours.
 pub const fn is_compatible(other: u16) -> bool {
     other.abs_diff(WIRE_VERSION) <= 1
 }
@@ -251,9 +255,8 @@ impl Message {
 
     /// Reads a message and checks every limit of the protocol.
     ///
-    /// # Errors
-    /// If the bytes are too many, are no message, or break a limit; the version is looked at first,
-    /// so that a foreign version is told apart from garbage.
+    /// If the bytes are too many, are not a message, or break a limit. The version is checked
+    /// first, so that an incompatible version is not mistaken for garbage.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         #[derive(Deserialize)]
         struct Version {

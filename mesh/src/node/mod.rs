@@ -1,18 +1,17 @@
 //! The coordinator of one node: turns time, messages and membership views into actions.
 //!
-//! [`Node::handle`] takes one input; after it, [`Node::poll`] is to be called until it returns
-//! `None`, and [`Node::deadline`] tells when the next [`Input::Tick`] is due at the latest. Nothing
-//! here fails on what a peer sends: bad input is refused, counted and forgotten.
+//! [`Node::handle`] takes one input. After it, call [`Node::poll`] until it returns `None`, and
+//! pass an [`Input::Tick`] at [`Node::deadline`] at the latest. Nothing here fails because of what
+//! a peer sends: bad input is refused, counted and forgotten.
 //!
-//! Split by concern: `requests` answers other nodes, `sweeps` opens and closes sweeps, `choice`
-//! picks whom to ask.
+//! The parts: `requests` answers other nodes, `sweeps` begins and closes sweeps, `choice` picks the
+//! peer to ask, `sweep_plan` is one sweep, `peers` the list of peers.
 
 mod choice;
 #[cfg(all(test, feature = "flaws"))]
 mod model_hooks;
 pub(crate) mod peers;
 mod requests;
-pub(crate) mod status;
 pub(crate) mod sweep_plan;
 mod sweeps;
 
@@ -22,36 +21,35 @@ use std::time::Duration;
 
 use crate::io::{Input, Output};
 use crate::node::peers::{Peer, Peers};
-use crate::node::status::{Status, SweepStatus};
 use crate::node::sweep_plan::SweepPlan;
 use crate::protocol::QUIET_TIME;
 use crate::reservation::{Action, EndReason, PortRange, Slot};
+use crate::status::{Status, SweepStatus};
 use crate::wire::{Body, MeetingId, Message, Role};
 use crate::{
     Epoch, NodeName, Outcome, PeerState, Protocol, Reason, TestSpec, Time, View, WIRE_VERSION,
     rules, schedule,
 };
 
-/// What a node must know about itself.
+/// A node's own identity and settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Its name.
+    /// The name of this node.
     pub name: NodeName,
-    /// Its present life: a random number.
+    /// The epoch of this agent: a random number.
     pub epoch: Epoch,
-    /// The address that its iperf3 servers listen on.
+    /// The address that the iperf3 servers listen on.
     pub address: IpAddr,
-    /// The ports that its iperf3 servers listen on.
+    /// The ports that the iperf3 servers listen on.
     pub ports: PortRange,
-    /// The tests of a meeting, one for each protocol, each to be run in both directions.
+    /// The tests of a meeting, one for each protocol; each runs in both directions.
     pub tests: Vec<TestSpec>,
     /// The pause after a sweep.
     pub interval: Duration,
-    /// After how long a silent node has departed; `None` is the longer of 15 minutes and two
+    /// How long a node is silent before it has departed; `None` is the longer of 15 minutes and two
     /// periods.
     pub forget_after: Option<Duration>,
-    /// This node certainly had no earlier life during the last [`QUIET_TIME`], so it need not be
-    /// quiet.
+    /// No agent ran on this node within the last [`QUIET_TIME`], so the quiet time can be skipped.
     pub skip_quiet_time: bool,
 }
 
@@ -64,24 +62,24 @@ pub struct Node {
     sweep_plan: SweepPlan,
     quiet_until: Time,
     settle: sweeps::Settle,
-    /// The highest sweep that anybody is known to work on.
+    /// The highest sweep that any node is known to have begun.
     highest_sweep: u64,
-    /// Since when the node could have been in a meeting and was in none.
+    /// The instant since which the node could have been in a meeting, and was in none.
     idle_since: Time,
-    /// Until when it keeps to the order of the tournament.
+    /// The node keeps to the order of the tournament until then.
     patient_until: Time,
-    /// When it may ask the next one out of order.
+    /// The node may ask the next peer out of order from then on.
     out_of_order_at: Time,
-    /// When there may be somebody to ask.
+    /// When there may be a peer to ask.
     ask_at: Option<Time>,
-    /// Another live agent goes by this node's name.
+    /// Another live agent uses this node's name.
     name_taken: bool,
     stopping: bool,
     outputs: VecDeque<Output>,
 }
 
 impl Node {
-    /// A node that begins its life at `now`.
+    /// A node that starts at `now`.
     pub fn new(settings: Settings, now: Time) -> Self {
         let has_past = !settings.skip_quiet_time && rules::start_is_quiet();
         let quiet_until = if has_past { now + QUIET_TIME } else { now };
@@ -108,7 +106,7 @@ impl Node {
         }
     }
 
-    /// Takes one input.
+    /// Handles one input.
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
             Input::View(view) => self.on_view(now, &view),
@@ -148,12 +146,12 @@ impl Node {
         self.advance(now);
     }
 
-    /// The next thing to be done.
+    /// The next output; `None` when all have been taken.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// When the next input is due at the latest, be it a [`Input::Tick`].
+    /// When the next input is due at the latest, even if it is only an [`Input::Tick`].
     pub fn deadline(&self) -> Option<Time> {
         let peers = self.peers.deadline(self.forget_after());
         let next = if self.slot.peer().is_some() {
@@ -177,22 +175,22 @@ impl Node {
         self.peers.get(name)
     }
 
-    /// The present life.
+    /// The epoch of this agent.
     pub fn epoch(&self) -> Epoch {
         self.settings.epoch
     }
 
-    /// Whether the node is in no meeting, so that a stopping one may go.
+    /// Whether the node is in no meeting, so that a stopping agent may end.
     pub fn is_free(&self) -> bool {
         self.slot.peer().is_none()
     }
 
-    /// Whether another live agent goes by this node's name.
+    /// Whether another live agent uses this node's name.
     pub fn is_name_taken(&self) -> bool {
         self.name_taken
     }
 
-    /// Where the node stands.
+    /// The state of the node at `now`.
     pub fn status(&self, now: Time) -> Status {
         Status {
             sweep: SweepStatus {
@@ -207,7 +205,7 @@ impl Node {
         }
     }
 
-    /// Whom the node still has to meet in this sweep, in order.
+    /// The peers that the node still has to meet in this sweep, in order.
     pub fn open_pairs(&self) -> impl Iterator<Item = &NodeName> {
         self.sweep_plan.open_pairs().map(|pair| &pair.peer)
     }
@@ -231,12 +229,13 @@ impl Node {
         for arrived in &changes.arrived {
             self.welcome(now, arrived);
         }
-        let sweeps = self.peers.iter().filter(|peer| peer.is_meetable());
-        let sweeps = sweeps.map(|peer| (peer.member.name.clone(), peer.member.sweep));
-        for (peer, sweep) in sweeps
-            .filter(|(_, sweep)| *sweep > self.sweep_plan.number)
-            .collect::<Vec<_>>()
-        {
+        let later: Vec<(NodeName, u64)> = self
+            .peers
+            .iter()
+            .filter(|peer| peer.is_meetable() && peer.member.sweep > self.sweep_plan.number)
+            .map(|peer| (peer.member.name.clone(), peer.member.sweep))
+            .collect();
+        for (peer, sweep) in later {
             self.hear_of_sweep(&peer, sweep);
         }
         if view.name_taken && !self.name_taken {
@@ -257,7 +256,7 @@ impl Node {
         self.outputs.push_back(Output::Departed(name));
     }
 
-    /// Everything that becomes due by the mere passing of time.
+    /// Does everything that becomes due by the passage of time alone.
     fn advance(&mut self, now: Time) {
         for forgotten in self.peers.forget(now, self.forget_after()) {
             self.depart(forgotten);
@@ -316,7 +315,7 @@ impl Node {
         meeting: Option<MeetingId>,
         body: Body,
     ) {
-        // Of who is missing nobody knows the epoch, so that it would take no message.
+        // The epoch of a missing node is unknown, so it would accept no message.
         let peer = self
             .peers
             .get(&to)
@@ -374,7 +373,7 @@ impl Node {
         });
     }
 
-    /// Fails all cells of that peer, whether they have a result in this sweep or not.
+    /// Fails all cells of the peer, whether or not they have a result in this sweep.
     fn fail_cells(&mut self, peer: &NodeName, reason: Reason) {
         for test in &self.settings.tests {
             let (destination, outcome) = (peer.clone(), Err(reason));
@@ -386,7 +385,8 @@ impl Node {
         }
     }
 
-    /// Closes the pair for this sweep; its cells without a result fail, if it has had its chance.
+    /// Gives up the pair for this sweep. Its cells without a result fail, unless the peer never had
+    /// its chance.
     fn give_up(&mut self, peer: &NodeName, reason: Reason) {
         for protocol in self.sweep_plan.give_up(peer, reason) {
             let (destination, outcome) = (peer.clone(), Err(reason));
@@ -399,10 +399,10 @@ impl Node {
     }
 }
 
-/// The least time after which a silent node has departed, unless the settings say otherwise.
+/// The shortest silence after which a node has departed, unless the settings give another.
 const FORGET_AFTER_MIN: Duration = Duration::from_secs(15 * 60);
 
-/// The reason of a pair that was not met since the peer was not there to be met.
+/// The reason why a peer in this state cannot be met; `None` if it can.
 fn reason_of_state(peer: Option<&Peer>) -> Option<Reason> {
     match peer {
         Some(peer) if peer.is_meetable() => None,

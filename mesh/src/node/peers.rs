@@ -1,7 +1,9 @@
-//! The node's own list of its peers. Gossip forgets a silent node after minutes; this list keeps it
-//! until it has departed: said goodbye, was silent for long enough, or is silent and gone from the
-//! cluster. Nodes that the cluster knows and gossip does not belong to it, too: who starts while
-//! one of them is dead would otherwise never miss it.
+//! The node's own list of its peers.
+//!
+//! Gossip forgets a silent node after minutes. This list keeps it until it has departed: it said
+//! goodbye, was silent for long enough, or is silent and gone from the cluster. The list also has
+//! the nodes that the cluster knows and gossip does not: a node that starts while one of them is
+//! down would otherwise never miss it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -9,36 +11,27 @@ use std::time::Duration;
 
 use crate::reservation::Partner;
 use crate::wire::is_compatible;
-use crate::{Epoch, Member, NodeName, PeerState, Time, View, WIRE_VERSION};
+use crate::{ClusterNode, Epoch, Member, NodeName, PeerState, Time, View, WIRE_VERSION};
 
-/// How long a node that the cluster knows may take to appear in gossip until it is missing. Less
-/// than [`QUIET_TIME`](crate::protocol::QUIET_TIME), so that who has just started knows it in its
-/// first sweep.
+/// How long a node that the cluster knows may take to appear in gossip before it is missing. This
+/// is less than [`QUIET_TIME`](crate::protocol::QUIET_TIME), so that a node that has just started
+/// knows the missing nodes in its first sweep.
 const APPEARS_WITHIN: Duration = Duration::from_secs(30);
-
-/// A node that should have an agent, as far as the cluster knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClusterNode {
-    /// The address of that agent.
-    pub address: IpAddr,
-    /// For how long the cluster has seen it not to work.
-    pub unready_for: Duration,
-}
 
 /// A peer that has not departed.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// As it last described itself; `PeerState::Silent` if gossip has lost it,
-    /// `PeerState::Missing` if it has never known it.
+    /// The peer as it last described itself: `PeerState::Silent` if gossip has lost it,
+    /// `PeerState::Missing` if gossip has never known it.
     pub member: Member,
-    /// Since when it has been silent, or missing.
+    /// When the peer became silent or missing.
     pub silent_since: Option<Time>,
-    /// The last meeting that it asked for, so that an old request is known when it comes again.
+    /// The last meeting that the peer asked for, so that a repeated request is recognized.
     pub(crate) last_request: Option<(Epoch, u64)>,
 }
 
 impl Peer {
-    /// Whether the two can meet: it is there, and speaks a wire version that fits.
+    /// Whether this node can meet the peer: it is live and speaks a compatible wire version.
     pub fn is_meetable(&self) -> bool {
         self.member.state == PeerState::Live && is_compatible(self.member.wire)
     }
@@ -52,7 +45,7 @@ impl Peer {
         }
     }
 
-    /// Whether the request is one that was not seen before; remembers it.
+    /// Whether the request is new. Records it.
     pub(crate) fn is_new_request(&mut self, epoch: Epoch, number: u64) -> bool {
         let seen = self
             .last_request
@@ -64,7 +57,7 @@ impl Peer {
     }
 }
 
-/// What a new view changed.
+/// The changes that a new view made.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     /// Peers that can be met now and could not before.
@@ -77,14 +70,15 @@ pub(crate) struct Changes {
 pub(crate) struct Peers {
     me: NodeName,
     peers: BTreeMap<NodeName, Peer>,
-    /// The silent ones, longest first: at every input it is asked who is to be forgotten, which
-    /// must not cost a look at each peer.
+    /// The silent peers, the longest silent first: every input checks for peers to forget, and must
+    /// not scan the whole list.
     silent: BTreeSet<(Time, NodeName)>,
-    /// Peers that have departed, as long as gossip still speaks of that life of theirs, or the
-    /// cluster of their node: only who speaks is back.
+    /// Departed peers, for as long as gossip still mentions that epoch, or the cluster that node.
+    /// Only a sign of life brings a peer back.
     departed: BTreeMap<NodeName, Epoch>,
     cluster: BTreeMap<NodeName, ClusterNode>,
-    /// Its nodes that may yet appear, and since when. Almost always empty.
+    /// Nodes of the cluster that may still appear, with the instant since which they have been
+    /// awaited. Almost always empty.
     awaited: BTreeMap<NodeName, Time>,
 }
 
@@ -187,7 +181,7 @@ impl Peers {
         self.peers.insert(name.clone(), peer);
     }
 
-    /// Takes the peer off the list.
+    /// Removes the peer from the list.
     fn remove(&mut self, name: &NodeName) -> Option<Peer> {
         let peer = self.peers.remove(name)?;
         if let Some(since) = peer.silent_since {
@@ -196,7 +190,7 @@ impl Peers {
         Some(peer)
     }
 
-    /// Takes out the peers that have been silent for `after`.
+    /// Removes the peers that have been silent for `after`; they have departed.
     pub(crate) fn forget(&mut self, now: Time, after: Duration) -> Vec<NodeName> {
         let mut over = Vec::new();
         while let Some((since, name)) = self.silent.first()
@@ -209,8 +203,8 @@ impl Peers {
         over
     }
 
-    /// Takes the peer out if it is silent or missing, and tells whether it was. Who speaks is
-    /// there, whatever others say.
+    /// Removes the peer if it is silent or missing, and returns whether it was. A peer that still
+    /// speaks is there, whatever other sources say.
     pub(crate) fn forget_absent(&mut self, name: &NodeName) -> bool {
         if self
             .get(name)
@@ -224,8 +218,8 @@ impl Peers {
         true
     }
 
-    /// Takes what the cluster says now, and returns the missing nodes of which it no longer speaks:
-    /// they have departed.
+    /// Takes the present nodes of the cluster. Returns the missing nodes that are no longer among
+    /// them: they have departed.
     pub(crate) fn update_cluster(
         &mut self,
         now: Time,
@@ -239,23 +233,25 @@ impl Peers {
             }
         }
         self.cluster = nodes;
-        let missing = self
+        let over: Vec<NodeName> = self
             .iter()
-            .filter(|peer| peer.member.state == PeerState::Missing);
-        let over = missing.filter(|peer| !self.cluster.contains_key(&peer.member.name));
-        let over: Vec<NodeName> = over.map(|peer| peer.member.name.clone()).collect();
+            .filter(|peer| peer.member.state == PeerState::Missing)
+            .map(|peer| peer.member.name.clone())
+            .filter(|name| !self.cluster.contains_key(name))
+            .collect();
         over.iter().for_each(|name| drop(self.remove(name)));
         over
     }
 
-    /// Takes in, and returns, the nodes of the cluster that have not appeared in time, unless they
-    /// have departed: said goodbye, or have not worked for as long as `forget_after`.
+    /// Adds the nodes of the cluster that have not appeared in time, and returns them. A node that
+    /// said goodbye, or has not been ready for `forget_after`, has departed instead.
     pub(crate) fn add_missing(&mut self, now: Time, forget_after: Duration) -> Vec<NodeName> {
-        let late = self
+        let late: Vec<NodeName> = self
             .awaited
             .iter()
-            .filter(|(_, since)| now >= **since + APPEARS_WITHIN);
-        let late: Vec<NodeName> = late.map(|(name, _)| name.clone()).collect();
+            .filter(|(_, since)| now >= **since + APPEARS_WITHIN)
+            .map(|(name, _)| name.clone())
+            .collect();
         let mut missing = Vec::new();
         for name in late {
             self.awaited.remove(&name);
@@ -271,14 +267,15 @@ impl Peers {
         missing
     }
 
-    /// Whether a live peer has that address: the agent there goes by another name than that of its
+    /// Whether a live peer has this address: its agent then uses a name other than that of the
     /// node.
     fn is_taken(&self, address: IpAddr) -> bool {
         let mut live = self.iter().filter(|peer| peer.silent_since.is_none());
         live.any(|peer| peer.member.control.ip() == address)
     }
 
-    /// When the next silent peer is to be forgotten, or the next node of the cluster is missing.
+    /// The instant at which the next silent peer departs, or the next node of the cluster goes
+    /// missing.
     pub(crate) fn deadline(&self, forget_after: Duration) -> Option<Time> {
         let forget = self.silent.first().map(|&(since, _)| since + forget_after);
         let miss = self
@@ -297,7 +294,7 @@ fn missing_peer(now: Time, name: NodeName, node: ClusterNode) -> Peer {
     } = node;
     let member = Member {
         name,
-        // Nobody's: epochs are drawn at random.
+        // The epoch of no agent: epochs are drawn at random.
         epoch: Epoch(0),
         wire: WIRE_VERSION,
         zone: String::new(),

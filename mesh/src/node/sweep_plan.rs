@@ -1,32 +1,32 @@
-//! One sweep as one node sees it: whom it still has to meet, and in which order.
+//! One sweep as one node sees it: the peers that it still has to meet, and in which order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::schedule::Tournament;
 use crate::{NodeName, Protocol, Reason, Time};
 
-/// A peer of this sweep.
+/// The progress with one peer in this sweep.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerProgress {
     pub(crate) peer: NodeName,
-    /// The cells of this node that have no result in this sweep, one bit for each protocol.
+    /// The cells of this node without a result in this sweep, one bit for each protocol.
     wanted: u8,
-    /// Left out until then, since the last ask came to nothing through the peer's fault, or in its
-    /// quiet time.
+    /// The peer is not due before this instant: the last request failed through its fault, or met
+    /// its quiet time.
     pub(crate) not_before: Time,
-    /// In another meeting until then, as far as it knew when it was asked.
+    /// The peer is in another meeting until then, by its own prediction.
     pub(crate) busy_until: Time,
-    /// It has asked in vain: it waits for this node.
+    /// The peer has asked in vain, and waits for this node.
     pub(crate) peer_wants_us: bool,
-    /// It is known to be in a later sweep: the two will not meet in this one any more.
+    /// The peer is in a later sweep: the two will not meet in this one any more.
     pub(crate) in_later_sweep: bool,
-    /// Its last word was that it is still in its quiet time.
+    /// The peer last answered that it is in its quiet time.
     pub(crate) quiet: bool,
-    /// How many asks in a row came to nothing through the peer's fault, for the same reason.
+    /// How many requests in a row failed through the peer's fault, for the same reason.
     pub(crate) strikes: u8,
-    /// The failure that stands for the pair if it is never met.
+    /// The reason that stands for the pair if the two never meet.
     pub(crate) last_reason: Option<Reason>,
-    /// Not asked any more in this sweep, though it may still come by itself.
+    /// This node asks the peer no more in this sweep; the peer may still ask.
     given_up: bool,
 }
 
@@ -44,37 +44,37 @@ fn bit(protocol: Protocol) -> u8 {
     1 << protocol as u8
 }
 
-/// The pairs of one sweep, in the order of the tournament; who came later, or is silent, stands at
-/// the end.
+/// The pairs of one sweep in the order of the tournament, followed by peers that came later or are
+/// silent.
 #[derive(Clone, Debug)]
 pub(crate) struct SweepPlan {
     /// The number of the sweep; 0 before the first.
     pub(crate) number: u64,
     pub(crate) began: Time,
-    /// When the last meeting was over and no pair was open, for the first time in this sweep. The
-    /// pause counts from then: who comes later, perhaps again and again, is met if there is
-    /// time, but holds up no sweep.
+    /// The first instant of this sweep at which no meeting was going on and no pair was open. The
+    /// pause counts from then: a peer that comes later, perhaps again and again, is met if there
+    /// is time, but does not delay the next sweep.
     pub(crate) pause_began: Option<Time>,
-    /// When the open pairs are given up since others are already in the next sweep.
+    /// When to give up the open pairs, because other nodes are already in the next sweep.
     pub(crate) closing: Option<Time>,
-    /// It is the first one of this life, which may have begun in the middle of it: whoever is not
-    /// met in it has done nothing wrong.
+    /// The first sweep of this epoch. This node may have joined in the middle of it, so a peer that
+    /// it does not meet is not at fault.
     pub(crate) is_first: bool,
-    /// How many nodes the tournament has, this one included.
+    /// The number of nodes in the tournament, this one included.
     pub(crate) players: usize,
     pub(crate) failed_cells: usize,
-    /// The place in the order before which this node has its bye.
+    /// This node has its bye before the pair at this place.
     bye: Option<usize>,
     cells: u8,
     pairs: Vec<PeerProgress>,
     index: BTreeMap<NodeName, usize>,
-    /// The places of the open pairs: one that stays open for long must not make everybody look
-    /// past all that are met.
+    /// The places of the open pairs, so that a pair that stays open for long does not cost a search
+    /// past all pairs that have met.
     open: BTreeSet<usize>,
 }
 
 impl SweepPlan {
-    /// Before the first sweep: nobody to meet.
+    /// The plan before the first sweep, without peers.
     pub(crate) fn none(now: Time) -> Self {
         Self {
             number: 0,
@@ -92,8 +92,8 @@ impl SweepPlan {
         }
     }
 
-    /// The sweep of the `meetable` peers (sorted), to be followed by one probe of each of the
-    /// `others`.
+    /// A plan to meet the `meetable` peers, which must be sorted, and then to probe each of the
+    /// `others` once.
     pub(crate) fn new<'a>(
         now: Time,
         number: u64,
@@ -141,7 +141,7 @@ impl SweepPlan {
         self.open.insert(at);
     }
 
-    /// Adds a peer that arrived, or gives a peer that was given up another chance.
+    /// Adds a peer that arrived, or reopens the pair if it was given up.
     pub(crate) fn welcome(&mut self, peer: &NodeName) {
         let Some(&at) = self.index.get(peer) else {
             self.push(peer.clone());
@@ -163,23 +163,23 @@ impl SweepPlan {
         self.index.get(peer).map(|&at| &mut self.pairs[at])
     }
 
-    /// The open pairs, in the order in which they are to be met.
+    /// The open pairs, in the order of their meetings.
     pub(crate) fn open_pairs(&self) -> impl Iterator<Item = &PeerProgress> {
         self.open.iter().map(|&at| &self.pairs[at])
     }
 
-    /// The open pair that is due now: the first one that is not left alone for the moment.
+    /// The pair that is due: the first open one whose peer is not left alone at the moment.
     pub(crate) fn due(&self, now: Time) -> Option<&PeerProgress> {
         self.open_pairs()
             .find(|progress| progress.not_before <= now)
     }
 
-    /// The peer that stands at that place of the order.
+    /// The peer at this place of the order.
     pub(crate) fn partner_of_round(&self, round: usize) -> Option<&NodeName> {
         self.pairs.get(round).map(|pair| &pair.peer)
     }
 
-    /// Whether this node's bye comes before its next meeting, if all is in order.
+    /// Whether the bye comes before the next meeting of this node, if the order is kept.
     pub(crate) fn is_at_bye(&self) -> bool {
         self.bye == Some(self.open.first().copied().unwrap_or(self.pairs.len()))
     }
@@ -197,7 +197,7 @@ impl SweepPlan {
         self.pairs.len()
     }
 
-    /// A cell of that peer has its result.
+    /// Records that a cell of this peer has its result.
     pub(crate) fn record_result(&mut self, peer: &NodeName, protocol: Protocol, failed: bool) {
         self.failed_cells += usize::from(failed);
         let Some(&at) = self.index.get(peer) else {
@@ -207,8 +207,7 @@ impl SweepPlan {
         self.after_change(at);
     }
 
-    /// Stops asking that peer in this sweep; returns the protocols whose cells fail for that
-    /// reason.
+    /// Stops asking the peer in this sweep. Returns the protocols whose cells fail for this reason.
     pub(crate) fn give_up(&mut self, peer: &NodeName, reason: Reason) -> Vec<Protocol> {
         let Some(&at) = self.index.get(peer) else {
             return Vec::new();
@@ -219,15 +218,15 @@ impl SweepPlan {
         if self.is_first && reason == Reason::NotMet {
             return Vec::new();
         }
-        let missing = [Protocol::Tcp, Protocol::Udp].into_iter();
-        let missing: Vec<_> = missing
+        let missing: Vec<_> = [Protocol::Tcp, Protocol::Udp]
+            .into_iter()
             .filter(|&protocol| self.pairs[at].wants(protocol))
             .collect();
         self.failed_cells += if was_open { missing.len() } else { 0 };
         missing
     }
 
-    /// Takes a departed peer out.
+    /// Removes a departed peer.
     pub(crate) fn remove(&mut self, peer: &NodeName) {
         let Some(at) = self.index.remove(peer) else {
             return;

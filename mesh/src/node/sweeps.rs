@@ -1,33 +1,34 @@
-//! When a sweep begins and when it is closed.
+//! The beginning and the end of a sweep.
 //!
-//! The sweep number is a gossiped maximum. A node that has met or given up everybody pauses and
-//! raises it; the others finish, or close what is open within [`Node::close_after`], and follow.
+//! The sweep number is a gossiped maximum. A node that has met or given up every peer pauses and
+//! raises the number. The other nodes finish, or close their open pairs within
+//! [`Node::close_after`], and follow.
 
 use std::time::Duration;
 
-use super::status::SweepSummary;
 use super::{Node, reason_of_state};
 use crate::io::Output;
 use crate::node::sweep_plan::{PeerProgress, SweepPlan};
 use crate::protocol::{MARGIN, QUIET_TIME};
+use crate::status::SweepSummary;
 use crate::wire::{Body, SWEEP_MAX};
 use crate::{NodeName, PeerState, Reason, Time};
 
-/// How long the membership must have stood still before the first sweep of a life.
+/// How long the membership must be stable before the first sweep of an epoch.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// How long a node waits for that at most, from the first peer on.
+/// The longest wait for a stable membership, counted from the first peer.
 const SETTLE_MAX: Duration = Duration::from_secs(15);
 
-/// How long a node keeps to the order at least in the first round, when some begin later than
-/// others.
+/// How long a node keeps to the order at least in the first round, in which some nodes begin later
+/// than others.
 const START_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a node without any meeting waits for its open pairs, at least, until it closes the
-/// sweep: longer than a peer that has just started stays quiet.
+/// The shortest wait of a node without any meeting for its open pairs, before it closes the sweep.
+/// It is longer than the quiet time of a peer that has just started.
 const STALL_MIN: Duration = Duration::from_secs(2 * QUIET_TIME.as_secs());
 
-/// Whether the membership has settled after a start.
+/// Tells when the membership is stable after a start.
 #[derive(Clone, Debug)]
 pub(super) struct Settle {
     at: Time,
@@ -56,7 +57,7 @@ impl Node {
         }
     }
 
-    /// A peer works on that sweep.
+    /// Records that a peer has begun this sweep.
     pub(super) fn hear_of_sweep(&mut self, peer: &NodeName, number: u64) {
         self.highest_sweep = self.highest_sweep.max(number.min(SWEEP_MAX));
         if number > self.sweep_plan.number
@@ -66,7 +67,7 @@ impl Node {
         }
     }
 
-    /// Follows the others into the next sweep if nothing is left to do in this one.
+    /// Follows the other nodes into the next sweep if nothing is left to do in this one.
     pub(super) fn follow_if_done(&mut self, now: Time) {
         if self.highest_sweep <= self.sweep_plan.number || self.slot.peer().is_some() {
             return;
@@ -85,7 +86,7 @@ impl Node {
             return;
         }
         if self.sweep_plan.number == 0 {
-            // Who hears of a sweep comes late to a mesh that has settled.
+            // A node that hears of a sweep joins a mesh that is already stable.
             let is_time = now >= self.settle.at || self.highest_sweep > 0;
             if is_time && self.peers.meetable().next().is_some() {
                 self.begin_sweep(now, self.highest_sweep.max(1));
@@ -109,7 +110,7 @@ impl Node {
         }
     }
 
-    /// When the passing of time alone changes the sweep.
+    /// When the passage of time alone changes the sweep.
     pub(super) fn sweep_deadline(&self) -> Option<Time> {
         if self.stopping || self.name_taken || self.slot.peer().is_some() {
             return None;
@@ -124,18 +125,19 @@ impl Node {
             .min()
     }
 
-    /// When this node has waited too long for the pairs that are still open. A bye is a wait too,
-    /// and the partner after it may be late, so that long meetings take a longer wait.
+    /// When this node has waited too long for the pairs that are still open. A bye is a wait as
+    /// well, and the partner after it may be late, so longer meetings take a longer wait.
     fn stalls_at(&self) -> Option<Time> {
         let wait = STALL_MIN.max(self.close_after());
         (self.sweep_plan.open() > 0).then(|| self.idle_since.max(self.sweep_plan.began) + wait)
     }
 
-    /// When this node raises the sweep number: once it has paused after everybody was met or given
-    /// up. Who has its bye in the last round is done before the others, so that the pause
-    /// begins with the bound at the earliest, and with the length of a meeting where there is
-    /// nobody to be met: without a pause, probes of the silent would follow each other without
-    /// end.
+    /// When this node raises the sweep number: after the pause that follows its last pair.
+    ///
+    /// A node with its bye in the last round is done before the others, so the pause begins no
+    /// earlier than the lower bound allows. Where there is no peer to meet it begins no earlier
+    /// than one meeting's length: without a pause, probes of silent peers would follow each other
+    /// endlessly.
     pub(super) fn raise_at(&self) -> Option<Time> {
         let pause_began = self.sweep_plan.pause_began?;
         self.peers.iter().next()?;
@@ -143,8 +145,8 @@ impl Node {
         Some(pause_began.max(self.sweep_plan.began + least) + self.settings.interval)
     }
 
-    /// How long a node goes on with its open pairs when others are already in the next sweep: time
-    /// for two meetings in which everything hangs.
+    /// How long a node goes on with its open pairs once other nodes are in the next sweep: time for
+    /// two meetings in which every test hangs.
     fn close_after(&self) -> Duration {
         let timeouts: Duration = self
             .settings
@@ -156,8 +158,10 @@ impl Node {
     }
 
     fn close_pairs(&mut self, which: impl Fn(&PeerProgress) -> bool) {
-        let open = self.sweep_plan.open_pairs().filter(|pair| which(pair));
-        let open: Vec<_> = open
+        let open: Vec<_> = self
+            .sweep_plan
+            .open_pairs()
+            .filter(|pair| which(pair))
             .map(|pair| (pair.peer.clone(), pair.last_reason))
             .collect();
         for (peer, last_reason) in open {
@@ -166,9 +170,11 @@ impl Node {
         }
     }
 
-    /// Notes that nobody is left to be met now. Who comes later, or is quiet after its start, is
-    /// met in the pause, if there is time, and else in the next sweep: nobody waits for it,
-    /// unless there was nobody else, as when a whole mesh starts.
+    /// Records that no peer is left to meet now.
+    ///
+    /// A peer that comes later, or is in its quiet time, is met in the pause if there is time, and
+    /// otherwise in the next sweep: the sweep does not wait for it. The exception is a sweep
+    /// without any other peer, as when a whole mesh starts.
     fn finish_sweep(&mut self, now: Time) {
         let has_met_none =
             self.sweep_plan.open() > 0 && self.sweep_plan.open() == self.sweep_plan.total();
@@ -208,14 +214,13 @@ impl Node {
         self.announce();
     }
 
-    /// Fails the cells of the peers that cannot be asked: a foreign version, a name that two have,
-    /// nobody's epoch.
+    /// Fails the cells of the peers that cannot be asked: an incompatible version, a name in
+    /// conflict, or an unknown epoch.
     fn fail_unaskable(&mut self) {
-        let reasons = self
+        let reasons: Vec<_> = self
             .peers
             .iter()
-            .filter(|peer| peer.member.state != PeerState::Silent);
-        let reasons: Vec<_> = reasons
+            .filter(|peer| peer.member.state != PeerState::Silent)
             .filter_map(|peer| Some((peer.member.name.clone(), reason_of_state(Some(peer))?)))
             .collect();
         for (peer, reason) in reasons {
@@ -223,12 +228,11 @@ impl Node {
         }
     }
 
-    /// Tells the partners of rounds 0, 1, 3, 7, … that the sweep has begun, as they will theirs:
-    /// everybody knows after a few messages, where gossip would take seconds. (Two rounds r and
-    /// s make a rotation by 2(s − r).)
+    /// Tells the partners of rounds 0, 1, 3, 7, … that the sweep has begun, as they will tell
+    /// theirs. Every node knows after a few messages, while gossip would take seconds. (Two rounds
+    /// r and s make a rotation by 2(s − r).)
     fn announce(&mut self) {
-        let recipients = std::iter::successors(Some(0), |round| Some(2 * round + 1));
-        let recipients: Vec<_> = recipients
+        let recipients: Vec<_> = std::iter::successors(Some(0), |round| Some(2 * round + 1))
             .map_while(|round| self.sweep_plan.partner_of_round(round).cloned())
             .collect();
         for peer in recipients {

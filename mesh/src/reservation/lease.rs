@@ -1,9 +1,9 @@
 //! The instants of a reservation.
 //!
-//! Each test has a lease of its own. The client's side counts it from the moment it *sent* its
-//! request, the server's side from the moment it *received* that request. Sending is never later
-//! than receiving, so however long the request was under way, the client's iperf3 is dead before
-//! the server's node is free again.
+//! Each test has a lease of its own. The client's node counts it from the instant at which it
+//! *sent* its request, the server's node from the instant at which it *received* that request.
+//! Sending is never later than receiving. However long the request took, the client's iperf3 is
+//! therefore dead before the server's node is free again.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::protocol::{MARGIN, START_WINDOW};
 use crate::rules;
 use crate::{TestSpec, Time};
 
-/// The two instants of the side that runs the client.
+/// The two instants at the client's node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ClientLease {
-    /// The client must have been started by then, else it is not started at all.
+    /// The client must start by then, or not at all.
     pub(crate) start_by: Time,
     /// The client's iperf3 is dead by then.
     pub(crate) use_until: Time,
@@ -23,7 +23,7 @@ pub(crate) struct ClientLease {
 impl ClientLease {
     /// The lease of a request sent at `sent`.
     ///
-    /// Half of the slack between the test's length and its timeout is for the way to its start,
+    /// Half of the slack between the test's length and its timeout is for the time until the start,
     /// half for the set-up inside iperf3.
     pub(crate) fn from_request(sent: Time, test: &TestSpec) -> Self {
         let slack = test.timeout.saturating_sub(test.length());
@@ -39,7 +39,7 @@ impl ClientLease {
     }
 }
 
-/// The two instants of the side that runs the server.
+/// The two instants at the server's node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ServerLease {
     /// The server's iperf3 is dead by then.

@@ -1,5 +1,4 @@
-//! One meeting as one of its two nodes sees it: who, what, how far, and until when. It has no rules
-//! of its own.
+//! One meeting as one of its two nodes sees it. It only records; the rules are in `mod.rs`.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -26,46 +25,47 @@ pub(super) struct Meeting {
     pub(super) sweep: u64,
     pub(super) began: Time,
     pub(super) plan: Vec<PlannedTest>,
-    /// The tests that this node is still to run as the client.
+    /// The tests that this node still has to run as the client.
     pub(super) todo: VecDeque<u8>,
     pub(super) step: Step,
     pub(super) step_began: Time,
-    /// This node's iperf3 that is not yet known to be dead.
+    /// This node's iperf3 process, until it is known to be dead.
     pub(super) run: Option<RunId>,
-    /// No client of the peer lives after this.
+    /// All clients of the peer are dead by this instant.
     pub(super) hold_until: Time,
-    /// No server of the peer sends to this node after this: the far end of a two-way test.
+    /// The server of the peer, the far end of a two-way test, sends nothing to this node after this
+    /// instant.
     pub(super) peer_server_until: Time,
-    /// The first test that the peer may still ask to be the client of.
+    /// The first test that the peer may still ask to run as the client.
     pub(super) next_served: u8,
-    /// What the peer said while this node's server was still being reaped.
+    /// What the peer sent while this node's server was still being reaped.
     pub(super) pending: Option<Pending>,
     /// Results for the peer.
     pub(super) handover: Vec<Handover>,
-    /// Cells of this node whose two-way test ran and whose result has not come back.
+    /// Cells of this node whose two-way test ran and whose result has not come back yet.
     pub(super) awaiting_results: Vec<Protocol>,
-    /// How the meeting ends, once `run` is dead, and whether the peer is to be told.
+    /// How the meeting ends once `run` is dead, and whether to tell the peer.
     pub(super) leaving: Option<(EndReason, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, Hash)]
 pub(super) enum Step {
-    /// Asked to be the client of a test.
+    /// This node has asked to be the client of a test.
     Asked { test: u8, lease: ClientLease },
-    /// Runs the client of a test.
+    /// This node's client runs.
     RunningClient { test: u8, lease: ClientLease },
-    /// Starts the server of a test.
+    /// This node's server starts.
     StartingServer {
         test: u8,
         port: u16,
         tries: u16,
         lease: ServerLease,
     },
-    /// Runs the server of a test.
+    /// This node's server listens, or serves.
     Serving { test: u8, lease: ServerLease },
-    /// It is the peer's turn.
+    /// The peer sends next.
     Listening,
-    /// Has left, but for the peer's server of a two-way test that may still be sending.
+    /// This node has left, but the peer's server of a two-way test may still be sending.
     Draining,
 }
 
@@ -120,15 +120,14 @@ impl Meeting {
         self.turn_to(Step::Asked { test, lease }, now);
     }
 
-    /// Whether the peer may speak next: this node serves, or listens.
+    /// Whether the peer sends next: this node serves, or listens.
     pub(super) fn is_peers_turn(&self) -> bool {
         self.leaving.is_none()
             && self.pending.is_none()
             && !matches!(self.step, Step::Asked { .. } | Step::RunningClient { .. })
     }
 
-    /// Whether a server of this meeting sends as well, so that its node is asked for a word at the
-    /// end.
+    /// Whether a server of this meeting sends as well, so that its node must confirm the end.
     pub(super) fn is_two_way(&self) -> bool {
         self.plan.iter().any(|test| test.spec.bidir)
     }

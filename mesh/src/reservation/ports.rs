@@ -1,13 +1,13 @@
-//! The rotation of iperf3 ports: each server gets the next one of a small range, so that a client
-//! that comes late, out of a forgotten reservation, meets a closed port.
+//! The rotation of iperf3 ports: each server gets the next port of a small range, so that a client
+//! that comes late, out of a forgotten reservation, finds its port closed.
 
-/// A range of ports for iperf3 servers; one of them is open at a time, and only during a meeting.
+/// A range of ports for iperf3 servers. One of them is open at a time, and only during a meeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PortRange {
     /// The first port.
     pub first: u16,
-    /// How many there are, at least 1. With 1 nothing rotates, and only the leases keep a late
-    /// client away.
+    /// The number of ports, at least 1. With a single port nothing rotates, and only the leases
+    /// keep a late client away.
     pub count: u16,
 }
 
@@ -19,8 +19,8 @@ pub(super) struct PortRotation {
 }
 
 impl PortRotation {
-    /// Starts anywhere in the range, so that a restarted agent seldom repeats the port of its
-    /// earlier life.
+    /// Starts at a position that differs from run to run, so that a restarted agent seldom repeats
+    /// the port of its previous run.
     pub(super) fn new(range: PortRange, start: u64) -> Self {
         let count = range.count.max(1);
         let next = u16::try_from(start % u64::from(count)).unwrap_or(0);
