@@ -1,124 +1,36 @@
-//! The `agent` command: agents that meet, join late, leave, die, come back, or go by one name.
-//! Separate processes on loopback addresses of their own, with the real gossip and the real iperf3.
+//! The `agent` command: agents that meet, join late, leave, die, restart, or share a name. They are
+//! separate processes on loopback addresses of their own, with real gossip and real iperf3.
 
-#![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::{BTreeMap, BTreeSet};
+mod helpers;
+
 use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
 use iperf3_mesh_testkit::agents::{Agent, QUICK};
-use iperf3_mesh_testkit::answers::CellEntry;
 use iperf3_mesh_testkit::events::{Event, Role};
 use iperf3_mesh_testkit::http::{self, ask};
-use iperf3_mesh_testkit::{Network, Program, SOON, SWEEP, await_that, checker};
+use iperf3_mesh_testkit::{Network, Program, SOON, SWEEP, await_that};
 use serde_json::Value;
 
-/// For gossip to be sure that two lives of one name are no restart, and for a sweep after that.
+use helpers::{
+    assert_events_are_paired, assert_exclusive, await_whole, cell, conflicts, failed, log_lines,
+    pairs, seen,
+};
+
+/// The longest time until gossip takes two epochs of one name for a conflict and not for a restart,
+/// plus a sweep.
 const CONFLICT: Duration = Duration::from_secs(90);
 
-/// For a node that has said goodbye to be gone everywhere.
+/// The longest time until a node that said goodbye is gone everywhere.
 const GOODBYE: Duration = Duration::from_secs(10);
 
-/// What an event of a test consists of, beside the time and the level that every line has.
-const EVENT: [&str; 14] = [
-    "event",
-    "node",
-    "epoch",
-    "peer",
-    "role",
-    "source_node",
-    "destination_node",
-    "protocol",
-    "meeting",
-    "sweep",
-    "unix_ns",
-    "boot_ns",
-    "deadline_boot_ns",
-    "pid",
-];
-
-/// Every ordered pair of `agents`, sorted.
-fn pairs(agents: &[&Agent]) -> Vec<(String, String)> {
-    let names: BTreeSet<&String> = agents.iter().map(|agent| &agent.name).collect();
-    let all = names
-        .iter()
-        .flat_map(|&from| names.iter().map(move |&to| (from.clone(), to.clone())));
-    all.filter(|(from, to)| from != to).collect()
-}
-
-/// Waits until each of `agents` answers with a matrix of all of them and nobody else, in which
-/// every cell is good.
-#[track_caller]
-fn await_whole(agents: &[&Agent], limit: Duration) {
-    let whole = pairs(agents);
-    await_that(
-        "the same whole matrix from everybody",
-        limit,
-        || {
-            agents.iter().all(|agent| {
-                agent.good_cells() == whole
-                    && agent.matrix().unwrap_or_default().cells.len() == whole.len()
-            })
-        },
-        || seen(agents),
-    );
-}
-
-/// What each agent says of the others, for a failure's message.
-fn seen(agents: &[&Agent]) -> String {
-    let of = |agent: &&Agent| {
-        let cells = agent
-            .matrix()
-            .unwrap_or_default()
-            .cells
-            .into_iter()
-            .map(|cell| {
-                format!(
-                    "{}->{} {:?} {:?}",
-                    cell.source_node, cell.destination_node, cell.success, cell.reason
-                )
-            });
-        format!(
-            "{}: {:?}\n  {}",
-            agent.name,
-            agent.states(),
-            cells.collect::<Vec<_>>().join("\n  ")
-        )
-    };
-    agents.iter().map(of).collect::<Vec<_>>().join("\n")
-}
-
-/// The cell as `agent` shows it.
-fn cell(agent: &Agent, source: &str, destination: &str) -> Option<CellEntry> {
-    agent
-        .matrix()
-        .ok()?
-        .get(source, destination, "tcp")
-        .cloned()
-}
-
-/// Whether the cell has failed for that reason.
-fn failed(agent: &Agent, source: &str, destination: &str, reason: &str) -> bool {
-    cell(agent, source, destination)
-        .is_some_and(|cell| cell.success == Some(false) && cell.reason.as_deref() == Some(reason))
-}
-
-/// Asserts what holds of every agent at any time, and at its end in particular.
-#[track_caller]
-fn assert_exclusive(agents: &[&Agent]) {
-    let events: Vec<Event> = agents.iter().flat_map(|agent| agent.events()).collect();
-    let (intervals, faults) = checker::intervals(&events, &BTreeMap::new(), u64::MAX);
-    assert!(faults.is_empty(), "{faults:#?}");
-    let overlaps = checker::overlaps(&intervals);
-    assert!(overlaps.is_empty(), "{overlaps:#?}");
-}
-
 #[test]
-fn agents_meet_a_later_one_joins_and_who_stops_is_gone() {
+fn two_agents_measure_each_other() {
     let network = Network::draw();
-    let mut n1 = Agent::start(network, 1, "n1", &["--zone=east"]);
-    let mut n2 = Agent::start(network, 2, "n2", &[]);
+    let n1 = Agent::start(network, 1, "n1", &[]);
+    let n2 = Agent::start(network, 2, "n2", &[]);
     await_whole(&[&n1, &n2], SWEEP);
     let labels = [
         ("source_node", "n1"),
@@ -126,29 +38,33 @@ fn agents_meet_a_later_one_joins_and_who_stops_is_gone() {
         ("protocol", "tcp"),
     ];
     assert_eq!(n1.labelled("iperf_test_success", &labels), Some(1.0));
-    assert!(
-        n1.labelled("iperf_network_bandwidth_mbps", &labels)
-            .unwrap()
-            > 1.0
-    );
-    let cells = |agent: &Agent| {
-        agent
-            .series()
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|series| series.name == "iperf_test_success")
-            .count()
-    };
-    assert_eq!(
-        (cells(&n1), cells(&n2)),
-        (1, 1),
-        "each exports its own row only"
-    );
+    let bandwidth = n1.labelled("iperf_network_bandwidth_mbps", &labels);
+    assert!(bandwidth.unwrap() > 1.0, "{bandwidth:?}");
+}
 
-    let mut n3 = Agent::start(network, 3, "n3", &[]);
-    let is_known = || n1.states().contains_key("n3");
-    await_that("n1 knows n3", SOON, is_known, || seen(&[&n1]));
-    let joined = n1.metric("iperf_mesh_sweep").unwrap();
+#[test]
+fn an_agent_exports_its_own_row_only() {
+    let network = Network::draw();
+    let n1 = Agent::start(network, 1, "n1", &[]);
+    let n2 = Agent::start(network, 2, "n2", &[]);
+    await_whole(&[&n1, &n2], SWEEP);
+    for agent in [&n1, &n2] {
+        let series = agent.series().unwrap();
+        let cells: Vec<_> = series
+            .iter()
+            .filter(|series| series.name == "iperf_test_success")
+            .collect();
+        assert_eq!(cells.len(), 1, "{cells:?}");
+        assert!(cells[0].has("source_node", &agent.name), "{cells:?}");
+    }
+}
+
+#[test]
+fn all_agents_agree_on_members_and_matrix() {
+    let network = Network::draw();
+    let n1 = Agent::start(network, 1, "n1", &["--zone=east"]);
+    let n2 = Agent::start(network, 2, "n2", &[]);
+    let n3 = Agent::start(network, 3, "n3", &[]);
     await_whole(&[&n1, &n2, &n3], SWEEP);
     for agent in [&n1, &n2, &n3] {
         let document: Value = serde_json::from_str(&agent.get("/api/v1/matrix").unwrap()).unwrap();
@@ -160,24 +76,48 @@ fn agents_meet_a_later_one_joins_and_who_stops_is_gone() {
             Some(3.0)
         );
     }
-    let events: Vec<Event> = [&n1, &n2, &n3]
-        .iter()
-        .flat_map(|agent| agent.events())
-        .collect();
-    for (source, destination) in pairs(&[&n1, &n2, &n3]) {
-        let first = events.iter().filter(|event| {
-            event.role == Role::Client
-                && event.source_node == source
-                && event.destination_node == destination
-                && event.outcome.as_deref() == Some("success")
-        });
-        let first = first.map(|event| event.sweep).min().unwrap() as f64;
+}
+
+#[test]
+fn a_late_agent_is_measured_within_one_sweep() {
+    let network = Network::draw();
+    let n1 = Agent::start(network, 1, "n1", &[]);
+    let n2 = Agent::start(network, 2, "n2", &[]);
+    await_whole(&[&n1, &n2], SWEEP);
+
+    let n3 = Agent::start(network, 3, "n3", &[]);
+    let is_known = || n1.states().contains_key("n3");
+    await_that("n1 knows n3", SOON, is_known, || seen(&[&n1]));
+    let joined = n1.metric("iperf_mesh_sweep").unwrap();
+    let all = [&n1, &n2, &n3];
+    await_whole(&all, SWEEP);
+    let events: Vec<Event> = all.iter().flat_map(|agent| agent.events()).collect();
+    for (source, destination) in pairs(&all) {
+        let first = events
+            .iter()
+            .filter(|event| {
+                event.role == Role::Client
+                    && event.source_node == source
+                    && event.destination_node == destination
+                    && event.outcome.as_deref() == Some("success")
+            })
+            .map(|event| event.sweep)
+            .min()
+            .unwrap() as f64;
         assert!(
             first <= joined + 1.0,
-            "{source} -> {destination} in {first}, joined in {joined}"
+            "{source} -> {destination} in sweep {first}, joined in {joined}"
         );
     }
+}
 
+#[test]
+fn a_stopped_agent_departs_at_once() {
+    let network = Network::draw();
+    let n1 = Agent::start(network, 1, "n1", &[]);
+    let n2 = Agent::start(network, 2, "n2", &[]);
+    let mut n3 = Agent::start(network, 3, "n3", &[]);
+    await_whole(&[&n1, &n2, &n3], SWEEP);
     let ended = n3.terminate();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     for agent in [&n1, &n2] {
@@ -189,55 +129,70 @@ fn agents_meet_a_later_one_joins_and_who_stops_is_gone() {
         );
     }
     await_whole(&[&n1, &n2], SWEEP);
+}
+
+#[test]
+fn stopped_agents_leave_no_port_open_and_no_event_unpaired() {
+    let network = Network::draw();
+    let mut n1 = Agent::start(network, 1, "n1", &[]);
+    let mut n2 = Agent::start(network, 2, "n2", &[]);
+    await_whole(&[&n1, &n2], SWEEP);
     for agent in [&mut n1, &mut n2] {
         assert_eq!(agent.terminate().code, Some(0));
     }
     assert!(network.listeners().is_empty(), "{:?}", network.listeners());
-    let all = [&n1, &n2, &n3];
-    assert_exclusive(&all);
-    all.into_iter().for_each(assert_events_are_whole);
-}
-
-/// Every test of an agent that has ended by itself has its start and its end, with all that belongs
-/// to them.
-fn assert_events_are_whole(agent: &Agent) {
-    let log = agent.program.stderr();
-    let lines = log
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let (mut started, mut finished) = (BTreeSet::new(), BTreeSet::new());
-    for line in lines {
-        let Some(event) = line["event"].as_str() else {
-            continue;
-        };
-        for key in EVENT {
-            assert!(!line[key].is_null(), "no {key} in {line}");
-        }
-        assert_eq!(line["node"], agent.name.as_str());
-        let process = (
-            line["meeting"].to_string(),
-            line["role"].to_string(),
-            line["pid"].as_u64(),
-        );
-        let is_first = match event {
-            "test_started" => started.insert(process),
-            "test_finished" => {
-                assert!(
-                    line["outcome"].is_string() && line["reason"].is_string(),
-                    "{line}"
-                );
-                finished.insert(process)
-            }
-            _ => panic!("an unknown event: {line}"),
-        };
-        assert!(is_first, "twice: {line}");
-    }
-    assert!(!started.is_empty());
-    assert_eq!(started, finished, "of {}", agent.name);
+    assert_exclusive(&[&n1, &n2]);
+    assert_events_are_paired(&n1);
+    assert_events_are_paired(&n2);
 }
 
 #[test]
-fn a_killed_agent_is_silent_and_unreachable_until_it_is_back() {
+fn the_event_of_a_finished_test_has_its_figures() {
+    let network = Network::draw();
+    let args = ["--protocol=both", "--udp-bitrate=1M"];
+    let n1 = Agent::start(network, 1, "n1", &args);
+    let _n2 = Agent::start(network, 2, "n2", &args);
+    let finished = |role: &str, protocol: &str| {
+        log_lines(&n1).into_iter().find(|line| {
+            line["event"] == "test_finished"
+                && line["outcome"] == "success"
+                && line["role"] == role
+                && line["protocol"] == protocol
+        })
+    };
+    let both = ["client", "server"].map(|role| ["tcp", "udp"].map(|protocol| (role, protocol)));
+    let all_finished = || {
+        both.as_flattened()
+            .iter()
+            .all(|(role, protocol)| finished(role, protocol).is_some())
+    };
+    await_that("a test of each kind", SWEEP, all_finished, || {
+        n1.program.stderr()
+    });
+
+    let figures = [
+        "bandwidth_mbps",
+        "loss_ratio",
+        "jitter_ms",
+        "retransmits",
+        "rtt_ms",
+    ];
+    let present = |role, protocol| {
+        let event = finished(role, protocol).unwrap();
+        figures.map(|figure| event[figure].is_number())
+    };
+    assert_eq!(present("client", "tcp"), [true, false, false, true, true]);
+    assert_eq!(present("client", "udp"), [true, true, true, false, false]);
+    assert_eq!(present("server", "tcp"), [false; 5]);
+    assert_eq!(present("server", "udp"), [false; 5]);
+    let mbps = finished("client", "tcp").unwrap()["bandwidth_mbps"]
+        .as_f64()
+        .unwrap();
+    assert!((1.0..100.0).contains(&mbps), "{mbps} at --bitrate=20M");
+}
+
+#[test]
+fn a_killed_agent_is_unreachable_until_it_is_back() {
     let network = Network::draw();
     let n1 = Agent::start(network, 1, "n1", &[]);
     let mut n2 = Agent::start(network, 2, "n2", &[]);
@@ -276,7 +231,7 @@ fn a_killed_agent_is_silent_and_unreachable_until_it_is_back() {
             agent.labelled("iperf_mesh_members", &[("state", "silent")]),
             Some(1.0)
         );
-        // What it measured itself is not known any more, and nobody makes it up.
+        // The row of n2 itself is not available, and no agent makes it up.
         assert_eq!(cell(agent, "n2", "n1").unwrap().success, None);
     }
     let between = cell(&n1, "n3", "n1").unwrap();
@@ -288,7 +243,7 @@ fn a_killed_agent_is_silent_and_unreachable_until_it_is_back() {
 }
 
 #[test]
-fn two_agents_of_one_name_both_say_so_until_one_of_them_stops() {
+fn two_agents_of_one_name_conflict_until_one_stops() {
     let network = Network::draw();
     let n1 = Agent::start(network, 1, "n1", &[]);
     let twin = Agent::start(network, 2, "twin", &[]);
@@ -304,7 +259,7 @@ fn two_agents_of_one_name_both_say_so_until_one_of_them_stops() {
                         && why.contains("--node-name")
                 })
         };
-        await_that("a twin knows of the other", CONFLICT, knows, || {
+        await_that("both agents report the conflict", CONFLICT, knows, || {
             seen(&[agent])
         });
     }
@@ -315,19 +270,25 @@ fn two_agents_of_one_name_both_say_so_until_one_of_them_stops() {
             && n1.labelled("iperf_mesh_members", &[("state", "conflict")]) == Some(1.0)
             && failed(&n1, "n1", "twin", "name_conflict")
     };
-    await_that("n1 knows of the twins", CONFLICT, knows, || seen(&[&n1]));
+    await_that("n1 reports the conflict", CONFLICT, knows, || seen(&[&n1]));
+
+    let [first, second] = [&twin, &other].map(|agent| format!("{}:9878", agent.address));
+    assert_eq!(conflicts(&twin), [(first.clone(), second.clone())]);
+    assert_eq!(conflicts(&other), [(second, first.clone())]);
 
     assert_eq!(other.terminate().code, Some(0));
-    let is_mended = || {
+    let is_over = || {
         twin.metric("iperf_mesh_name_conflict") == Some(0.0)
             && ask(twin.http(), "/readyz").is_ok_and(|(status, _)| status == 200)
     };
-    await_that(
-        "the twin that stays has its name for itself",
-        CONFLICT,
-        is_mended,
-        || seen(&[&twin]),
-    );
+    await_that("the conflict is over", CONFLICT, is_over, || seen(&[&twin]));
+    assert_eq!(conflicts(&twin).len(), 1);
+    let ends = log_lines(&twin).into_iter().filter(|line| {
+        line["level"] == "INFO"
+            && line["address"] == first.as_str()
+            && line["message"].as_str().unwrap().contains("no other agent")
+    });
+    assert_eq!(ends.count(), 1, "{}", twin.program.stderr());
     await_whole(&[&n1, &twin], CONFLICT);
     for agent in [&n1, &twin] {
         assert_eq!(agent.metric("iperf_mesh_overlaps_total"), Some(0.0));
@@ -362,7 +323,7 @@ fn a_port_in_use_is_named_with_its_option() {
 }
 
 #[test]
-fn a_seed_that_does_not_resolve_is_told_once_and_does_not_keep_others_out() {
+fn a_name_that_does_not_resolve_is_logged_once() {
     let network = Network::draw();
     let join = ["--skip-quiet-time", "--join=nobody.invalid"];
     let n1 = Agent::start_with(network, 1, "n1", &[&QUICK[..], &join].concat());
@@ -378,9 +339,9 @@ fn a_seed_that_does_not_resolve_is_told_once_and_does_not_keep_others_out() {
     assert_eq!(warnings(), 1, "{}", n1.program.stderr());
 }
 
-/// Without `--skip-quiet-time` it may have forgotten a reservation of a former life.
+/// Without `--skip-quiet-time`, a previous run may still hold a reservation.
 #[test]
-fn an_agent_with_a_past_is_quiet_at_first() {
+fn a_new_agent_refuses_tests_in_its_quiet_time() {
     let network = Network::draw();
     let n1 = Agent::start(network, 1, "n1", &[]);
     let join = format!("--join={}", network.address(1));
@@ -406,7 +367,7 @@ fn an_agent_with_a_past_is_quiet_at_first() {
 }
 
 #[test]
-fn variables_configure_an_agent_as_flags_do() {
+fn variables_configure_an_agent_like_flags() {
     let network = Network::draw();
     let addresses = [
         network.address(1).to_string(),
