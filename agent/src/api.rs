@@ -223,6 +223,8 @@ pub struct Members {
     pub epoch: Epoch,
     /// Another live agent uses this node's name.
     pub name_taken: bool,
+    /// The names of `--join` that do not resolve at present.
+    pub unresolved_join: Arc<[String]>,
     /// The members, sorted by name.
     pub members: Arc<[Member]>,
 }

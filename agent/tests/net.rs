@@ -9,7 +9,9 @@ use std::time::Duration;
 use iperf3_mesh::config::{IpFamily, JoinTarget, Ports};
 use iperf3_mesh::discovery::addresses::resolve;
 use iperf3_mesh::net::{AddressSource, ListenAddrs, advertise_address};
-use iperf3_mesh_testkit::{Program, SOON};
+use iperf3_mesh_testkit::agents::Agent;
+use iperf3_mesh_testkit::{Network, Program, SOON, await_that, http};
+use serde_json::Value;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -162,6 +164,30 @@ fn foreign_advertise_address_is_reported_with_the_option() {
     let hint = "192.0.2.1 is not an address of this host; \
                 set --advertise-address (MESH_ADVERTISE_ADDRESS)";
     assert!(ended.stderr.contains(hint), "{ended:?}");
+}
+
+#[test]
+fn unresolved_name_is_shown_by_readyz_and_the_members() {
+    let agent = Agent::start(Network::draw(), 1, "n1", &["--join=nobody.invalid"]);
+    let readiness = || http::ask(agent.http(), "/readyz").unwrap_or_default();
+    await_that(
+        "the unresolved name",
+        SOON,
+        || readiness().1.contains("do not resolve: nobody.invalid"),
+        || agent.program.stderr(),
+    );
+    assert_eq!(readiness().0, 200);
+    let members: Value = serde_json::from_str(&agent.get("/api/v1/members").unwrap()).unwrap();
+    assert_eq!(
+        members["unresolved_join"],
+        serde_json::json!(["nobody.invalid"])
+    );
+    let log = agent.program.stderr();
+    assert_eq!(
+        log.matches("cannot resolve nobody.invalid").count(),
+        1,
+        "{log}"
+    );
 }
 
 fn target(host: &str, port: u16) -> JoinTarget {

@@ -1,4 +1,4 @@
-//! The `agent` command: one agent, from the configuration to the last goodbye.
+//! The `agent` command: one agent, from its configuration to its goodbye.
 
 use std::time::Duration;
 
@@ -13,29 +13,29 @@ use crate::runtime::preflight::probe;
 use crate::runtime::{Agent, Setup};
 use crate::{VERSION, cli};
 
-/// Between two rounds of gossip.
+/// The pause between two rounds of gossip.
 const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The `agent` command: runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If iperf3 cannot be used, if there is no address to advertise, if a port cannot be opened, or if
-/// gossip fails.
+/// If iperf3 is not usable, if there is no address to advertise, if a port cannot be opened, or if
+/// gossip fails for good.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
-    // First of all: who is process 1 of a container gets no signal that it does not handle.
+    // First, because process 1 of a container gets only the signals that it handles.
     let stop = stop_on_signals()?;
     for variable in cli::unread_variables() {
         tracing::warn!(variable, "no option reads this variable; is it misspelt?");
     }
     let tests = config.tests();
-    let look = async {
+    let preparation = async {
         let iperf = probe(&config.iperf3, &tests).await?;
-        let within = discovery::RESOLVED_WITHIN;
-        let seeds = addresses::resolve(&config.join, config.ports.gossip, within).await;
+        let timeout = discovery::RESOLVE_TIMEOUT;
+        let seeds = addresses::resolve(&config.join, config.ports.gossip, timeout).await;
         anyhow::Ok((iperf, seeds))
     };
     let (iperf, seeds) = tokio::select! {
-        looked = look => looked?,
+        prepared = preparation => prepared?,
         () = stop.cancelled() => return Ok(()),
     };
     let advertised =
@@ -57,7 +57,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         node = %setup.name,
         zone = setup.zone,
         address = %advertised.address,
-        found = %advertised.source,
+        address_source = %advertised.source,
         iperf3 = %setup.iperf.version(),
         version = VERSION,
         "the agent starts"
@@ -66,30 +66,30 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         let seconds = iperf3_mesh_core::QUIET_TIME.as_secs();
         tracing::info!(
             seconds,
-            "quiet at first: no tests, since an earlier life may have promised some"
+            "quiet time: taking part in no test yet, because a previous run may still hold a reservation"
         );
     }
     let own = setup.listen.gossip;
     let agent = Agent::start(setup).await?;
     let metrics = agent.state.metrics().clone();
-    let find = async |finds: DiscoverySink<'_>| {
-        // The state of an HTTP client is large, and would make every future around it so.
-        Box::pin(discovery::discover(&finds, &config, own, metrics.clone())).await;
+    let discover = async |sink: DiscoverySink<'_>| {
+        // Boxed, because the state of an HTTP client would make every future around it large.
+        Box::pin(discovery::discover(&sink, &config, own, metrics.clone())).await;
     };
-    agent.run(stop, find).await?;
-    tracing::info!("the agent has left the mesh");
+    agent.run(stop, discover).await?;
+    tracing::info!("agent stopped after leaving the mesh");
     Ok(())
 }
 
 /// A token that the first SIGTERM or SIGINT cancels.
 ///
 /// # Errors
-/// If the signals cannot be handled.
+/// If a signal handler cannot be installed.
 pub(super) fn stop_on_signals() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let (mut signals, stop) = (
-            signal(kind).context("signals cannot be handled")?,
+            signal(kind).context("cannot install a signal handler")?,
             stop.clone(),
         );
         tokio::spawn(async move {

@@ -1,5 +1,5 @@
-//! What may be wrong with the API server, each with its hint, and how it is told: in the log once
-//! until it is over, in the metrics each time.
+//! The errors of discovery through the Kubernetes API, each with a hint, and their reporter: the
+//! log gets each kind once until discovery succeeds again, the metrics count every error.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -7,79 +7,72 @@ use std::time::{Duration, SystemTime};
 use crate::cli::option_name;
 use crate::metrics::Metrics;
 
-/// The longest excerpt of what the API server says.
+/// The longest excerpt of a message of the API server, in characters.
 const WORDS_MAX: usize = 300;
 
-/// Why the API server did not tell of the pods.
-#[derive(Debug, thiserror::Error)]
+/// Why the list of pods could not be read or kept up to date.
+#[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum DiscoveryError {
-    /// There is nothing to ask with.
-    #[error("this pod has no access to the API server ({0})")]
+    /// The pod has no token or certificate.
+    #[error("this pod has no credentials for the API server ({0})")]
     NoCredentials(String),
-    /// Nobody answers there.
+    /// The connection failed.
     #[error("the API server cannot be reached ({0})")]
     Unreachable(String),
-    /// It takes too long.
+    /// The answer did not begin in time.
     #[error("the API server has not answered within {0:?}")]
     Timeout(Duration),
-    /// It does not know who asks.
+    /// The API server does not accept the token (401).
     #[error("the API server does not accept this agent's token ({0})")]
     Unauthorized(String),
-    /// It knows, and refuses.
-    #[error("the API server forbids it ({0})")]
+    /// The token lacks the right to read the pods (403).
+    #[error("the API server does not permit the request ({0})")]
     Forbidden(String),
-    /// It has another problem, perhaps with the question.
-    #[error("the API server answers with an error ({0})")]
+    /// The API server answered with another error status.
+    #[error("the API server answered with an error ({0})")]
     Refused(String),
-    /// It says what no API server says.
-    #[error("the API server's answer makes no sense ({0})")]
+    /// The answer cannot be parsed.
+    #[error("the API server sent an invalid response ({0})")]
     InvalidResponse(String),
-    /// No mesh has so many nodes.
-    #[error("more than {0} pods have these labels")]
+    /// More pods match than a mesh can have nodes.
+    #[error("more than {0} pods match the label selector")]
     TooManyPods(usize),
-    /// What happened since the last event is forgotten there. Part of normal operation: it takes a
-    /// new list.
-    #[error("the API server has forgotten what happened since")]
+    /// The API server no longer has the events since the last one received (410). Part of normal
+    /// operation: the pods are listed again.
+    #[error("the API server no longer has the events since the last one received")]
     Expired,
 }
 
 impl DiscoveryError {
-    /// What to do, one sentence.
+    /// What to do about the error, in one sentence.
     pub fn hint(&self) -> String {
         match self {
             Self::NoCredentials(_) | Self::Unauthorized(_) => {
-                "See that the pod's ServiceAccount exists and that its token is mounted.".to_owned()
+                "Check that the pod's ServiceAccount exists and that its token is mounted."
+                    .to_owned()
             }
             Self::Forbidden(_) => {
-                "Bind a Role with the verbs get, list and watch of pods in that namespace to the pod's ServiceAccount."
+                "Bind a Role with the verbs get, list and watch on pods in that namespace to the \
+                 pod's ServiceAccount."
                     .to_owned()
             }
             Self::TooManyPods(_) => format!("Narrow {}.", option_name("label_selector")),
             _ => format!(
-                "See that the API server is well and can be reached from here; \
-                 {} with a headless Service of the agents does without it.",
+                "Check that the API server is healthy and reachable from this pod, or set {} to a \
+                 headless Service of the agents, which needs no API server.",
                 option_name("join")
             ),
         }
     }
 
-    /// The reason in the metrics.
+    /// The value of the label `reason` in the metrics.
     pub(super) fn reason(&self) -> &'static str {
-        match self {
-            Self::NoCredentials(_) => "no_credentials",
-            Self::Unreachable(_) => "unreachable",
-            Self::Timeout(_) => "timeout",
-            Self::Unauthorized(_) => "unauthorized",
-            Self::Forbidden(_) => "forbidden",
-            Self::Refused(_) => "refused",
-            Self::InvalidResponse(_) => "invalid_response",
-            Self::TooManyPods(_) => "too_many_pods",
-            Self::Expired => "expired",
-        }
+        self.into()
     }
 
-    /// Whether a watch may go on where it ended. It spares a server that was away the lists of all
-    /// agents at once.
+    /// Whether a watch may resume where it ended. This spares an API server that comes back the
+    /// lists of all agents at once.
     pub(super) fn is_resumable(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Timeout(_))
     }
@@ -129,36 +122,39 @@ fn excerpt(text: &str) -> String {
     text.chars().take(WORDS_MAX).collect()
 }
 
-/// Tells of error.
+/// Reports the errors of discovery, and its recovery.
 pub(super) struct Reporter {
     metrics: Metrics,
-    /// What was said since it last went well.
-    said: BTreeSet<&'static str>,
+    /// The reasons logged since the last success.
+    logged: BTreeSet<&'static str>,
 }
 
 impl Reporter {
     pub(super) fn new(metrics: Metrics) -> Self {
         Self {
             metrics,
-            said: BTreeSet::new(),
+            logged: BTreeSet::new(),
         }
     }
 
-    /// It goes well.
-    pub(super) fn well(&mut self) {
+    /// Takes a success.
+    pub(super) fn succeeded(&mut self) {
         self.metrics.discovery_succeeded(SystemTime::now());
-        if !self.said.is_empty() {
-            tracing::info!("the API server tells of the agents' pods again");
-            self.said.clear();
+        if !self.logged.is_empty() {
+            tracing::info!(
+                "the API server answers again; the list of the agents' pods is up to date"
+            );
+            self.logged.clear();
         }
     }
 
-    /// It does not.
-    pub(super) fn error(&mut self, error: &DiscoveryError) {
+    /// Takes an error.
+    pub(super) fn failed(&mut self, error: &DiscoveryError) {
         self.metrics.discovery_failed(error.reason());
-        if !matches!(error, DiscoveryError::Expired) && self.said.insert(error.reason()) {
+        if !matches!(error, DiscoveryError::Expired) && self.logged.insert(error.reason()) {
             tracing::warn!(
-                "the agents' pods cannot be found: {error}; the mesh does without meanwhile. {}",
+                "cannot keep the list of the agents' pods up to date: {error}; a running mesh is \
+                 not affected. {}",
                 error.hint()
             );
         }

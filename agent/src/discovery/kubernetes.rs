@@ -1,13 +1,25 @@
-//! Asks the Kubernetes API for the agents' pods: lists them, and watches for changes as long as the
-//! agent lives.
+//! A watcher of the agents' pods: lists them through the Kubernetes API, and follows their changes
+//! for as long as the agent runs.
 //!
-//! It needs to get, list and watch pods in one namespace, and nothing else. Whatever the API server
-//! does, the agent goes on: error is told once, and the next try comes after a pause that grows,
-//! and is never the same for all agents, so that a server that comes back is not overrun. What was
-//! found stays found meanwhile.
+//! It needs to get, list and watch pods in one namespace, and nothing else. The agent tolerates any
+//! behaviour of the API server: it logs an error once, and retries after a pause that grows and has
+//! jitter, so that the agents do not overrun a server that comes back. The pods found so far stay
+//! known meanwhile.
 //!
-//! `kube-runtime` has a watcher, too; what is needed of it are the few functions here, instead of
-//! twenty crates.
+//! # Why not `kube-runtime`
+//!
+//! The loop here was compared with `kube::runtime::watcher` (kube 5.0). The watcher adds 20 crates
+//! to the agent (187 become 207), among them second versions of `getrandom` and `hashbrown`, and
+//! saves some 40 lines. It loses the following, which tests in `tests/kubernetes` require:
+//!
+//! - A pause before a watch that the server ended at once: the watcher reopens it immediately, some
+//!   80 times a second in the test.
+//! - A timeout for the head of an answer, and a bound on the pages of a list.
+//! - A new list after status 410 in answer to the request for a watch. The watcher sends the same
+//!   request again for ever.
+//! - Repeated lists where the right to watch is missing.
+//! - The time of the last success: the watcher reports neither bookmarks nor an opened watch, so in
+//!   a cluster without changes it could not be told from one that fails.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,84 +37,86 @@ use super::pod::{Pod, resource};
 use super::pods::{PodStore, pod_entry};
 use crate::metrics::Metrics;
 
-/// Pods in one answer: some hundred kilobytes.
+/// Pods per page of a list: some hundred kilobytes.
 const PAGE: u32 = 100;
 
-/// The most pods, and the most pages of them. It is more than gossip carries nodes.
+/// The most pages of a list.
 const PAGES_MAX: usize = 40;
+/// The most pods. Gossip carries fewer nodes.
 const PODS_MAX: usize = PAGES_MAX * PAGE as usize;
 
-/// The longest watch in seconds, and the shortest: all agents began theirs together, and shall not
-/// go on so.
-const WATCH_MAX: u32 = 290;
+/// The shortest and the longest duration of one watch, in seconds. It is random, because all agents
+/// may have started together and must not reconnect together.
 const WATCH_MIN: u32 = 190;
+const WATCH_MAX: u32 = 290;
 
-/// What is looked for, and where.
+/// The settings of a [`Watcher`].
 pub struct Search {
-    /// How the API server is reached.
+    /// The client configuration for the API server.
     pub server: kube::Config,
-    /// The pods' namespace; `None` is this pod's own.
+    /// The namespace of the pods; `None` is that of this pod.
     pub namespace: Option<String>,
-    /// What the pods have in common.
+    /// The labels of the pods.
     pub label_selector: String,
-    /// Where this agent gossips.
+    /// The gossip address of this agent.
     pub gossip: SocketAddr,
-    /// How patient it is.
+    /// The pauses and the timeout.
     pub pace: Pace,
 }
 
-/// How long the waits are.
+/// The pauses and the timeout of a [`Watcher`].
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Before the first question, at most: the agents of a whole cluster may start at once.
-    pub first: Duration,
-    /// Between two tries, at first. It doubles with each that fails.
-    pub least: Duration,
-    /// Between two tries, at last. What goes well for so long is no failure, however it ends.
-    pub most: Duration,
-    /// For the beginning of an answer.
-    pub answer: Duration,
+    /// The longest pause before the first request; the shortest is zero. The agents of a whole
+    /// cluster may start at once.
+    pub start_max: Duration,
+    /// The pause after the first failure. It doubles with each failure in a row.
+    pub retry_min: Duration,
+    /// The longest pause between two attempts. An attempt that lasted this long ends the row of
+    /// failures, whatever its outcome.
+    pub retry_max: Duration,
+    /// The longest wait for the head of an answer.
+    pub answer_timeout: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            first: Duration::from_secs(2),
-            least: Duration::from_secs(1),
-            most: Duration::from_secs(60),
-            answer: Duration::from_secs(15),
+            start_max: Duration::from_secs(2),
+            retry_min: Duration::from_secs(1),
+            retry_max: Duration::from_secs(60),
+            answer_timeout: Duration::from_secs(15),
         }
     }
 }
 
 impl Pace {
-    /// The pause after so many failures in a row, less up to half of it by chance.
+    /// The pause after `failures` failures in a row, reduced at random by up to half.
     fn pause(&self, failures: u32) -> Duration {
         let doubled = 2u32
             .checked_pow(failures)
-            .and_then(|factor| self.least.checked_mul(factor));
-        let pause = doubled.unwrap_or(self.most).min(self.most);
+            .and_then(|factor| self.retry_min.checked_mul(factor));
+        let pause = doubled.unwrap_or(self.retry_max).min(self.retry_max);
         pause.mul_f64(rand::random_range(0.5..=1.0))
     }
 }
 
-/// Keeps a pods of the pods.
+/// Keeps a [`PodStore`] up to date.
 pub struct Watcher {
     api: Api<Pod>,
     label_selector: String,
     gossip: SocketAddr,
     pace: Pace,
     pods: watch::Sender<PodStore>,
-    /// How far the server's history is known; `None` before the first list, and when it does not
-    /// join on.
+    /// The resource version to resume from; `None` if the pods must be listed first.
     version: Option<String>,
 }
 
 impl Watcher {
-    /// Asks nothing yet.
+    /// A watcher that has sent no request yet.
     ///
     /// # Errors
-    /// If `search.server` makes no sense, for example its certificates.
+    /// If `search.server` is invalid, for example its certificates.
     pub fn new(search: Search) -> Result<Self, DiscoveryError> {
         let Search {
             mut server,
@@ -111,8 +125,8 @@ impl Watcher {
             gossip,
             pace,
         } = search;
-        server.connect_timeout = Some(pace.answer);
-        // How often, and when, is decided here.
+        server.connect_timeout = Some(pace.answer_timeout);
+        // This module decides when to retry.
         server.default_retry = false;
         let namespace = namespace.unwrap_or_else(|| server.default_namespace.clone());
         let client = Client::try_from(server)?;
@@ -126,35 +140,35 @@ impl Watcher {
         })
     }
 
-    /// What it knows, told again with each change.
+    /// The known pods, published after each change.
     pub fn pods(&self) -> watch::Receiver<PodStore> {
         self.pods.subscribe()
     }
 
-    /// Asks once, and tells how many other agents there are to gossip with.
+    /// Lists the pods once, and returns the number of other agents to gossip with.
     ///
     /// # Errors
-    /// If the API server does not tell.
-    pub async fn look(&self) -> Result<usize, DiscoveryError> {
+    /// If the list cannot be read.
+    pub async fn count_peers(&self) -> Result<usize, DiscoveryError> {
         self.list().await?;
         Ok(self.pods.borrow().addresses().len())
     }
 
-    /// Works for ever.
+    /// Keeps the pods up to date for ever.
     pub async fn run(mut self, metrics: Metrics) {
         let mut reporter = Reporter::new(metrics);
-        sleep(self.pace.first.mul_f64(rand::random_range(0.0..=1.0))).await;
+        sleep(self.pace.start_max.mul_f64(rand::random_range(0.0..=1.0))).await;
         let mut failures = 0u32;
         loop {
-            let began = Instant::now();
+            let started = Instant::now();
             if let Err(error) = self.follow(&mut reporter).await {
                 if !error.is_resumable() {
                     self.version = None;
                 }
-                reporter.error(&error);
+                reporter.failed(&error);
             }
-            // Who hangs up at once is no better than who does not answer.
-            if began.elapsed() >= self.pace.most {
+            // A server that closes each watch at once is treated like one that does not answer.
+            if started.elapsed() >= self.pace.retry_max {
                 failures = 0;
             }
             sleep(self.pace.pause(failures)).await;
@@ -162,7 +176,7 @@ impl Watcher {
         }
     }
 
-    /// Follows the pods until the server, or something on the way to it, hangs up.
+    /// Follows the changes of the pods until the watch ends.
     async fn follow(&mut self, reporter: &mut Reporter) -> Result<(), DiscoveryError> {
         let version = match self.version.clone() {
             Some(version) => version,
@@ -170,23 +184,23 @@ impl Watcher {
         };
         self.version = Some(version.clone());
         let events = self.watch(&version).await?;
-        reporter.well();
+        reporter.succeeded();
         let mut events = pin!(events);
         while let Some(event) = events.try_next().await? {
-            self.take(event)?;
-            reporter.well();
+            self.apply(event)?;
+            reporter.succeeded();
         }
         Ok(())
     }
 
-    /// Lists all pods, and tells how far the server's history was then.
+    /// Lists all pods, and returns the resource version of the list.
     async fn list(&self) -> Result<String, DiscoveryError> {
         let mut params = ListParams::default()
             .labels(&self.label_selector)
             .limit(PAGE);
         let mut pods = BTreeMap::new();
         for _ in 0..PAGES_MAX {
-            let page = self.answer(self.api.list(&params)).await?;
+            let page = self.within_timeout(self.api.list(&params)).await?;
             pods.extend(
                 page.items
                     .iter()
@@ -201,6 +215,7 @@ impl Watcher {
         Err(DiscoveryError::TooManyPods(PODS_MAX))
     }
 
+    /// Opens a watch of the changes after `version`.
     async fn watch(
         &self,
         version: &str,
@@ -209,18 +224,20 @@ impl Watcher {
         let params = WatchParams::default()
             .labels(&self.label_selector)
             .timeout(seconds);
-        self.answer(self.api.watch(&params, version)).await
+        self.within_timeout(self.api.watch(&params, version)).await
     }
 
-    async fn answer<T>(
+    async fn within_timeout<T>(
         &self,
         answer: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, DiscoveryError> {
-        let slow = |_| DiscoveryError::Timeout(self.pace.answer);
-        Ok(timeout(self.pace.answer, answer).await.map_err(slow)??)
+        let answer_timeout = self.pace.answer_timeout;
+        Ok(timeout(answer_timeout, answer)
+            .await
+            .map_err(|_| DiscoveryError::Timeout(answer_timeout))??)
     }
 
-    fn take(&mut self, event: WatchEvent<Pod>) -> Result<(), DiscoveryError> {
+    fn apply(&mut self, event: WatchEvent<Pod>) -> Result<(), DiscoveryError> {
         let version = match event {
             WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
                 self.pods.send_modify(|pods| pods.put(&pod, self.gossip));
@@ -246,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_a_bound_and_are_not_the_same_for_all() {
+    fn retry_pauses_double_up_to_a_bound_with_jitter() {
         let pace = Pace::default();
         for (failures, most) in [(0, 1), (1, 2), (5, 32), (6, 60), (40, 60), (u32::MAX, 60)] {
             let most = Duration::from_secs(most);

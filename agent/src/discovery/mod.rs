@@ -1,17 +1,17 @@
-//! Finds the first peers and hands their addresses to gossip, which finds the others.
+//! Discovery: finds the first peers and passes their addresses to gossip, which finds the others.
 //!
-//! Names are resolved again and again: an address that was not there at the start, or changed, is
-//! found, and two halves of a mesh that lost each other meet again. A name that does not resolve is
-//! logged once, not each time. In Kubernetes the agents' pods are found, too, beside the names:
-//! either will do, so a mesh needs neither the API server nor DNS for more than a beginning.
+//! The names to join are resolved again and again. So an address that did not exist at the start,
+//! or that changed, is found, and two halves of a mesh that lost each other meet again. In
+//! Kubernetes the agents' pods are found as well. Either source suffices, so a mesh needs the API
+//! server or DNS only at its start.
 
 pub mod addresses;
 pub mod error;
 pub mod kubernetes;
+mod names;
 mod pod;
 pub mod pods;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -23,79 +23,60 @@ use crate::config::{Config, Discovery};
 use crate::metrics::Metrics;
 use error::{DiscoveryError, Reporter};
 use kubernetes::{Pace, Search, Watcher};
+use names::find_names;
 
-/// The longest wait for a name.
-pub const RESOLVED_WITHIN: Duration = Duration::from_secs(5);
+/// The longest time that the resolution of a name may take.
+pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The pause between two looks as long as there is no peer.
+/// The pause between two searches while there is no peer.
 const PAUSE_ALONE: Duration = Duration::from_secs(1);
 
-/// The pause between two looks when the names may always have new addresses.
+/// The pause between two searches in a mesh that relies on DNS, where new addresses may appear at
+/// any time.
 const PAUSE_DNS: Duration = Duration::from_secs(10);
 
-/// The pause between two looks when the mesh is there.
+/// The pause between two searches in any other mesh.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// Where what is found goes.
+/// The receivers of what discovery finds.
 pub struct DiscoverySink<'a> {
     /// Takes the addresses.
     pub gossip: &'a Gossip,
-    /// Takes the nodes that are gone, and those of the cluster.
+    /// Takes the nodes that are gone, and the nodes of the cluster.
     pub inputs: mpsc::Sender<Input>,
+    /// Takes the names to join that do not resolve at present.
+    pub unresolved: &'a (dyn Fn(Vec<String>) + Send + Sync),
 }
 
-/// Looks for peers for ever; `own` is where this agent gossips.
+/// Looks for peers for ever. `own` is the gossip address of this agent.
 pub async fn discover(
-    finds: &DiscoverySink<'_>,
+    sink: &DiscoverySink<'_>,
     config: &Config,
     own: SocketAddr,
     metrics: Metrics,
 ) {
+    let resolve =
+        async || addresses::resolve(&config.join, config.ports.gossip, RESOLVE_TIMEOUT).await;
     match config.discovery {
-        Discovery::Dns => find_names(finds, config, own, PAUSE_DNS).await,
-        Discovery::Static => find_names(finds, config, own, PAUSE).await,
+        Discovery::Dns => find_names(sink, resolve, own, PAUSE_DNS).await,
+        Discovery::Static => find_names(sink, resolve, own, PAUSE).await,
         Discovery::Kubernetes => {
             let pods = async {
                 match watcher(config, own) {
-                    Ok(watcher) => find_pods(finds, watcher, &config.node_name, metrics).await,
-                    // What a pod lacks it gets with the next pod only.
-                    Err(error) => Reporter::new(metrics).error(&error),
+                    Ok(watcher) => find_pods(sink, watcher, &config.node_name, metrics).await,
+                    // A pod that lacks its credentials gets them only when it is replaced.
+                    Err(error) => Reporter::new(metrics).failed(&error),
                 }
             };
-            tokio::join!(find_names(finds, config, own, PAUSE), pods);
+            tokio::join!(find_names(sink, resolve, own, PAUSE), pods);
         }
     }
 }
 
-/// Resolves the names to join for ever, once each `pause` when the mesh is there. Addresses of the
-/// other family than `own`, of which a dual-stack Service has one for each agent, cannot be reached
-/// from it.
-async fn find_names(finds: &DiscoverySink<'_>, config: &Config, own: SocketAddr, pause: Duration) {
-    let mut failing = BTreeSet::new();
-    loop {
-        let mut resolved =
-            addresses::resolve(&config.join, config.ports.gossip, RESOLVED_WITHIN).await;
-        let mut failed = BTreeSet::new();
-        for failure in &resolved.failures {
-            let target = failure.target.to_string();
-            if !failing.contains(&target) {
-                tracing::warn!(target, "{failure}; trying again");
-            }
-            failed.insert(target);
-        }
-        failing = failed;
-        resolved
-            .addresses
-            .retain(|address| address.is_ipv4() == own.is_ipv4());
-        finds.gossip.join(&resolved.addresses);
-        tokio::time::sleep(finds.pause(pause)).await;
-    }
-}
-
-/// What asks the API server of the cluster that this pod runs in.
+/// A watcher that queries the API server of the cluster of this pod.
 ///
 /// # Errors
-/// If the pod lacks what it takes to ask.
+/// If the pod has no credentials for the API server, or they are invalid.
 pub fn watcher(config: &Config, own: SocketAddr) -> Result<Watcher, DiscoveryError> {
     Watcher::new(Search {
         server: kube::Config::incluster()?,
@@ -106,17 +87,17 @@ pub fn watcher(config: &Config, own: SocketAddr) -> Result<Watcher, DiscoveryErr
     })
 }
 
-/// Hands on for ever what `watcher` finds: when it changes, and again and again, since gossip tries
-/// a few addresses at a time, and a node may fall silent after its pod is gone. This agent is on
-/// the node `own`.
+/// Passes on what `watcher` finds, for ever: after each change, and again and again, because gossip
+/// contacts a few addresses at a time, and a node may fall silent after its pod is gone. `own` is
+/// the name of this agent's node.
 pub async fn find_pods(
-    finds: &DiscoverySink<'_>,
+    sink: &DiscoverySink<'_>,
     watcher: Watcher,
     own: &NodeName,
     metrics: Metrics,
 ) {
     let mut pods = watcher.pods();
-    let hand_on = async {
+    let pass_on = async {
         loop {
             let (addresses, gone, cluster) = {
                 let pods = pods.borrow_and_update();
@@ -126,21 +107,21 @@ pub async fn find_pods(
                     pods.cluster(own),
                 )
             };
-            finds.gossip.join(&addresses);
+            sink.gossip.join(&addresses);
             let gone = gone.into_iter().map(Input::Gone);
             for input in gone.chain([Input::Cluster(cluster)]) {
                 // Closed only when the agent ends.
-                let _ = finds.inputs.send(input).await;
+                let _ = sink.inputs.send(input).await;
             }
             // Never closed: the watcher below runs for ever.
-            let _ = tokio::time::timeout(finds.pause(PAUSE), pods.changed()).await;
+            let _ = tokio::time::timeout(sink.pause(PAUSE), pods.changed()).await;
         }
     };
-    tokio::join!(watcher.run(metrics), hand_on);
+    tokio::join!(watcher.run(metrics), pass_on);
 }
 
 impl DiscoverySink<'_> {
-    /// The pause until the next look, `pause` when the mesh is there.
+    /// The pause until the next search: `pause`, or [`PAUSE_ALONE`] while there is no peer.
     fn pause(&self, pause: Duration) -> Duration {
         let is_alone = self.gossip.views().borrow().members().is_empty();
         if is_alone { PAUSE_ALONE } else { pause }

@@ -1,5 +1,5 @@
-//! A pod, as little of it as is needed: where its agent gossips, and on which node. Everything else
-//! that the API server tells of it is skipped while reading.
+//! The few fields of a pod that discovery needs: the node, the gossip address and the readiness.
+//! All other fields are skipped while parsing.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,13 +8,13 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, GroupVersionKind};
 use serde::Deserialize;
 
-/// What the manifests call the port of the gossip.
+/// The name of the gossip port in the manifests.
 const GOSSIP_PORT: &str = "gossip";
 
-/// A pod.
+/// A pod, reduced to these fields.
 pub(super) type Pod = kube::core::Object<Spec, Status>;
 
-/// What it shall be.
+/// The desired state.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Spec {
@@ -23,7 +23,7 @@ pub(super) struct Spec {
     containers: Vec<Container>,
 }
 
-/// What it is.
+/// The observed state.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Status {
@@ -64,18 +64,18 @@ pub(super) struct Port {
     container_port: u16,
 }
 
-/// How the API server is asked for pods.
+/// The API resource of pods.
 pub(super) fn resource() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"))
 }
 
-/// The node that the pod is bound to. On a node of another name its agent cannot be.
+/// The node that the pod is bound to.
 pub(super) fn node(pod: &Pod) -> Option<NodeName> {
     NodeName::new(pod.spec.node_name.as_deref()?).ok()
 }
 
-/// Since when the pod has not been ready. Of a node that is dead Kubernetes says so after some 40
-/// s.
+/// Since when the pod has not been ready. Kubernetes marks the pods of a dead node as not ready
+/// after some 40 s.
 pub(super) fn unready_since(pod: &Pod) -> Option<Timestamp> {
     let mut conditions = pod.status.as_ref()?.conditions.iter();
     let ready = conditions.find(|condition| condition.name == "Ready")?;
@@ -86,25 +86,24 @@ pub(super) fn unready_since(pod: &Pod) -> Option<Timestamp> {
     }
 }
 
-/// Where the pod's agent gossips, if it runs and has an address of the family of `own`, this
-/// agent's. Its port is the one that the pod names, else that of `own`.
+/// The gossip address of the pod's agent, if the pod runs and has an IP address of the family of
+/// `own`, this agent's gossip address. The port is the one named in the pod, else that of `own`.
 pub(super) fn gossip_address(pod: &Pod, own: SocketAddr) -> Option<SocketAddr> {
     let status = pod
         .status
         .as_ref()
         .filter(|status| status.phase == "Running")?;
-    let mut addresses = status
+    let address = status
         .pod_ips
         .iter()
-        .filter_map(|pod_ip| pod_ip.ip.parse::<IpAddr>().ok());
-    let address = addresses.find(|address| address.is_ipv4() == own.is_ipv4())?;
-    let mut ports = pod
+        .filter_map(|pod_ip| pod_ip.ip.parse::<IpAddr>().ok())
+        .find(|address| address.is_ipv4() == own.is_ipv4())?;
+    let port = pod
         .spec
         .containers
         .iter()
-        .flat_map(|container| &container.ports);
-    let named = ports
+        .flat_map(|container| &container.ports)
         .find(|port| port.name == GOSSIP_PORT)
-        .map(|port| port.container_port);
-    Some(SocketAddr::new(address, named.unwrap_or(own.port())))
+        .map_or(own.port(), |port| port.container_port);
+    Some(SocketAddr::new(address, port))
 }

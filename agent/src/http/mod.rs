@@ -115,8 +115,8 @@ async fn answer(
             Ok(text) => body(StatusCode::OK, metrics::CONTENT_TYPE, text),
             Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         },
-        Route::Health => probe(state.health(boot_now())),
-        Route::Readiness => probe(state.readiness()),
+        Route::Health => probe(state.health(boot_now()), &[]),
+        Route::Readiness => probe(state.readiness(), &state.unresolved_join()),
         Route::Row => json(&state.row()),
         Route::Matrix => matrix_answer(collector, JSON, serde_json::to_string).await,
         Route::Members => json(&state.members()),
@@ -146,9 +146,16 @@ fn json(answer: &impl Serialize) -> Response {
     }
 }
 
-fn probe(result: Result<(), String>) -> Response {
+/// The answer of a probe. Names to join that do not resolve do not fail it, because peers found in
+/// another way may suffice; the answer only lists them.
+fn probe(result: Result<(), String>, unresolved_join: &[String]) -> Response {
     match result {
-        Ok(()) => body(StatusCode::OK, TEXT, "ok\n".to_owned()),
+        Ok(()) if unresolved_join.is_empty() => body(StatusCode::OK, TEXT, "ok\n".to_owned()),
+        Ok(()) => {
+            let names = unresolved_join.join(", ");
+            let text = format!("ok\nnames to join that do not resolve: {names}\n");
+            body(StatusCode::OK, TEXT, text)
+        }
         Err(why) => failure(StatusCode::SERVICE_UNAVAILABLE, &why),
     }
 }

@@ -182,9 +182,11 @@ impl Agent {
             inputs,
             ..
         } = self;
+        let set_unresolved = |targets| state.set_unresolved_join(targets);
         let sink = DiscoverySink {
             gossip: &gossip,
             inputs: inputs.clone(),
+            unresolved: &set_unresolved,
         };
         let close = CancellationToken::new();
         let pages = tokio::spawn(http::serve(http, state.clone(), client, close.clone()));

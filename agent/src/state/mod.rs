@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub schedule: Schedule,
     /// The outgoing results.
     pub row: Row,
+    /// The names of `--join` that do not resolve at present.
+    pub unresolved_join: Arc<[String]>,
     /// All ports are listening.
     pub is_listening: bool,
     /// The last heartbeat of the driver.
@@ -59,6 +61,7 @@ impl Snapshot {
             namesake: None,
             schedule: Schedule::default(),
             row: Row::default(),
+            unresolved_join: Arc::default(),
             is_listening: false,
             heartbeat: boot_now(),
         }
@@ -161,6 +164,22 @@ impl AgentState {
         });
     }
 
+    /// Replaces the names of `--join` that do not resolve at present.
+    pub fn set_unresolved_join(&self, targets: Vec<String>) {
+        self.snapshot.send_if_modified(|snapshot| {
+            let is_new = *snapshot.unresolved_join != *targets;
+            if is_new {
+                snapshot.unresolved_join = targets.into();
+            }
+            is_new
+        });
+    }
+
+    /// The names of `--join` that do not resolve at present.
+    pub fn unresolved_join(&self) -> Arc<[String]> {
+        self.snapshot().unresolved_join.clone()
+    }
+
     /// Sets whether all ports are listening.
     pub fn set_listening(&self, is_listening: bool) {
         self.snapshot
@@ -226,6 +245,7 @@ impl AgentState {
             zone: self.identity.zone.clone(),
             epoch: self.identity.epoch,
             name_taken: snapshot.namesake.is_some(),
+            unresolved_join: snapshot.unresolved_join.clone(),
             members: snapshot.members.clone(),
         }
     }

@@ -1,5 +1,5 @@
-//! An API server that is away, slow, unwilling or out of its mind: what was found stays, it is said
-//! once, and what heals is noticed.
+//! An API server that is down, slow, unwilling or broken: the known pods stay known, the error is
+//! logged once, and discovery notices the recovery.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -8,159 +8,76 @@ use tracing::subscriber::DefaultGuard;
 
 use super::*;
 
-/// What this test's thread logs.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .lock()
-            .map_err(|_| io::Error::other("another test's panic"))?
-            .write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn start() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let lines = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .with_max_level(tracing::Level::INFO)
-            .with_writer(move || writer.clone());
-        (log, tracing::subscriber::set_default(lines.finish()))
-    }
-
-    /// The lines from discovery of that level.
-    fn lines(&self, level: &str) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let lines = text
-            .lines()
-            .filter(|line| line.contains(level) && line.contains("agents' pods"));
-        lines.map(str::to_owned).collect()
-    }
-}
-
-/// Lets the tasks run until `condition` holds.
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let holds = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(
-        timeout(SOON, holds).await.is_ok(),
-        "it never came to pass that {what}"
-    );
-}
-
-/// How often the server did not tell of the pods, for that reason.
-fn failures(watching: &Watching, reason: &str) -> f64 {
-    let text = watching.metrics.text().unwrap();
-    let series = format!("iperf_mesh_discovery_failures_total{{reason=\"{reason}\"}} ");
-    text.lines()
-        .find_map(|line| line.strip_prefix(&series))
-        .map_or(0.0, |n| n.parse().unwrap())
-}
-
-/// In that `mood` nothing new is found, which is said once, with `words`, and counted; and then all
-/// is well again.
-async fn survives(mood: Mood, pace: Pace, reason: &str, words: &str) {
-    let (log, _guard) = Log::start();
-    let server = Server::start().await;
-    server.put(pod("node-2", &["10.0.0.2"]));
-    let mut watching = Watching::start_with(&server, OWN, pace);
-    watching.sees(&["10.0.0.2:9877"]).await;
-    server.mood(mood);
-    server.hang_up();
-    until("it fails again and again", || {
-        failures(&watching, reason) >= 3.0
-    })
-    .await;
-    watching.sees(&["10.0.0.2:9877"]).await;
-    assert_eq!(watching.gone(), []);
-    let warnings = log.lines("WARN");
-    assert!(
-        warnings.len() == 1 && warnings[0].contains(words),
-        "{warnings:?}"
-    );
-
-    server.put(pod("node-3", &["10.0.0.3"]));
-    server.mood(Mood::Fair);
-    watching.sees(&["10.0.0.2:9877", "10.0.0.3:9877"]).await;
-    until("it says that it is well", || log.lines("INFO").len() == 1).await;
-    assert_eq!(log.lines("WARN").len(), 1);
+#[tokio::test]
+async fn forbidden_request_is_reported_with_the_missing_role() {
+    let text = "Bind a Role with the verbs get, list and watch on pods";
+    survives(Mood::Refusing(403), PACE, "forbidden", text).await;
 }
 
 #[tokio::test]
-async fn a_server_that_forbids_names_the_role_that_is_missing() {
-    let words = "Bind a Role with the verbs get, list and watch of pods";
-    survives(Mood::Refusing(403), PACE, "forbidden", words).await;
+async fn rejected_token_is_reported_with_the_server_message() {
+    let text = "does not accept this agent's token (401 Because: pods is not for you)";
+    survives(Mood::Refusing(401), PACE, "unauthorized", text).await;
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_know_the_token_names_the_service_account() {
-    let words = "does not accept this agent's token (401 Because: pods is not for you)";
-    survives(Mood::Refusing(401), PACE, "unauthorized", words).await;
-}
-
-#[tokio::test]
-async fn a_server_with_problems_of_its_own_is_asked_again() {
+async fn server_with_internal_errors_is_retried() {
     survives(
         Mood::Refusing(503),
         PACE,
         "refused",
-        "answers with an error (503 Because",
+        "answered with an error (503 Because",
     )
     .await;
 }
 
 #[tokio::test]
-async fn a_server_that_is_slow_is_not_waited_for() {
+async fn server_that_does_not_answer_times_out() {
     let pace = Pace {
-        answer: Duration::from_millis(100),
+        answer_timeout: Duration::from_millis(100),
         ..PACE
     };
     survives(Mood::Mute, pace, "timeout", "has not answered within 100ms").await;
 }
 
 #[tokio::test]
-async fn a_server_that_babbles_is_no_api_server() {
-    survives(Mood::Babbling, PACE, "invalid_response", "makes no sense").await;
+async fn invalid_json_is_reported_as_an_invalid_response() {
+    survives(
+        Mood::Garbled,
+        PACE,
+        "invalid_response",
+        "sent an invalid response",
+    )
+    .await;
 }
 
 #[tokio::test]
-async fn more_pods_than_a_mesh_can_have_are_a_mistaken_selector() {
+async fn endless_list_is_reported_as_too_many_pods() {
     let (log, _guard) = Log::start();
     let server = Server::start().await;
     server.mood(Mood::Endless);
     let watching = Watching::start(&server);
-    until("it gives up", || {
+    until("listing is given up", || {
         failures(&watching, "too_many_pods") >= 2.0
     })
     .await;
     let warnings = log.lines("WARN");
-    let words = "Narrow --label-selector (IPERF_SERVER_LABEL_SELECTOR)";
+    let text = "Narrow --label-selector (IPERF_SERVER_LABEL_SELECTOR)";
     assert!(
-        warnings.len() == 1 && warnings[0].contains(words),
+        warnings.len() == 1 && warnings[0].contains(text),
         "{warnings:?}"
     );
 }
 
 #[tokio::test]
-async fn a_server_that_comes_back_is_not_asked_for_everything() {
+async fn watch_resumes_without_a_list_after_an_outage() {
     let (log, _guard) = Log::start();
     let mut server = Server::start().await;
     server.put(pod("node-2", &["10.0.0.2"]));
     let mut watching = Watching::start(&server);
     watching.sees(&["10.0.0.2:9877"]).await;
     server.close().await;
-    until("it is refused again and again", || {
+    until("connections are refused repeatedly", || {
         failures(&watching, "unreachable") >= 3.0
     })
     .await;
@@ -180,7 +97,7 @@ async fn a_server_that_comes_back_is_not_asked_for_everything() {
 }
 
 #[tokio::test]
-async fn a_history_that_is_forgotten_takes_a_new_list_and_no_warning() {
+async fn expired_version_is_listed_again_without_a_warning() {
     let (log, _guard) = Log::start();
     let mut server = Server::start().await;
     for (node, address) in [("node-2", "10.0.0.2"), ("node-3", "10.0.0.3")] {
@@ -206,7 +123,7 @@ async fn a_history_that_is_forgotten_takes_a_new_list_and_no_warning() {
 }
 
 #[tokio::test]
-async fn without_the_right_to_watch_lists_must_do() {
+async fn pods_are_listed_repeatedly_without_the_right_to_watch() {
     let (log, _guard) = Log::start();
     let server = Server::start().await;
     server.mood(Mood::Unwatchable);
@@ -217,13 +134,13 @@ async fn without_the_right_to_watch_lists_must_do() {
     watching.sees(&["10.0.0.2:9877", "10.0.0.3:9877"]).await;
     let warnings = log.lines("WARN");
     assert!(
-        warnings.len() == 1 && warnings[0].contains("list and watch of pods"),
+        warnings.len() == 1 && warnings[0].contains("list and watch on pods"),
         "{warnings:?}"
     );
 }
 
 #[tokio::test]
-async fn a_watch_that_ends_goes_on_where_it_was() {
+async fn watch_that_ends_resumes_without_a_list() {
     let server = Server::start().await;
     server.put(pod("node-2", &["10.0.0.2"]));
     let mut watching = Watching::start(&server);
@@ -241,4 +158,131 @@ async fn a_watch_that_ends_goes_on_where_it_was() {
         .filter(|path| !path.contains("watch=true"))
         .count();
     assert_eq!(lists, 1);
+}
+
+#[tokio::test]
+async fn watch_that_ends_at_once_is_reopened_at_a_bounded_pace() {
+    let pace = Pace {
+        retry_min: Duration::from_millis(50),
+        retry_max: Duration::from_secs(60),
+        ..PACE
+    };
+    let server = Server::start().await;
+    server.mood(Mood::EndingWatches);
+    server.put(pod("node-2", &["10.0.0.2"]));
+    let mut watching = Watching::start_with(&server, OWN, pace);
+    watching.sees(&["10.0.0.2:9877"]).await;
+    let started = Instant::now();
+    until("four watches have ended", || server.requests().len() >= 5).await;
+    // At least half of 50, 100 and 200 ms.
+    assert!(started.elapsed() >= Duration::from_millis(170));
+}
+
+#[tokio::test]
+async fn success_is_recorded_when_a_watch_without_events_reopens() {
+    let server = Server::start().await;
+    server.put(pod("node-2", &["10.0.0.2"]));
+    let mut watching = Watching::start(&server);
+    watching.sees(&["10.0.0.2:9877"]).await;
+    until("the first success", || last_success(&watching).is_some()).await;
+    let first = last_success(&watching);
+    server.hang_up();
+    until("a later success", || last_success(&watching) > first).await;
+}
+
+/// The log of this test's thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .lock()
+            .map_err(|_| io::Error::other("a test panicked"))?
+            .write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn start() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let lines = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::INFO)
+            .with_writer(move || writer.clone());
+        (log, tracing::subscriber::set_default(lines.finish()))
+    }
+
+    /// The lines of `level` from discovery.
+    fn lines(&self, level: &str) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text
+            .lines()
+            .filter(|line| line.contains(level) && line.contains("agents' pods"));
+        lines.map(str::to_owned).collect()
+    }
+}
+
+/// Waits until `condition` holds.
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let holds = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(
+        timeout(SOON, holds).await.is_ok(),
+        "timed out waiting until {what}"
+    );
+}
+
+/// The number of failures that the metrics count for `reason`.
+fn failures(watching: &Watching, reason: &str) -> f64 {
+    let text = watching.metrics.text().unwrap();
+    let series = format!("iperf_mesh_discovery_failures_total{{reason=\"{reason}\"}} ");
+    text.lines()
+        .find_map(|line| line.strip_prefix(&series))
+        .map_or(0.0, |n| n.parse().unwrap())
+}
+
+/// Asserts that a server in that `mood` changes nothing about the known pods; that the error is
+/// logged once, with `text`, and counted as `reason`; and that discovery recovers afterwards.
+async fn survives(mood: Mood, pace: Pace, reason: &str, text: &str) {
+    let (log, _guard) = Log::start();
+    let server = Server::start().await;
+    server.put(pod("node-2", &["10.0.0.2"]));
+    let mut watching = Watching::start_with(&server, OWN, pace);
+    watching.sees(&["10.0.0.2:9877"]).await;
+    server.mood(mood);
+    server.hang_up();
+    until("requests fail repeatedly", || {
+        failures(&watching, reason) >= 3.0
+    })
+    .await;
+    watching.sees(&["10.0.0.2:9877"]).await;
+    assert_eq!(watching.gone(), []);
+    let warnings = log.lines("WARN");
+    assert!(
+        warnings.len() == 1 && warnings[0].contains(text),
+        "{warnings:?}"
+    );
+
+    server.put(pod("node-3", &["10.0.0.3"]));
+    server.mood(Mood::Fair);
+    watching.sees(&["10.0.0.2:9877", "10.0.0.3:9877"]).await;
+    until("the recovery is logged", || log.lines("INFO").len() == 1).await;
+    assert_eq!(log.lines("WARN").len(), 1);
+}
+
+/// The time of the last success, in Unix seconds.
+fn last_success(watching: &Watching) -> Option<f64> {
+    let text = watching.metrics.text().unwrap();
+    text.lines()
+        .find_map(|line| line.strip_prefix("iperf_mesh_discovery_success_timestamp_seconds "))
+        .map(|value| value.parse().unwrap())
 }

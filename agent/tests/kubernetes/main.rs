@@ -1,6 +1,6 @@
-//! Discovery in Kubernetes: the real client against a server that behaves as told.
+//! Discovery in Kubernetes: the real client against a fake API server.
 
-#![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod error;
 mod server;
@@ -23,111 +23,24 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-/// For what takes moments on an idle machine.
+/// The limit for something that takes moments on an idle host.
 const SOON: Duration = Duration::from_secs(20);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// As fast as a test wants it.
+/// Short pauses, so that a test is fast.
 const PACE: Pace = Pace {
-    first: Duration::ZERO,
-    least: Duration::from_millis(10),
-    most: Duration::from_millis(80),
-    answer: Duration::from_secs(2),
+    start_max: Duration::ZERO,
+    retry_min: Duration::from_millis(10),
+    retry_max: Duration::from_millis(80),
+    answer_timeout: Duration::from_secs(2),
 };
 
-/// Where the agent under test gossips.
+/// The gossip address of the agent under test.
 const OWN: &str = "10.0.0.1:9877";
 
-fn name(text: &str) -> NodeName {
-    NodeName::new(text).unwrap()
-}
-
-fn metrics() -> Metrics {
-    let settings = Settings {
-        source: name("node-1"),
-        protocols: vec![Protocol::Tcp],
-        failed_cells: FailedCells::Zero,
-        pause: SOON,
-        iperf3_version: "3.12".to_owned(),
-    };
-    Metrics::new(settings).unwrap()
-}
-
-fn watcher(server: &Server, own: &str, pace: Pace) -> Watcher {
-    let search = Search {
-        server: server.config(),
-        namespace: None,
-        label_selector: "app.kubernetes.io/name=iperf3-mesh".to_owned(),
-        gossip: own.parse().unwrap(),
-        pace,
-    };
-    Watcher::new(search).unwrap()
-}
-
-/// A watcher at work, and what it knows. It ends when dropped.
-struct Watching {
-    pods: watch::Receiver<PodStore>,
-    metrics: Metrics,
-    task: AbortHandle,
-}
-
-impl Watching {
-    fn start(server: &Server) -> Self {
-        Self::start_with(server, OWN, PACE)
-    }
-
-    fn start_with(server: &Server, own: &str, pace: Pace) -> Self {
-        let metrics = metrics();
-        let watcher = watcher(server, own, pace);
-        let pods = watcher.pods();
-        let task = tokio::spawn(watcher.run(metrics.clone())).abort_handle();
-        Self {
-            pods,
-            metrics,
-            task,
-        }
-    }
-
-    /// Waits until these addresses are known, and no others.
-    async fn sees(&mut self, expected: &[&str]) {
-        let expected: Vec<SocketAddr> = expected
-            .iter()
-            .map(|address| address.parse().unwrap())
-            .collect();
-        let seen = self.pods.wait_for(|pods| pods.addresses() == expected);
-        let is_late = timeout(SOON, seen).await.is_err();
-        assert!(
-            !is_late,
-            "{:?} instead of {expected:?}",
-            self.pods.borrow().addresses()
-        );
-    }
-
-    fn gone(&self) -> Vec<NodeName> {
-        self.pods.borrow().gone(Instant::now())
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// A pod that runs on that node.
-fn pod(node: &str, addresses: &[&str]) -> Value {
-    let addresses: Vec<Value> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
-    json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": { "name": format!("agent-{node}"), "labels": { "a": "b" } },
-        "spec": { "nodeName": node, "hostNetwork": true, "containers": [{ "name": "agent" }] },
-        "status": { "phase": "Running", "hostIP": "10.9.9.9", "podIPs": addresses },
-    })
-}
-
 #[tokio::test]
-async fn pods_are_found_page_by_page_and_then_watched() {
+async fn pods_are_listed_by_pages_and_then_watched() {
     let server = Server::start().await;
     let addresses: Vec<String> = (0..250)
         .map(|n| format!("10.0.{}.{}", n / 100 + 1, n % 100))
@@ -153,7 +66,7 @@ async fn pods_are_found_page_by_page_and_then_watched() {
 
     let requests = server.requests();
     let [lists @ .., watch] = &requests[..] else {
-        panic!("nothing was asked")
+        panic!("no request")
     };
     assert_eq!(lists.len(), 3, "{lists:?}");
     assert!(
@@ -173,7 +86,7 @@ async fn pods_are_found_page_by_page_and_then_watched() {
 }
 
 #[tokio::test]
-async fn only_running_pods_with_an_address_of_this_agents_family_are_peers() {
+async fn only_running_pods_of_the_same_ip_family_are_peers() {
     let server = Server::start().await;
     server.put(pod("self", &["10.0.0.1", "fd00::1"]));
     server.put(pod("dual", &["fd00::2", "10.0.0.2"]));
@@ -198,7 +111,7 @@ async fn only_running_pods_with_an_address_of_this_agents_family_are_peers() {
 }
 
 #[tokio::test]
-async fn what_changes_is_followed() {
+async fn changes_of_pods_are_followed() {
     let server = Server::start().await;
     let mut watching = Watching::start(&server);
     let mut starting = pod("node-2", &[]);
@@ -213,7 +126,7 @@ async fn what_changes_is_followed() {
 }
 
 #[tokio::test]
-async fn a_node_is_gone_while_no_pod_of_it_is_left() {
+async fn node_is_gone_while_it_has_no_pod() {
     let server = Server::start().await;
     for (node, address) in [("node-2", "10.0.0.2"), ("node-3", "10.0.0.3")] {
         server.put(pod(node, &[address]));
@@ -221,7 +134,7 @@ async fn a_node_is_gone_while_no_pod_of_it_is_left() {
     let mut watching = Watching::start(&server);
     watching.sees(&["10.0.0.2:9877", "10.0.0.3:9877"]).await;
     assert_eq!(watching.gone(), []);
-    // A rolling update makes the new pod before the old one is gone, or after.
+    // A rolling update creates the new pod before the old one is gone, or after.
     let mut successor = pod("node-2", &["10.0.0.2"]);
     successor["metadata"]["name"] = json!("agent-node-2b");
     server.put(successor);
@@ -229,7 +142,7 @@ async fn a_node_is_gone_while_no_pod_of_it_is_left() {
     server.delete("agent-node-3");
     watching.sees(&["10.0.0.2:9877"]).await;
     assert_eq!(watching.gone(), [name("node-3")]);
-    // Who is not silent by then has an agent elsewhere.
+    // An agent that is not silent by then runs elsewhere.
     let later = Instant::now() + Duration::from_secs(16 * 60);
     assert_eq!(watching.pods.borrow().gone(later), []);
     server.put(pod("node-3", &["10.0.0.3"]));
@@ -238,7 +151,7 @@ async fn a_node_is_gone_while_no_pod_of_it_is_left() {
 }
 
 #[tokio::test]
-async fn the_cluster_is_the_nodes_with_a_pod_that_runs_and_stays() {
+async fn cluster_is_the_nodes_with_a_running_undeleted_pod() {
     let server = Server::start().await;
     let not_ready_since = |since: Option<Timestamp>| {
         let status = if since.is_some() { "False" } else { "True" };
@@ -267,35 +180,162 @@ async fn the_cluster_is_the_nodes_with_a_pod_that_runs_and_stays() {
         .await;
 
     let cluster = watching.pods.borrow().cluster(&name("node-1"));
-    let [(dead, its), (works, others)] = cluster.iter().collect::<Vec<_>>()[..] else {
+    let [(dead, dead_node), (works, working_node)] = cluster.iter().collect::<Vec<_>>()[..] else {
         panic!("{cluster:?}")
     };
     assert_eq!((dead.as_str(), works.as_str()), ("dead", "works"));
-    assert_eq!(its.address.to_string(), "10.0.0.3");
+    assert_eq!(dead_node.address.to_string(), "10.0.0.3");
     assert!(
-        its.unready_for >= HOUR && its.unready_for < HOUR + SOON,
-        "{its:?}"
+        dead_node.unready_for >= HOUR && dead_node.unready_for < HOUR + SOON,
+        "{dead_node:?}"
     );
-    assert_eq!(others.unready_for, Duration::ZERO);
-    // Agents go by other names than those of their nodes.
+    assert_eq!(working_node.unready_for, Duration::ZERO);
+    // An agent name that is no node name.
     assert!(watching.pods.borrow().cluster(&name("host-1")).is_empty());
 }
 
 #[tokio::test]
-async fn a_single_look_counts_the_others_or_tells_the_mend() {
+async fn single_list_counts_peers_or_fails_with_a_hint() {
     let server = Server::start().await;
     server.put(pod("node-1", &["10.0.0.1"]));
     server.put(pod("node-2", &["10.0.0.2"]));
-    assert_eq!(watcher(&server, OWN, PACE).look().await.unwrap(), 1);
+    assert_eq!(watcher(&server, OWN, PACE).count_peers().await.unwrap(), 1);
     server.mood(Mood::Refusing(403));
-    let error = watcher(&server, OWN, PACE).look().await.unwrap_err();
+    let error = watcher(&server, OWN, PACE).count_peers().await.unwrap_err();
     assert!(
-        error.hint().contains("get, list and watch of pods"),
+        error.hint().contains("get, list and watch on pods"),
         "{error}"
     );
 }
 
-/// A port that is free on that address.
+#[tokio::test]
+async fn agents_find_each_other_and_the_cluster_through_pods() {
+    let server = Server::start().await;
+    let (here, there) = (free("127.0.0.1"), free("127.0.0.2"));
+    let (one, _two) = (gossip("node-1", here).await, gossip("node-2", there).await);
+    let mut peer = pod("node-2", &["127.0.0.2"]);
+    peer["spec"]["containers"][0]["ports"] =
+        json!([{ "name": "gossip", "containerPort": there.port() }]);
+    server.put(peer);
+    let (inputs, mut received) = mpsc::channel(8);
+    let sink = DiscoverySink {
+        gossip: &one,
+        inputs,
+        unresolved: &|_| (),
+    };
+    let watcher = watcher(&server, &here.to_string(), PACE);
+    let mut views = one.views();
+    let own = name("node-1");
+    let steps = async {
+        views
+            .wait_for(|view| view.get(&name("node-2")).is_some())
+            .await
+            .unwrap();
+        assert!(cluster(&mut received, |_| true).await.is_empty());
+        server.put(pod("node-1", &["127.0.0.1"]));
+        assert_eq!(
+            cluster(&mut received, |nodes| !nodes.is_empty()).await,
+            ["node-2 at 127.0.0.2"]
+        );
+        server.delete("agent-node-2");
+        let is_gone = |input: &Input| matches!(input, Input::Gone(node) if *node == name("node-2"));
+        while !is_gone(&received.recv().await.unwrap()) {}
+        assert!(cluster(&mut received, |_| true).await.is_empty());
+    };
+    tokio::select! {
+        () = find_pods(&sink, watcher, &own, metrics()) => panic!("discovery ended"),
+        done = timeout(SOON, steps) => done.unwrap(),
+    }
+}
+
+fn name(text: &str) -> NodeName {
+    NodeName::new(text).unwrap()
+}
+
+fn metrics() -> Metrics {
+    let settings = Settings {
+        source: name("node-1"),
+        protocols: vec![Protocol::Tcp],
+        failed_cells: FailedCells::Zero,
+        pause: SOON,
+        iperf3_version: "3.12".to_owned(),
+    };
+    Metrics::new(settings).unwrap()
+}
+
+fn watcher(server: &Server, own: &str, pace: Pace) -> Watcher {
+    let search = Search {
+        server: server.config(),
+        namespace: None,
+        label_selector: "app.kubernetes.io/name=iperf3-mesh".to_owned(),
+        gossip: own.parse().unwrap(),
+        pace,
+    };
+    Watcher::new(search).unwrap()
+}
+
+/// A running watcher and the pods that it knows. It ends when dropped.
+struct Watching {
+    pods: watch::Receiver<PodStore>,
+    metrics: Metrics,
+    task: AbortHandle,
+}
+
+impl Watching {
+    fn start(server: &Server) -> Self {
+        Self::start_with(server, OWN, PACE)
+    }
+
+    fn start_with(server: &Server, own: &str, pace: Pace) -> Self {
+        let metrics = metrics();
+        let watcher = watcher(server, own, pace);
+        let pods = watcher.pods();
+        let task = tokio::spawn(watcher.run(metrics.clone())).abort_handle();
+        Self {
+            pods,
+            metrics,
+            task,
+        }
+    }
+
+    /// Waits until exactly these addresses are known.
+    async fn sees(&mut self, expected: &[&str]) {
+        let expected: Vec<SocketAddr> = expected
+            .iter()
+            .map(|address| address.parse().unwrap())
+            .collect();
+        let seen = self.pods.wait_for(|pods| pods.addresses() == expected);
+        let is_late = timeout(SOON, seen).await.is_err();
+        assert!(
+            !is_late,
+            "{:?} instead of {expected:?}",
+            self.pods.borrow().addresses()
+        );
+    }
+
+    fn gone(&self) -> Vec<NodeName> {
+        self.pods.borrow().gone(Instant::now())
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A running pod on that node.
+fn pod(node: &str, addresses: &[&str]) -> Value {
+    let addresses: Vec<Value> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": format!("agent-{node}"), "labels": { "a": "b" } },
+        "spec": { "nodeName": node, "hostNetwork": true, "containers": [{ "name": "agent" }] },
+        "status": { "phase": "Running", "hostIP": "10.9.9.9", "podIPs": addresses },
+    })
+}
+
+/// A free UDP port on that address.
 fn free(address: &str) -> SocketAddr {
     UdpSocket::bind((address, 0)).unwrap().local_addr().unwrap()
 }
@@ -315,56 +355,19 @@ async fn gossip(node: &str, at: SocketAddr) -> Gossip {
     Gossip::over_udp(config).await.unwrap()
 }
 
-#[tokio::test]
-async fn two_agents_meet_through_their_pods_and_hear_of_the_others() {
-    let server = Server::start().await;
-    let (here, there) = (free("127.0.0.1"), free("127.0.0.2"));
-    let (one, _two) = (gossip("node-1", here).await, gossip("node-2", there).await);
-    let mut peer = pod("node-2", &["127.0.0.2"]);
-    peer["spec"]["containers"][0]["ports"] =
-        json!([{ "name": "gossip", "containerPort": there.port() }]);
-    server.put(peer);
-    let (inputs, mut said) = mpsc::channel(8);
-    let finds = DiscoverySink {
-        gossip: &one,
-        inputs,
-    };
-    let watcher = watcher(&server, &here.to_string(), PACE);
-    let mut views = one.views();
-    let own = name("node-1");
-    let story = async {
-        views
-            .wait_for(|view| view.get(&name("node-2")).is_some())
-            .await
-            .unwrap();
-        assert!(cluster(&mut said, |_| true).await.is_empty());
-        server.put(pod("node-1", &["127.0.0.1"]));
-        assert_eq!(
-            cluster(&mut said, |nodes| !nodes.is_empty()).await,
-            ["node-2 at 127.0.0.2"]
-        );
-        server.delete("agent-node-2");
-        let is_gone = |said: &Input| matches!(said, Input::Gone(node) if *node == name("node-2"));
-        while !is_gone(&said.recv().await.unwrap()) {}
-        assert!(cluster(&mut said, |_| true).await.is_empty());
-    };
-    tokio::select! {
-        () = find_pods(&finds, watcher, &own, metrics()) => panic!("it has stopped to look"),
-        done = timeout(SOON, story) => done.unwrap(),
-    }
-}
-
-/// The nodes of the next word on the cluster that is `wanted`.
+/// The nodes of the next `Input::Cluster` that is `wanted`.
 async fn cluster(
-    said: &mut mpsc::Receiver<Input>,
+    received: &mut mpsc::Receiver<Input>,
     wanted: impl Fn(&BTreeMap<NodeName, ClusterNode>) -> bool,
 ) -> Vec<String> {
     loop {
-        if let Input::Cluster(nodes) = said.recv().await.unwrap()
+        if let Input::Cluster(nodes) = received.recv().await.unwrap()
             && wanted(&nodes)
         {
-            let tell = |(node, it): (NodeName, ClusterNode)| format!("{node} at {}", it.address);
-            return nodes.into_iter().map(tell).collect();
+            return nodes
+                .into_iter()
+                .map(|(name, node)| format!("{name} at {}", node.address))
+                .collect();
         }
     }
 }

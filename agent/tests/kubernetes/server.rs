@@ -1,6 +1,6 @@
-//! A stand-in for the Kubernetes API server: pods of one namespace, lists by pages, watches from a
-//! version on. It speaks HTTP/1.1 with connections that end with the answer, and can be in any
-//! mood.
+//! A fake Kubernetes API server: the pods of one namespace, paged lists, and watches from a version
+//! on. It speaks HTTP/1.1, closes each connection after the answer, and has several modes of
+//! failure.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,21 +16,23 @@ use tokio::task::JoinHandle;
 /// How the server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
-    /// As it should.
+    /// Correctly.
     Fair,
-    /// With this status, whatever is asked.
+    /// With this status, to every request.
     Refusing(u16),
-    /// It lists, but does not let anybody watch.
+    /// Lists are answered, watches are forbidden.
     Unwatchable,
-    /// Not at all.
+    /// Never.
     Mute,
-    /// With bytes that are no JSON.
-    Babbling,
-    /// With pages that always have a next one.
+    /// With bytes that are not JSON.
+    Garbled,
+    /// Each page of a list has a next one.
     Endless,
+    /// Each watch ends at once, without an event.
+    EndingWatches,
 }
 
-/// The server. Its clients lose it when it is dropped.
+/// The server. Dropping it closes all connections.
 pub(crate) struct Server {
     address: SocketAddr,
     state: Arc<Shared>,
@@ -39,7 +41,7 @@ pub(crate) struct Server {
 
 struct Shared {
     state: Mutex<State>,
-    /// Its value is the version, or higher: it wakes the watches.
+    /// At least the present version; a change wakes the watches.
     changed: watch::Sender<u64>,
 }
 
@@ -48,14 +50,14 @@ struct State {
     pods: BTreeMap<String, Value>,
     events: Vec<(u64, Value)>,
     version: u64,
-    /// Who knows less than this must list anew.
+    /// The oldest version that a watch can start from.
     oldest: u64,
     requests: Vec<String>,
     connections: Vec<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Opens it on a port of its own.
+    /// Starts a server on a free port.
     pub(crate) async fn start() -> Self {
         let state = State {
             mood: Mood::Fair,
@@ -79,7 +81,7 @@ impl Server {
         server
     }
 
-    /// How a client reaches it, in a pod of the namespace `mesh`.
+    /// The configuration of a client in a pod of the namespace `mesh`.
     pub(crate) fn config(&self) -> kube::Config {
         let url = format!("http://{}", self.address).parse().unwrap();
         let mut config = kube::Config::new(url);
@@ -87,7 +89,7 @@ impl Server {
         config
     }
 
-    /// Listens, again at the same address.
+    /// Listens; after a `close`, at the same address.
     pub(crate) async fn open(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.address = listener.local_addr().unwrap();
@@ -96,7 +98,7 @@ impl Server {
             while let Ok((stream, _)) = listener.accept().await {
                 let serving = Arc::clone(&shared);
                 let connection = tokio::spawn(async move {
-                    // Whoever hangs up does not want the rest.
+                    // The client may close the connection early.
                     let _ = serving.serve(stream).await;
                 });
                 shared.lock().connections.push(connection);
@@ -104,17 +106,17 @@ impl Server {
         }));
     }
 
-    /// Refuses all connections, and ends those that there are.
+    /// Closes the listener and all connections.
     pub(crate) async fn close(&mut self) {
         if let Some(open) = self.open.take() {
             open.abort();
-            // The listener is closed once the task has ended, which is an error as it was aborted.
+            // The listener is closed once the task has ended; an aborted task ends with an error.
             let _ = open.await;
         }
         self.hang_up();
     }
 
-    /// Ends all connections.
+    /// Closes all connections.
     pub(crate) fn hang_up(&self) {
         self.state
             .lock()
@@ -123,12 +125,12 @@ impl Server {
             .for_each(|connection| connection.abort());
     }
 
-    /// From now on.
+    /// Sets how the server answers from now on.
     pub(crate) fn mood(&self, mood: Mood) {
         self.state.lock().mood = mood;
     }
 
-    /// A pod is there, or is different now.
+    /// Adds or changes a pod.
     pub(crate) fn put(&self, mut pod: Value) {
         let mut state = self.state.lock();
         let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
@@ -139,18 +141,18 @@ impl Server {
         };
         pod["metadata"]["resourceVersion"] = json!((state.version + 1).to_string());
         state.pods.insert(name, pod.clone());
-        self.note(state, kind, &pod);
+        self.record(state, kind, &pod);
     }
 
-    /// A pod is gone.
+    /// Deletes a pod.
     pub(crate) fn delete(&self, name: &str) {
         let mut state = self.state.lock();
         let mut pod = state.pods.remove(name).unwrap();
         pod["metadata"]["resourceVersion"] = json!((state.version + 1).to_string());
-        self.note(state, "DELETED", &pod);
+        self.record(state, "DELETED", &pod);
     }
 
-    fn note(&self, mut state: MutexGuard<'_, State>, kind: &str, pod: &Value) {
+    fn record(&self, mut state: MutexGuard<'_, State>, kind: &str, pod: &Value) {
         state.version += 1;
         let version = state.version;
         state
@@ -160,14 +162,14 @@ impl Server {
         self.state.changed.send_replace(version);
     }
 
-    /// Forgets what happened so far, as a server does after some minutes.
+    /// Forgets all events so far, as a real server does after some minutes.
     pub(crate) fn forget(&self) {
         let mut state = self.state.lock();
         state.version += 1;
         state.oldest = state.version;
     }
 
-    /// The paths that were asked for, in their order.
+    /// The paths of all requests so far, in order.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.state.lock().requests.clone()
     }
@@ -200,9 +202,10 @@ impl Shared {
         self.lock().requests.push(path.clone());
         match mood {
             Mood::Mute => std::future::pending().await,
-            Mood::Babbling => answer(&mut stream, 200, "<html>").await,
+            Mood::Garbled => answer(&mut stream, 200, "<html>").await,
             Mood::Refusing(code) => refuse(&mut stream, code).await,
             Mood::Unwatchable if is_watch => refuse(&mut stream, 403).await,
+            Mood::EndingWatches if is_watch => answer(&mut stream, 200, "").await,
             _ if is_watch => self.watch(&mut stream, &path).await,
             _ => {
                 let list = self.list(&path, mood == Mood::Endless).to_string();
@@ -278,7 +281,7 @@ async fn refuse(stream: &mut TcpStream, code: u16) -> io::Result<()> {
     answer(stream, code, &status.to_string()).await
 }
 
-/// The body ends with the connection.
+/// Sends an answer with a body that ends with the connection.
 async fn answer(stream: &mut TcpStream, code: u16, body: &str) -> io::Result<()> {
     let head =
         format!("HTTP/1.1 {code} X\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n");

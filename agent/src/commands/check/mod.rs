@@ -121,7 +121,7 @@ async fn pods(config: &Config, advertised: Option<&Advertised>) -> Option<Findin
     let advertised = advertised.filter(|_| config.discovery == Discovery::Kubernetes)?;
     let own = ListenAddrs::new(advertised.address, &config.ports).gossip;
     let found = match discovery::watcher(config, own) {
-        Ok(watcher) => watcher.look().await,
+        Ok(watcher) => watcher.count_peers().await,
         Err(error) => Err(error),
     };
     Some(match found {

@@ -1,0 +1,249 @@
+//! The agents to join (`--join`): their names are resolved again and again, and a name that does
+//! not resolve is reported, at a pace that slows down, until it does.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::DiscoverySink;
+use super::addresses::{Resolved, Unresolved};
+
+/// The pauses between two warnings about one target that does not resolve. The last one repeats.
+const WARNING_PAUSES: [Duration; 3] = [
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(30 * 60),
+];
+
+/// Resolves the agents to join for ever, once per `pause` while the mesh has peers. `own` is the
+/// gossip address of this agent. Addresses of the other family are dropped, because they cannot be
+/// reached from `own`; a dual-stack Service has one of each family for every agent.
+pub(super) async fn find_names(
+    sink: &DiscoverySink<'_>,
+    resolve: impl AsyncFn() -> Resolved,
+    own: SocketAddr,
+    pause: Duration,
+) {
+    let mut failures = Failures::default();
+    loop {
+        let resolved = resolve().await;
+        for event in failures.update(&resolved.failures, Instant::now()) {
+            event.log();
+        }
+        (sink.unresolved)(failures.targets());
+        let reachable: Vec<SocketAddr> = resolved
+            .addresses
+            .into_iter()
+            .filter(|address| address.is_ipv4() == own.is_ipv4())
+            .collect();
+        sink.gossip.join(&reachable);
+        tokio::time::sleep(sink.pause(pause)).await;
+    }
+}
+
+/// The targets that do not resolve. As many at most as there are targets.
+#[derive(Default)]
+struct Failures {
+    by_target: BTreeMap<String, Failure>,
+}
+
+struct Failure {
+    since: Instant,
+    warnings: usize,
+    next_warning: Instant,
+}
+
+/// A log line that is due.
+#[derive(Debug, PartialEq, Eq)]
+enum Event {
+    Failing { text: String, lasted: Duration },
+    Resolved { target: String, lasted: Duration },
+}
+
+impl Failures {
+    /// Takes the targets that failed at `now`, and returns the log lines that are due.
+    fn update(&mut self, failed: &[Unresolved], now: Instant) -> Vec<Event> {
+        let mut events = Vec::new();
+        let failed: BTreeMap<String, &Unresolved> = failed
+            .iter()
+            .map(|failure| (failure.target.to_string(), failure))
+            .collect();
+        self.by_target.retain(|target, failure| {
+            let is_failing = failed.contains_key(target);
+            if !is_failing {
+                events.push(Event::Resolved {
+                    target: target.clone(),
+                    lasted: now - failure.since,
+                });
+            }
+            is_failing
+        });
+        for (target, error) in failed {
+            let failure = self.by_target.entry(target).or_insert(Failure {
+                since: now,
+                warnings: 0,
+                next_warning: now,
+            });
+            if failure.is_warning_due(now) {
+                events.push(Event::Failing {
+                    text: error.to_string(),
+                    lasted: now - failure.since,
+                });
+            }
+        }
+        events
+    }
+
+    /// The targets that do not resolve at present.
+    fn targets(&self) -> Vec<String> {
+        self.by_target.keys().cloned().collect()
+    }
+}
+
+impl Failure {
+    /// Whether a warning is due at `now`; if so, the next one is due after the next pause.
+    fn is_warning_due(&mut self, now: Instant) -> bool {
+        if now < self.next_warning {
+            return false;
+        }
+        let last = WARNING_PAUSES.len() - 1;
+        self.next_warning = now + WARNING_PAUSES[self.warnings.min(last)];
+        self.warnings += 1;
+        true
+    }
+}
+
+impl Event {
+    fn log(&self) {
+        match self {
+            Self::Failing { text, lasted } => {
+                let failing_seconds = lasted.as_secs();
+                tracing::warn!(failing_seconds, "{text}; trying again");
+            }
+            Self::Resolved { target, lasted } => {
+                let failed_seconds = lasted.as_secs();
+                tracing::info!(failed_seconds, "{target}, an agent to join, resolves now");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::io;
+    use std::net::UdpSocket;
+    use std::sync::Mutex;
+
+    use iperf3_mesh_core::gossip::{Gossip, GossipConfig};
+    use iperf3_mesh_core::{Epoch, NodeName};
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::config::JoinTarget;
+
+    #[test]
+    fn warnings_about_a_failing_name_repeat_at_a_slowing_pace() {
+        let start = Instant::now();
+        let mut failures = Failures::default();
+        let minutes: Vec<u64> = (0..=2 * 60)
+            .filter(|minute| {
+                let now = start + Duration::from_secs(60 * minute);
+                !failures.update(&[unresolved("node-9")], now).is_empty()
+            })
+            .collect();
+        assert_eq!(minutes, [0, 1, 6, 36, 66, 96]);
+    }
+
+    #[test]
+    fn name_that_resolves_again_is_reported_once() {
+        let start = Instant::now();
+        let minute = Duration::from_secs(60);
+        let mut failures = Failures::default();
+        failures.update(&[unresolved("node-8"), unresolved("node-9")], start);
+        assert_eq!(failures.targets(), ["node-8", "node-9"]);
+        let resolved = Event::Resolved {
+            target: "node-8".to_owned(),
+            lasted: minute / 2,
+        };
+        let still_failing = [unresolved("node-9")];
+        assert_eq!(
+            failures.update(&still_failing, start + minute / 2),
+            [resolved]
+        );
+        assert_eq!(failures.targets(), ["node-9"]);
+        assert_eq!(
+            failures.update(&still_failing, start + minute / 2 + minute / 4),
+            []
+        );
+    }
+
+    #[tokio::test]
+    async fn name_that_resolves_later_is_joined() {
+        let (own, peer) = (free_address(), free_address());
+        let (one, _two) = (gossip("node-1", own).await, gossip("node-2", peer).await);
+        let attempts = Mutex::new(0);
+        let resolve = async || {
+            let mut attempts = attempts.lock().unwrap();
+            *attempts += 1;
+            if *attempts < 3 {
+                return Resolved {
+                    addresses: Vec::new(),
+                    failures: vec![unresolved("node-2")],
+                };
+            }
+            Resolved {
+                addresses: vec![peer],
+                failures: Vec::new(),
+            }
+        };
+        let published = Mutex::new(Vec::new());
+        let sink = DiscoverySink {
+            gossip: &one,
+            inputs: mpsc::channel(1).0,
+            unresolved: &|targets| published.lock().unwrap().push(targets),
+        };
+        let mut views = one.views();
+        let name = NodeName::new("node-2").unwrap();
+        let joined = views.wait_for(|view| view.get(&name).is_some());
+        tokio::select! {
+            () = find_names(&sink, resolve, own, Duration::from_secs(1)) => panic!("it ended"),
+            seen = timeout(Duration::from_secs(20), joined) => assert!(seen.is_ok()),
+        }
+        let published = published.lock().unwrap();
+        assert_eq!(published[..2], [["node-2"], ["node-2"]]);
+        assert!(published[2].is_empty(), "{published:?}");
+    }
+
+    fn unresolved(host: &str) -> Unresolved {
+        Unresolved {
+            target: JoinTarget {
+                host: host.to_owned(),
+                port: None,
+            },
+            cause: io::Error::other("no such name"),
+        }
+    }
+
+    fn free_address() -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap()
+    }
+
+    async fn gossip(node: &str, address: SocketAddr) -> Gossip {
+        let config = GossipConfig {
+            name: NodeName::new(node).unwrap(),
+            epoch: Epoch(rand::random()),
+            generation: 1,
+            zone: String::new(),
+            advertise: address,
+            listen: address,
+            control: address,
+            http_port: 9876,
+            interval: Duration::from_millis(100),
+        };
+        Gossip::over_udp(config).await.unwrap()
+    }
+}
