@@ -2,7 +2,7 @@
 //! every cell compared with what its link implies. For comparison, the same laboratory measures
 //! without the mesh too (see [`baseline`]). The exit code is 1 if a goal is missed.
 //!
-//! `cargo bench -p iperf3-mesh --bench net -- [--only PART]... [--sweeps N] [--skip-baselines]`,
+//! `cargo bench -p iperf3-mesh --bench net -- [--only PART]... [--sweeps N] [--skip-baselines]`.
 //! A part is `8`, `7`, `9` (that many agents, TCP) or `both` (five agents, TCP and UDP, one
 //! link too narrow for the UDP bitrate).
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]

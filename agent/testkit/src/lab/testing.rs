@@ -20,7 +20,7 @@ static MACHINE: RwLock<()> = RwLock::new(());
 /// Defines a test of a laboratory: its name, its [`Machine`], the rates of the links of hosts n1,
 /// n2 … in Mbit/s, and its body.
 ///
-/// ```ignore
+/// ```text
 /// lab_test!(killed_agent_is_unreachable, Shared, [50; 4], |lab| { … });
 /// ```
 #[macro_export]
