@@ -66,7 +66,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         let seconds = iperf3_mesh_core::QUIET_TIME.as_secs();
         tracing::info!(
             seconds,
-            "quiet time: taking part in no test yet, because a previous run may still hold a reservation"
+            "quiet time: no tests yet, because a previous run may still hold a reservation"
         );
     }
     let own = setup.listen.gossip;

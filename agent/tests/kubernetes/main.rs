@@ -153,11 +153,12 @@ async fn node_is_gone_while_it_has_no_pod() {
 #[tokio::test]
 async fn cluster_is_the_nodes_with_a_running_undeleted_pod() {
     let server = Server::start().await;
+    let epoch = Timestamp::UNIX_EPOCH;
     let not_ready_since = |since: Option<Timestamp>| {
         let status = if since.is_some() { "False" } else { "True" };
-        let since = since.unwrap_or(Timestamp::UNIX_EPOCH);
+        let since = since.unwrap_or(epoch);
         json!([
-            { "type": "Initialized", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z" },
+            { "type": "Initialized", "status": "True", "lastTransitionTime": epoch },
             { "type": "Ready", "status": status, "lastTransitionTime": since },
         ])
     };
