@@ -47,13 +47,14 @@ METRICS = [
 # All their series have these labels.
 LABELS = ["source_node", "destination_node", "protocol"]
 
-# Variables and their defaults; None if the downward API or the pod itself sets the value.
+# Variables and their defaults; None if the default is not a fixed value.
 SETTINGS = {
     "SOURCE_NODE_NAME": None,
     "IPERF_TEST_INTERVAL": "300s",
     "IPERF_TEST_DURATION": "5s",
     "IPERF_TEST_PROTOCOL": "tcp",
-    "IPERF_TEST_TIMEOUT": "10s",
+    # The agent derives it from the duration: 5 s + 5 s by default.
+    "IPERF_TEST_TIMEOUT": None,
     "IPERF_SERVER_PORT": "5201",
     "IPERF_SERVER_NAMESPACE": None,
     "IPERF_SERVER_LABEL_SELECTOR": "app.kubernetes.io/name=iperf3-mesh",
