@@ -22,7 +22,7 @@ def cases():
         series("iperf_mesh_members", 60, 1, instance=name, state="conflict") for name in "ab"
     ]
     yield (
-        "two agents use the name c: only the name conflict raises an alert",
+        "two agents use the name c: one alert, on the conflict",
         agents("abc", 60)
         + conflict
         + [series("iperf_mesh_name_conflict", 60, 1, instance="c")]
@@ -36,7 +36,7 @@ def cases():
         series("iperf_mesh_incompatible_peers", 60, since(10), instance=name) for name in "ab"
     ]
     yield (
-        "an agent has an incompatible version: only that raises an alert",
+        "an agent has an incompatible version: one alert, on that",
         agents("ab", 60)
         + foreign
         + cells("abc", 60, ["ac", "bc"], bad=[(10, FOREVER)])
@@ -98,13 +98,13 @@ def cases():
         [fires(14), fires(20, ("IperfMeshSplit",))],
     )
     yield (
-        "gossip is blocked: the agents know each other from Kubernetes only",
+        "gossip is blocked: agents know each other from Kubernetes",
         agents("abc", 90, members=1)
         + [series("iperf_mesh_members", 60, 2, instance=name, state="missing") for name in "abc"],
         [fires(14), fires(20, ("IperfMeshSplit",)), fires(80, ("IperfMeshSplit",))],
     )
     yield (
-        "the API server does not answer: two agents had an answer before, one never",
+        "no API server: two agents had an answer before, one never",
         agents("abc", 120)
         + cells("abc", 120)
         + discovery("ab", 120, 20)
@@ -116,7 +116,7 @@ def cases():
         ],
     )
     yield (
-        "the API server is down for ten minutes, as during an update: no alert",
+        "the API server is down for ten minutes: no alert",
         agents("abc", 90) + cells("abc", 90) + discovery("abc", 90, 20, 30),
         silence(25, 40, 60, 90),
     )

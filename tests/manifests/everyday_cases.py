@@ -27,7 +27,7 @@ def cases():
         silence(*range(10, 120, 3)),
     )
     yield (
-        "the first result after a restart is bad: one bad result is not enough",
+        "only the first result after a restart is bad: no alert",
         agents("abc", 60) + cells("abc", 60, ["ab"], gone=[(20, 30)], bad=[(30, 31)], every=5),
         silence(25, 30, 31, 33, 60),
     )
@@ -70,7 +70,7 @@ def cases():
     )
     cordoned = [series("kube_node_spec_unschedulable", 180, 1, instance="state-metrics", node="d")]
     yield (
-        "a node is drained and switched off for hours, and kube-state-metrics reports the cordon",
+        "a drained node is off for hours, known to kube-state-metrics",
         leaving_node(180, forgotten=FOREVER) + cordoned,
         silence(*range(15, 180, 15)),
     )
@@ -81,7 +81,7 @@ def cases():
     )
     dead = node("failing", "d")
     yield (
-        "a node dies, and is forgotten in minute 70: one alert on the node, then one on its agent",
+        "a node dies and is forgotten: a node alert, then an agent alert",
         dying_node(120, cells_go=70),
         [
             fires(29),
@@ -95,7 +95,7 @@ def cases():
         [fires(29), fires(32, dead), fires(48, dead), *silence(55, 80, 120)],
     )
     yield (
-        "a node dies in a mesh of two, and is deleted in minute 50: one alert",
+        "a node of two dies, and is deleted in minute 50: one alert",
         agent("a", 120, members=in_all(2, 51))
         + agent("b", 120, members=2, down=[(20, FOREVER)], forgotten=50)
         + cell("ba", 120, gone=[(20, FOREVER)])

@@ -17,12 +17,12 @@ def cases():
         silence(26, 31, 60),
     )
     yield (
-        "one direction of a pair fails, and two periods are 100 minutes",
+        "one direction fails, and two periods are 100 minutes",
         agents("abc", 140, sweep=2700, pause=300) + cells("abc", 140, ["ab"], bad=[(20, FOREVER)]),
         [fires(115), fires(122, pair("failing", "a", "b"))],
     )
     yield (
-        "one bad result, and sweeps are shorter than the rules' interval",
+        "one bad result, sweeps shorter than the rules' interval",
         agents("abc", 40, sweep=15, pause=5) + cells("abc", 40, ["ab"], bad=[(20, 21)]),
         silence(20, 21, 40),
     )
@@ -32,7 +32,7 @@ def cases():
         [fires(9), fires(12, pair("failing", "a", "b"))],
     )
     yield (
-        "a node dies and comes back, one cell after the other: its pairs raise no alert",
+        "a node dies and comes back cell by cell: no alert on pairs",
         in_turn(260),
         [
             *silence(*range(50, 100, 2)),
@@ -63,12 +63,12 @@ def cases():
         [fires(40, mesh("failing"))],
     )
     yield (
-        "a pair is no longer tested, while both nodes test with others",
+        "a pair is not tested, while both nodes test with others",
         agents("abc", 60) + cells("abc", 60, ["ab"], stuck=20),
         [fires(34), fires(37, pair("failing", "a", "b"))],
     )
     yield (
-        "one direction fails in a mesh of two: the alert names the destination",
+        "one direction of two nodes fails: alert on the destination",
         agents("ab", 60) + cells("ab", 60, ["ab"], bad=[(20, FOREVER)]),
         [fires(28), fires(40, node("failing", "b"))],
     )
@@ -78,7 +78,7 @@ def cases():
         [fires(28), fires(40, mesh("failing"))],
     )
     yield (
-        "two meshes have the same node names, and only one of them is bad",
+        "two meshes have the same node names, and one is bad",
         agents("abc", 60)
         + cells("abc", 60, ["ab"], bad=[(20, FOREVER)])
         + in_other_namespace(agents("abc", 60, sweep=2700) + cells("abc", 60)),
@@ -94,7 +94,7 @@ def cases():
     )
     slow_c = node("slow", "c")
     yield (
-        "a node gets slow; the zeros of a failing cell do not count as slow",
+        "a node gets slow; zeros of failing cells do not count",
         slow_node(200),
         [
             fires(119),
