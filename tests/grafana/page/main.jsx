@@ -19,7 +19,9 @@ import { unknown } from './unknown_options.js';
 
 const query = new URLSearchParams(location.search);
 
-const theme = createTheme();
+// Grafana's server has the font Inter; the package has it under this name.
+const fontFamily = "'Inter Variable', sans-serif";
+const theme = createTheme({ typography: { fontFamily } });
 config.theme2 = theme;
 setUpGrafana(new Prometheus(query.get('prometheus')));
 const dashboard = { overview, pair, plain }[query.get('dashboard')];
