@@ -164,6 +164,13 @@ async fn readyz_names_what_keeps_the_agent_out_of_the_mesh() {
     );
     state.set_listening(true);
     assert!(get(address, "/readyz").await.0.contains("200"));
+    state.set_unresolved_join(vec!["node-8".to_owned(), "node-9".to_owned()]);
+    let (status, body) = get(address, "/readyz").await;
+    assert!(status.contains("200"), "{status}");
+    assert_eq!(
+        body,
+        "ok\nnames to join that do not resolve: node-8, node-9\n"
+    );
     state.set_members(Vec::new(), Some("10.0.0.9:9878".parse().unwrap()));
     let (status, body) = get(address, "/readyz").await;
     assert!(status.contains("503"), "{status}");
@@ -219,10 +226,11 @@ async fn members_have_their_promised_form() {
         ..member("node-c", "10.0.0.3:9876".parse().unwrap())
     };
     state.set_members(vec![silent, missing], None);
+    state.set_unresolved_join(vec!["node-9".to_owned()]);
     let (_, body) = get(address, "/api/v1/members").await;
     let expected = concat!(
         r#"{"version":"V","node":"node-a","zone":"z1","epoch":"000000000000002a","#,
-        r#""name_taken":false,"members":["#,
+        r#""name_taken":false,"unresolved_join":["node-9"],"members":["#,
         r#"{"name":"node-b","zone":"z2","state":"silent","silent_seconds":AGE,"#,
         r#""epoch":"0000000000000007","sweep":3,"http":"10.0.0.2:9876"},"#,
         r#"{"name":"node-c","zone":"z2","state":"missing","silent_seconds":null,"#,
