@@ -19,6 +19,7 @@ pub mod render;
 mod runtime;
 pub mod state;
 pub mod telemetry;
+mod text;
 pub mod units;
 
 /// The version of this program, as its answers and metrics name it.

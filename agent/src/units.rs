@@ -1,9 +1,32 @@
-//! Durations and bitrates as people write them.
+//! Values as users write them: durations, bitrates, numbers and shares.
 
-use std::fmt;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 use std::time::Duration;
 
-use crate::config::error::InvalidValue;
+/// Why a text is not a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}. {hint}")]
+pub struct InvalidValue {
+    /// A valid value, as the object of "expected".
+    pub expected: String,
+    /// What to do, one sentence.
+    pub hint: String,
+}
+
+impl InvalidValue {
+    /// An error that expected `expected`; `hint` says what to do.
+    pub(crate) fn new(expected: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            expected: expected.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+/// What to do about a value that is too low or too high.
+const WITHIN_RANGE: &str = "Set it within that range.";
 
 /// Reads `5s`, `2m`, `500ms`, `1h 30m`, or plain seconds (`300`).
 ///
@@ -22,42 +45,124 @@ pub fn duration(text: &str) -> Result<Duration, InvalidValue> {
     })
 }
 
+/// Reads a duration in `range`.
+///
+/// # Errors
+/// If `text` is no duration, or one outside of `range`.
+pub(crate) fn duration_in(
+    text: &str,
+    range: RangeInclusive<Duration>,
+) -> Result<Duration, InvalidValue> {
+    let duration = duration(text)?;
+    if range.contains(&duration) {
+        return Ok(duration);
+    }
+    let (least, most) = (show(*range.start()), show(*range.end()));
+    Err(InvalidValue::new(
+        format!("a duration from {least} to {most}"),
+        WITHIN_RANGE,
+    ))
+}
+
 /// Writes a duration so that [`duration`] reads it.
-pub fn show(duration: Duration) -> impl fmt::Display {
+pub fn show(duration: Duration) -> impl Display {
     humantime::format_duration(duration)
 }
 
-/// The letters of a bitrate. They count in thousands, as those of iperf3's `-b` do.
+/// The prefixes of a bitrate. They count in thousands, as those of iperf3's `-b` do.
 const PREFIXES: [(char, f64); 4] = [('k', 1e3), ('m', 1e6), ('g', 1e9), ('t', 1e12)];
+
+/// The units of a bitrate, in lower case.
+const BIT_UNITS: [&str; 7] = ["", "b", "bit", "bits", "bps", "bit/s", "bits/s"];
 
 /// The greatest bitrate: beyond any wire, and still exact as a float.
 const BITRATE_MAX: f64 = 1e15;
 
-/// Reads `500k`, `10M`, `2.5G`, or plain bit/s.
+/// Reads `500k`, `10M`, `2.5G`, `100 Mbit/s`, `10Gbps`, or plain bit/s.
+///
+/// Upper and lower case are the same, except that a capital B alone (`MB`, `MBps`) means bytes.
 ///
 /// # Errors
 /// If `text` is none of these, or comes to more than 1000 Tbit/s.
 pub fn bitrate(text: &str) -> Result<u64, InvalidValue> {
-    let text = text.trim();
+    rate(text.trim())
+        .filter(|rate| *rate <= BITRATE_MAX)
+        .map(|rate| rate.round() as u64)
+        .ok_or_else(|| {
+            InvalidValue::new(
+                "a bitrate",
+                "Write it as 500k, 10M, 1G or 100Mbit/s (bits, not bytes), or as plain bit/s.",
+            )
+        })
+}
+
+fn rate(text: &str) -> Option<f64> {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(end)?;
+    if !number.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let unit = unit.trim_start();
     let prefix = PREFIXES
         .iter()
-        .find(|(letter, _)| text.ends_with([*letter, letter.to_ascii_uppercase()]));
-    let (number, factor) = match prefix {
-        Some((_, factor)) => (&text[..text.len() - 1], *factor),
-        None => (text, 1.0),
-    };
-    let plain = number.starts_with(|c: char| c.is_ascii_digit())
-        && number.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let rate = number
+        .find(|(letter, _)| unit.starts_with([*letter, letter.to_ascii_uppercase()]));
+    let (unit, factor) = prefix.map_or((unit, 1.0), |(_, factor)| (&unit[1..], *factor));
+    let name = unit.to_ascii_lowercase();
+    let is_bytes = unit.starts_with('B') && !name.starts_with("bit");
+    let is_known = BIT_UNITS.contains(&name.as_str()) && !is_bytes;
+    number
         .parse::<f64>()
         .ok()
-        .filter(|_| plain)
-        .map(|n| (n * factor).round());
-    match rate {
-        Some(rate) if rate <= BITRATE_MAX => Ok(rate as u64),
-        _ => Err(InvalidValue::new(
-            "a bitrate",
-            "Write it as 500k, 10M or 1G, or as plain bit/s.",
-        )),
-    }
+        .filter(|_| is_known)
+        .map(|number| number * factor)
+}
+
+/// Reads a whole number in `range`.
+///
+/// # Errors
+/// If `text` is no number, or one outside of `range`.
+pub(crate) fn number<T: FromStr + PartialOrd + Display>(
+    text: &str,
+    range: RangeInclusive<T>,
+) -> Result<T, InvalidValue> {
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| {
+            InvalidValue::new(
+                format!("a number from {} to {}", range.start(), range.end()),
+                WITHIN_RANGE,
+            )
+        })
+}
+
+/// The greatest share that [`share`] reads.
+const SHARE_MAX: f64 = 0.5;
+
+/// Reads a share from 0 to 0.5.
+///
+/// # Errors
+/// If `text` is no number, or one outside of that range.
+pub(crate) fn share(text: &str) -> Result<f64, InvalidValue> {
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|share| (0.0..=SHARE_MAX).contains(share))
+        .ok_or_else(|| {
+            InvalidValue::new(
+                format!("a share from 0 to {SHARE_MAX}"),
+                "Write 5 % as 0.05.",
+            )
+        })
+}
+
+/// The error of a text that is none of `names`.
+pub(crate) fn not_one_of(names: &[String]) -> InvalidValue {
+    InvalidValue::new(
+        format!("one of {}", names.join(", ")),
+        "Choose one of them.",
+    )
 }

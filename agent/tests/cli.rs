@@ -1,5 +1,4 @@
-//! The command line: its options, their variables and defaults, and what the documentation says of
-//! them.
+//! The command line: its options with their variables and defaults, and their documentation.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +14,7 @@ use clap::{Arg, CommandFactory};
 use iperf3_mesh::cli::{Cli, Command, MatrixFormat, OutputFormat, Protocols};
 use iperf3_mesh::config::{Config, TestSettings};
 
-/// Flag, variable and default of every option that the design promises.
+/// Flag, variable and default of every option of an agent.
 const PROMISED: [(&str, &str, &str); 27] = [
     ("node-name", "SOURCE_NODE_NAME", "the host name"),
     ("zone", "MESH_ZONE", "empty"),
@@ -52,7 +51,7 @@ const PROMISED: [(&str, &str, &str); 27] = [
     ("duration", "IPERF_TEST_DURATION", "5s"),
     ("omit", "IPERF_TEST_OMIT", "0s"),
     ("interval", "IPERF_TEST_INTERVAL", "300s"),
-    ("timeout", "IPERF_TEST_TIMEOUT", "10s"),
+    ("timeout", "IPERF_TEST_TIMEOUT", "omit + duration + 5s"),
     ("bitrate", "IPERF_BITRATE", "0"),
     ("udp-bitrate", "IPERF_UDP_BITRATE", "2M"),
     ("streams", "IPERF_STREAMS", "1"),
@@ -75,18 +74,14 @@ fn help(command: &str) -> String {
 }
 
 #[test]
-fn the_definitions_hold_together() {
+fn the_definitions_are_consistent() {
     Cli::command().debug_assert();
 }
 
 #[test]
-fn the_help_of_agent_and_check_has_every_promised_option_with_variable_and_default() {
+fn help_shows_every_option_with_variable_and_default() {
     for command in ["agent", "check"] {
-        let help: Vec<String> = help(command)
-            .split_whitespace()
-            .map(str::to_owned)
-            .collect();
-        let help = help.join(" ");
+        let help = on_one_line(&help(command));
         for (flag, variable, default) in PROMISED {
             let start = help
                 .find(&format!("--{flag} "))
@@ -100,7 +95,7 @@ fn the_help_of_agent_and_check_has_every_promised_option_with_variable_and_defau
 }
 
 #[test]
-fn nothing_but_what_is_promised_is_defined_for_an_agent() {
+fn an_agent_has_no_other_options() {
     let promised: BTreeSet<_> = PROMISED
         .iter()
         .map(|(flag, ..)| (*flag).to_owned())
@@ -114,6 +109,21 @@ fn nothing_but_what_is_promised_is_defined_for_an_agent() {
 }
 
 #[test]
+fn help_documents_the_exit_codes() {
+    for command in ["agent", "local", "matrix", "plan", "check"] {
+        let help = help(command);
+        let (_, codes) = help.split_once("Exit codes:").unwrap();
+        for code in [
+            "0  success",
+            "1  a command that failed",
+            "2  a command line",
+        ] {
+            assert!(codes.contains(code), "{codes}");
+        }
+    }
+}
+
+#[test]
 fn the_version_is_that_of_the_package() {
     let asked = Cli::read(["iperf3-mesh", "--version"]).unwrap_err();
     assert_eq!(
@@ -123,7 +133,7 @@ fn the_version_is_that_of_the_package() {
 }
 
 #[test]
-fn a_wrong_command_line_ends_with_the_code_for_usage() {
+fn an_invalid_command_line_has_the_exit_code_for_usage() {
     for words in [
         &["agent", "--colour"][..],
         &["local", "--nodes=1"],
@@ -140,9 +150,9 @@ fn a_wrong_command_line_ends_with_the_code_for_usage() {
     }
 }
 
-/// `make demo ARGS="--nodes 8"` appends to options that are there already.
+/// `make demo ARGS="--nodes 8"` appends to the options of the demo.
 #[test]
-fn the_last_of_two_equal_options_of_local_counts() {
+fn the_last_of_several_equal_options_of_local_counts() {
     let demo = ["local", "--nodes", "4", "--duration", "1s", "--sweeps", "1"];
     let Command::Local(args) = read(&[&demo[..], &["--nodes", "8", "--sweeps", "3"]].concat())
     else {
@@ -155,7 +165,7 @@ fn the_last_of_two_equal_options_of_local_counts() {
 }
 
 #[test]
-fn local_has_small_defaults_of_its_own() {
+fn local_has_its_own_small_defaults() {
     let Command::Local(args) = read(&["local"]) else {
         panic!("not local")
     };
@@ -198,13 +208,13 @@ fn matrix_and_plan_have_the_documented_defaults() {
     );
 }
 
-/// Names the command line that the child reads, its words with blanks between.
+/// The variable with the command line that the child reads, its words separated by blanks.
 const WORDS: &str = "CLI_TEST_WORDS";
 
-/// Not a test of its own: the environment belongs to the process, so the tests below run this one
-/// again, each with variables of its own, and read what it prints.
+/// Not a test of its own: the environment belongs to the process, so other tests run this one in a
+/// child process with their own variables, and read its output.
 #[test]
-fn child_with_an_environment_of_its_own() {
+fn child_with_its_own_environment() {
     let Ok(words) = std::env::var(WORDS) else {
         return;
     };
@@ -225,11 +235,7 @@ fn child_with_an_environment_of_its_own() {
 
 fn config_with(variables: &[(&str, &str)], words: &str) -> String {
     let output = Process::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "child_with_an_environment_of_its_own",
-            "--nocapture",
-        ])
+        .args(["--exact", "child_with_its_own_environment", "--nocapture"])
         .env_remove("KUBERNETES_SERVICE_HOST")
         .env(WORDS, words)
         .env("SOURCE_NODE_NAME", "n")
@@ -242,7 +248,7 @@ fn config_with(variables: &[(&str, &str)], words: &str) -> String {
 }
 
 #[test]
-fn a_variable_counts_and_a_flag_wins_over_it() {
+fn a_flag_takes_precedence_over_its_variable() {
     let variables = [
         ("IPERF_TEST_DURATION", "7s"),
         ("IPERF_BITRATE", "1M"),
@@ -257,7 +263,7 @@ fn a_variable_counts_and_a_flag_wins_over_it() {
 }
 
 #[test]
-fn commas_part_the_agents_in_a_variable() {
+fn a_variable_has_several_agents_separated_by_commas() {
     let seen = config_with(&[("MESH_JOIN", "a,b:1")], "agent");
     assert!(
         seen.contains("host: \"a\", port: None") && seen.contains("host: \"b\", port: Some(1)"),
@@ -266,7 +272,7 @@ fn commas_part_the_agents_in_a_variable() {
 }
 
 #[test]
-fn an_empty_variable_is_unset() {
+fn an_empty_variable_counts_as_unset() {
     let everything: Vec<_> = PROMISED
         .iter()
         .map(|(_, name, _)| (*name, ""))
@@ -276,7 +282,7 @@ fn an_empty_variable_is_unset() {
 }
 
 #[test]
-fn a_variable_that_cannot_be_used_is_named() {
+fn an_invalid_variable_is_named_in_the_message() {
     let seen = config_with(
         &[("LISTEN_PORT", "http"), ("IPERF_TEST_PROTOCOL", "sctp")],
         "agent",
@@ -291,12 +297,16 @@ fn a_variable_that_cannot_be_used_is_named() {
     );
 }
 
-/// An option as it is defined or documented: a default that is no constant is a dash.
+/// An option as defined or documented; a default that is not a constant is a dash.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Described {
     flag: String,
     variable: String,
     default: String,
+}
+
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn options(cli: &clap::Command, task: &str) -> BTreeSet<Described> {
@@ -323,7 +333,7 @@ fn described(arg: &Arg) -> Described {
     }
 }
 
-/// The rows of the tables below the heading of `task`: flag, variable and default in backticks,
+/// The rows of the tables below the heading of a command: flag, variable and default in backticks,
 /// then the meaning.
 fn documented(page: &str, task: &str) -> BTreeSet<Described> {
     let heading = format!("## `{task}`");
@@ -338,7 +348,7 @@ fn documented(page: &str, task: &str) -> BTreeSet<Described> {
             panic!("five cells: {row}")
         };
         assert!(!meaning.is_empty() && !change.is_empty(), "{row}");
-        // `-o, --output FORMAT` is called `output`.
+        // The name of `-o, --output FORMAT` is `output`.
         let flag = flag.trim_matches('`').split("--").nth(1).unwrap();
         let flag = flag.split([' ', '[']).next().unwrap().to_owned();
         let quoted = |cell: &str| {
@@ -357,12 +367,12 @@ fn documented(page: &str, task: &str) -> BTreeSet<Described> {
 }
 
 #[test]
-fn the_documentation_has_every_option_and_no_other() {
+fn the_documentation_has_exactly_the_defined_options() {
     let page = include_str!("../../docs/configuration.md");
     let cli = Cli::command();
     let agent = options(&cli, "agent");
     assert_eq!(documented(page, "agent"), agent);
-    // The others take over some of the agent's options; what is the same is not documented again.
+    // Other commands share options of the agent, and document only those that differ.
     for task in ["local", "matrix", "plan", "check"] {
         let own: BTreeSet<_> = options(&cli, task).difference(&agent).cloned().collect();
         assert_eq!(documented(page, task), own, "{task}");

@@ -1,8 +1,9 @@
-//! The commands `matrix`, `plan` and `check` as people and scripts run them: what they print,
-//! where, and how they end.
+//! The commands `matrix`, `plan` and `check` as people and scripts run them: output, messages and
+//! exit codes.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -11,7 +12,7 @@ use iperf3_mesh_testkit::agents::Agent;
 use iperf3_mesh_testkit::{Ended, Network, Program, SOON, SWEEP, await_that};
 use serde_json::Value;
 
-/// What `plan -o json` promises to whoever reads it.
+/// The fields of `plan -o json` that every version has.
 const PLAN: [&str; 11] = [
     "nodes",
     "bound_seconds",
@@ -26,7 +27,7 @@ const PLAN: [&str; 11] = [
     "series",
 ];
 
-/// Processes the program, which takes moments, and which must not panic whatever it is told.
+/// Runs the program, which takes moments and must never panic.
 #[track_caller]
 fn run(args: &[&str]) -> Ended {
     let ended = Program::run(args, SOON);
@@ -34,7 +35,7 @@ fn run(args: &[&str]) -> Ended {
     ended
 }
 
-/// What it prints, when all is well.
+/// The output of a successful run.
 #[track_caller]
 fn printed(args: &[&str]) -> String {
     let ended = run(args);
@@ -52,7 +53,7 @@ fn json(text: &str) -> Value {
 }
 
 #[test]
-fn any_agent_is_asked_for_the_matrix_in_four_formats() {
+fn matrix_prints_the_matrix_of_any_agent_in_four_formats() {
     let network = Network::draw();
     let n1 = Agent::start(network, 1, "n1", &[]);
     let n2 = Agent::start(network, 2, "n2", &[]);
@@ -68,7 +69,7 @@ fn any_agent_is_asked_for_the_matrix_in_four_formats() {
     assert!(heatmap.contains("2 succeeded, 0 failed"), "{heatmap}");
     assert!(!heatmap.contains('\x1b'), "{heatmap:?}");
 
-    // Another agent, without the port, says the same.
+    // Another agent, without a port, has the same matrix.
     let table = printed(&["matrix", &second, "-o", "table"]);
     for line in [["n1", "n2", "tcp"], ["n2", "n1", "tcp"]] {
         let has = |row: &str| row.split_whitespace().take(3).eq(line);
@@ -108,7 +109,7 @@ fn any_agent_is_asked_for_the_matrix_in_four_formats() {
 }
 
 #[test]
-fn who_cannot_be_asked_is_named_with_the_mend() {
+fn matrix_names_an_agent_that_does_not_answer_with_a_hint() {
     let nobody = Network::draw().address(1).to_string();
     for address in [nobody.as_str(), "nobody.invalid", "not an address"] {
         let ended = run(&["matrix", address]);
@@ -120,15 +121,15 @@ fn who_cannot_be_asked_is_named_with_the_mend() {
         assert!(
             ended
                 .stderr
-                .contains(&format!("cannot get the matrix from {address}: "))
+                .contains(&format!("cannot get the matrix from {address}:9876: "))
         );
         assert!(
             ended
                 .stderr
-                .contains("name an agent's host and the port of its read API")
+                .contains("Name the host of an agent and the port of its read API")
         );
     }
-    // Somebody is there and says nothing.
+    // This one accepts the connection, and does not answer.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let ended = run(&["matrix", &address, "--timeout", "200ms"]);
@@ -137,7 +138,7 @@ fn who_cannot_be_asked_is_named_with_the_mend() {
 }
 
 #[test]
-fn a_plan_says_what_a_mesh_costs() {
+fn plan_shows_the_cost_of_a_mesh() {
     let args = ["plan", "--nodes", "8", "--duration", "5s"];
     let plan = json(&printed(&[&args[..], &["-o", "json"]].concat()));
     for key in PLAN {
@@ -153,7 +154,7 @@ fn a_plan_says_what_a_mesh_costs() {
     assert!((0.95..=1.0).contains(&efficiency), "{plan}");
 
     let table = printed(&args);
-    for part in ["lower bound", "70.0 s", "tests in a sweep", "56", "series"] {
+    for part in ["lower bound", "70.0 s", "tests per sweep", "56", "series"] {
         assert!(table.contains(part), "no {part} in {table}");
     }
     assert!(table.contains("assumes links of 1 Gbit/s"), "{table}");
@@ -161,25 +162,93 @@ fn a_plan_says_what_a_mesh_costs() {
 }
 
 #[test]
-fn a_plan_tells_what_trouble_costs() {
+fn the_fields_of_a_plan_are_those_of_the_documentation() {
+    let page = include_str!("../../docs/configuration.md");
+    let (_, section) = page.split_once("With `-o json`, the plan is").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let documented: BTreeSet<&str> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once(" | "))
+        .flat_map(|(fields, _)| fields.split(", "))
+        .map(|field| field.trim_matches('`'))
+        .collect();
+    let plan = json(&printed(&["plan", "--nodes", "3", "-o", "json"]));
+    let printed: BTreeSet<&str> = plan
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(printed, documented);
+}
+
+#[test]
+fn the_table_of_a_plan_fits_80_columns() {
+    let args = ["plan", "--nodes", "100", "--duration", "1s"];
+    let ended = run(&[&args[..], &["--interval", "24h", "--max-age", "1h 1m 1s"]].concat());
+    for line in ended.stdout.lines().chain(ended.stderr.lines()) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+}
+
+#[test]
+fn an_invalid_log_level_is_logged_and_the_default_applies() {
+    let address = Network::draw().address(1).to_string();
+    let variables = [
+        ("MESH_ADVERTISE_ADDRESS", address.as_str()),
+        ("RUST_LOG", "verbose"),
+    ];
+    let agent = Program::start_with(&["agent"], &variables);
+    let is_told = || {
+        let log = agent.stderr();
+        log.contains("RUST_LOG is \"verbose\": expected error, warn, info") && log.contains("INFO")
+    };
+    await_that("the error and the log", SOON, is_told, || agent.stderr());
+}
+
+#[test]
+fn colours_are_forced_or_forbidden_without_a_terminal() {
+    let network = Network::draw();
+    let agent = Agent::start(network, 1, "n1", &[]);
+    let _peer = Agent::start(network, 2, "n2", &[]);
+    let whole = || agent.good_cells().len() == 2;
+    await_that("two good cells", SWEEP, whole, || agent.program.stderr());
+    let address = agent.http().to_string();
+    let is_coloured = |options: &[&str], variables: &[(&str, &str)]| {
+        let args = [&["matrix", address.as_str()], options].concat();
+        let ended = Program::start_with(&args, variables).ended(SOON);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.stdout.contains('\x1b')
+    };
+    let force = ("CLICOLOR_FORCE", "1");
+    let forbid = ("NO_COLOR", "1");
+    assert!(!is_coloured(&[], &[]));
+    assert!(is_coloured(&["--color=always"], &[forbid]));
+    assert!(is_coloured(&[], &[force]));
+    assert!(!is_coloured(&[], &[force, forbid]));
+    assert!(!is_coloured(&["--color=never"], &[force]));
+}
+
+#[test]
+fn plan_shows_the_cost_of_faults() {
     let plan = |options: &[&str]| {
         let args = ["plan", "--nodes", "8", "--duration", "5s", "-o", "json"];
         json(&printed(&[&args[..], options].concat()))
     };
     let seconds = |plan: &Value, key: &str| plan[key].as_f64().unwrap();
-    let well = plan(&[]);
-    let ill = plan(&["--fail", "0.2", "--fail-time", "8s"]);
-    assert!(ill["failed"].as_u64().unwrap() > 0, "{ill}");
+    let healthy = plan(&[]);
+    let faulty = plan(&["--fail", "0.2", "--fail-time", "8s"]);
+    assert!(faulty["failed"].as_u64().unwrap() > 0, "{faulty}");
     let [bound, least] =
-        ["bound_seconds", "bound_with_failures_seconds"].map(|key| seconds(&ill, key));
+        ["bound_seconds", "bound_with_failures_seconds"].map(|key| seconds(&faulty, key));
     assert!(
-        least > bound && seconds(&ill, "sweep_seconds") >= least,
-        "{ill}"
+        least > bound && seconds(&faulty, "sweep_seconds") >= least,
+        "{faulty}"
     );
-    assert_eq!(plan(&["--skew", "1h"])["tests"], well["tests"]);
+    assert_eq!(plan(&["--skew", "1h"])["tests"], healthy["tests"]);
     let lossy = plan(&["--loss", "0.1"]);
     assert!(
-        seconds(&lossy, "sweep_seconds") > seconds(&well, "sweep_seconds"),
+        seconds(&lossy, "sweep_seconds") > seconds(&healthy, "sweep_seconds"),
         "{lossy}"
     );
     let churned = plan(&["--churn", "0.2"]);
@@ -190,7 +259,7 @@ fn a_plan_tells_what_trouble_costs() {
 }
 
 #[test]
-fn a_plan_whose_cells_get_too_old_fails() {
+fn plan_fails_if_cells_get_older_than_max_age() {
     let args = [
         "plan",
         "--nodes",
@@ -210,26 +279,26 @@ fn a_plan_whose_cells_get_too_old_fails() {
             .contains("WARNING: cells get older than --max-age 2m"),
         "{ended:?}"
     );
-    // Programs get their document all the same.
+    // The JSON is complete nevertheless.
     let ended = run(&[&args[..], &["2m", "-o", "json"]].concat());
     assert_eq!(ended.code, Some(1));
     assert!(json(&ended.stdout)["max_age_seconds"].as_f64().unwrap() > 120.0);
 }
 
 #[test]
-fn check_finds_what_would_stop_an_agent() {
+fn check_finds_a_port_in_use() {
     let network = Network::draw();
     let address = network.address(1).to_string();
     let join = network.address(2).to_string();
     let args = ["check", "--advertise-address", &address, "--join", &join];
-    let all_well = printed(&args);
-    assert!(all_well.contains("This node can take part"), "{all_well}");
+    let healthy = printed(&args);
+    assert!(healthy.contains("This node can take part"), "{healthy}");
 
     let _taken = TcpListener::bind((network.address(1), 9878)).unwrap();
     let ended = run(&args);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     for part in [
-        &format!("{address}:9878 cannot be opened"),
+        &format!("cannot open {address}:9878"),
         "set --control-port (MESH_CONTROL_PORT) to another port",
         "This node cannot take part; errors: 1",
     ] {
@@ -253,35 +322,40 @@ fn check_finds_what_would_stop_an_agent() {
 }
 
 #[test]
-fn a_misspelt_variable_is_told_and_stops_nobody() {
+fn a_misspelt_variable_is_a_warning_with_a_suggestion() {
     let address = Network::draw().address(1).to_string();
     let variables = [
         ("MESH_ADVERTISE_ADDRESS", address.as_str()),
         ("IPERF_TEST_DURATIN", "9s"),
+        ("IPERF_INTERVAL", "9s"),
         ("MESH_JION", "node1"),
+        ("MESH_WIBBLE", "1"),
         ("HOME", "/"),
     ];
     let ended = Program::start_with(&["check"], &variables).ended(SOON);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let told = |text: &str| text.matches("no option reads").count();
-    assert_eq!(told(&ended.stdout), 2, "{ended:?}");
-    assert!(
-        ["IPERF_TEST_DURATIN", "MESH_JION"]
-            .iter()
-            .all(|name| ended.stdout.contains(name))
-    );
+    assert_eq!(told(&ended.stdout), 4, "{ended:?}");
+    for suggestion in [
+        "no option reads IPERF_INTERVAL; did you mean IPERF_TEST_INTERVAL?",
+        "no option reads IPERF_TEST_DURATIN; did you mean IPERF_TEST_DURATION?",
+        "no option reads MESH_JION; did you mean MESH_JOIN?",
+        "no option reads MESH_WIBBLE\n",
+    ] {
+        assert!(ended.stdout.contains(suggestion), "{ended:?}");
+    }
 
     let agent = Program::start_with(&["agent"], &variables);
     await_that(
-        "both warnings",
+        "all warnings",
         SOON,
-        || told(&agent.stderr()) == 2,
+        || told(&agent.stderr()) == 4,
         || agent.stderr(),
     );
 }
 
 #[test]
-fn every_command_helps() {
+fn every_command_has_help() {
     for (command, word) in [
         ("agent", "--advertise-address"),
         ("local", "--nodes"),
@@ -299,8 +373,8 @@ fn every_command_helps() {
 }
 
 #[test]
-fn what_makes_no_sense_is_a_usage_error() {
-    let wrong: [(&[&str], &str); 10] = [
+fn an_unusable_command_line_is_a_usage_error() {
+    let wrong: [(&[&str], &str); 13] = [
         (
             &["plan", "--nodes", "8", "--fail", "5"],
             "a share from 0 to 0.5",
@@ -317,7 +391,22 @@ fn what_makes_no_sense_is_a_usage_error() {
             &["local", "--duration", "0s"],
             "--duration (IPERF_TEST_DURATION) is \"0s\"",
         ),
-        (&["matrix", "-o", "xml"], "heatmap"),
+        (
+            &["matrix", "-o", "xml"],
+            "--output is \"xml\": expected one of heatmap",
+        ),
+        (
+            &["matrix", "https://127.0.0.1"],
+            "The read API has no TLS: write http://HOST:PORT",
+        ),
+        (
+            &["plan", "--nodes", "5000"],
+            "--nodes is \"5000\": expected a number from 2 to 1000",
+        ),
+        (
+            &["local", "--interval", "-5s"],
+            "--interval (IPERF_TEST_INTERVAL) is \"-5s\": expected a duration",
+        ),
         (&["plan"], "--nodes"),
         (
             &["check", "--iperf-port", "99999"],
@@ -333,7 +422,7 @@ fn what_makes_no_sense_is_a_usage_error() {
         );
         assert!(ended.stderr.contains(word), "{args:?}: {ended:?}");
     }
-    // All at once, so that nobody restarts once for each.
+    // All at once, so that one restart is enough.
     let ended = run(&[
         "agent",
         "--duration",
@@ -345,14 +434,14 @@ fn what_makes_no_sense_is_a_usage_error() {
     ]);
     assert_eq!(ended.code, Some(2));
     assert!(
-        ended.stderr.contains("the configuration has 3 problems"),
+        ended.stderr.contains("the configuration has 3 errors"),
         "{ended:?}"
     );
 }
 
 /// As in `iperf3-mesh plan … | head -1`.
 #[test]
-fn a_reader_who_has_read_enough_is_no_error() {
+fn a_closed_pipe_is_no_error() {
     for args in [
         &["plan", "--nodes", "8", "-o", "json"][..],
         &[
@@ -372,7 +461,7 @@ fn a_reader_who_has_read_enough_is_no_error() {
             .unwrap();
         let mut reader = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        // Gone before the first byte, and after the first line.
+        // The reader leaves before the first byte, or after the first line.
         if args[0] == "check" {
             reader.read_line(&mut line).unwrap();
         }
@@ -394,7 +483,7 @@ fn a_reader_who_has_read_enough_is_no_error() {
 }
 
 #[test]
-fn a_check_beside_the_agent_of_this_node_says_who_has_the_ports() {
+fn check_beside_a_running_agent_is_one_finding_for_its_ports() {
     let network = Network::draw();
     let agent = Agent::start(network, 1, "n1", &[]);
     await_that(
@@ -421,7 +510,17 @@ fn a_check_beside_the_agent_of_this_node_says_who_has_the_ports() {
         same.stdout.contains("in use by an agent of this name"),
         "{same:?}"
     );
+    assert!(
+        same.stdout.contains("agents found: 1 of 1") || !same.stdout.contains("no agent found"),
+        "{same:?}"
+    );
     let other = check("n2");
     assert_eq!(other.code, Some(1), "{other:?}");
-    assert!(other.stdout.contains("port 9876 tcp"), "{other:?}");
+    assert!(
+        other
+            .stdout
+            .contains("in use by the agent of another node name, n1"),
+        "{other:?}"
+    );
+    assert!(other.stdout.contains("errors: 1,"), "{other:?}");
 }

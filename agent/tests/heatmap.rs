@@ -1,10 +1,11 @@
-//! The matrix as people see it: heatmap, table and CSV.
+//! The rendered matrix: heatmap, table and CSV.
 #![allow(clippy::unwrap_used)] // A test that cannot go on shall fail.
 
 use iperf3_mesh::api::{CellReport, CellResult, Matrix, NodeReport, NodeState, SweepReport};
 use iperf3_mesh::render::heatmap::{Screen, render};
 use iperf3_mesh::render::table;
 use iperf3_mesh_core::{NodeName, Protocol, Reason};
+use iperf3_mesh_testkit::assert_golden;
 
 const COLOUR: Screen = Screen {
     colour: true,
@@ -35,7 +36,7 @@ fn failed(reason: Reason) -> CellResult {
     }
 }
 
-/// A matrix of `names` with what `result` says of each cell.
+/// A matrix of `names`, with `result` for each cell.
 fn matrix(
     names: &[&str],
     protocols: &[Protocol],
@@ -69,7 +70,7 @@ fn matrix(
     }
 }
 
-/// Five nodes: one slow, one silent, one link that fails, one cell that was never tested.
+/// Five nodes: one slow, one silent, one link that fails, one cell without a test.
 fn example() -> Matrix {
     let names = ["node-a", "node-b", "node-c", "node-d", "node-e"];
     let mut matrix = matrix(
@@ -103,49 +104,24 @@ fn example() -> Matrix {
     matrix
 }
 
-fn assert_golden(file: &str, text: &str) {
-    let path = format!("{}/tests/golden/{file}", env!("CARGO_MANIFEST_DIR"));
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    if text != golden && std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, text).unwrap();
-        return;
-    }
-    assert!(
-        text == golden,
-        "{path} differs (UPDATE_GOLDEN=1 rewrites it) from:\n{text}"
-    );
-}
-
 #[test]
-fn plain() {
+fn a_plain_heatmap_has_no_escapes() {
     let text = render(&example(), Screen::PLAIN);
-    assert!(
-        !text.contains('\x1b'),
-        "no escapes where there is no terminal"
-    );
+    assert!(!text.contains('\x1b'), "{text:?}");
     assert_golden("heatmap-plain.txt", &text);
 }
 
 #[test]
-fn coloured() {
+fn a_coloured_heatmap_has_the_colours_of_its_figures() {
     assert_golden("heatmap-colour.txt", &render(&example(), COLOUR));
 }
 
 #[test]
-fn colours_add_nothing_but_colours() {
+fn colours_add_no_text_except_the_ramp() {
     let coloured = render(&example(), COLOUR);
-    let mut bare = String::new();
-    for piece in coloured.split('\x1b') {
-        bare.push_str(
-            piece
-                .split_once('m')
-                .filter(|_| piece.starts_with('['))
-                .map_or(piece, |p| p.1),
-        );
-    }
+    let bare = without_escapes(&coloured);
     let plain = render(&example(), Screen::PLAIN);
     let words = |text: &str| -> Vec<String> {
-        // The ramp has a line of its own.
         let lines = text
             .lines()
             .filter(|line| !line.contains("M                       "));
@@ -158,11 +134,11 @@ fn colours_add_nothing_but_colours() {
 }
 
 #[test]
-fn it_fits_the_width_of_the_screen() {
-    let names: Vec<_> = (1..=24)
+fn a_heatmap_fits_the_width_of_the_screen() {
+    let owned: Vec<_> = (1..=24)
         .map(|n| format!("ip-10-0-1-{n}.eu-west-1.internal"))
         .collect();
-    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let names: Vec<_> = owned.iter().map(String::as_str).collect();
     let matrix = matrix(&names, &[Protocol::Tcp], |_, _, _| ok(941.0));
     for width in [60, 80, 120] {
         let text = render(
@@ -172,12 +148,7 @@ fn it_fits_the_width_of_the_screen() {
                 width: Some(width),
             },
         );
-        let table = text.split("columns:").next().unwrap();
-        let widest = table
-            .lines()
-            .map(|line| line.chars().count())
-            .max()
-            .unwrap();
+        let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
         assert!(widest <= width, "{widest} > {width}:\n{text}");
     }
     let text = render(
@@ -191,9 +162,39 @@ fn it_fits_the_width_of_the_screen() {
 }
 
 #[test]
-fn a_node_that_nobody_reaches_is_one_line() {
-    let names: Vec<_> = (0..40).map(|n| format!("node-{n:02}")).collect();
-    let names: Vec<_> = names.iter().map(String::as_str).collect();
+fn legend_and_notes_fit_a_terminal_of_80_columns() {
+    let screen = Screen {
+        colour: true,
+        width: Some(80),
+    };
+    let long = [
+        "gke-pool-1-a1b2c3d4-x9z0.internal",
+        "node-b",
+        "node-c",
+        "node-d",
+        "node-e",
+    ];
+    let mut matrix = example();
+    for cell in &mut matrix.cells {
+        for name in [&mut cell.source_node, &mut cell.destination_node] {
+            if name.as_str() == "node-a" {
+                *name = NodeName::new(long[0]).unwrap();
+            }
+        }
+    }
+    matrix.nodes[0].name = name(long[0]);
+    matrix.nodes[3].row_error = Some("no connection: Connection refused (os error 111)".to_owned());
+    for text in [render(&example(), screen), render(&matrix, screen)] {
+        for line in without_escapes(&text).lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}
+
+#[test]
+fn an_unreachable_node_takes_one_line() {
+    let owned: Vec<_> = (0..40).map(|n| format!("node-{n:02}")).collect();
+    let names: Vec<_> = owned.iter().map(String::as_str).collect();
     let matrix = matrix(&names, &[Protocol::Tcp], |from, to, _| match (from, to) {
         (_, 7) => failed(Reason::Unreachable),
         (8, _) => failed(Reason::Spawn),
@@ -206,15 +207,15 @@ fn a_node_that_nobody_reaches_is_one_line() {
         "{text}"
     );
     assert!(text.contains("node-08 -> *  tcp  spawn (all 38)"), "{text}");
-    assert!(text.contains("… and "), "the list has a bound: {text}");
+    assert!(text.contains("… and "), "the list is bounded: {text}");
     assert!(
         text.contains(" 8 node-07 "),
-        "columns by number have rows by number: {text}"
+        "numbered columns need numbered rows: {text}"
     );
 }
 
 #[test]
-fn a_mesh_of_one_says_so() {
+fn a_mesh_of_one_node_has_no_pairs() {
     let text = render(
         &matrix(&["node-a"], &[Protocol::Tcp], |_, _, _| ok(1.0)),
         Screen::PLAIN,
@@ -225,12 +226,12 @@ fn a_mesh_of_one_says_so() {
 }
 
 #[test]
-fn the_table_is_aligned() {
+fn the_columns_of_the_table_are_aligned() {
     assert_golden("table.txt", &table::table(&example()));
 }
 
 #[test]
-fn csv_quotes_what_needs_it() {
+fn csv_quotes_names_with_commas_and_quotes() {
     let names = ["plain", "with,comma", "with\"quote"];
     let csv = table::csv(&matrix(&names, &[Protocol::Tcp], |_, to, _| match to {
         0 => ok(94.125),
@@ -255,7 +256,7 @@ fn csv_quotes_what_needs_it() {
 }
 
 #[test]
-fn json_has_the_sweep_where_there_is_one() {
+fn json_has_a_sweep_only_if_the_matrix_has_one() {
     let json = table::json(&example()).unwrap();
     let sweep = json.split("\"sweep\"").nth(1).unwrap();
     let fields = ["number", "seconds", "bound_seconds", "tests", "failed"];
@@ -268,4 +269,13 @@ fn json_has_the_sweep_where_there_is_one() {
         ..example()
     };
     assert!(!table::json(&without).unwrap().contains("\"sweep\""));
+}
+
+fn without_escapes(text: &str) -> String {
+    text.split('\x1b')
+        .map(|piece| match piece.split_once('m') {
+            Some((code, rest)) if code.starts_with('[') => rest,
+            _ => piece,
+        })
+        .collect()
 }

@@ -480,7 +480,7 @@ async fn a_failing_peer_costs_its_own_row_only() {
     assert_eq!(tested.len(), 2, "{tested:?}");
 
     let page = get(at_a, "/").await.1;
-    assert!(page.contains("silent: silent, row not available"), "{page}");
+    assert!(page.contains("silent: silent, row missing"), "{page}");
     assert!(!page.contains('\x1b'), "{page}");
 }
 

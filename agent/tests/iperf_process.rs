@@ -422,7 +422,7 @@ async fn an_unsuitable_iperf3_is_rejected_with_a_hint() {
     assert!(matches!(error, ProbeError::NotIperf { .. }), "{error:?}");
     assert_hint(&error, &other);
     let error = Iperf::probe(&old).await.unwrap_err();
-    let found = Version { major: 3, minor: 7 };
+    let found = Version::new(3, 7, 0);
     assert!(
         matches!(error, ProbeError::TooOld { found: it, .. } if it == found),
         "{error:?}"

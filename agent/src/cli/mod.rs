@@ -1,34 +1,43 @@
 //! The command line: every command, flag, variable and default is defined here, once.
 //!
-//! What goes into the agent's configuration is taken as text and read by [`crate::config`], which
-//! tells of all problems at once: whoever edits a ConfigMap should not have to restart a DaemonSet
-//! for each of them. What somebody types at a prompt is read by clap at once.
+//! The options of the agent's configuration stay texts here. [`crate::config`] reads them and
+//! reports all errors at once, since nobody should have to restart a DaemonSet for each mistake in a
+//! ConfigMap. What a user types at a prompt is read at once, and its errors have the same form.
 
+mod error;
 mod options;
+mod variables;
 
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::builder::RangedU64ValueParser;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::units;
+use crate::units::{self, InvalidValue};
 
-pub use options::{Iperf3Arg, ListenArg, MeshArgs, NodeArgs, OutputArgs, PortArgs, TestArgs};
+pub use options::{Iperf3Arg, MeshArgs, NodeArgs, OutputArgs, PortArgs, TestArgs};
+pub use variables::{UnreadVariable, unread_variables};
 
-/// The exit code for a command line or a configuration that cannot be used, as clap has it.
+/// The exit code for an unusable command line or configuration, the same as clap's.
 pub const EXIT_USAGE: u8 = 2;
 
 const NOTES: &str = "\
 An empty variable counts as unset, and a flag wins over its variable.
-Durations: 500ms, 5s, 2m, 1h, or plain seconds. Bitrates: 500k, 10M, 1G, or plain bit/s.
-RUST_LOG sets the log level (error, warn, info, debug, trace), info unless set.";
+Durations: 500ms, 5s, 2m, 1h, or plain seconds.
+Bitrates: 500k, 10M, 1G, 100Mbit/s, or plain bit/s.
+RUST_LOG sets the log level: error, warn, info (the default), debug, trace, off.
+
+Exit codes:
+  0  success
+  1  a command that failed, or a bad result: a failed cell (local --sweeps),
+     a plan above --max-age, a finding of level error (check)
+  2  a command line or configuration that cannot be used";
 
 /// The whole command line.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "iperf3-mesh", version, about, after_help = NOTES)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -42,14 +51,14 @@ pub enum Command {
     Local(Box<LocalArgs>),
     /// Ask any agent for the whole matrix and print it
     Matrix(MatrixArgs),
-    /// Tell what a mesh will cost and how old its cells get, before deploying it
+    /// Show the cost of a mesh and the age of its cells before you deploy it
     Plan(Box<PlanArgs>),
-    /// Tell what would stop this node from taking part, with each hint
+    /// Show what would keep this node out of the mesh, and how to fix it
     Check(Box<CheckArgs>),
 }
 
 impl Cli {
-    /// Reads the command line and the environment; on an error, or to give help, prints and ends
+    /// Reads the command line and the environment. On an error, or to show help, it prints and ends
     /// the process.
     pub fn get() -> Self {
         Self::read(std::env::args_os()).unwrap_or_else(|error| error.exit())
@@ -58,36 +67,25 @@ impl Cli {
     /// Reads `words`, the first of which is the program's name, and the environment.
     ///
     /// # Errors
-    /// If `words` are no command line of this program; also if they ask for help or for the
-    /// version.
+    /// If `words` are not a command line of this program, or ask for help or the version.
     pub fn read<I, W>(words: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = W>,
         W: Into<OsString> + Clone,
     {
-        let command = Self::command().mut_subcommands(|task| task.after_help(NOTES));
-        let mut command = without_empty_variables(command);
-        let matches = command.try_get_matches_from_mut(words)?;
+        let command = Self::command().mut_subcommands(|subcommand| subcommand.after_help(NOTES));
+        let mut command = variables::without_empty(command);
+        let words = error::with_negative_values(words.into_iter().map(Into::into));
+        let matches = command
+            .try_get_matches_from_mut(words)
+            .map_err(error::in_house_form)?;
         Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
     }
 }
 
-/// Kubernetes hands over an unset value as an empty variable, and clap would take it for a value.
-fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let forget = |arg: Arg| {
-        let empty = arg
-            .get_env()
-            .is_some_and(|name| std::env::var_os(name).is_some_and(|v| v.is_empty()));
-        if empty { arg.env(None) } else { arg }
-    };
-    command
-        .mut_args(forget)
-        .mut_subcommands(without_empty_variables)
-}
-
-/// How an option is called in messages, flag and variable: `--duration (IPERF_TEST_DURATION)`.
+/// The name of an option in messages, flag and variable: `--duration (IPERF_TEST_DURATION)`.
 ///
-/// `id` is the name of its field in the structures here.
+/// `id` is the name of its field in the structs of this module.
 pub(crate) fn option_name(id: &str) -> String {
     let cli = Cli::command();
     let arg = cli
@@ -101,59 +99,34 @@ pub(crate) fn option_name(id: &str) -> String {
     }
 }
 
-/// The variables of this process that look like those of the options, and that none reads:
-/// misspelt, most likely.
-pub fn unread_variables() -> Vec<String> {
-    let cli = Cli::command();
-    let args: Vec<_> = cli
-        .get_subcommands()
-        .flat_map(clap::Command::get_arguments)
-        .collect();
-    let is_ours = |name: &str| {
-        ["IPERF_", "MESH_"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-    };
-    let is_read = |name: &str| {
-        args.iter()
-            .any(|arg| arg.get_env().is_some_and(|env| env == name))
-    };
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let mut unread: Vec<String> = names
-        .filter(|name| is_ours(name) && !is_read(name))
-        .collect();
-    unread.sort();
-    unread
-}
-
 /// The options of `agent`.
 #[derive(Clone, Debug, Args)]
 pub struct AgentArgs {
-    /// Who this node is.
+    /// The identity and address of this node.
     #[command(flatten)]
     pub node: NodeArgs,
-    /// How it finds the others.
+    /// Discovery and departure of other nodes.
     #[command(flatten)]
     pub mesh: MeshArgs,
-    /// Where it listens.
+    /// The ports of this node.
     #[command(flatten)]
     pub ports: PortArgs,
-    /// What it measures.
+    /// The tests and the pause between sweeps.
     #[command(flatten)]
     pub tests: TestArgs,
-    /// The iperf3 that it runs.
+    /// The iperf3 program.
     #[command(flatten)]
     pub iperf3: Iperf3Arg,
-    /// What it exports and logs.
+    /// Metrics and log.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
 /// The options of `local`.
 #[derive(Clone, Debug, Args)]
-// Two cores carry some Gbit/s over loopback, which 64 nodes share; and nobody waits five minutes at
-// a prompt. Of an option that is given twice the last one counts: `make demo` has its own, and
-// takes more.
+// Two cores carry some Gbit/s over loopback, which 64 nodes share, and nobody waits five minutes at
+// a prompt. The last of several equal options counts, because `make demo` has options of its own
+// and accepts more.
 #[command(
     args_override_self = true,
     mut_arg("duration", |arg| arg.default_value("1s")),
@@ -161,14 +134,14 @@ pub struct AgentArgs {
     mut_arg("bitrate", |arg| arg.default_value("100M")),
 )]
 pub struct LocalArgs {
-    /// How many nodes to run, 2 to 64
-    #[arg(long, value_name = "COUNT", default_value_t = 4,
-          value_parser = RangedU64ValueParser::<usize>::new().range(2..=64))]
+    /// Number of nodes to run, 2 to 64
+    #[arg(long, value_name = "COUNT", default_value = "4",
+          value_parser = |text: &str| units::number(text, 2..=LOCAL_NODES_MAX))]
     pub nodes: usize,
-    /// Sweeps to run; exit 0 only if every cell succeeded [default: until ctrl-c]
-    #[arg(long, value_name = "COUNT", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
+    /// Number of sweeps to run; exit 0 only if every cell succeeded [default: until ctrl-c]
+    #[arg(long, value_name = "COUNT", value_parser = sweeps)]
     pub sweeps: Option<u64>,
-    /// What to print: table (progress, then a heatmap) or json
+    /// Output format: table (progress, then a heatmap) or json
     #[arg(
         short,
         long,
@@ -177,13 +150,16 @@ pub struct LocalArgs {
         hide_possible_values = true
     )]
     pub output: OutputFormat,
-    /// Where the nodes listen, each on a loopback address of its own.
+    /// When to use colours.
+    #[command(flatten)]
+    pub color: ColorArg,
+    /// The ports of the nodes, each on a loopback address of its own.
     #[command(flatten)]
     pub ports: PortArgs,
-    /// What is measured.
+    /// The tests and the pause between sweeps.
     #[command(flatten)]
     pub tests: TestArgs,
-    /// The iperf3 that it runs.
+    /// The iperf3 program.
     #[command(flatten)]
     pub iperf3: Iperf3Arg,
 }
@@ -191,10 +167,10 @@ pub struct LocalArgs {
 /// The options of `matrix`.
 #[derive(Clone, Debug, Args)]
 pub struct MatrixArgs {
-    /// Any agent: host, host:port or URL
+    /// Address of any agent: HOST, HOST:PORT or http://HOST:PORT
     #[arg(default_value = "127.0.0.1:9876")]
     pub address: String,
-    /// What to print: heatmap, table, json or csv
+    /// Output format: heatmap, table, json or csv
     #[arg(
         short,
         long,
@@ -209,39 +185,45 @@ pub struct MatrixArgs {
     /// Longest wait for the answer
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = units::duration)]
     pub timeout: Duration,
+    /// When to use colours.
+    #[command(flatten)]
+    pub color: ColorArg,
 }
 
 /// The options of `plan`.
 #[derive(Clone, Debug, Args)]
 pub struct PlanArgs {
-    /// How many nodes the mesh has, 2 to 1000
-    #[arg(long, value_name = "COUNT", value_parser = RangedU64ValueParser::<usize>::new().range(2..=1000))]
+    /// Number of nodes in the mesh, 2 to 1000
+    #[arg(long, value_name = "COUNT",
+          value_parser = |text: &str| units::number(text, 2..=PLAN_NODES_MAX))]
     pub nodes: usize,
-    /// Time that a message takes from agent to agent
-    #[arg(long, value_name = "DURATION", default_value = "0.5ms", value_parser = latency)]
+    /// Time that a message takes from agent to agent, at most 1s
+    #[arg(long, value_name = "DURATION", default_value = "0.5ms",
+          value_parser = |text: &str| units::duration_in(text, Duration::ZERO..=LATENCY_MAX))]
     pub latency: Duration,
     /// Share of tests that hang, 0 to 0.5
-    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = units::share)]
     pub fail: f64,
-    /// How long they hang [default: until their --timeout]
+    /// Time that a hanging test lasts [default: until its --timeout]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub fail_time: Option<Duration>,
-    /// Share of packets that the network loses between the agents, 0 to 0.5
-    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    /// Share of packets that the network loses between agents, 0 to 0.5
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = units::share)]
     pub loss: f64,
-    /// How far the nodes' clocks are apart
+    /// Difference between the nodes' clocks; verifies that clock skew has no effect
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = units::duration)]
     pub skew: Duration,
     /// Share of nodes that are replaced during a sweep, 0 to 0.5
-    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = units::share)]
     pub churn: f64,
-    /// Greatest age of a cell that is good enough; exit 1 if the plan exceeds it [default: any]
+    /// Greatest acceptable age of a cell; exit 1 if the plan exceeds it [default: any]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub max_age: Option<Duration>,
     /// Seed of the simulation's random numbers
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value = "1",
+          value_parser = |text: &str| units::number(text, 0..=u64::MAX))]
     pub seed: u64,
-    /// What to print: table or json
+    /// Output format: table or json
     #[arg(
         short,
         long,
@@ -250,7 +232,7 @@ pub struct PlanArgs {
         hide_possible_values = true
     )]
     pub output: OutputFormat,
-    /// What is measured.
+    /// The tests and the pause between sweeps.
     #[command(flatten)]
     pub tests: TestArgs,
 }
@@ -258,7 +240,7 @@ pub struct PlanArgs {
 /// The options of `check`: all those of `agent`, so that the same command line can be checked.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    /// What to print: table or json
+    /// Output format: table or json
     #[arg(
         short,
         long,
@@ -267,29 +249,45 @@ pub struct CheckArgs {
         hide_possible_values = true
     )]
     pub output: OutputFormat,
-    /// The command line under check.
+    /// The command line to check.
     #[command(flatten)]
     pub agent: AgentArgs,
 }
 
-/// The longest latency that still makes a mesh.
+/// When a command uses colours.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct ColorArg {
+    /// Colours: auto (on a terminal, as TERM, NO_COLOR and CLICOLOR_FORCE say), always or never
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub color: ColorChoice,
+}
+
+/// The most nodes of `local`: their agents and tests share one machine.
+const LOCAL_NODES_MAX: usize = 64;
+/// The most nodes of `plan`: the simulation of more takes too long.
+const PLAN_NODES_MAX: usize = 1000;
+/// The longest latency of a mesh that still works.
 const LATENCY_MAX: Duration = Duration::from_secs(1);
 
-fn latency(text: &str) -> Result<Duration, String> {
-    let latency = units::duration(text).map_err(|wrong| wrong.to_string())?;
-    if latency > LATENCY_MAX {
-        return Err(format!("expected at most {}", units::show(LATENCY_MAX)));
-    }
-    Ok(latency)
+fn sweeps(text: &str) -> Result<u64, InvalidValue> {
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|count| *count > 0)
+        .ok_or_else(|| {
+            InvalidValue::new(
+                "a number of at least 1",
+                "Leave it out to run until ctrl-c.",
+            )
+        })
 }
 
-fn share(text: &str) -> Result<f64, String> {
-    let share: Option<f64> = text.parse().ok();
-    let share = share.filter(|share| (0.0..=0.5).contains(share));
-    share.ok_or_else(|| "expected a share from 0 to 0.5, as 0.05 for 5 %".to_owned())
-}
-
-/// For people or for programs.
+/// Output for people or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
     /// Aligned text.
@@ -298,17 +296,28 @@ pub enum OutputFormat {
     Json,
 }
 
-/// How `matrix` prints.
+/// The output of `matrix`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MatrixFormat {
     /// Source by destination, coloured on a terminal.
     Heatmap,
-    /// One line a cell.
+    /// One line for each cell.
     Table,
     /// The document of the read API.
     Json,
-    /// One line a cell, comma-separated, with a header.
+    /// One line for each cell, comma-separated, with a header.
     Csv,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal that shows them, unless the environment says otherwise.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// One protocol, or both.

@@ -1,40 +1,39 @@
-//! Options that belong together, each group for the commands that share it.
+//! Groups of options that several commands share.
 //!
-//! All are texts here; what they mean and what is allowed is for [`crate::config`] to say.
+//! All values are texts here; [`crate::config`] reads and checks them.
 
 use clap::Args;
 
-/// Who this node is.
+/// The identity and address of this node.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Node")]
 pub struct NodeArgs {
     /// Name of this node in the matrix [default: the host name]
     #[arg(long, env = "SOURCE_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Zone of this node; travels with it [default: empty]
+    /// Zone of this node, shown in the matrix [default: empty]
     #[arg(long, env = "MESH_ZONE", default_value = "", hide_default_value = true)]
     pub zone: String,
-    /// IP address at which the others reach this node, or several with commas [default: found, and
-    /// logged]
+    /// IP address at which the others reach this node; of several, separated by commas, the first one
+    /// of the address family [default: found, and logged]
     #[arg(long, env = "MESH_ADVERTISE_ADDRESS", value_name = "IP")]
     pub advertise_address: Option<String>,
-    /// Family of addresses to use where there are both: ipv4 or ipv6 [default: whichever comes
-    /// first]
+    /// Address family to use where there are both: ipv4 or ipv6 [default: whichever comes first]
     #[arg(long, env = "MESH_IP_FAMILY", value_name = "FAMILY")]
     pub ip_family: Option<String>,
-    /// This node certainly ran no agent during the last minute: skip the quiet time after the
-    /// start
+    /// Skip the 61 s quiet time after startup; safe only if no agent ran on this node within the last
+    /// minute
     #[arg(long, env = "MESH_SKIP_QUIET_TIME", value_name = "BOOL", default_value = "false",
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub skip_quiet_time: String,
 }
 
-/// How this node finds the others, and when it gives them up.
+/// Discovery and departure of other nodes.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Mesh")]
 pub struct MeshArgs {
-    /// Agents to join, repeatable or with commas; a DNS name means all its addresses [default:
-    /// none]
+    /// Agents to join, repeatable or separated by commas; a DNS name stands for all its addresses
+    /// [default: none]
     #[arg(
         long,
         env = "MESH_JOIN",
@@ -42,8 +41,8 @@ pub struct MeshArgs {
         value_delimiter = ','
     )]
     pub join: Vec<String>,
-    /// How agents are found: kubernetes, dns or static [default: kubernetes inside a pod with a
-    /// token, else static]
+    /// How to find peers: kubernetes, dns or static [default: kubernetes inside a pod with a token,
+    /// else static]
     #[arg(long, env = "MESH_DISCOVERY", value_name = "HOW")]
     pub discovery: Option<String>,
     /// Kubernetes namespace of the agents [default: the pod's own]
@@ -62,23 +61,14 @@ pub struct MeshArgs {
     pub forget_after: Option<String>,
 }
 
-/// The port that people and Prometheus ask.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Ports")]
-pub struct ListenArg {
-    /// TCP port of metrics, probes, page and read API
-    #[arg(long, env = "LISTEN_PORT", value_name = "PORT", default_value = "9876")]
-    pub listen_port: String,
-}
-
-/// Where this node listens.
+/// The ports of this node.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Ports")]
 pub struct PortArgs {
-    /// The port of the metrics.
-    #[command(flatten)]
-    pub listen: ListenArg,
-    /// TCP port for the other agents; may differ from node to node
+    /// TCP port of metrics, probes, page and read API
+    #[arg(long, env = "LISTEN_PORT", value_name = "PORT", default_value = "9876")]
+    pub listen_port: String,
+    /// TCP port for messages of other agents; may differ from node to node
     #[arg(
         long,
         env = "MESH_CONTROL_PORT",
@@ -86,7 +76,7 @@ pub struct PortArgs {
         default_value = "9878"
     )]
     pub control_port: String,
-    /// UDP port of the gossip
+    /// UDP port of gossip
     #[arg(
         long,
         env = "MESH_GOSSIP_PORT",
@@ -102,8 +92,8 @@ pub struct PortArgs {
         default_value = "5201"
     )]
     pub iperf_port: String,
-    /// How many ports iperf3 takes in turn, 1 to 64; with 1 a client that comes late may meet the
-    /// next server
+    /// Number of ports that iperf3 uses in turn, 1 to 64; with 1, a late client may reach the server
+    /// of the next meeting
     #[arg(
         long,
         env = "IPERF_SERVER_PORTS",
@@ -113,17 +103,17 @@ pub struct PortArgs {
     pub iperf_ports: String,
 }
 
-/// What is measured, and how often.
+/// The tests and the pause between sweeps.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Tests")]
 pub struct TestArgs {
-    /// What to test: tcp, udp or both
+    /// Protocol to test: tcp, udp or both
     #[arg(long, env = "IPERF_TEST_PROTOCOL", default_value = "tcp")]
     pub protocol: String,
-    /// Measured part of one test, 1s to 50s, whole seconds
+    /// Measured part of a test, 1s to 50s, whole seconds
     #[arg(long, env = "IPERF_TEST_DURATION", default_value = "5s")]
     pub duration: String,
-    /// Part before it that is not measured, 0s to 50s, whole seconds
+    /// Unmeasured part before it, 0s to 50s, whole seconds; leaves TCP's slow start out
     #[arg(
         long,
         env = "IPERF_TEST_OMIT",
@@ -139,15 +129,11 @@ pub struct TestArgs {
         default_value = "300s"
     )]
     pub interval: String,
-    /// End of one test at the latest, from omit + duration + 1s to 60s
-    #[arg(
-        long,
-        env = "IPERF_TEST_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "10s"
-    )]
-    pub timeout: String,
-    /// Bit/s of a TCP test, for each stream and direction; 0 is unlimited
+    /// Longest time of a test, from omit + duration + 1s to 60s; its iperf3 is killed then [default:
+    /// omit + duration + 5s]
+    #[arg(long, env = "IPERF_TEST_TIMEOUT", value_name = "DURATION")]
+    pub timeout: Option<String>,
+    /// Bitrate of a TCP test for each stream and direction; 0 is unlimited
     #[arg(
         long,
         env = "IPERF_BITRATE",
@@ -155,7 +141,7 @@ pub struct TestArgs {
         default_value = "0"
     )]
     pub bitrate: String,
-    /// Bit/s of a UDP test, for each stream and direction
+    /// Bitrate of a UDP test for each stream and direction
     #[arg(
         long,
         env = "IPERF_UDP_BITRATE",
@@ -166,27 +152,27 @@ pub struct TestArgs {
     /// Parallel streams of a test, 1 to 128
     #[arg(long, env = "IPERF_STREAMS", value_name = "COUNT", default_value = "1")]
     pub streams: String,
-    /// Both directions at the same time: half the time, but they share the wire (iperf3 3.11 or
-    /// newer)
+    /// Test both directions at the same time: half the time, but they share the link (needs iperf3
+    /// 3.11)
     #[arg(long, env = "IPERF_BIDIR", value_name = "BOOL", default_value = "false",
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub bidir: String,
 }
 
-/// The iperf3 to run.
+/// The iperf3 program.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Tests")]
 pub struct Iperf3Arg {
-    /// The iperf3 program, 3.9 or newer; a name without a slash is looked for on the PATH
+    /// The iperf3 program, version 3.9 or newer; a name without a slash is searched for on the PATH
     #[arg(long, env = "IPERF3", value_name = "PATH", default_value = "iperf3")]
     pub iperf3: String,
 }
 
-/// What an agent exports and logs.
+/// Metrics and log.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Bandwidth and jitter of a failed cell: zero, or absent
+    /// Bandwidth and jitter of a failed cell: zero or absent
     #[arg(
         long,
         env = "MESH_FAILED_CELLS",
@@ -194,7 +180,7 @@ pub struct OutputArgs {
         default_value = "zero"
     )]
     pub failed_cells: String,
-    /// Log lines: text or json
+    /// Format of log lines: text or json
     #[arg(
         long,
         env = "LOG_FORMAT",

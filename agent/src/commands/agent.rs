@@ -25,7 +25,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     // First, because process 1 of a container gets only the signals that it handles.
     let stop = stop_on_signals()?;
     for variable in cli::unread_variables() {
-        tracing::warn!(variable, "no option reads this variable; is it misspelt?");
+        tracing::warn!("{variable}");
     }
     let tests = config.tests();
     let preparation = async {

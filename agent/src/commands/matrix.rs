@@ -1,5 +1,6 @@
 //! The `matrix` command: asks one agent for the whole matrix.
 
+use std::net::Ipv6Addr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -7,20 +8,20 @@ use iperf3_mesh_core::Protocol;
 
 use super::output::print;
 use crate::api::Matrix;
-use crate::cli::{MatrixArgs, MatrixFormat, Protocols};
+use crate::cli::{ColorChoice, MatrixArgs, MatrixFormat, Protocols};
 use crate::http::client::{Client, ClientError, Limits};
 use crate::render::heatmap::{self, Screen};
 use crate::render::table;
 
-/// The port of the read API, where an address names none.
+/// The port of the read API, unless the address names one.
 const DEFAULT_PORT: u16 = 9876;
-/// The longest matrix that [`fetch`] takes: that of some 600 nodes.
+/// The longest matrix that [`fetch`] accepts, that of some 600 nodes.
 const MATRIX_BYTES: usize = 256 << 20;
 
 /// Prints the matrix of the agent at `args.address`.
 ///
 /// # Errors
-/// If the agent gives no matrix, or stdout cannot be written to.
+/// If the agent returns no matrix, or stdout cannot be written to.
 pub(crate) async fn run(args: MatrixArgs) -> anyhow::Result<ExitCode> {
     let mut matrix = fetch(&args.address, DEFAULT_PORT, args.timeout).await?;
     match args.protocol {
@@ -28,42 +29,58 @@ pub(crate) async fn run(args: MatrixArgs) -> anyhow::Result<ExitCode> {
         Protocols::Udp => matrix.cells.retain(|cell| cell.protocol == Protocol::Udp),
         Protocols::Both => {}
     }
-    print(&rendered(&matrix, args.output)?)?;
+    print(&rendered(&matrix, args.output, args.color.color)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn rendered(matrix: &Matrix, format: MatrixFormat) -> anyhow::Result<String> {
+fn rendered(matrix: &Matrix, format: MatrixFormat, color: ColorChoice) -> anyhow::Result<String> {
     Ok(match format {
-        MatrixFormat::Heatmap => heatmap::render(matrix, Screen::of_stdout()),
+        MatrixFormat::Heatmap => heatmap::render(matrix, Screen::of_stdout(color)),
         MatrixFormat::Table => table::table(matrix),
         MatrixFormat::Json => table::json(matrix)?,
         MatrixFormat::Csv => table::csv(matrix),
     })
 }
 
-/// Why an agent could not be asked for the matrix.
+/// Why there is no matrix.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot get the matrix from {address}: {cause}; name an agent's host and the port of its read API, \
-     such as node-a:{default_port}"
-)]
-pub struct FetchError {
-    address: String,
-    default_port: u16,
-    cause: ClientError,
+pub enum FetchError {
+    /// The address cannot be one of the read API.
+    #[error("ADDRESS is {address:?}: expected {expected}. {hint}")]
+    Address {
+        /// The address as given.
+        address: String,
+        /// A valid address, as the object of "expected".
+        expected: &'static str,
+        /// What to do, one sentence.
+        hint: &'static str,
+    },
+    /// The agent gave no good answer.
+    #[error(
+        "cannot get the matrix from {authority}: {cause}. Name the host of an agent and the port of \
+         its read API, such as node-a:{default_port}."
+    )]
+    NoAnswer {
+        /// The host and port that were asked.
+        authority: String,
+        /// The port of the read API by default.
+        default_port: u16,
+        /// Why there is no good answer.
+        cause: ClientError,
+    },
 }
 
 /// Asks the agent at `address` (`HOST`, `HOST:PORT` or `http://HOST:PORT`) for the whole matrix.
 ///
 /// # Errors
-/// If the address is none, or there is no good answer within the time; the text says how to hint
-/// it.
+/// If `address` has another form, or there is no good answer in time. The message says what to do.
 pub async fn fetch(
     address: &str,
     default_port: u16,
     within: Duration,
 ) -> Result<Matrix, FetchError> {
-    let url = format!("http://{}/api/v1/matrix", with_port(address, default_port));
+    let authority = authority(address, default_port)?;
+    let url = format!("http://{authority}/api/v1/matrix");
     let limits = Limits {
         within,
         bytes: MATRIX_BYTES,
@@ -71,34 +88,49 @@ pub async fn fetch(
     Client::default()
         .get(&url, limits)
         .await
-        .map_err(|cause| FetchError {
-            address: address.to_owned(),
+        .map_err(|cause| FetchError::NoAnswer {
+            authority,
             default_port,
             cause,
         })
 }
 
-/// `address` without a scheme and with a port.
-fn with_port(address: &str, default_port: u16) -> String {
-    let host = address
-        .strip_prefix("http://")
-        .unwrap_or(address)
-        .trim_end_matches('/');
-    if let Ok(bare) = host.parse::<std::net::Ipv6Addr>() {
-        return format!("[{bare}]:{default_port}");
+/// The host and port of `address`.
+fn authority(address: &str, default_port: u16) -> Result<String, FetchError> {
+    let invalid = |expected, hint| FetchError::Address {
+        address: address.to_owned(),
+        expected,
+        hint,
+    };
+    let (scheme, rest) = address.split_once("://").unwrap_or(("http", address));
+    if !scheme.eq_ignore_ascii_case("http") {
+        return Err(invalid(
+            "a plain HTTP address",
+            "The read API has no TLS: write http://HOST:PORT, or HOST:PORT.",
+        ));
     }
-    // Within brackets the colons belong to the address.
+    let host = rest.trim_end_matches('/');
+    if host.is_empty() || host.contains('/') {
+        return Err(invalid(
+            "HOST, HOST:PORT or http://HOST:PORT",
+            "Name an agent, without a path.",
+        ));
+    }
+    if let Ok(bare) = host.parse::<Ipv6Addr>() {
+        return Ok(format!("[{bare}]:{default_port}"));
+    }
+    // Inside of brackets, colons belong to the address.
     let after_address = host.rfind(']').map_or(host, |bracket| &host[bracket..]);
-    if after_address.contains(':') {
+    Ok(if after_address.contains(':') {
         host.to_owned()
     } else {
         format!("{host}:{default_port}")
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::with_port;
+    use super::authority;
 
     #[test]
     fn an_address_may_leave_out_its_port() {
@@ -111,7 +143,24 @@ mod tests {
             ("[::1]", "[::1]:9876"),
             ("[::1]:80", "[::1]:80"),
         ] {
-            assert_eq!(with_port(given, 9876), asked, "{given}");
+            assert_eq!(authority(given, 9876).expect(given), asked);
+        }
+    }
+
+    #[test]
+    fn an_https_address_is_refused_because_the_api_has_no_tls() {
+        let error = authority("https://node-a", 9876).expect_err("https is not spoken");
+        assert_eq!(
+            error.to_string(),
+            "ADDRESS is \"https://node-a\": expected a plain HTTP address. The read API has no TLS: \
+             write http://HOST:PORT, or HOST:PORT."
+        );
+    }
+
+    #[test]
+    fn an_address_without_a_host_or_with_a_path_is_refused() {
+        for address in ["", "http://", "node-a:9876/metrics", "http://node-a/api/v1"] {
+            assert!(authority(address, 9876).is_err(), "{address}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The commands, a file for each. Results go to stdout, everything else to stderr.
+//! The commands, one file for each. Results go to stdout, everything else to stderr.
 //!
-//! Exit codes: 0 is success, 1 a result that is not good or a command that could not be carried
-//! out, 2 a command line or configuration that cannot be used.
+//! Exit codes: 0 for success, 1 for a command that failed or a bad result, 2 for an unusable command
+//! line or configuration.
 
 mod agent;
 pub mod check;
@@ -15,24 +15,25 @@ use std::process::ExitCode;
 
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::cli::{Cli, Command, EXIT_USAGE};
+use crate::cli::{Cli, ColorChoice, Command, EXIT_USAGE};
 use crate::config::{Config, ConfigErrors, LogFormat};
 use crate::telemetry;
+use matrix::FetchError;
 
 /// Runs the command.
 ///
 /// # Errors
-/// If the command could not be carried out; [`report_error`] prints the error.
+/// If the command failed; [`report_error`] prints the error.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Agent(args) => {
             let config = Config::try_from(*args)?;
-            telemetry::start(config.log_format, LevelFilter::INFO);
+            telemetry::start(config.log_format, LevelFilter::INFO, ColorChoice::Auto);
             agent::run(config).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Local(args) => {
-            telemetry::start(LogFormat::Text, LevelFilter::ERROR);
+            telemetry::start(LogFormat::Text, LevelFilter::ERROR, args.color.color);
             local::run(*args).await
         }
         Command::Matrix(args) => matrix::run(args).await,
@@ -41,9 +42,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Prints why a command failed; returns the exit code for it.
+/// Prints why a command failed, and returns its exit code.
 pub fn report_error(error: &anyhow::Error) -> ExitCode {
     let _ = writeln!(io::stderr(), "iperf3-mesh: {error:#}");
-    let is_usage = error.downcast_ref::<ConfigErrors>().is_some();
+    let is_usage = error.is::<ConfigErrors>()
+        || matches!(error.downcast_ref(), Some(FetchError::Address { .. }));
     ExitCode::from(if is_usage { EXIT_USAGE } else { 1 })
 }

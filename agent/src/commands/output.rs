@@ -1,10 +1,10 @@
-//! Where results go: stdout.
+//! Output of results to stdout.
 
 use std::io::{self, ErrorKind, Write};
 
 use anyhow::Context;
 
-/// Prints to stdout. Who reads may have read enough: that is no error.
+/// Prints to stdout. A reader that has closed the pipe is no error.
 ///
 /// # Errors
 /// If stdout cannot be written to for another reason.

@@ -1,5 +1,5 @@
-//! The `plan` command: what a mesh will cost and how old its cells get, found by running the
-//! shipped coordinator in the simulator.
+//! The `plan` command: the cost of a mesh and the age of its cells, computed by running the shipped
+//! coordinator in the simulator.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::bail;
+use indicatif::DecimalBytes;
 use iperf3_mesh_core::sim::{self, Options};
 use iperf3_mesh_core::{Protocol, TestSpec, schedule};
 use serde::Serialize;
@@ -16,70 +17,67 @@ use crate::commands::output::print;
 use crate::config::TestSettings;
 use crate::units;
 
-/// What iperf3 costs beyond the length of its test, without any network (measured, p50).
+/// The time of iperf3 beyond the length of its test, without any network (measured, p50).
 const IPERF_COST: Duration = Duration::from_millis(12);
 
-/// What a test takes of set-up, in round trips: 8, and one for each stream (measured).
+/// The round trips for the set-up of a test, besides one for each stream (measured).
 const SETUP_ROUND_TRIPS: u32 = 8;
 
-/// What an unlimited TCP test is taken to send: the link's rate is not known here.
+/// The assumed rate of an unlimited TCP test: the rate of the links is unknown here.
 const ASSUMED_BITRATE: f64 = 1e9;
 
-/// Series of a cell, at most.
+/// The most series of a cell.
 const SERIES_TCP: u64 = 6;
 const SERIES_UDP: u64 = 8;
 
-/// Series of a node beside its cells.
+/// The series of a node besides its cells.
 const SERIES_NODE: u64 = 60;
 
-/// What gossip sends from a node each second for each member of the mesh (measured, at one round a
+/// The gossip that a node sends each second for each member of the mesh (measured, at one round a
 /// second).
 const GOSSIP_BYTES: f64 = 150.0;
 
-/// From so many nodes on the simulation takes long enough to say so.
+/// The least number of nodes for which the simulation takes long enough to say so.
 const MANY_NODES: usize = 300;
 
-/// What to expect.
+/// What to expect of a mesh; docs/configuration.md documents its fields.
 #[derive(Debug, Serialize)]
 struct Plan {
     nodes: usize,
-    /// The least time of any sweep.
+    /// The lower bound of a sweep.
     bound_seconds: f64,
-    /// The same, but no node can do its own tests, hanging ones included, in less.
+    /// The lower bound with failures: the time of the busiest node, hanging tests included.
     bound_with_failures_seconds: f64,
     sweep_seconds: f64,
     period_seconds: f64,
-    /// The age of a cell just before it is measured again, in the worst case.
+    /// The greatest age of a cell, just before it is measured again.
     max_age_seconds: f64,
     efficiency: f64,
-    /// The share of time that a node is under test.
+    /// The share of its time that a node spends in tests.
     busy_ratio: f64,
     tests: u64,
     failed: u64,
     overlaps: usize,
-    /// Sent by all nodes in one sweep.
+    /// The traffic of all nodes in one sweep.
     bytes: u64,
     bytes_per_node_and_day: u64,
-    /// TCP is not limited, so that `bytes` assumes this rate; null if it is.
+    /// The bit rate that `bytes` assumes for unlimited TCP; null if TCP is limited.
     assumed_bitrate: Option<f64>,
-    /// Sent by each node, all the time.
+    /// The gossip of each node.
     gossip_bytes_per_second: u64,
-    /// Time series in Prometheus, of all nodes.
+    /// The time series of all nodes in Prometheus.
     series: u64,
-    /// Control messages of one meeting.
-    messages_per_meeting: f64,
 }
 
-/// Processes the simulation and prints the plan. The exit code is 1 if a cell gets older than
-/// wanted.
+/// Runs the simulation and prints the plan. The exit code is 1 if a cell gets older than
+/// `--max-age`.
 ///
 /// # Errors
-/// If the settings make no sense, or the simulated mesh gets stuck.
+/// If the settings cannot be used, or the simulated mesh does not finish its sweep.
 pub(super) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let settings = TestSettings::try_from(&args.tests)?;
     if args.nodes >= MANY_NODES {
-        let patience =
-            "Simulating the sweep of so many nodes may take a minute, with --fail much longer.";
+        let patience = "This simulation may take a minute, and much longer with --fail.";
         let _ = writeln!(io::stderr(), "{patience}");
     }
     let plan = plan(args, &settings)?;
@@ -148,7 +146,6 @@ fn plan(args: &PlanArgs, settings: &TestSettings) -> anyhow::Result<Plan> {
         assumed_bitrate: is_unlimited.then_some(ASSUMED_BITRATE),
         gossip_bytes_per_second: (GOSSIP_BYTES * args.nodes as f64) as u64,
         series: series.sum::<u64>() * pairs + SERIES_NODE * args.nodes as u64,
-        messages_per_meeting: report.messages as f64 / (pairs as f64 / 2.0),
     })
 }
 
@@ -178,19 +175,22 @@ fn table(plan: &Plan, exceeded: Option<Duration>) -> String {
         ("period (sweep and pause)", seconds(plan.period_seconds)),
         ("oldest cell", seconds(plan.max_age_seconds)),
         (
-            "time under test per node",
+            "time in tests per node",
             format!("{:.1} %", plan.busy_ratio * 100.0),
         ),
         ("tests per sweep", plan.tests.to_string()),
         ("failed tests", plan.failed.to_string()),
-        ("traffic per sweep (all nodes)", bytes(plan.bytes)),
         (
-            "traffic per day and node",
-            bytes(plan.bytes_per_node_and_day),
+            "traffic per sweep (all nodes)",
+            DecimalBytes(plan.bytes).to_string(),
+        ),
+        (
+            "traffic per node and day",
+            DecimalBytes(plan.bytes_per_node_and_day).to_string(),
         ),
         (
             "gossip per node",
-            format!("{}/s", bytes(plan.gossip_bytes_per_second)),
+            format!("{}/s", DecimalBytes(plan.gossip_bytes_per_second)),
         ),
         ("series in Prometheus", plan.series.to_string()),
     ];
@@ -199,24 +199,14 @@ fn table(plan: &Plan, exceeded: Option<Duration>) -> String {
         let _ = writeln!(out, "{what:29} {value}");
     }
     if plan.assumed_bitrate.is_some() {
-        out.push_str("TCP is not limited (--bitrate): what is sent assumes links of 1 Gbit/s.\n");
+        out.push_str("TCP is not limited (--bitrate); the traffic assumes links of 1 Gbit/s.\n");
     }
     if let Some(max) = exceeded {
         let _ = writeln!(
             out,
-            "WARNING: cells get older than --max-age {}: shorten --interval or --duration.",
+            "WARNING: cells get older than --max-age {}.\nShorten --interval or --duration.",
             units::show(max)
         );
     }
     out
-}
-
-fn bytes(bytes: u64) -> String {
-    let (divisor, unit) = match bytes {
-        1_000_000_000_000.. => (1e12, "TB"),
-        1_000_000_000.. => (1e9, "GB"),
-        1_000_000.. => (1e6, "MB"),
-        _ => (1e3, "kB"),
-    };
-    format!("{:.1} {unit}", bytes as f64 / divisor)
 }

@@ -1,45 +1,46 @@
-//! How agents are found. Finding them is done elsewhere.
+//! How an agent finds its peers. The search itself is in [`crate::discovery`].
 
 use clap::ValueEnum;
 
 use super::{Environment, choice};
 use crate::cli::option_name;
-use crate::config::error::InvalidValue;
+use crate::units::InvalidValue;
 
-/// How agents are found.
+/// How an agent finds its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discovery {
-    /// The Kubernetes API tells of their pods; names to join are resolved as for [`Self::Static`].
+    /// From the pods of the Kubernetes API; names to join are resolved as for [`Self::Static`].
     Kubernetes,
-    /// The names to join are resolved often, since their addresses change.
+    /// From the names to join, resolved often since their addresses change.
     Dns,
-    /// The names to join are resolved often until one answers, and then seldom; gossip does the
-    /// rest.
+    /// From the names to join, resolved often until one answers and rarely afterwards; gossip does
+    /// the rest.
     Static,
 }
 
-/// Reads the way to find agents, and checks that it can work with what there is to `join`.
+/// Reads the kind of discovery, and checks that it can work here and with the names to `join`.
 pub(super) fn discovery(
     text: &str,
     env: &Environment,
     join: &[String],
 ) -> Result<Discovery, InvalidValue> {
     match choice(text)? {
-        Way::Static => Ok(Discovery::Static),
-        Way::Dns if join.iter().all(|name| name.trim().is_empty()) => Err(InvalidValue::new(
-            "a name to resolve",
-            format!(
-                "Set {} to a DNS name whose addresses are those of the agents.",
-                option_name("join")
-            ),
-        )),
-        Way::Dns => Ok(Discovery::Dns),
-        Way::Kubernetes => kubernetes_discovery(env),
+        DiscoveryArg::Static => Ok(Discovery::Static),
+        DiscoveryArg::Dns if join.iter().all(|name| name.trim().is_empty()) => {
+            Err(InvalidValue::new(
+                "a name to resolve",
+                format!(
+                    "Set {} to a DNS name with the addresses of the agents.",
+                    option_name("join")
+                ),
+            ))
+        }
+        DiscoveryArg::Dns => Ok(Discovery::Dns),
+        DiscoveryArg::Kubernetes => kubernetes_discovery(env),
     }
 }
 
-/// Without the API's address and a token there is nothing to ask with, and both come with the pod
-/// or never.
+/// Requests to the API need its address and a token. Both come with the pod or never.
 fn kubernetes_discovery(env: &Environment) -> Result<Discovery, InvalidValue> {
     if !env.in_pod {
         return Err(InvalidValue::new(
@@ -54,7 +55,8 @@ fn kubernetes_discovery(env: &Environment) -> Result<Discovery, InvalidValue> {
         return Err(InvalidValue::new(
             "dns or static in a pod without the token of a ServiceAccount",
             format!(
-                "Set automountServiceAccountToken: true, or use dns and set {} to a headless Service of the agents.",
+                "Set automountServiceAccountToken: true, or use dns and set {} to a headless \
+                 Service of the agents.",
                 option_name("join")
             ),
         ));
@@ -62,9 +64,9 @@ fn kubernetes_discovery(env: &Environment) -> Result<Discovery, InvalidValue> {
     Ok(Discovery::Kubernetes)
 }
 
-/// The words of `--discovery`.
+/// The values of `--discovery`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Way {
+enum DiscoveryArg {
     Kubernetes,
     Dns,
     Static,

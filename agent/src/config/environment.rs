@@ -1,33 +1,36 @@
-//! What the configuration takes from the machine.
+//! What the configuration takes from the machine rather than from the user.
 
 use std::path::Path;
 
-/// What the configuration takes from the machine rather than from the user.
+use nix::unistd::gethostname;
+
+/// What the configuration takes from the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
-    /// The host name.
+    /// The host name; empty if it is unknown.
     pub host_name: String,
-    /// This process runs in a pod.
+    /// Whether this process runs in a pod.
     pub in_pod: bool,
-    /// The pod has a token to ask the Kubernetes API with.
+    /// Whether the pod has a token for the Kubernetes API.
     pub has_token: bool,
 }
 
-/// Where a pod has the token of its ServiceAccount.
+/// Where Kubernetes mounts the token of a pod's ServiceAccount.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 impl Environment {
     /// Reads it from the machine.
-    pub fn look() -> Self {
-        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    pub fn detect() -> Self {
+        let host_name = gethostname().unwrap_or_default();
         Self {
-            host_name: host_name.trim().to_owned(),
+            host_name: host_name.to_string_lossy().into_owned(),
             in_pod: std::env::var_os("KUBERNETES_SERVICE_HOST")
                 .is_some_and(|host| !host.is_empty()),
             has_token: Path::new(TOKEN).exists(),
         }
     }
 
+    /// The default of `--discovery`.
     pub(super) fn discovery(&self) -> &'static str {
         if self.in_pod && self.has_token {
             "kubernetes"

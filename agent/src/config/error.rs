@@ -1,48 +1,37 @@
-//! What is wrong with a configuration: everything at once, and each with its hint.
+//! Errors of a configuration: all of them at once, each with its hint.
 
 use std::fmt;
 
 use crate::cli;
+use crate::units::InvalidValue;
 
-/// Why a text is not a value of its option.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected}. {hint}")]
-pub struct InvalidValue {
-    /// What would have been right, as the object of "expected".
-    pub expected: String,
-    /// What to do, one sentence.
-    pub hint: String,
+/// One option with an unusable value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionError {
+    /// The name of the option's field in [`crate::cli`].
+    pub id: &'static str,
+    /// Its value, as given or by default.
+    pub value: String,
+    /// Why the value cannot be used.
+    pub error: InvalidValue,
 }
 
-impl InvalidValue {
-    /// Something else was expected; `hint` says what to do.
-    pub(crate) fn new(expected: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            expected: expected.into(),
-            hint: hint.into(),
-        }
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, value, error } = self;
+        write!(f, "{} is {value:?}: {error}", cli::option_name(id))
     }
 }
 
-/// One option that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{option} is {value:?}: {wrong}")]
-pub struct OptionError {
-    /// Its flag and its variable.
-    pub option: String,
-    /// Its value, as given or as by default.
-    pub value: String,
-    /// What is wrong with the value.
-    pub wrong: InvalidValue,
-}
+impl std::error::Error for OptionError {}
 
-/// All that is wrong with a configuration; never empty.
+/// All errors of a configuration; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<OptionError>);
 
 impl ConfigErrors {
-    /// The problems, in the order of the documentation.
-    pub fn problems(&self) -> &[OptionError] {
+    /// The errors, in the order of the documentation.
+    pub fn errors(&self) -> &[OptionError] {
         &self.0
     }
 }
@@ -50,36 +39,34 @@ impl ConfigErrors {
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
-            1 => f.write_str("the configuration has a problem:")?,
-            count => write!(f, "the configuration has {count} problems:")?,
+            1 => f.write_str("the configuration has an error:")?,
+            count => write!(f, "the configuration has {count} errors:")?,
         }
-        self.0
-            .iter()
-            .try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.0.iter().try_for_each(|error| write!(f, "\n  {error}"))
     }
 }
 
 impl std::error::Error for ConfigErrors {}
 
-/// The problems found so far.
+/// Collects the errors of a configuration while its options are read.
 #[derive(Debug, Default)]
 pub(super) struct OptionErrors(Vec<OptionError>);
 
 impl OptionErrors {
-    /// Reads `text`, the value of option `id`; what is wrong with it is kept.
+    /// Reads `text`, the value of option `id`, and keeps its error.
     pub(super) fn read<T>(
         &mut self,
-        id: &str,
+        id: &'static str,
         text: &str,
         parse: impl FnOnce(&str) -> Result<T, InvalidValue>,
     ) -> Option<T> {
-        parse(text).map_err(|wrong| self.add(id, text, wrong)).ok()
+        parse(text).map_err(|error| self.add(id, text, error)).ok()
     }
 
-    /// The same for an option that need not be given: `Some(None)` if it is not.
+    /// Reads the value of an option that may be left out: `Some(None)` if it is.
     pub(super) fn read_if_given<T>(
         &mut self,
-        id: &str,
+        id: &'static str,
         text: Option<&str>,
         parse: impl FnOnce(&str) -> Result<T, InvalidValue>,
     ) -> Option<Option<T>> {
@@ -89,21 +76,21 @@ impl OptionErrors {
         }
     }
 
-    /// Keeps a problem with option `id`.
-    pub(super) fn add(&mut self, id: &str, value: &str, wrong: InvalidValue) {
+    /// Keeps an error of option `id`.
+    pub(super) fn add(&mut self, id: &'static str, value: &str, error: InvalidValue) {
         self.0.push(OptionError {
-            option: cli::option_name(id),
+            id,
             value: value.to_owned(),
-            wrong,
+            error,
         });
     }
 
-    /// Adds what `part` found, and hands on what it made.
+    /// Takes over the errors of `part`, or returns its value.
     pub(super) fn merge<T>(&mut self, part: Result<T, ConfigErrors>) -> Option<T> {
         part.map_err(|errors| self.0.extend(errors.0)).ok()
     }
 
-    /// `made` if there was no problem. It is `None` only if there was one.
+    /// Returns `made` if there was no error. It is `None` only if there was one.
     pub(super) fn finish<T>(self, made: Option<T>) -> Result<T, ConfigErrors> {
         match made {
             Some(made) if self.0.is_empty() => Ok(made),

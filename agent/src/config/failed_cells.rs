@@ -2,12 +2,12 @@
 
 use clap::ValueEnum;
 
-/// What bandwidth and jitter say after a failed test.
+/// The bandwidth and jitter of a cell after a failed test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum FailedCells {
-    /// They say 0, and only `iperf_test_success` tells it from a measurement.
+    /// They are 0; only `iperf_test_success` tells that from a measurement.
     #[default]
     Zero,
-    /// They say nothing: the series is absent until the next success.
+    /// They are absent until the next success.
     Absent,
 }

@@ -1,20 +1,21 @@
-//! Whom to join: a host or an address, with or without a port. Names are resolved elsewhere.
+//! Agents to join: a host or an address, with or without a port. Names are resolved in
+//! [`crate::discovery`].
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU16;
 
-use crate::config::error::InvalidValue;
+use crate::units::InvalidValue;
 
-/// The most agents to join: any one that answers is enough, and a DNS name may stand for all.
+/// The most agents to join. One that answers is enough, and a DNS name may stand for all.
 pub(super) const JOIN_MAX: usize = 64;
 
-/// An agent to join, or a name behind which there are several.
+/// An agent to join, or a name with the addresses of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinTarget {
     /// A DNS name, or an IP address without brackets.
     pub host: String,
-    /// The port of its gossip; `None` is the one that this node uses itself.
+    /// Its gossip port; `None` is the gossip port of this node.
     pub port: Option<NonZeroU16>,
 }
 
@@ -33,7 +34,8 @@ pub(super) fn join_target(text: &str) -> Result<JoinTarget, InvalidValue> {
     target(text.trim()).ok_or_else(|| {
         InvalidValue::new(
             "HOST or HOST:PORT",
-            "Write node-1, node-1:9877, 10.0.0.1:9877, fd00::1 or [fd00::1]:9877; several with commas between.",
+            "Write node-1, node-1:9877, 10.0.0.1:9877, fd00::1 or [fd00::1]:9877, and commas between \
+             several.",
         )
     })
 }
@@ -68,7 +70,7 @@ fn target(text: &str) -> Option<JoinTarget> {
     })
 }
 
-/// Names with underscores exist, and resolvers take them. One of digits and dots alone is a
+/// Names with underscores exist, and resolvers accept them. A name of digits and dots alone is a
 /// mistyped address.
 fn is_dns_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);

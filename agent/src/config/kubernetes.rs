@@ -1,7 +1,7 @@
-//! What Kubernetes calls a name, a namespace and a label selector: their form, not whether they
-//! exist.
+//! The syntax of a Kubernetes namespace and of a label selector. Whether they exist is not checked
+//! here.
 
-use crate::config::error::InvalidValue;
+use crate::units::InvalidValue;
 
 /// The longest label name, label value or namespace.
 const LABEL_LEN_MAX: usize = 63;
@@ -18,13 +18,13 @@ pub(super) fn namespace(text: &str) -> Result<String, InvalidValue> {
         return Ok(text.to_owned());
     }
     Err(InvalidValue::new(
-        "the name of a namespace: lower-case letters, digits and -, at most 63",
+        "the name of a namespace: at most 63 lower-case letters, digits and hyphens",
         "`kubectl get namespaces` lists them.",
     ))
 }
 
-/// Reads a label selector: requirements with commas between, such as `app=x,tier!=y,zone in
-/// (a,b),!old`.
+/// Reads a label selector: requirements separated by commas, such as
+/// `app=x,tier!=y,zone in (a,b),!old`.
 pub(super) fn label_selector(text: &str) -> Result<String, InvalidValue> {
     if requirements(text).is_some_and(|list| list.iter().all(|part| is_requirement(part.trim()))) {
         return Ok(text.to_owned());
@@ -35,7 +35,7 @@ pub(super) fn label_selector(text: &str) -> Result<String, InvalidValue> {
     ))
 }
 
-/// Splits at the commas outside of parentheses; `None` if these do not match.
+/// Splits at the commas outside of parentheses; `None` if the parentheses do not match.
 fn requirements(text: &str) -> Option<Vec<&str>> {
     let mut open = false;
     let mut start = 0;
@@ -90,7 +90,7 @@ fn is_prefix_part(text: &str) -> bool {
     namespace(text).is_ok()
 }
 
-/// A label's value may be empty; its name has the same form and may not.
+/// A label's value may be empty. Its name has the same form, but may not be empty.
 fn is_value(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let end = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());

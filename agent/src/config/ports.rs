@@ -1,31 +1,31 @@
-//! Where an agent listens: ports that exist and are apart. Whether they are free is found out
-//! elsewhere.
+//! The ports of an agent: in range, and all different. Whether they are free is checked at the
+//! start and by `check`.
 
 use std::ops::RangeInclusive;
 
 use iperf3_mesh_core::PortRange;
 
-use super::number;
 use crate::cli::{PortArgs, option_name};
-use crate::config::error::{ConfigErrors, InvalidValue, OptionErrors};
+use crate::config::error::{ConfigErrors, OptionErrors};
+use crate::units::{InvalidValue, number};
 
 const IPERF_PORTS_MAX: u16 = 64;
 
-/// Where an agent listens.
+/// The ports of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
     /// TCP: metrics, probes, page, read API.
     pub listen: u16,
-    /// TCP: the other agents.
+    /// TCP: messages of other agents.
     pub control: u16,
     /// UDP: gossip.
     pub gossip: u16,
-    /// TCP and UDP: iperf3, one of them at a time.
+    /// TCP and UDP: iperf3, one port at a time.
     pub iperf: RangeInclusive<u16>,
 }
 
 impl Ports {
-    /// The ports of the iperf3 servers, as the coordinator takes them.
+    /// The ports of the iperf3 servers, as the coordinator expects them.
     pub fn iperf_range(&self) -> PortRange {
         let count = self.iperf.end() - self.iperf.start() + 1;
         PortRange {
@@ -39,27 +39,23 @@ impl TryFrom<&PortArgs> for Ports {
     type Error = ConfigErrors;
 
     fn try_from(args: &PortArgs) -> Result<Self, ConfigErrors> {
-        let mut problems = OptionErrors::default();
+        let mut errors = OptionErrors::default();
         let given = [
-            ("listen_port", &args.listen.listen_port),
+            ("listen_port", &args.listen_port),
             ("control_port", &args.control_port),
             ("gossip_port", &args.gossip_port),
         ];
         let [listen, control, gossip] =
-            given.map(|(id, text)| problems.read(id, text, |text| number(text, 1..=u16::MAX)));
-        let count = problems.read("iperf_ports", &args.iperf_ports, |text| {
+            given.map(|(id, text)| errors.read(id, text, |text| number(text, 1..=u16::MAX)));
+        let count = errors.read("iperf_ports", &args.iperf_ports, |text| {
             number(text, 1..=IPERF_PORTS_MAX)
         });
-        let iperf = problems.read("iperf_port", &args.iperf_port, |text| {
+        let iperf = errors.read("iperf_port", &args.iperf_port, |text| {
             iperf_range(text, count.unwrap_or(1))
         });
 
         let numbers = [listen, control, gossip];
-        keep_apart(
-            &mut problems,
-            given.into_iter().zip(numbers),
-            iperf.as_ref(),
-        );
+        keep_apart(&mut errors, given.into_iter().zip(numbers), iperf.as_ref());
         let ports = || {
             Some(Self {
                 listen: listen?,
@@ -68,36 +64,36 @@ impl TryFrom<&PortArgs> for Ports {
                 iperf: iperf?,
             })
         };
-        problems.finish(ports())
+        errors.finish(ports())
     }
 }
 
-/// Keeps a problem for each port that is taken by one before it, or by iperf3. What could not be
-/// read is passed over.
+/// Adds an error for each port that an earlier option or iperf3 already uses. Ports that could not
+/// be read are skipped.
 fn keep_apart<'a>(
-    problems: &mut OptionErrors,
-    ports: impl Iterator<Item = ((&'a str, &'a String), Option<u16>)>,
+    errors: &mut OptionErrors,
+    ports: impl Iterator<Item = ((&'static str, &'a String), Option<u16>)>,
     iperf: Option<&RangeInclusive<u16>>,
 ) {
-    let mut taken: Vec<(&str, u16)> = Vec::new();
+    let mut taken: Vec<(&'static str, u16)> = Vec::new();
     for ((id, text), port) in ports {
         let Some(port) = port else { continue };
         if let Some((other, _)) = taken.iter().find(|(_, number)| *number == port) {
-            problems.add(id, text, apart(&option_name(other)));
+            errors.add(id, text, apart(&option_name(other)));
         } else if let Some(range) = iperf.filter(|range| range.contains(&port)) {
-            let range = format!("iperf3's {}-{}", range.start(), range.end());
-            problems.add(id, text, apart(&range));
+            let range = format!("{}-{} of iperf3", range.start(), range.end());
+            errors.add(id, text, apart(&range));
         }
         taken.push((id, port));
     }
 }
 
-/// Two of the ports are one. Even TCP and UDP must differ: in a Service with one number for both, a
-/// later `kubectl apply` changes the wrong one.
+/// The error for a port that is used twice. TCP and UDP must differ, too: in a Service with one
+/// number for both, a later `kubectl apply` changes the wrong one.
 fn apart(other: &str) -> InvalidValue {
     InvalidValue::new(
         format!("a port other than {other}"),
-        "Give each its own number.",
+        "Give each port its own number.",
     )
 }
 
@@ -106,11 +102,11 @@ fn iperf_range(text: &str, count: u16) -> Result<RangeInclusive<u16>, InvalidVal
     let last = first.checked_add(count - 1).ok_or_else(|| {
         InvalidValue::new(
             format!(
-                "at most {}, so that {count} ports from it on end at 65535",
+                "at most {}, so that the range of {count} ports ends at 65535",
                 u16::MAX - (count - 1)
             ),
             format!(
-                "Lower it, or take fewer ports with {}.",
+                "Lower it, or use fewer ports with {}.",
                 option_name("iperf_ports")
             ),
         )

@@ -1,28 +1,30 @@
-//! What is measured and how often: the part of the configuration that `agent`, `local` and `plan`
-//! share.
+//! The tests and the pause between sweeps: the part of the configuration that `agent`, `local` and
+//! `plan` share.
 
 use std::time::Duration;
 
-use iperf3_mesh_core::{Protocol, TestSpec};
+use iperf3_mesh_core::{Protocol, TIMEOUT_MAX, TestSpec};
 
-use super::{choice, number, switch};
-use crate::cli::{self, Protocols, TestArgs};
-use crate::config::error::{ConfigErrors, InvalidValue, OptionErrors};
-use crate::units;
+use super::{choice, switch};
+use crate::cli::{Protocols, TestArgs, option_name};
+use crate::config::error::{ConfigErrors, OptionErrors};
+use crate::units::{self, InvalidValue, number};
 
-/// The longest measured part, and the longest part before it. Both nodes are held by a test, and
-/// the longest one that the wire protocol permits must leave time for its set-up.
+/// The longest measured part, and the longest part before it. A test occupies both nodes, and the
+/// longest timeout of the wire protocol must leave time for its set-up.
 const PART_MAX: Duration = Duration::from_secs(50);
-/// What a test takes beside its traffic: connecting, exchanging results, ending.
-const SETUP: Duration = Duration::from_secs(1);
+/// The least that a timeout leaves for connecting, exchanging results and ending.
+const SETUP_MIN: Duration = Duration::from_secs(1);
+/// What the default timeout leaves for the same: enough for a slow connection to end by itself.
+const SETUP_DEFAULT: Duration = Duration::from_secs(5);
 const INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// The most parallel streams that iperf3 takes.
+/// The most parallel streams that iperf3 accepts.
 const STREAMS_MAX: u8 = 128;
 
-/// Tests, and the pause between sweeps.
+/// The tests, and the pause between sweeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestSettings {
-    /// What to test.
+    /// The protocols to test.
     pub protocol: Protocols,
     /// The measured part of a test, whole seconds.
     pub duration: Duration,
@@ -30,11 +32,11 @@ pub struct TestSettings {
     pub omit: Duration,
     /// The pause after a sweep.
     pub interval: Duration,
-    /// From asking for a test until its iperf3 is dead at the latest.
+    /// The longest time from the request for a test until its iperf3 is dead.
     pub timeout: Duration,
-    /// Bit/s of TCP, for each stream and direction; `None` is unlimited.
+    /// Bit/s of TCP for each stream and direction; `None` is unlimited.
     pub bitrate: Option<u64>,
-    /// Bit/s of UDP, for each stream and direction.
+    /// Bit/s of UDP for each stream and direction.
     pub udp_bitrate: u64,
     /// Parallel streams of a test.
     pub streams: u8,
@@ -60,7 +62,7 @@ impl TestSettings {
         TestSpec {
             protocol,
             duration: self.duration,
-            // UDP has no slow start that it could leave out.
+            // UDP has no slow start to leave out.
             omit: match protocol {
                 Protocol::Tcp => self.omit,
                 Protocol::Udp => Duration::ZERO,
@@ -80,22 +82,20 @@ impl TryFrom<&TestArgs> for TestSettings {
     type Error = ConfigErrors;
 
     fn try_from(args: &TestArgs) -> Result<Self, ConfigErrors> {
-        let mut problems = OptionErrors::default();
-        let protocol = problems.read("protocol", &args.protocol, choice);
-        let duration = problems.read("duration", &args.duration, |text| {
+        let mut errors = OptionErrors::default();
+        let protocol = errors.read("protocol", &args.protocol, choice);
+        let duration = errors.read("duration", &args.duration, |text| {
             part(text, Duration::from_secs(1))
         });
-        let omit = problems.read("omit", &args.omit, |text| part(text, Duration::ZERO));
-        let interval = problems.read("interval", &args.interval, interval);
-        let timeout = problems.read("timeout", &args.timeout, |text| {
-            timeout(text, omit, duration)
-        });
-        let bitrate = problems.read("bitrate", &args.bitrate, units::bitrate);
-        let udp_bitrate = problems.read("udp_bitrate", &args.udp_bitrate, udp_bitrate);
-        let streams = problems.read("streams", &args.streams, |text| {
+        let omit = errors.read("omit", &args.omit, |text| part(text, Duration::ZERO));
+        let interval = errors.read("interval", &args.interval, interval);
+        let timeout = timeout(&mut errors, args, omit, duration);
+        let bitrate = errors.read("bitrate", &args.bitrate, units::bitrate);
+        let udp_bitrate = errors.read("udp_bitrate", &args.udp_bitrate, udp_bitrate);
+        let streams = errors.read("streams", &args.streams, |text| {
             number(text, 1..=STREAMS_MAX)
         });
-        let bidir = problems.read("bidir", &args.bidir, switch);
+        let bidir = errors.read("bidir", &args.bidir, switch);
         let settings = || {
             Some(Self {
                 protocol: protocol?,
@@ -109,7 +109,7 @@ impl TryFrom<&TestArgs> for TestSettings {
                 bidir: bidir?,
             })
         };
-        problems.finish(settings())
+        errors.finish(settings())
     }
 }
 
@@ -125,7 +125,7 @@ fn part(text: &str, least: Duration) -> Result<Duration, InvalidValue> {
             units::show(least),
             units::show(PART_MAX)
         ),
-        "iperf3 counts in whole seconds, and a longer test would hold both nodes for too long.",
+        "iperf3 counts in whole seconds, and a longer test would occupy both nodes for too long.",
     ))
 }
 
@@ -135,50 +135,70 @@ fn interval(text: &str) -> Result<Duration, InvalidValue> {
         return Ok(pause);
     }
     Err(InvalidValue::new(
-        format!("at most {}", units::show(INTERVAL_MAX)),
-        "For fewer tests raise it up to that, or shorten --duration.",
+        format!("a duration of at most {}", units::show(INTERVAL_MAX)),
+        format!(
+            "To test even less, shorten {} instead.",
+            option_name("duration")
+        ),
     ))
 }
 
-/// Reads the timeout, which must hold the parts of the test if these are known.
+/// The timeout: as given, or long enough for the parts of the test. An error of these names what the
+/// user typed, never the default timeout.
 fn timeout(
-    text: &str,
+    errors: &mut OptionErrors,
+    args: &TestArgs,
     omit: Option<Duration>,
     duration: Option<Duration>,
-) -> Result<Duration, InvalidValue> {
+) -> Option<Duration> {
+    let (known_omit, known_duration) = (omit.unwrap_or_default(), duration.unwrap_or_default());
+    let length = known_omit + known_duration;
+    if length + SETUP_MIN > TIMEOUT_MAX {
+        let most = TIMEOUT_MAX - SETUP_MIN - known_omit;
+        let error = too_long(most, &args.omit);
+        errors.add("duration", &args.duration, error);
+        return None;
+    }
+    errors
+        .read_if_given("timeout", args.timeout.as_deref(), |text| {
+            given_timeout(text, length)
+        })
+        .map(|given| given.unwrap_or((length + SETUP_DEFAULT).min(TIMEOUT_MAX)))
+}
+
+/// The error for a test that is longer than any timeout.
+fn too_long(most: Duration, omit: &str) -> InvalidValue {
+    InvalidValue::new(
+        format!(
+            "at most {} with {} {omit:?}, since a test ends within {}",
+            units::show(most),
+            option_name("omit"),
+            units::show(TIMEOUT_MAX)
+        ),
+        "Shorten one of them.",
+    )
+}
+
+/// Reads a timeout that must leave time for a test of that `length`.
+fn given_timeout(text: &str, length: Duration) -> Result<Duration, InvalidValue> {
     let timeout = units::duration(text)?;
-    let least = omit.unwrap_or_default() + duration.unwrap_or_default() + SETUP;
-    if (least..=iperf3_mesh_core::TIMEOUT_MAX).contains(&timeout) {
+    let least = length + SETUP_MIN;
+    if (least..=TIMEOUT_MAX).contains(&timeout) {
         return Ok(timeout);
     }
-    let most = units::show(iperf3_mesh_core::TIMEOUT_MAX);
-    if least > iperf3_mesh_core::TIMEOUT_MAX {
-        return Err(InvalidValue::new(
-            format!(
-                "omit + duration + 1s, which is {}, to be at most {most}",
-                units::show(least)
-            ),
-            format!(
-                "Shorten {} or {}.",
-                cli::option_name("omit"),
-                cli::option_name("duration")
-            ),
-        ));
-    }
-    let least = units::show(least);
+    let (least, most) = (units::show(least), units::show(TIMEOUT_MAX));
     Err(InvalidValue::new(
-        format!("from {least} (omit + duration + 1s) to {most}"),
-        format!(
-            "Set it to {least} at least; some seconds more let a slow connection end by itself."
-        ),
+        format!("a duration from {least} (omit + duration + 1s) to {most}"),
+        "Leave it out for omit + duration + 5s: a slow connection then ends by itself.",
     ))
 }
 
 fn udp_bitrate(text: &str) -> Result<u64, InvalidValue> {
     match units::bitrate(text)? {
         0 => Err(InvalidValue::new(
-            "more than 0",
-            "Unlimited UDP measures the sender's processor, not the network: 2M is enough for jitter and loss.",
+            "a bitrate above 0",
+            "Unlimited UDP measures the sender's processor, not the network; 2M is enough for \
+             jitter and loss.",
         )),
         rate => Ok(rate),
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::cli::option_name;
 use crate::metrics::Metrics;
+use crate::text::{excerpt, root_cause};
 
 /// The longest excerpt of a message of the API server, in characters.
 const WORDS_MAX: usize = 300;
@@ -80,7 +81,7 @@ impl DiscoveryError {
 
 impl From<kube::config::InClusterError> for DiscoveryError {
     fn from(error: kube::config::InClusterError) -> Self {
-        Self::NoCredentials(excerpt(&error.to_string()))
+        Self::NoCredentials(excerpt(&error.to_string(), WORDS_MAX))
     }
 }
 
@@ -100,10 +101,10 @@ impl From<kube::Error> for DiscoveryError {
 
 impl From<kube::core::Status> for DiscoveryError {
     fn from(status: kube::core::Status) -> Self {
-        let said = excerpt(&format!(
-            "{} {}: {}",
-            status.code, status.reason, status.message
-        ));
+        let said = excerpt(
+            &format!("{} {}: {}", status.code, status.reason, status.message),
+            WORDS_MAX,
+        );
         match status.code {
             401 => Self::Unauthorized(said),
             403 => Self::Forbidden(said),
@@ -114,12 +115,8 @@ impl From<kube::core::Status> for DiscoveryError {
 }
 
 /// The innermost reason says what happened; what is around it only says where.
-fn cause(error: impl std::error::Error + Send + Sync + 'static) -> String {
-    excerpt(&anyhow::Error::new(error).root_cause().to_string())
-}
-
-fn excerpt(text: &str) -> String {
-    text.chars().take(WORDS_MAX).collect()
+fn cause(error: impl std::error::Error + 'static) -> String {
+    excerpt(&root_cause(&error), WORDS_MAX)
 }
 
 /// Reports the errors of discovery, and its recovery.

@@ -4,7 +4,6 @@
 //! It does not follow redirects and does not retry: only the caller knows whether a second request
 //! is safe.
 
-use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +15,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::text::{excerpt, root_cause};
 
 /// An idle connection is closed after this time: sooner than the server closes it (`server`), so
 /// that no request is sent on a connection that is just being closed.
@@ -125,11 +126,11 @@ impl Client {
         if !status.is_success() {
             return Err(ClientError::Status(
                 status,
-                one_line(&String::from_utf8_lossy(&answer)),
+                excerpt(&String::from_utf8_lossy(&answer), TEXT_MAX),
             ));
         }
         serde_json::from_slice(&answer)
-            .map_err(|error| ClientError::Answer(one_line(&error.to_string())))
+            .map_err(|error| ClientError::Answer(excerpt(&error.to_string(), TEXT_MAX)))
     }
 
     async fn exchange(
@@ -167,21 +168,4 @@ impl Client {
             Err(error) => Err(ClientError::Broken(root_cause(error.as_ref()))),
         }
     }
-}
-
-/// The text of the root cause: the layers above it only say that something failed.
-fn root_cause(error: &(dyn Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
-}
-
-/// The beginning of a text from outside, without control characters that a terminal would obey.
-pub(crate) fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(TEXT_MAX)
-        .collect()
 }

@@ -159,11 +159,8 @@ impl Args {
 mod tests {
     use super::*;
 
-    const NEW: Version = Version {
-        major: 3,
-        minor: 12,
-    };
-    const OLD: Version = Version { major: 3, minor: 9 };
+    const NEW: Version = Version::new(3, 12, 0);
+    const OLD: Version = Version::new(3, 9, 0);
 
     fn spec(protocol: Protocol) -> TestSpec {
         TestSpec {
@@ -249,7 +246,7 @@ mod tests {
     #[test]
     fn a_server_gets_the_options_that_its_version_has() {
         let line = |minor| {
-            let version = Version { major: 3, minor };
+            let version = Version::new(3, minor, 0);
             server(
                 version,
                 &spec(Protocol::Udp),

@@ -14,6 +14,7 @@ mod reason;
 mod report;
 mod server;
 mod version;
+mod vulnerabilities;
 
 use std::fs;
 use std::io;
@@ -30,6 +31,7 @@ pub use process::Kill;
 pub use report::Report;
 pub use server::{NotReady, Server, ServerEnd};
 pub use version::{LEAST, Version};
+pub use vulnerabilities::FIRST_SAFE;
 
 use process::{Process, Stdout};
 

@@ -1,6 +1,6 @@
-//! Finds iperf3 and asks for its version, once, before anything is measured.
+//! Finds iperf3 and reads its version, once, before anything is measured.
 //!
-//! It does not test whether iperf3 can connect anywhere.
+//! This module does not test whether iperf3 can connect anywhere.
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,11 +13,12 @@ use super::limits::Limits;
 use super::process::{Cause, Process, Stdout};
 use super::version::{LEAST, Version};
 use crate::clock::boot_now;
+use crate::text::excerpt;
 
-/// For `iperf3 --version`, which takes some 2 ms on an idle machine.
+/// The longest time of `iperf3 --version`, which takes some 2 ms on an idle machine.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Characters of a strange answer that are quoted.
+/// The longest excerpt of an unexpected answer.
 const QUOTE_MAX: usize = 80;
 
 /// Why iperf3 cannot be used.
@@ -25,40 +26,40 @@ const QUOTE_MAX: usize = 80;
 pub enum ProbeError {
     /// There is no such program.
     #[error(
-        "iperf3: no program {program:?} was found; expected a path or a name in PATH \
+        "iperf3: program {program:?} not found; expected a path, or a name in PATH \
          (install it: apt-get install iperf3)"
     )]
     NotFound {
-        /// What was looked for.
+        /// The program as given.
         program: PathBuf,
     },
-    /// It is there but is not a program that this user may run.
+    /// The file exists, but this user may not execute it.
     #[error(
-        "iperf3: {program:?} cannot be executed; expected a program that this user may run \
+        "iperf3: {program:?} cannot be executed; expected a program that this user may execute \
          (chmod +x, or install another: apt-get install iperf3)"
     )]
     NotExecutable {
-        /// What was run.
+        /// The path of the program.
         program: PathBuf,
     },
-    /// It answered with something else than a version of iperf3, or not at all.
+    /// It did not print a version of iperf3, or did not end in time.
     #[error(
-        "iperf3: {program:?} --version answered {answer:?} within {ANSWER:?}; expected \"iperf 3.x\" \
+        "iperf3: {program:?} --version printed {answer:?} within {ANSWER:?}; expected \"iperf 3.x\" \
          (install it: apt-get install iperf3)"
     )]
     NotIperf {
-        /// What was run.
+        /// The path of the program.
         program: PathBuf,
-        /// The beginning of its answer.
+        /// The beginning of its output.
         answer: String,
     },
-    /// It is older than the oldest that is supported.
+    /// It is older than the oldest supported version.
     #[error(
         "iperf3: {program:?} is version {found}; expected {LEAST} or later \
          (install a newer one: apt-get install iperf3)"
     )]
     TooOld {
-        /// What was run.
+        /// The path of the program.
         program: PathBuf,
         /// Its version.
         found: Version,
@@ -66,9 +67,9 @@ pub enum ProbeError {
     /// The system refused to start it.
     #[error("iperf3: {program:?} could not be started: {source}")]
     Spawn {
-        /// What was to be run.
+        /// The path of the program.
         program: PathBuf,
-        /// Why not.
+        /// Why it was not started.
         source: io::Error,
     },
 }
@@ -76,11 +77,11 @@ pub enum ProbeError {
 /// The path of iperf3 and its version.
 pub(super) async fn probe(program: &Path) -> Result<(PathBuf, Version), ProbeError> {
     let program = find(program)?;
-    let answer = ask(&program).await?;
+    let answer = version_text(&program).await?;
     let Some(found) = Version::parse(&answer) else {
         return Err(ProbeError::NotIperf {
             program,
-            answer: answer.chars().take(QUOTE_MAX).collect(),
+            answer: excerpt(&answer, QUOTE_MAX),
         });
     };
     if found < LEAST {
@@ -89,23 +90,22 @@ pub(super) async fn probe(program: &Path) -> Result<(PathBuf, Version), ProbeErr
     Ok((program, found))
 }
 
-/// A bare name is looked up once, here: iperf3 itself is run without the agent's environment, PATH
-/// included.
+/// Looks a bare name up on the `PATH`, once: iperf3 itself runs without the agent's environment, and
+/// so without a `PATH`. A file that is not executable does not hide a program further down the
+/// `PATH`.
 fn find(program: &Path) -> Result<PathBuf, ProbeError> {
-    let found = if program.components().count() > 1 {
-        Some(program.to_owned()).filter(|path| path.exists())
-    } else {
-        let dirs = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&dirs)
-            .map(|dir| dir.join(program))
-            .find(|path| path.is_file())
-    };
-    found.ok_or_else(|| ProbeError::NotFound {
-        program: program.to_owned(),
+    let is_path = program.components().count() > 1;
+    which::which(program).map_err(|_| {
+        let program = program.to_owned();
+        if is_path && program.exists() {
+            ProbeError::NotExecutable { program }
+        } else {
+            ProbeError::NotFound { program }
+        }
     })
 }
 
-async fn ask(program: &Path) -> Result<String, ProbeError> {
+async fn version_text(program: &Path) -> Result<String, ProbeError> {
     let deadline = boot_now() + ANSWER;
     let limits = Limits {
         start_by: deadline,
@@ -127,7 +127,7 @@ async fn ask(program: &Path) -> Result<String, ProbeError> {
         },
     })?;
     let ending = process.wait().await;
-    // What fails to start says so on standard error, for instance the dynamic linker.
+    // A failure to start, of the dynamic linker for instance, is reported on standard error.
     let text = match ending.cause {
         Cause::Exited(_) if ending.stdout.is_empty() => &ending.stderr,
         _ => &ending.stdout,

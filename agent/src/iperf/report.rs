@@ -12,6 +12,7 @@ use iperf3_mesh_core::{Figures, Outcome, Protocol, Reason, TestSpec};
 use serde_json::{Map, Value};
 
 use super::reason;
+use crate::text::excerpt;
 
 /// Characters of iperf3's words that are kept for the log.
 pub(super) const DETAIL_MAX: usize = 300;
@@ -77,7 +78,7 @@ impl Report {
         Self {
             forward: Err(reason),
             reverse: spec.bidir.then_some(Err(reason)),
-            detail: detail.trim().chars().take(DETAIL_MAX).collect(),
+            detail: excerpt(detail, DETAIL_MAX),
         }
     }
 }

@@ -1,25 +1,36 @@
-//! Which iperf3 is installed, and what that version can do.
+//! The version of iperf3, and its abilities.
 //!
-//! Asks questions by name, so that no other file compares version numbers. It does not run iperf3.
+//! Each ability has a named method, so that no other file compares version numbers for one.
 
 use std::fmt;
 
-/// The oldest version that is supported.
-pub const LEAST: Version = Version { major: 3, minor: 9 };
+/// The oldest supported version.
+pub const LEAST: Version = Version::new(3, 9, 0);
 
-/// A version of iperf3. Patch levels change nothing that matters here.
+/// A version of iperf3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     /// 3 for every iperf3.
     pub major: u32,
     /// 12 in "3.12" and in "3.12.1".
     pub minor: u32,
+    /// 1 in "3.12.1", 0 in "3.12".
+    pub patch: u32,
 }
 
 impl Version {
-    /// Reads the output of `iperf3 --version`, whose first line is like `iperf 3.12 (cJSON
-    /// 1.7.15)`. Patch levels and suffixes (`3.17.1+`, `3.21-dev`) are ignored. `None` if it is
-    /// something else's output.
+    /// A version by its numbers.
+    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
+        Self {
+            major,
+            minor,
+            patch,
+        }
+    }
+
+    /// Reads the output of `iperf3 --version`, with a first line such as `iperf 3.12 (cJSON
+    /// 1.7.15)`. Suffixes (`3.17.1+`, `3.21-dev`) are ignored. `None` if `output` is that of another
+    /// program.
     pub fn parse(output: &str) -> Option<Self> {
         let mut words = output.lines().next()?.split_whitespace();
         if words.next()? != "iperf" {
@@ -29,55 +40,58 @@ impl Version {
         Some(Self {
             major: numbers.next()?.parse().ok()?,
             minor: numbers.next()?.parse().ok()?,
+            patch: numbers
+                .next()
+                .and_then(|number| number.parse().ok())
+                .unwrap_or(0),
         })
     }
 
-    const fn from(self, minor: u32) -> bool {
+    const fn is_from(self, minor: u32) -> bool {
         self.major > 3 || (self.major == 3 && self.minor >= minor)
     }
 
-    /// `--rcv-timeout`: ends a receiver that hears nothing any more.
+    /// `--rcv-timeout`: ends a receiver that receives nothing any more.
     pub const fn has_rcv_timeout(self) -> bool {
-        self.from(10)
+        self.is_from(10)
     }
 
-    /// `--idle-timeout`: ends a server that nobody talks to.
+    /// `--idle-timeout`: ends a server without a client.
     pub const fn has_idle_timeout(self) -> bool {
-        self.from(10)
+        self.is_from(10)
     }
 
-    /// `--snd-timeout`: ends a sender whose bytes nobody acknowledges.
+    /// `--snd-timeout`: ends a sender when its bytes are not acknowledged.
     pub const fn has_snd_timeout(self) -> bool {
-        self.from(12)
+        self.is_from(12)
     }
 
-    /// The report has the two directions of `--bidir` under names of their own. Older ones use the
-    /// same keys twice, and which direction is which cannot be told.
+    /// The report has separate names for the two directions of `--bidir`. Older versions use the same
+    /// keys twice, so that the directions cannot be told apart.
     pub const fn names_bidir(self) -> bool {
-        self.from(11)
+        self.is_from(11)
     }
 
-    /// The report of a UDP test says how many bytes arrived.
+    /// The report of a UDP test has the number of bytes that arrived.
     pub const fn tells_received(self) -> bool {
-        self.from(11)
+        self.is_from(11)
     }
 
-    /// What a node loses by having this version, one sentence each; empty for a version that has
-    /// everything.
-    pub fn lost_without(self) -> Vec<&'static str> {
+    /// The drawbacks of this version, one sentence each; empty for a version without any.
+    pub fn drawbacks(self) -> Vec<&'static str> {
         let checks = [
             (
                 self.has_rcv_timeout(),
-                "no --rcv-timeout (3.10): a receiver cut off in mid-test ends only at the test's timeout",
+                "no --rcv-timeout (3.10): a receiver that is cut off ends only at the test's timeout",
             ),
             (
                 self.has_idle_timeout(),
-                "no --idle-timeout (3.10): a server whose client never comes ends only at the test's timeout",
+                "no --idle-timeout (3.10): a server without a client ends only at the test's timeout",
             ),
             (
                 self.tells_received(),
-                "UDP tests do not report what arrived (3.11): loss is taken from gaps in the sequence numbers, \
-                 so datagrams lost at the very end are not seen",
+                "UDP tests do not report received bytes (3.11): loss is computed from gaps in the \
+                 sequence numbers, so datagrams lost at the very end are missed",
             ),
             (
                 self.names_bidir(),
@@ -85,7 +99,7 @@ impl Version {
             ),
             (
                 self.has_snd_timeout(),
-                "no --snd-timeout (3.12): a sender cut off in mid-test ends only at the test's timeout",
+                "no --snd-timeout (3.12): a sender that is cut off ends only at the test's timeout",
             ),
         ];
         checks
@@ -98,7 +112,11 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
+        write!(f, "{}.{}", self.major, self.minor)?;
+        match self.patch {
+            0 => Ok(()),
+            patch => write!(f, ".{patch}"),
+        }
     }
 }
 
@@ -106,19 +124,19 @@ impl fmt::Display for Version {
 mod tests {
     use super::*;
 
-    fn version(major: u32, minor: u32) -> Option<Version> {
-        Some(Version { major, minor })
-    }
-
     #[test]
     fn every_spelling_of_a_version_is_read() {
+        let version = |major, minor, patch| Some(Version::new(major, minor, patch));
         for (output, expected) in [
-            ("iperf 3.12 (cJSON 1.7.15)\nLinux vm 6.18", version(3, 12)),
-            ("iperf 3.9 (cJSON 1.7.13)", version(3, 9)),
-            ("iperf 3.17.1+ (cJSON 1.7.15)", version(3, 17)),
-            ("iperf 3.21-dev", version(3, 21)),
-            ("iperf 3.0.11", version(3, 0)),
-            ("iperf 4.0", version(4, 0)),
+            (
+                "iperf 3.12 (cJSON 1.7.15)\nLinux vm 6.18",
+                version(3, 12, 0),
+            ),
+            ("iperf 3.9 (cJSON 1.7.13)", version(3, 9, 0)),
+            ("iperf 3.17.1+ (cJSON 1.7.15)", version(3, 17, 1)),
+            ("iperf 3.21-dev", version(3, 21, 0)),
+            ("iperf 3.0.11", version(3, 0, 11)),
+            ("iperf 4.0", version(4, 0, 0)),
             ("iperf version 2.1.8 (12 August 2022) pthreads", None),
             ("iperf 3", None),
             ("iperf 99999999999.1", None),
@@ -131,28 +149,25 @@ mod tests {
 
     #[test]
     fn versions_are_ordered_as_numbers() {
-        assert!(
-            Version { major: 3, minor: 9 }
-                < Version {
-                    major: 3,
-                    minor: 10
-                }
-        );
-        assert!(Version { major: 3, minor: 7 } < LEAST);
-        assert!(Version { major: 4, minor: 0 } > LEAST);
+        assert!(Version::new(3, 9, 0) < Version::new(3, 10, 0));
+        assert!(Version::new(3, 19, 0) < Version::new(3, 19, 1));
+        assert!(Version::new(3, 7, 0) < LEAST);
+        assert!(Version::new(4, 0, 0) > LEAST);
     }
 
     #[test]
-    fn an_old_version_says_what_it_lacks_and_a_new_one_is_silent() {
-        let lost = |minor| Version { major: 3, minor }.lost_without();
-        assert_eq!(lost(9).len(), 5);
-        assert_eq!(lost(11), [*lost(9).last().expect("3.9 lacks something")]);
-        assert!(
-            lost(11)
-                .iter()
-                .all(|sentence| sentence.contains("--snd-timeout"))
-        );
-        assert!(lost(12).is_empty());
-        assert!(Version { major: 4, minor: 0 }.lost_without().is_empty());
+    fn a_version_is_written_as_iperf3_writes_it() {
+        assert_eq!(Version::new(3, 12, 0).to_string(), "3.12");
+        assert_eq!(Version::new(3, 17, 1).to_string(), "3.17.1");
+    }
+
+    #[test]
+    fn an_old_version_has_drawbacks_and_a_new_one_has_none() {
+        let drawbacks = |minor| Version::new(3, minor, 0).drawbacks();
+        assert_eq!(drawbacks(9).len(), 5);
+        let [only] = drawbacks(11).try_into().expect("3.11 has one drawback");
+        assert!(only.contains("--snd-timeout"), "{only}");
+        assert!(drawbacks(12).is_empty());
+        assert!(Version::new(4, 0, 0).drawbacks().is_empty());
     }
 }

@@ -1,10 +1,10 @@
-//! A matrix as lines, one for each cell: aligned for people, as CSV for spreadsheets, as JSON for
+//! The matrix with one line for each cell: aligned for people, CSV for spreadsheets, JSON for
 //! programs.
 
 use std::fmt::Write;
 
 use crate::api::{CellReport, Matrix};
-use crate::render::heatmap::{bandwidth, loss};
+use crate::render::format::{bandwidth, loss};
 
 const TABLE_HEAD: [&str; 10] = [
     "SOURCE",
@@ -34,7 +34,7 @@ const CSV_HEAD: [&str; 12] = [
     "success_age_seconds",
 ];
 
-/// Aligned columns with units, and `-` for what is not known.
+/// Aligned columns with units, and `-` for an unknown value.
 pub fn table(matrix: &Matrix) -> String {
     let mut lines = vec![TABLE_HEAD.map(str::to_owned)];
     lines.extend(matrix.cells.iter().map(table_line));
@@ -80,7 +80,7 @@ fn table_line(cell: &CellReport) -> [String; TABLE_HEAD.len()] {
     ]
 }
 
-/// CSV after RFC 4180: a head line, fields as in the JSON, nothing for null.
+/// CSV after RFC 4180: a header line, fields as in the JSON, an empty field for null.
 pub fn csv(matrix: &Matrix) -> String {
     let mut out = CSV_HEAD.join(",");
     out.push_str("\r\n");
@@ -113,7 +113,7 @@ pub fn csv(matrix: &Matrix) -> String {
     out
 }
 
-/// A field that may hold anything. Names have no line breaks; quotes and commas they may have.
+/// A field of any text. Names have no line breaks, but may have quotes and commas.
 fn quoted(field: &str) -> String {
     if field.contains([',', '"']) {
         format!("\"{}\"", field.replace('"', "\"\""))
@@ -122,10 +122,10 @@ fn quoted(field: &str) -> String {
     }
 }
 
-/// JSON as the API answers it, indented.
+/// The JSON document of the API, indented.
 ///
 /// # Errors
-/// If a figure is not a number: no agent measures such a one.
+/// If a figure is not a number, which no agent measures.
 pub fn json(matrix: &Matrix) -> serde_json::Result<String> {
     serde_json::to_string_pretty(matrix).map(|text| text + "\n")
 }

@@ -20,22 +20,22 @@ pub(crate) async fn probe(program: &Path, tests: &[TestSpec]) -> anyhow::Result<
     let version = iperf.version();
     if tests.iter().any(|test| test.bidir) && !version.names_bidir() {
         bail!(
-            "--bidir (IPERF_BIDIR) needs iperf3 3.11 or newer, and {} is {version}: \
+            "--bidir (IPERF_BIDIR) needs iperf3 3.11 or newer, but {} is {version}: \
              install a newer one, or leave the option out",
             iperf.program().display()
         );
     }
     temporary_directory(&std::env::temp_dir())
         .map_err(|error| anyhow!("{error}. {}", error.hint()))?;
-    for loss in version.lost_without() {
-        tracing::warn!(%version, "this iperf3 is old: {loss}");
+    for drawback in version.drawbacks() {
+        tracing::warn!(%version, "this iperf3 is old: {drawback}");
     }
     Ok(iperf)
 }
 
 /// The directory for temporary files is not writable.
 #[derive(Debug, thiserror::Error)]
-#[error("{} is not writable, and iperf3 needs it: {cause}", directory.display())]
+#[error("{} is not writable, but iperf3 needs it: {cause}", directory.display())]
 pub(crate) struct UnwritableDirectory {
     directory: PathBuf,
     cause: io::Error,

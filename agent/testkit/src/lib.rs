@@ -17,6 +17,7 @@ pub mod agents;
 pub mod answers;
 pub mod checker;
 pub mod events;
+mod golden;
 pub mod http;
 pub mod lab;
 mod network;
@@ -24,6 +25,7 @@ pub mod processes;
 mod program;
 mod waiting;
 
+pub use golden::{assert_golden, golden_path};
 pub use network::Network;
 pub use program::{Ended, Program, executable};
 pub use waiting::{await_that, wait_until};

@@ -1,37 +1,28 @@
-//! What a check found, as a table for people and as JSON for programs.
+//! The findings of a check, as a table for people and as JSON for programs.
 
-use std::fmt::{self, Display};
+use std::fmt::Write;
 
 use serde::Serialize;
 
-/// How grave a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+/// The severity of a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, strum::Display)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// All is well.
     Ok,
-    /// The node takes part, but something is lost.
+    /// The node takes part, but with a drawback.
     Warning,
     /// The node cannot take part.
     Error,
 }
 
-impl Level {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-}
-
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// What was checked.
     pub subject: String,
-    /// How grave it is.
+    /// The severity.
     pub level: Level,
     /// What was found.
     pub detail: String,
@@ -76,66 +67,56 @@ impl Finding {
     }
 }
 
-/// All findings, in the order in which they were made.
-#[derive(Clone, Debug, Serialize)]
-pub struct Findings {
-    findings: Vec<Finding>,
+/// Whether nothing keeps the node out of the mesh.
+pub fn can_take_part(findings: &[Finding]) -> bool {
+    findings.iter().all(|finding| finding.level < Level::Error)
 }
 
-impl Findings {
-    pub(super) fn new(findings: Vec<Finding>) -> Self {
-        Self { findings }
+/// The findings as a table, each hint below its finding, and a conclusion.
+pub fn table(findings: &[Finding]) -> String {
+    let width = findings
+        .iter()
+        .map(|finding| finding.subject.len())
+        .max()
+        .unwrap_or(0);
+    let mut out = String::new();
+    for Finding {
+        subject,
+        level,
+        detail,
+        hint,
+    } in findings
+    {
+        let _ = writeln!(out, "{level:8} {subject:width$}  {detail}");
+        if let Some(hint) = hint {
+            let _ = writeln!(out, "{:8} {:width$}  -> {hint}", "", "");
+        }
     }
-
-    /// The findings.
-    pub fn all(&self) -> &[Finding] {
-        &self.findings
-    }
-
-    /// Nothing stops the node from taking part.
-    pub fn is_ok(&self) -> bool {
-        self.findings
+    let count = |level| {
+        findings
             .iter()
-            .all(|finding| finding.level < Level::Error)
-    }
+            .filter(|finding| finding.level == level)
+            .count()
+    };
+    let _ = match (count(Level::Error), count(Level::Warning)) {
+        (0, 0) => writeln!(out, "This node can take part."),
+        (0, warnings) => writeln!(out, "This node can take part; warnings: {warnings}."),
+        (errors, warnings) => writeln!(
+            out,
+            "This node cannot take part; errors: {errors}, warnings: {warnings}."
+        ),
+    };
+    out
 }
 
-/// A table for people, the hint below what it hints. Programs take the serialised form.
-impl Display for Findings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self
-            .findings
-            .iter()
-            .map(|finding| finding.subject.len())
-            .max()
-            .unwrap_or(0);
-        for Finding {
-            subject,
-            level,
-            detail,
-            hint,
-        } in &self.findings
-        {
-            writeln!(f, "{:8} {subject:width$}  {detail}", level.as_str())?;
-            if let Some(hint) = hint {
-                writeln!(f, "{:8} {:width$}  -> {hint}", "", "")?;
-            }
-        }
-        let count = |level| {
-            self.findings
-                .iter()
-                .filter(|finding| finding.level == level)
-                .count()
-        };
-        match (count(Level::Error), count(Level::Warning)) {
-            (0, 0) => writeln!(f, "This node can take part."),
-            (0, warnings) => writeln!(f, "This node can take part; warnings: {warnings}."),
-            (errors, warnings) => {
-                writeln!(
-                    f,
-                    "This node cannot take part; errors: {errors}, warnings: {warnings}."
-                )
-            }
-        }
+/// The findings as one JSON document.
+///
+/// # Errors
+/// Never in practice: all values are text.
+pub fn json(findings: &[Finding]) -> serde_json::Result<String> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        findings: &'a [Finding],
     }
+    serde_json::to_string_pretty(&Document { findings }).map(|text| text + "\n")
 }

@@ -154,7 +154,7 @@ async fn show_sweeps(
             sweep = observer.sweep(number, &mut progress) => sweep,
         };
         progress.clear();
-        let (text, is_good) = results(args.output, &observer, sweep).await?;
+        let (text, is_good) = results(args, &observer, sweep).await?;
         print(&text)?;
         all_succeeded &= is_good;
         if args.sweeps == Some(number) {
@@ -168,7 +168,7 @@ async fn show_sweeps(
 
 /// The matrix as text, and whether every cell succeeded.
 async fn results(
-    format: OutputFormat,
+    args: &LocalArgs,
     observer: &Observer,
     sweep: SweepReport,
 ) -> anyhow::Result<(String, bool)> {
@@ -181,9 +181,9 @@ async fn results(
             .iter()
             .all(|cell| cell.result.success == Some(true));
     matrix.sweep = Some(sweep);
-    let text = match format {
+    let text = match args.output {
         OutputFormat::Json => table::json(&matrix)?,
-        OutputFormat::Table => heatmap::render(&matrix, Screen::of_stdout()),
+        OutputFormat::Table => heatmap::render(&matrix, Screen::of_stdout(args.color.color)),
     };
     Ok((text, is_good))
 }

@@ -2,7 +2,7 @@
 //! line now and then. No line of ours is longer than 80 columns.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use iperf3_mesh_core::schedule::Tournament;
 use crate::api::{Schedule, Since};
 use crate::cli::{LocalArgs, OutputFormat};
 use crate::config::TestSettings;
+use crate::render::screen::can_redraw;
 use crate::units;
 
 /// The interval between two lines when stderr is no terminal.
@@ -48,7 +49,7 @@ impl Progress {
             introduction(args.nodes, settings, page),
             ssh.unwrap_or_default()
         );
-        let is_terminal = io::stderr().is_terminal();
+        let is_terminal = can_redraw(&io::stderr());
         let target = if is_terminal {
             ProgressDrawTarget::stderr_with_hz(REDRAW_HZ)
         } else {

@@ -1,11 +1,11 @@
-//! How the nodes are called at the edges of a table: in full where there is room, else without what
-//! all names have in common, else by number.
+//! The names of the nodes at the edges of a table: in full where there is room, else without the
+//! parts that all names share, else numbers.
 
-/// With more nodes than this, columns have numbers: names would make the table unreadably wide.
+/// The most nodes with named columns: names of more would make the table unreadably wide.
 const NAMED_COLUMNS_MAX: usize = 30;
 /// The longest name at the head of a column.
 const COLUMN_MAX: usize = 12;
-/// The longest name at the beginning of a row; a longer one loses its middle.
+/// The longest name at the beginning of a row. A longer one loses its middle.
 const ROW_MAX: usize = 40;
 
 /// The labels of a table.
@@ -35,10 +35,10 @@ impl Labels {
             let columns = cut.into_iter().map(str::to_owned).collect();
             let key = match (prefix, suffix) {
                 ("", "") => None,
-                (_, "") => Some(format!("columns: names without {prefix:?} before them")),
-                ("", _) => Some(format!("columns: names without {suffix:?} after them")),
+                (_, "") => Some(format!("columns: names without {prefix:?} in front")),
+                ("", _) => Some(format!("columns: names without {suffix:?} at the end")),
                 _ => Some(format!(
-                    "columns: names without {prefix:?} before and {suffix:?} after them"
+                    "columns: names without {prefix:?} in front and {suffix:?} at the end"
                 )),
             };
             return Self::with(rows, columns, key);
@@ -68,7 +68,7 @@ impl Labels {
         }
     }
 
-    /// What the columns' labels leave out.
+    /// The parts of the names that the labels of the columns leave out, as a sentence.
     pub(super) fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
@@ -96,7 +96,8 @@ impl Labels {
     }
 }
 
-/// What all names begin and end with. Both end at a separator, and of every name something is left.
+/// The common beginning and end of all names. Both stop at a separator, and leave something of every
+/// name.
 fn common<'a>(names: &[&'a str]) -> (&'a str, &'a str) {
     let [first, others @ ..] = names else {
         return ("", "");
@@ -111,8 +112,8 @@ fn common<'a>(names: &[&'a str]) -> (&'a str, &'a str) {
     });
     let separator = |byte: &u8| matches!(byte, b'-' | b'.' | b'_');
     let bytes = first.as_bytes();
-    // Up to the last separator, which is ASCII: no character is cut in two. The whole name is never
-    // common.
+    // Up to the last separator, which is ASCII and so cuts no character in two, and never the whole
+    // name.
     let begin = begin.min(first.len().saturating_sub(1));
     let prefix = (0..begin)
         .rev()
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_leave_out_what_all_names_have_in_common() {
+    fn columns_leave_out_the_common_parts_of_the_names() {
         let names = ["ip-10-0-1-5.ec2.internal", "ip-10-0-1-17.ec2.internal"];
         assert_eq!(columns(&names), ["5", "17"]);
         let key = Labels::new(&names, 5).key.unwrap_or_default();
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn of_every_name_something_is_left() {
+    fn every_label_keeps_a_part_of_its_name() {
         assert_eq!(
             columns(&["rack-one-node", "rack-one-node-2"]),
             ["node", "node-2"]
@@ -186,11 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn names_with_nothing_in_common_and_many_nodes_have_numbers() {
+    fn long_different_names_and_many_nodes_have_numbers() {
         let long = ["alpha-of-the-first-room", "omega_of_the_second_room"];
         assert_eq!(columns(&long), ["1", "2"]);
-        let names: Vec<_> = (0..31).map(|n| format!("n{n:02}")).collect();
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let owned: Vec<_> = (0..31).map(|n| format!("n{n:02}")).collect();
+        let names: Vec<_> = owned.iter().map(String::as_str).collect();
         let labels = Labels::new(&names, 5);
         assert_eq!(labels.column(30), "31");
         assert_eq!(labels.row(0), " 1 n00 ");

@@ -1,8 +1,7 @@
-//! Draws a matrix as a heatmap for terminals: one table for each protocol, row = source, column =
-//! destination.
+//! Draws a matrix as a heatmap: one table for each protocol, row = source, column = destination.
 //!
-//! Says in words what the colours say, for the colour-blind and for files. Only draws: what is
-//! stale, failed or missing is in the matrix.
+//! Everything that a colour says is also there as text, for the colour-blind and for files. This
+//! module only draws; the matrix itself says what is stale, failed or missing.
 
 mod labels;
 mod notes;
@@ -10,45 +9,18 @@ mod scale;
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::io::IsTerminal;
 
 use iperf3_mesh_core::{NodeName, Protocol, Reason};
 
 use crate::api::{CellResult, Matrix};
+use crate::render::format::{bandwidth, loss};
 use labels::Labels;
 use scale::Scale;
-pub(crate) use scale::{bandwidth, loss};
 
-/// What the heatmap is drawn on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Screen {
-    /// Whether it shows colours (of xterm's 256).
-    pub colour: bool,
-    /// How many columns of text it has; `None` if that does not matter.
-    pub width: Option<usize>,
-}
+pub use crate::render::screen::Screen;
 
-impl Screen {
-    /// Text without escapes and of any width.
-    pub const PLAIN: Self = Self {
-        colour: false,
-        width: None,
-    };
-
-    /// What standard output is: plain unless it is a terminal, and without colour if `NO_COLOR` is
-    /// set.
-    pub fn of_stdout() -> Self {
-        if !std::io::stdout().is_terminal() {
-            return Self::PLAIN;
-        }
-        let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
-        Self { colour, width }
-    }
-}
-
-/// The cells of one protocol.
-struct Layer<'a> {
+/// The table of one protocol.
+struct ProtocolTable<'a> {
     matrix: &'a Matrix,
     protocol: Protocol,
     cells: HashMap<(&'a NodeName, &'a NodeName), &'a CellResult>,
@@ -65,15 +37,15 @@ pub fn render(matrix: &Matrix, screen: Screen) -> String {
         );
     }
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        if let Some(layer) = Layer::of(matrix, protocol) {
-            layer.draw(screen, &mut out);
+        if let Some(table) = ProtocolTable::of(matrix, protocol) {
+            table.draw(screen, &mut out);
         }
     }
-    notes::write(matrix, &mut out);
+    notes::write(matrix, screen.width, &mut out);
     out
 }
 
-impl<'a> Layer<'a> {
+impl<'a> ProtocolTable<'a> {
     fn of(matrix: &'a Matrix, protocol: Protocol) -> Option<Self> {
         let cells: HashMap<_, _> = matrix
             .cells
@@ -109,7 +81,7 @@ impl<'a> Layer<'a> {
             Protocol::Udp => "UDP: bandwidth and loss",
         };
         let _ = writeln!(out, "{title} (row: source, column: destination)\n");
-        // A cell has a blank on each side.
+        // Each cell has a blank on both sides.
         let room = screen
             .width
             .unwrap_or(usize::MAX)
@@ -120,7 +92,7 @@ impl<'a> Layer<'a> {
             self.draw_columns(&labels, &scale, width, columns, screen.colour, out);
             out.push('\n');
         }
-        self.draw_legend(&labels, &scale, screen.colour, out);
+        self.draw_legend(&labels, &scale, screen, out);
         out.push('\n');
     }
 
@@ -152,11 +124,13 @@ impl<'a> Layer<'a> {
         }
     }
 
-    fn draw_legend(&self, labels: &Labels, scale: &Scale, colour: bool, out: &mut String) {
+    fn draw_legend(&self, labels: &Labels, scale: &Scale, screen: Screen, out: &mut String) {
         if let Some(key) = labels.key() {
-            let _ = writeln!(out, "{key}");
+            let _ = writeln!(out, "{}", notes::wrapped(key, screen.width, ""));
         }
-        if colour && let Some(ramp) = scale.ramp() {
+        if screen.colour
+            && let Some(ramp) = scale.ramp()
+        {
             let _ = writeln!(out, "{ramp}");
         }
         let count = |success| {
@@ -165,7 +139,7 @@ impl<'a> Layer<'a> {
                 .filter(|cell| cell.success == success)
                 .count()
         };
-        let _ = write!(
+        let _ = writeln!(
             out,
             "{} cells: {} succeeded, {} failed, {} without a result",
             self.cells.len(),
@@ -173,24 +147,23 @@ impl<'a> Layer<'a> {
             count(Some(false)),
             count(None)
         );
-        let _ = match scale.summary() {
-            Some(summary) => writeln!(out, "; {summary}"),
-            None => writeln!(out),
-        };
+        if let Some(summary) = scale.summary() {
+            let _ = writeln!(out, "{summary}");
+        }
         let texts: Vec<_> = self.texts().collect();
         let shown = |sign: char| texts.iter().any(|text| text.starts_with(sign));
         let signs = [
-            ('!', "!… failed, reasons below"),
-            ('·', "· never tested (new agents wait a minute)"),
-            ('?', "? row not available"),
+            ('!', "!… failed, see below"),
+            ('·', "· not tested yet (new agents wait 61 s)"),
+            ('?', "? row missing"),
         ];
-        let signs: Vec<_> = signs
+        let meanings: Vec<_> = signs
             .iter()
             .filter(|(sign, _)| shown(*sign))
             .map(|(_, meaning)| *meaning)
             .collect();
-        if !signs.is_empty() {
-            let _ = writeln!(out, "{}", signs.join("   "));
+        if !meanings.is_empty() {
+            let _ = writeln!(out, "{}", meanings.join("   "));
         }
     }
 
@@ -201,7 +174,7 @@ impl<'a> Layer<'a> {
             .copied()
     }
 
-    /// What stands in every place of the table.
+    /// The texts of all places of the table.
     fn texts(&self) -> impl Iterator<Item = String> {
         let all = 0..self.matrix.nodes.len();
         all.clone().flat_map(move |source| {
@@ -233,7 +206,7 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// A reason in five letters at most, so that a failure is no wider than a bandwidth.
+/// A reason in at most five letters, so that a failure is no wider than a bandwidth.
 const fn short(reason: Reason) -> &'static str {
     match reason {
         Reason::Unreachable => "unrch",

@@ -1,7 +1,6 @@
-//! What stands below the tables: which cells failed and why, which rows are missing, how old the
-//! results are.
+//! The notes below the tables: failed cells with their reasons, missing rows, the age of the results.
 //!
-//! A node that nobody reaches is one line, not one for each of its peers.
+//! A node that no peer reaches takes one line, not one for each peer.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -10,33 +9,51 @@ use std::time::Duration;
 use iperf3_mesh_core::{NodeName, Reason};
 
 use crate::api::{CellReport, Matrix, NodeState};
-use crate::http::client::one_line;
+use crate::text::excerpt;
 
 /// The most lines of one kind; `-o table` shows everything.
 const LINES_MAX: usize = 20;
+/// The longest excerpt of a text that another agent sent.
+const TEXT_MAX: usize = 200;
 
-pub(super) fn write(matrix: &Matrix, out: &mut String) {
-    write_lines("Failed", &failures(matrix), out);
-    write_lines("Nodes", &nodes(matrix), out);
+pub(super) fn write(matrix: &Matrix, width: Option<usize>, out: &mut String) {
+    write_lines("Failed", &failures(matrix), width, out);
+    write_lines("Nodes", &nodes(matrix), width, out);
     if let Some(ages) = ages(matrix) {
-        let _ = writeln!(out, "{ages}");
+        let _ = writeln!(out, "{}", wrapped(&ages, width, ""));
     }
     if let Some(sweep) = &matrix.sweep {
         let _ = writeln!(
             out,
-            "Sweep {}: {:.1} s (bound {:.1} s), {} tests, {} failed.",
+            "Sweep {}: {:.1} s (lower bound {:.1} s), {} tests, {} failed.",
             sweep.number, sweep.seconds, sweep.bound_seconds, sweep.tests, sweep.failed
         );
     }
 }
 
-fn write_lines(title: &str, lines: &[String], out: &mut String) {
+/// `line` in as many lines as `width` takes, all but the first indented by two blanks more than
+/// `indent`. A word that is too long for a line, such as a name, stays whole.
+pub(super) fn wrapped(line: &str, width: Option<usize>, indent: &str) -> String {
+    let Some(width) = width else {
+        return format!("{indent}{line}");
+    };
+    let next = format!("{indent}  ");
+    let options = textwrap::Options::new(width)
+        .initial_indent(indent)
+        .subsequent_indent(&next)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .word_separator(textwrap::WordSeparator::AsciiSpace);
+    textwrap::fill(line, options)
+}
+
+fn write_lines(title: &str, lines: &[String], width: Option<usize>, out: &mut String) {
     if lines.is_empty() {
         return;
     }
     let _ = writeln!(out, "{title}:");
     for line in lines.iter().take(LINES_MAX) {
-        let _ = writeln!(out, "  {line}");
+        let _ = writeln!(out, "{}", wrapped(line, width, "  "));
     }
     if lines.len() > LINES_MAX {
         let more = lines.len() - LINES_MAX;
@@ -45,15 +62,17 @@ fn write_lines(title: &str, lines: &[String], out: &mut String) {
     out.push('\n');
 }
 
-/// The failed cells: first the nodes to which, then those from which everything fails alike, then
-/// the rest.
+/// The failed cells: first the nodes to which all tests fail for one reason, then those from which
+/// all tests fail for one reason, then single cells.
 fn failures(matrix: &Matrix) -> Vec<String> {
     let mut lines = Vec::new();
     let protocols: BTreeSet<_> = matrix.cells.iter().map(|cell| cell.protocol).collect();
     for protocol in protocols {
-        let of_protocol = |cell: &&CellReport| cell.protocol == protocol;
-        let mut cells: Vec<_> = matrix.cells.iter().filter(of_protocol).collect();
-        cells.retain(|cell| cell.result.success.is_some());
+        let mut cells: Vec<_> = matrix
+            .cells
+            .iter()
+            .filter(|cell| cell.protocol == protocol && cell.result.success.is_some())
+            .collect();
         let mut group = |end: fn(&CellReport) -> &NodeName, before: &str, after: &str| {
             for node in &matrix.nodes {
                 let its: Vec<_> = cells
@@ -76,7 +95,7 @@ fn failures(matrix: &Matrix) -> Vec<String> {
     lines
 }
 
-/// The reason for which all of `cells` failed, if there is one.
+/// The common reason of all `cells`, if they failed for one reason.
 fn common_reason(cells: &[&&CellReport]) -> Option<Reason> {
     let first = cells.first()?.result.reason?;
     cells
@@ -95,29 +114,31 @@ fn failure(cell: &CellReport) -> Option<String> {
     } = cell;
     let mut line = format!("{source_node} -> {destination_node}  {protocol}  {reason}");
     if let Some(age) = result.age_seconds {
-        let _ = write!(line, ", {} ago", words(age));
+        let _ = write!(line, ", {} ago", format_age(age));
     }
     let _ = match result.success_age_seconds {
-        Some(age) => write!(line, ", last success {} ago", words(age)),
+        Some(age) => write!(line, ", last success {} ago", format_age(age)),
         None => write!(line, ", never succeeded"),
     };
     Some(line)
 }
 
-/// The nodes that are not live, or whose row could not be had.
+/// The nodes that are not live, or the rows of which are missing.
 fn nodes(matrix: &Matrix) -> Vec<String> {
     let mut lines = Vec::new();
     for node in &matrix.nodes {
         let (name, state) = (&node.name, node.state);
         let live = state == NodeState::Live;
-        match node.row_error.as_deref().map(one_line) {
+        // Another agent wrote the error.
+        let row_error = node.row_error.as_deref();
+        match row_error.map(|error| excerpt(error, TEXT_MAX)) {
             None if live => {}
             None => lines.push(format!("{name}: {state}")),
-            Some(error) if live => lines.push(format!("{name}: row not available ({error})")),
+            Some(error) if live => lines.push(format!("{name}: row missing ({error})")),
             Some(error) if error == state.as_str() => {
-                lines.push(format!("{name}: {state}, row not available"));
+                lines.push(format!("{name}: {state}, row missing"));
             }
-            Some(error) => lines.push(format!("{name}: {state}, row not available ({error})")),
+            Some(error) => lines.push(format!("{name}: {state}, row missing ({error})")),
         }
     }
     lines
@@ -125,8 +146,10 @@ fn nodes(matrix: &Matrix) -> Vec<String> {
 
 fn ages(matrix: &Matrix) -> Option<String> {
     let aged = || {
-        let aged = matrix.cells.iter();
-        aged.filter_map(|cell| cell.result.age_seconds.map(|age| (age, cell)))
+        matrix
+            .cells
+            .iter()
+            .filter_map(|cell| cell.result.age_seconds.map(|age| (age, cell)))
     };
     let (newest, _) = aged().min_by(|a, b| a.0.total_cmp(&b.0))?;
     let (oldest, cell) = aged().max_by(|a, b| a.0.total_cmp(&b.0))?;
@@ -136,18 +159,18 @@ fn ages(matrix: &Matrix) -> Option<String> {
         protocol,
         ..
     } = cell;
-    let (newest, oldest) = (words(newest), words(oldest));
+    let (newest, oldest) = (format_age(newest), format_age(oldest));
     if newest == oldest {
         return Some(format!("All results are {oldest} old."));
     }
     Some(format!(
-        "Results are {newest} to {oldest} old; \
-         the oldest: {source_node} -> {destination_node} {protocol}."
+        "Results are {newest} to {oldest} old. \
+         Oldest: {source_node} -> {destination_node} {protocol}."
     ))
 }
 
-/// A time in words, to the second.
-fn words(seconds: f64) -> String {
+/// An age in words, to the second.
+fn format_age(seconds: f64) -> String {
     let duration = Duration::try_from_secs_f64(seconds.round()).unwrap_or_default();
     humantime::format_duration(duration).to_string()
 }

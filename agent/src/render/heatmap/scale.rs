@@ -1,23 +1,24 @@
-//! How figures look: as numbers of three digits, and as colours on a scale relative to the matrix.
+//! Colours on a scale relative to the matrix.
 
 use owo_colors::{Style, XtermColors};
 
 use crate::api::CellResult;
+use crate::render::format::bandwidth;
 
-/// From slow to fast, after viridis: the luminance rises all the way, so that it reads in every
-/// kind of colour blindness and in grey. Colours of xterm's 256, which every terminal has.
+/// The colours from slow to fast, after viridis: luminance rises all the way, which stays readable in
+/// every kind of colour blindness and in grey. They are among xterm's 256.
 const RAMP: [u8; 7] = [54, 24, 30, 36, 77, 148, 227];
-/// From this step of the ramp on, black letters read better than white ones.
+/// The first step of the ramp on which black letters read better than white ones.
 const BRIGHT_FROM: usize = 2;
 const BLACK: u8 = 16;
 const WHITE: u8 = 231;
 const RED: u8 = 124;
 const GREY: u8 = 244;
 /// The scale spans at least this share of the greatest bandwidth: a uniform mesh looks uniform, and
-/// noise is not dressed up as a difference.
+/// noise does not look like a difference.
 const LEAST_SPAN: f64 = 0.5;
 
-/// The bandwidths of a table, and the colours that they have.
+/// The bandwidths of a table, and their colours.
 pub(super) struct Scale {
     sorted: Vec<f64>,
 }
@@ -37,7 +38,7 @@ impl Scale {
         Some((least, f64::midpoint(lower, upper), greatest))
     }
 
-    /// Where the ramp begins and ends.
+    /// The bandwidths at the ends of the ramp.
     fn span(&self) -> Option<(f64, f64)> {
         let (least, _, greatest) = self.ends()?;
         Some((least.min(greatest * (1.0 - LEAST_SPAN)), greatest))
@@ -51,7 +52,7 @@ impl Scale {
             1.0
         };
         let steps = RAMP.len();
-        // The cast saturates, so that a share out of range is one of the ends.
+        // The cast saturates: a share out of range becomes one of the ends.
         ((share * steps as f64) as usize).min(steps - 1)
     }
 
@@ -79,12 +80,12 @@ impl Scale {
         Some(format!("{} {steps} {}", bandwidth(from), bandwidth(to)))
     }
 
-    /// The least, the median and the greatest bandwidth in words.
+    /// The least, the median and the greatest bandwidth as text.
     pub(super) fn summary(&self) -> Option<String> {
         let (least, median, greatest) = self.ends()?;
         let [least, median, greatest] = [least, median, greatest].map(bandwidth);
         Some(format!(
-            "min {least}, median {median}, max {greatest} (bit/s)"
+            "bit/s: min {least}, median {median}, max {greatest}"
         ))
     }
 }
@@ -95,81 +96,9 @@ fn colours(ink: u8, paper: u8) -> Style {
         .on_color(XtermColors::from(paper))
 }
 
-/// A bandwidth with three digits and the prefix of its unit, which is bit/s.
-pub(crate) fn bandwidth(mbps: f64) -> String {
-    if mbps <= 0.0 {
-        return "0".to_owned();
-    }
-    let prefixes = [("k", 1e-3), ("M", 1.0), ("G", 1e3)];
-    // 999.5 would be rounded to a fourth digit.
-    let fitting = prefixes
-        .into_iter()
-        .find(|(_, factor)| mbps / factor < 999.5);
-    let (prefix, factor) = fitting.unwrap_or(("T", 1e6));
-    let value = mbps / factor;
-    let decimals = if value < 9.995 {
-        2
-    } else if value < 99.95 {
-        1
-    } else {
-        0
-    };
-    format!("{value:.decimals$}{prefix}")
-}
-
-/// A share of lost datagrams in percent. Some loss never looks like none, nor like all.
-pub(crate) fn loss(ratio: f64) -> String {
-    let percent = ratio * 100.0;
-    if percent <= 0.0 {
-        "0%".to_owned()
-    } else if percent < 0.05 {
-        "<.1%".to_owned()
-    } else if percent < 9.95 {
-        format!("{percent:.1}%")
-    } else if (99.5..100.0).contains(&percent) {
-        ">99%".to_owned()
-    } else {
-        format!("{percent:.0}%")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bandwidths_have_three_digits() {
-        for (mbps, text) in [
-            (0.0, "0"),
-            (0.05, "50.0k"),
-            (0.9994, "999k"),
-            (0.9996, "1.00M"),
-            (9.994, "9.99M"),
-            (9.996, "10.0M"),
-            (94.14, "94.1M"),
-            (941.4, "941M"),
-            (999.6, "1.00G"),
-            (98_765.0, "98.8G"),
-            (1_234_567.0, "1.23T"),
-        ] {
-            assert_eq!(bandwidth(mbps), text, "{mbps}");
-        }
-    }
-
-    #[test]
-    fn some_loss_looks_neither_like_none_nor_like_all() {
-        for (ratio, text) in [
-            (0.0, "0%"),
-            (0.000_01, "<.1%"),
-            (0.012, "1.2%"),
-            (0.0999, "10%"),
-            (0.5, "50%"),
-            (0.9999, ">99%"),
-            (1.0, "100%"),
-        ] {
-            assert_eq!(loss(ratio), text, "{ratio}");
-        }
-    }
 
     #[test]
     fn a_uniform_mesh_looks_uniform_and_a_slow_link_stands_out() {

@@ -1,0 +1,78 @@
+//! The environment variables of the options: empty ones, and misspelt ones.
+
+use std::fmt;
+
+use clap::{Arg, CommandFactory};
+
+use super::Cli;
+
+/// The prefixes of this program's variables.
+const PREFIXES: [&str; 2] = ["IPERF_", "MESH_"];
+
+/// The least similarity of a variable to the one that is suggested (Jaro, 0 to 1).
+const SIMILAR: f64 = 0.8;
+
+/// A variable that looks like one of this program's, but that no option reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadVariable {
+    /// Its name.
+    pub name: String,
+    /// The variable with the most similar name, if one is similar.
+    pub similar: Option<String>,
+}
+
+impl fmt::Display for UnreadVariable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no option reads {}", self.name)?;
+        match &self.similar {
+            Some(similar) => write!(f, "; did you mean {similar}?"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The variables of this process that are probably misspelt, sorted by name.
+pub fn unread_variables() -> Vec<UnreadVariable> {
+    let cli = Cli::command();
+    let read: Vec<String> = cli
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .filter_map(Arg::get_env)
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    let mut unread: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+        .filter(|name| !read.contains(name))
+        .collect();
+    unread.sort();
+    unread
+        .into_iter()
+        .map(|name| UnreadVariable {
+            similar: most_similar(&name, &read),
+            name,
+        })
+        .collect()
+}
+
+fn most_similar(name: &str, known: &[String]) -> Option<String> {
+    known
+        .iter()
+        .map(|candidate| (strsim::jaro(name, candidate), candidate))
+        .filter(|(similarity, _)| *similarity >= SIMILAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate.clone())
+}
+
+/// `command` without its empty variables: Kubernetes passes an unset value as an empty variable,
+/// which clap would take for a value.
+pub(super) fn without_empty(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| {
+            let is_empty = arg
+                .get_env()
+                .is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
+            if is_empty { arg.env(None) } else { arg }
+        })
+        .mut_subcommands(without_empty)
+}

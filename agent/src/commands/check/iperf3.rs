@@ -1,0 +1,70 @@
+//! The installed iperf3: its version, its drawbacks and its known vulnerabilities.
+
+use std::path::Path;
+
+use super::Finding;
+use crate::cli::option_name;
+use crate::config::Config;
+use crate::iperf::{FIRST_SAFE, Iperf, LEAST, Version};
+
+pub(super) async fn check(config: &Config) -> Vec<Finding> {
+    match Iperf::probe(&config.iperf3).await {
+        Ok(iperf) => versions(config, iperf.program(), iperf.version()),
+        Err(error) => {
+            let hint = format!(
+                "Install iperf3 {LEAST} or newer, or set {} to it.",
+                option_name("iperf3")
+            );
+            vec![Finding::error("iperf3", error.to_string(), hint)]
+        }
+    }
+}
+
+fn versions(config: &Config, program: &Path, version: Version) -> Vec<Finding> {
+    let mut findings = vec![Finding::ok(
+        "iperf3",
+        format!("{}, version {version}", program.display()),
+    )];
+    if config.settings.bidir && !version.names_bidir() {
+        let hint = format!(
+            "Install iperf3 3.11 or newer, or leave {} out.",
+            option_name("bidir")
+        );
+        findings.push(Finding::error(
+            "iperf3",
+            format!("{version} cannot tell the directions of --bidir apart"),
+            hint,
+        ));
+    }
+    let drawbacks = version.drawbacks().into_iter();
+    findings.extend(
+        drawbacks
+            .map(|drawback| Finding::warning("iperf3", drawback, "Install iperf3 3.12 or newer.")),
+    );
+    findings.extend(vulnerabilities(version));
+    findings
+}
+
+/// A warning and never an error: the version does not tell whether a package has the fixes.
+fn vulnerabilities(version: Version) -> Option<Finding> {
+    let exposed = version.vulnerabilities();
+    let unused = version.vulnerabilities_in_authentication();
+    if exposed.is_empty() && unused.is_empty() {
+        return None;
+    }
+    let mut detail = format!(
+        "{version} has known vulnerabilities: {}",
+        exposed.join(", ")
+    );
+    if !unused.is_empty() {
+        detail += &format!(
+            " (and in its authentication, which the agent does not use: {})",
+            unused.join(", ")
+        );
+    }
+    let hint = format!(
+        "Install iperf3 {FIRST_SAFE} or newer. Distributions backport fixes without changing the \
+         version: look for these CVEs in the changelog of the package."
+    );
+    Some(Finding::warning("iperf3", detail, hint))
+}

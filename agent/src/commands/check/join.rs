@@ -1,0 +1,116 @@
+//! The other agents: those to join, and those in the pods of the Kubernetes API.
+
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::task::JoinSet;
+
+use super::running::{self, Running};
+use super::{Finding, Level};
+use crate::cli::option_name;
+use crate::config::{Config, Discovery};
+use crate::discovery;
+use crate::discovery::addresses::Resolved;
+use crate::http::client::ClientError;
+use crate::net::ListenAddrs;
+
+/// The most addresses that are asked. A DNS name may stand for a whole cluster.
+const ASKED_MAX: usize = 32;
+
+const SUBJECT: &str = "join";
+
+/// The agents to join. A name that does not resolve keeps no agent out of the mesh, since the agent
+/// tries again, but an agent that finds no other stays alone.
+pub(super) async fn check(
+    config: &Config,
+    resolved: &Resolved,
+    own: Option<IpAddr>,
+) -> Vec<Finding> {
+    if config.join.is_empty() {
+        return match config.discovery {
+            Discovery::Kubernetes => Vec::new(),
+            _ => vec![nobody()],
+        };
+    }
+    let is_alone = resolved.addresses.is_empty();
+    let level = if is_alone {
+        Level::Error
+    } else {
+        Level::Warning
+    };
+    let hint = "Correct the name, or make it known to this node's resolver.";
+    let mut findings: Vec<Finding> = resolved
+        .failures
+        .iter()
+        .map(|failure| Finding::new(SUBJECT, level, failure.to_string(), Some(hint.to_owned())))
+        .collect();
+    if !is_alone {
+        findings.extend(agents(config, &resolved.addresses, own).await);
+    }
+    findings
+}
+
+fn nobody() -> Finding {
+    Finding::warning(
+        SUBJECT,
+        "no agents to join: this node waits for others to join it",
+        format!(
+            "Set {}, unless this is the first node of its mesh.",
+            option_name("join")
+        ),
+    )
+}
+
+/// Asks the read API at each address, since the name or address of an agent does not tell whether
+/// there is one.
+async fn agents(config: &Config, addresses: &[SocketAddr], own: Option<IpAddr>) -> Vec<Finding> {
+    let mut questions = JoinSet::new();
+    let others = addresses.iter().filter(|address| Some(address.ip()) != own);
+    for address in others.take(ASKED_MAX) {
+        let http = SocketAddr::new(address.ip(), config.ports.listen);
+        questions.spawn(async move { (http, running::ask(http).await) });
+    }
+    let mut answers: Vec<(SocketAddr, Result<Running, ClientError>)> = questions.join_all().await;
+    answers.sort_by_key(|(http, _)| *http);
+    let found = answers.iter().filter(|(_, answer)| answer.is_ok()).count();
+    let mut findings: Vec<Finding> = answers
+        .iter()
+        .filter_map(|(http, answer)| answer.as_ref().err().map(|cause| silent(*http, cause)))
+        .collect();
+    if found > 0 || answers.is_empty() {
+        let asked = answers.len();
+        findings.push(Finding::ok(
+            SUBJECT,
+            format!(
+                "agents found: {found} of {asked}, addresses to join: {}",
+                addresses.len()
+            ),
+        ));
+    }
+    findings
+}
+
+fn silent(http: SocketAddr, cause: &ClientError) -> Finding {
+    Finding::warning(
+        SUBJECT,
+        format!("no agent found at {http}: {cause}"),
+        format!(
+            "Start an agent there, or correct {}. No action is needed if that agent uses another {}.",
+            option_name("join"),
+            option_name("listen_port")
+        ),
+    )
+}
+
+/// The other agents' pods. An agent without access to the API uses the names to join.
+pub(super) async fn pods(config: &Config, own: Option<IpAddr>) -> Option<Finding> {
+    let own = own.filter(|_| config.discovery == Discovery::Kubernetes)?;
+    let gossip = ListenAddrs::new(own, &config.ports).gossip;
+    let found = match discovery::watcher(config, gossip) {
+        Ok(watcher) => watcher.count_peers().await,
+        Err(error) => Err(error),
+    };
+    Some(match found {
+        Ok(count) => Finding::ok("kubernetes", format!("other agents' pods: {count}")),
+        Err(error) => Finding::warning("kubernetes", error.to_string(), error.hint()),
+    })
+}

@@ -1,0 +1,197 @@
+//! The advertised address, and the ports on it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+
+use super::running::{self, Running};
+use super::{Finding, Level};
+use crate::cli::option_name;
+use crate::config::Config;
+use crate::discovery::addresses::Resolved;
+use crate::net::{Advertised, ListenAddrs, NoAddress};
+
+pub(super) async fn check(
+    config: &Config,
+    advertised: Result<Advertised, NoAddress>,
+    resolved: &Resolved,
+) -> Vec<Finding> {
+    let advertised = match advertised {
+        Ok(advertised) => advertised,
+        Err(error) => {
+            let option = option_name("advertise_address");
+            let hint = format!("Set {option}, to 127.0.0.1 for a mesh within this machine.");
+            return vec![Finding::error("address", error.to_string(), hint)];
+        }
+    };
+    let found = address(advertised.address, &advertised.source.to_string(), resolved);
+    // On an address of another node, each port would only repeat the error.
+    let is_local = found.level < Level::Error;
+    let mut findings = vec![found];
+    if is_local {
+        let listen = ListenAddrs::new(advertised.address, &config.ports);
+        findings.extend(ports(config, &listen).await);
+    }
+    findings
+}
+
+fn address(address: IpAddr, source: &str, resolved: &Resolved) -> Finding {
+    let option = option_name("advertise_address");
+    if let Err(error) = UdpSocket::bind((address, 0)) {
+        return Finding::error(
+            "address",
+            format!("{address} ({source}) is not an address of this node: {error}"),
+            format!("Set {option} to an address that `ip address` lists here."),
+        );
+    }
+    let mut seeds = resolved.addresses.iter();
+    if address.is_loopback() && seeds.any(|seed| !seed.ip().is_loopback()) {
+        return Finding::warning(
+            "address",
+            format!("{address} ({source}) cannot be reached from other machines"),
+            format!("Set {option} to an address that the others can reach."),
+        );
+    }
+    Finding::ok("address", format!("{address} ({source})"))
+}
+
+/// Every port that the agent and its iperf3 open. Those of a running agent are one finding.
+async fn ports(config: &Config, listen: &ListenAddrs) -> Vec<Finding> {
+    let own = [
+        Port::tcp(listen.http, "listen_port"),
+        Port::tcp(listen.control, "control_port"),
+        Port::udp(listen.gossip, "gossip_port"),
+    ];
+    let in_use: Vec<&Port> = own.iter().filter(|port| port.is_in_use()).collect();
+    let read_api = SocketAddr::new(listen.address, listen.http.port());
+    let running = match in_use.first() {
+        Some(_) => running::ask(read_api).await.ok(),
+        None => None,
+    };
+    let mut findings: Vec<Finding> = match running {
+        Some(running) => own
+            .iter()
+            .filter(|port| !port.is_in_use())
+            .map(Port::finding)
+            .chain([used_by(config, &running, &in_use)])
+            .collect(),
+        None => own.iter().map(Port::finding).collect(),
+    };
+    findings.push(test_ports(config, listen.address));
+    findings
+}
+
+/// The ports `in_use` while an agent runs here. In the agent's own container that is as it should
+/// be.
+fn used_by(config: &Config, running: &Running, in_use: &[&Port]) -> Finding {
+    let Running { node, version } = running;
+    let subjects: Vec<_> = in_use.iter().map(|port| port.subject.as_str()).collect();
+    let ports = subjects.join(", ");
+    if *node != config.node_name {
+        return Finding::error(
+            "ports",
+            format!("{ports} in use by the agent of another node name, {node}, version {version}"),
+            format!(
+                "Stop it, or set {} to {node} if this check is meant for it. Two agents on one \
+                 address need different ports.",
+                option_name("node_name")
+            ),
+        );
+    }
+    let detail = format!("{ports} in use by an agent of this name, version {version}");
+    if running::is_own_container() {
+        return Finding::ok("ports", detail);
+    }
+    Finding::warning(
+        "ports",
+        detail,
+        "No action needed if this is the agent that should run here. Otherwise stop one of them: \
+         two agents with the same node name refuse all tests.",
+    )
+}
+
+/// The ports of iperf3. A test uses any free one.
+fn test_ports(config: &Config, address: IpAddr) -> Finding {
+    let range = &config.ports.iperf;
+    let subject = format!("ports {}-{} tcp+udp", range.start(), range.end());
+    let (free, taken): (Vec<_>, Vec<_>) = range
+        .clone()
+        .map(|number| {
+            let at = SocketAddr::new(address, number);
+            Port {
+                subject: subject.clone(),
+                option: "iperf_port",
+                failure: tcp(at).and_then(|()| udp(at)).err(),
+                at,
+            }
+        })
+        .partition(|port| port.failure.is_none());
+    match taken.first() {
+        Some(taken) if free.is_empty() => taken.finding(),
+        Some(taken) => Finding {
+            level: Level::Warning,
+            ..taken.finding()
+        },
+        None => Finding::ok(subject, "free"),
+    }
+}
+
+/// A port of this node, opened and closed again.
+struct Port {
+    subject: String,
+    option: &'static str,
+    at: SocketAddr,
+    failure: Option<io::Error>,
+}
+
+impl Port {
+    fn tcp(at: SocketAddr, option: &'static str) -> Self {
+        Self {
+            subject: format!("port {} tcp", at.port()),
+            option,
+            at,
+            failure: tcp(at).err(),
+        }
+    }
+
+    fn udp(at: SocketAddr, option: &'static str) -> Self {
+        Self {
+            subject: format!("port {} udp", at.port()),
+            option,
+            at,
+            failure: udp(at).err(),
+        }
+    }
+
+    fn is_in_use(&self) -> bool {
+        let kind = self.failure.as_ref().map(io::Error::kind);
+        kind == Some(io::ErrorKind::AddrInUse)
+    }
+
+    fn finding(&self) -> Finding {
+        let Some(error) = &self.failure else {
+            return Finding::ok(&self.subject, "free");
+        };
+        let option = option_name(self.option);
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "Stop the program that uses it (`ss -lntup` shows it), or set {option} to another \
+                 port."
+            ),
+            io::ErrorKind::PermissionDenied => format!("Set {option} to a port from 1024 on."),
+            _ => format!("Set {option} to a port that can be opened."),
+        };
+        Finding::error(
+            &self.subject,
+            format!("cannot open {}: {error}", self.at),
+            hint,
+        )
+    }
+}
+
+fn tcp(address: SocketAddr) -> io::Result<()> {
+    TcpListener::bind(address).map(drop)
+}
+
+fn udp(address: SocketAddr) -> io::Result<()> {
+    UdpSocket::bind(address).map(drop)
+}

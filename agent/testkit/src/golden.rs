@@ -1,0 +1,29 @@
+//! Golden files: what a test expects, as a whole, in a file of its own.
+
+use std::path::PathBuf;
+use std::{env, fs};
+
+/// Compares `text` with `tests/golden/FILE` of the package under test, or, with `UPDATE_GOLDEN=1`,
+/// writes it there.
+#[track_caller]
+pub fn assert_golden(file: &str, text: &str) {
+    let path = golden_path(file);
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    if text == golden {
+        return;
+    }
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, text).unwrap();
+        return;
+    }
+    panic!(
+        "{} differs (UPDATE_GOLDEN=1 rewrites it) from:\n{text}",
+        path.display()
+    );
+}
+
+/// The golden file of that name.
+pub fn golden_path(file: &str) -> PathBuf {
+    let package = env::var_os("CARGO_MANIFEST_DIR").unwrap();
+    PathBuf::from(package).join("tests/golden").join(file)
+}
