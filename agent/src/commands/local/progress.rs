@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use iperf3_mesh_core::NodeName;
 use iperf3_mesh_core::schedule::Tournament;
 
-use crate::api::{Schedule, Since};
+use crate::api::{Schedule, Since, Sweep};
 use crate::cli::{LocalArgs, OutputFormat};
 use crate::config::TestSettings;
 use crate::render::screen::can_redraw;
@@ -74,41 +74,29 @@ impl Progress {
     pub(super) fn show(&mut self, number: u64, schedules: &[(NodeName, Schedule)]) {
         let nodes = schedules.len();
         let all = nodes * (nodes - 1) / 2;
-        let present = || {
-            schedules
-                .iter()
-                .map(|(_, schedule)| &schedule.sweep)
-                .filter(|sweep| sweep.number == number)
-        };
-        let met = present().map(|sweep| sweep.met).sum::<usize>() / 2;
-        let elapsed = present()
-            .filter_map(|sweep| sweep.began.map(Since::seconds))
-            .reduce(f64::max);
-        let bound = present().map(|sweep| sweep.bound).max().unwrap_or_default();
-        let left = elapsed.map(|elapsed| {
-            let share = met as f64 / all as f64;
-            self.estimate
-                .left(number, share, elapsed, bound.as_secs_f64())
-        });
-        let prefix = match left {
+        let sweeps: Vec<&Sweep> = schedules
+            .iter()
+            .map(|(_, schedule)| &schedule.sweep)
+            .filter(|sweep| sweep.number == number)
+            .collect();
+        let met = sweeps.iter().map(|sweep| sweep.met).sum::<usize>() / 2;
+        let rounds = Tournament::new(nodes).rounds();
+        let share = (met / (nodes / 2)) as f64 / rounds as f64;
+        let prefix = match self.estimate.left(number, share, &sweeps) {
             Some(left) => format!("sweep {number}, {} left", units::show(left)),
             None => format!("sweep {number}"),
         };
-        let round = present().map(|sweep| sweep.met + 1).max();
-        let message = match round {
-            Some(round) => {
-                let rounds = Tournament::new(nodes).rounds();
-                let shown = if self.is_terminal {
-                    usize::MAX
-                } else {
-                    MEETINGS_SHOWN
-                };
-                format!(
-                    "round {}/{rounds}  {}",
-                    round.min(rounds),
-                    meetings(schedules, shown)
-                )
-            }
+        let shown = if self.is_terminal {
+            usize::MAX
+        } else {
+            MEETINGS_SHOWN
+        };
+        let message = match sweeps.iter().map(|sweep| sweep.met + 1).max() {
+            Some(round) => format!(
+                "round {}/{rounds}  {}",
+                round.min(rounds),
+                meetings(schedules, shown)
+            ),
             None if number == 1 => "the nodes are finding each other".to_owned(),
             None => "pause".to_owned(),
         };
@@ -206,8 +194,19 @@ struct Estimate {
 }
 
 impl Estimate {
-    /// The time left, in whole seconds, after `share` of the pairs of `sweep` in `elapsed` seconds.
-    fn left(&mut self, sweep: u64, share: f64, elapsed: f64, bound: f64) -> Duration {
+    /// The time left, in whole seconds and at least one, when `share` of the rounds of a sweep are
+    /// over; `None` between sweeps.
+    fn left(&mut self, number: u64, share: f64, sweeps: &[&Sweep]) -> Option<Duration> {
+        let elapsed = sweeps
+            .iter()
+            .filter_map(|sweep| sweep.began.map(Since::seconds))
+            .reduce(f64::max)?;
+        let bound = sweeps.iter().map(|sweep| sweep.bound).max()?;
+        let left = self.seconds_left(number, share, elapsed, bound.as_secs_f64());
+        Duration::try_from_secs_f64(left.max(1.0).ceil()).ok()
+    }
+
+    fn seconds_left(&mut self, sweep: u64, share: f64, elapsed: f64, bound: f64) -> f64 {
         if self.sweep != sweep {
             *self = Self {
                 sweep,
@@ -215,13 +214,12 @@ impl Estimate {
                 stretch: 1.0,
             };
         }
-        // The pace is known at the moment at which a meeting ends, not within one.
+        // The pace is known when a round ends, not within it.
         if share > self.share && bound > 0.0 {
             self.share = share;
             self.stretch = (elapsed / (share * bound)).max(1.0);
         }
-        let left = (bound * self.stretch - elapsed).max(0.0).ceil();
-        Duration::try_from_secs_f64(left).unwrap_or_default()
+        bound * self.stretch - elapsed
     }
 }
 
@@ -230,19 +228,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_estimate_is_the_bound_until_a_pair_has_met() {
+    fn the_estimate_follows_the_pace_of_the_rounds() {
         let mut estimate = Estimate::default();
-        assert_eq!(estimate.left(1, 0.0, 0.0, 60.0), Duration::from_secs(60));
-        assert_eq!(estimate.left(1, 0.0, 15.0, 60.0), Duration::from_secs(45));
-    }
-
-    #[test]
-    fn the_estimate_follows_the_pace_of_the_meetings() {
-        let mut estimate = Estimate::default();
-        estimate.left(1, 0.0, 0.0, 60.0);
-        assert_eq!(estimate.left(1, 0.5, 45.0, 60.0), Duration::from_secs(45));
-        assert_eq!(estimate.left(1, 0.5, 55.0, 60.0), Duration::from_secs(35));
-        assert_eq!(estimate.left(2, 0.0, 1.0, 60.0), Duration::from_secs(59));
+        // (sweep, share of the rounds, seconds elapsed) and seconds left of a bound of 60.
+        for ((sweep, share, elapsed), left) in [
+            ((1, 0.0, 0.0), 60.0),
+            ((1, 0.0, 15.0), 45.0),
+            ((1, 0.5, 45.0), 45.0),
+            ((1, 0.5, 55.0), 35.0),
+            ((2, 0.0, 1.0), 59.0),
+        ] {
+            let seconds = estimate.seconds_left(sweep, share, elapsed, 60.0);
+            assert_eq!(seconds, left, "{elapsed} s into sweep {sweep}");
+        }
     }
 
     #[test]
