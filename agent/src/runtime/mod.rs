@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, bind_hint};
-use iperf3_mesh_core::{Epoch, Node, NodeName, PortRange, Settings, TestSpec};
+use iperf3_mesh_core::{Epoch, Input, Node, NodeName, PortRange, Settings, TestSpec};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -70,7 +70,7 @@ pub(crate) struct Agent {
     http: TcpListener,
     control: TcpListener,
     client: client::Client,
-    inputs: mpsc::Sender<iperf3_mesh_core::Input>,
+    inputs: mpsc::Sender<Input>,
     address: IpAddr,
 }
 
@@ -106,54 +106,15 @@ impl Agent {
             interval: setup.gossip_interval,
         })
         .await?;
-        let protocols: Vec<_> = setup.tests.iter().map(|test| test.protocol).collect();
-        let metrics = Metrics::new(crate::metrics::Settings {
-            source: setup.name.clone(),
-            protocols: protocols.clone(),
-            failed_cells: setup.failed_cells,
-            pause: setup.interval,
-            iperf3_version: setup.iperf.version().to_string(),
-        })?;
-        let (name, zone) = (setup.name.clone(), setup.zone);
-        let state = AgentState::new(
-            Identity {
-                name,
-                zone,
-                epoch,
-                protocols,
-            },
-            metrics.clone(),
-        );
-        let (inputs, inputs_out) = mpsc::channel(INPUTS_MAX);
+        let state = state(&setup, epoch)?;
         let client = client::Client::default();
+        let (inputs, inputs_out) = mpsc::channel(INPUTS_MAX);
+        let message_sender = MessageSender::new(client.clone(), inputs.clone());
         let address = setup.listen.address;
-        let node = Node::new(
-            Settings {
-                name: setup.name.clone(),
-                epoch,
-                address,
-                ports: setup.iperf_ports,
-                tests: setup.tests,
-                interval: setup.interval,
-                forget_after: setup.forget_after,
-                skip_quiet_time: setup.skip_quiet_time,
-            },
-            boot_now(),
-        );
-        let driver = Driver {
-            node,
-            state: state.clone(),
-            processes: Processes::new(setup.name, epoch, address, setup.iperf, metrics),
-            message_sender: MessageSender::new(client.clone(), inputs.clone()),
-            control: setup.listen.control,
-            inputs: inputs_out,
-            last_sweep: None,
-            namesake: None,
-        };
         Ok(Self {
+            driver: driver(setup, &state, message_sender, inputs_out),
             state,
             gossip,
-            driver,
             http,
             control,
             client,
@@ -208,6 +169,55 @@ impl Agent {
         close.cancel();
         let _ = tokio::join!(gossip.goodbye(), pages, messages);
         Ok(())
+    }
+}
+
+/// The state and the metrics of an agent that has not started yet.
+fn state(setup: &Setup, epoch: Epoch) -> anyhow::Result<AgentState> {
+    let protocols: Vec<_> = setup.tests.iter().map(|test| test.protocol).collect();
+    let metrics = Metrics::new(crate::metrics::Settings {
+        source: setup.name.clone(),
+        protocols: protocols.clone(),
+        failed_cells: setup.failed_cells,
+        pause: setup.interval,
+        iperf3_version: setup.iperf.version().to_string(),
+    })?;
+    let identity = Identity {
+        name: setup.name.clone(),
+        zone: setup.zone.clone(),
+        epoch,
+        protocols,
+    };
+    Ok(AgentState::new(identity, metrics))
+}
+
+fn driver(
+    setup: Setup,
+    state: &AgentState,
+    message_sender: MessageSender,
+    inputs: mpsc::Receiver<Input>,
+) -> Driver {
+    let (epoch, metrics) = (state.identity().epoch, state.metrics().clone());
+    let address = setup.listen.address;
+    let settings = Settings {
+        name: setup.name.clone(),
+        epoch,
+        address,
+        ports: setup.iperf_ports,
+        tests: setup.tests,
+        interval: setup.interval,
+        forget_after: setup.forget_after,
+        skip_quiet_time: setup.skip_quiet_time,
+    };
+    Driver {
+        node: Node::new(settings, boot_now()),
+        state: state.clone(),
+        processes: Processes::new(setup.name, epoch, address, setup.iperf, metrics),
+        message_sender,
+        control: setup.listen.control,
+        inputs,
+        last_sweep: None,
+        namesake: None,
     }
 }
 
