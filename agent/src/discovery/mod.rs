@@ -11,13 +11,12 @@ pub mod kubernetes;
 mod names;
 mod pod;
 pub mod pods;
+mod sink;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use iperf3_mesh_core::gossip::Gossip;
 use iperf3_mesh_core::{Input, NodeName};
-use tokio::sync::mpsc;
 
 use crate::config::{Config, Discovery};
 use crate::metrics::Metrics;
@@ -25,11 +24,10 @@ use error::{DiscoveryError, Reporter};
 use kubernetes::{Pace, Search, Watcher};
 use names::find_names;
 
+pub use sink::DiscoverySink;
+
 /// The longest time that the resolution of a name may take.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The pause between two searches while there is no peer.
-const PAUSE_ALONE: Duration = Duration::from_secs(1);
 
 /// The pause between two searches in a mesh that relies on DNS, where new addresses may appear at
 /// any time.
@@ -37,16 +35,6 @@ const PAUSE_DNS: Duration = Duration::from_secs(10);
 
 /// The pause between two searches in any other mesh.
 const PAUSE: Duration = Duration::from_secs(30);
-
-/// The receivers of what discovery finds.
-pub struct DiscoverySink<'a> {
-    /// Takes the addresses.
-    pub gossip: &'a Gossip,
-    /// Takes the nodes that are gone, and the nodes of the cluster.
-    pub inputs: mpsc::Sender<Input>,
-    /// Takes the names to join that do not resolve at present.
-    pub unresolved: &'a (dyn Fn(Vec<String>) + Send + Sync),
-}
 
 /// Looks for peers for ever. `own` is the gossip address of this agent.
 pub async fn discover(
@@ -118,12 +106,4 @@ pub async fn find_pods(
         }
     };
     tokio::join!(watcher.run(metrics), pass_on);
-}
-
-impl DiscoverySink<'_> {
-    /// The pause until the next search: `pause`, or [`PAUSE_ALONE`] while there is no peer.
-    fn pause(&self, pause: Duration) -> Duration {
-        let is_alone = self.gossip.views().borrow().members().is_empty();
-        if is_alone { PAUSE_ALONE } else { pause }
-    }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::DiscoverySink;
 use super::addresses::{Resolved, Unresolved};
+use super::sink::DiscoverySink;
 
 /// The pauses between two warnings about one target that does not resolve. The last one repeats.
 const WARNING_PAUSES: [Duration; 3] = [

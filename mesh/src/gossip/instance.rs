@@ -11,9 +11,9 @@ use chitchat::{
 };
 use tokio::time::{Instant, timeout};
 
+use super::config::{CLUSTER, GossipConfig};
 use super::observations::Observations;
 use super::state::Published;
-use super::{CLUSTER, GossipConfig};
 
 /// How long chitchat keeps dead identities. They stay in the digest for half of that time, and a
 /// rolling restart leaves one dead identity per node.

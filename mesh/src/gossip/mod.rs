@@ -33,6 +33,7 @@
 //! is an argument).
 
 mod admission;
+mod config;
 mod instance;
 mod observations;
 mod prefilter;
@@ -47,7 +48,6 @@ mod view;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use chitchat::transport::Transport;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -55,78 +55,17 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 pub use admission::GossipCounters;
+pub use config::{GOODBYE_MAX, GossipConfig, GossipError, INTERVAL_MAX, INTERVAL_MIN};
 pub use state::ZONE_LEN_MAX;
 pub use udp::{UdpTransport, bind_hint};
 
-use crate::{Epoch, NodeName, View};
+use crate::View;
 use supervisor::{Channels, Supervisor};
 
-/// Chitchat ignores messages of another cluster. A label, not a secret.
-const CLUSTER: &str = "iperf3-mesh";
-/// The shortest gossip interval.
-pub const INTERVAL_MIN: Duration = Duration::from_millis(50);
-/// The longest gossip interval.
-pub const INTERVAL_MAX: Duration = Duration::from_secs(30);
-/// The longest time that a goodbye takes.
-pub const GOODBYE_MAX: Duration = Duration::from_millis(1500);
 /// The most addresses that one [`Gossip::join`] takes.
 const JOIN_MAX: usize = 4096;
 /// The most calls of [`Gossip::join`] that wait for the supervisor.
 const JOINS_WAITING_MAX: usize = 4;
-
-/// What a node publishes about itself, and how it gossips.
-#[derive(Clone, Debug)]
-pub struct GossipConfig {
-    /// The node's name.
-    pub name: NodeName,
-    /// The epoch of this run of the agent.
-    pub epoch: Epoch,
-    /// Unix time of the start, in seconds. Must rise from run to run of a node. It only orders the
-    /// runs of one node, so the clocks of different nodes need not agree.
-    pub generation: u64,
-    /// The zone, at most [`ZONE_LEN_MAX`] bytes, empty if there is none.
-    pub zone: String,
-    /// The address at which peers reach the gossip of this node.
-    pub advertise: SocketAddr,
-    /// The address to listen on for gossip.
-    pub listen: SocketAddr,
-    /// The address at which peers reach the control port of this node.
-    pub control: SocketAddr,
-    /// The port of the read API, on the IP address of `control`.
-    pub http_port: u16,
-    /// The pause between two rounds of gossip, from [`INTERVAL_MIN`] to [`INTERVAL_MAX`]. 1 s
-    /// suits up to 300 nodes, 2 s up to 1000: traffic grows with the number of nodes. Chitchat
-    /// cannot change it later; the nodes of one mesh may use different intervals.
-    pub interval: Duration,
-}
-
-/// Why gossip did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum GossipError {
-    /// Peers cannot send anything to the advertised address.
-    #[error(
-        "cannot advertise {0} for gossip: set an address and a port that peers can reach, with \
-         --advertise-address (MESH_ADVERTISE_ADDRESS) and --gossip-port (MESH_GOSSIP_PORT)"
-    )]
-    Advertise(SocketAddr),
-    /// The zone is not a valid label value.
-    #[error(
-        "invalid zone {0:?}: expected at most {ZONE_LEN_MAX} bytes without white space; \
-         correct --zone (MESH_ZONE)"
-    )]
-    Zone(String),
-    /// The interval is out of range.
-    #[error("invalid gossip interval {0:?}: expected {INTERVAL_MIN:?} to {INTERVAL_MAX:?}")]
-    Interval(Duration),
-    /// The transport cannot be opened.
-    #[error("cannot listen on {listen} for gossip: {reason}")]
-    Listen {
-        /// The address to listen on.
-        listen: SocketAddr,
-        /// The error of the transport, with a hint.
-        reason: String,
-    },
-}
 
 /// The state of the gossip layer: totals since the start, and present sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -190,7 +129,7 @@ impl Gossip {
         transport: Arc<dyn Transport>,
         counters: Arc<GossipCounters>,
     ) -> Result<Self, GossipError> {
-        check(&config)?;
+        config.check()?;
         let (views_in, views) = watch::channel(View::default());
         let (failed_in, failed) = watch::channel(None);
         let (sweep, sweep_out) = watch::channel(0);
@@ -270,17 +209,4 @@ impl Gossip {
             self.supervisor.abort();
         }
     }
-}
-
-fn check(config: &GossipConfig) -> Result<(), GossipError> {
-    if !state::is_reachable(config.advertise) {
-        return Err(GossipError::Advertise(config.advertise));
-    }
-    if !state::zone_is_valid(&config.zone) {
-        return Err(GossipError::Zone(config.zone.clone()));
-    }
-    if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&config.interval) {
-        return Err(GossipError::Interval(config.interval));
-    }
-    Ok(())
 }

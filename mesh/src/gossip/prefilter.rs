@@ -6,7 +6,7 @@
 //! decompresses to at most 64 KiB, so the number of blocks bounds the memory. This module
 //! decompresses nothing.
 
-use super::CLUSTER;
+use super::config::CLUSTER;
 
 /// Chitchat's header: magic number (little endian) and protocol version 1. The kind follows.
 const HEADER: [u8; 3] = [0x53, 0xb0, 1];

@@ -17,12 +17,12 @@ use tracing::{error, info};
 use super::admission::{
     Admission, AdmissionTransport, DIGEST_ALARM, DIGEST_CEILING, GossipCounters, count,
 };
+use super::config::{GOODBYE_MAX, GossipConfig, GossipError};
 use super::instance::{Instance, SHUTDOWN_MAX};
 use super::observations::Observations;
 use super::rejoin::{CONTACTS_MAX, RejoinCandidates};
 use super::state::Published;
 use super::view::{self, Observer};
-use super::{GOODBYE_MAX, GossipConfig, GossipError};
 use crate::{View, WIRE_VERSION};
 
 /// The least `patience` of [`view::view`]; it is also at least [`ROUNDS_TO_SETTLE`] rounds.

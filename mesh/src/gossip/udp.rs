@@ -28,7 +28,7 @@ const CODEC_TIMEOUT: Duration = Duration::from_millis(500);
 /// The least time for a receive that continues after its deadline because the process was frozen.
 /// Shorter than any gossip interval, because chitchat cancels its receive in each.
 const CODEC_TIMEOUT_MIN: Duration = Duration::from_millis(40);
-const _: () = assert!(CODEC_TIMEOUT_MIN.as_millis() < super::INTERVAL_MIN.as_millis());
+const _: () = assert!(CODEC_TIMEOUT_MIN.as_millis() < super::config::INTERVAL_MIN.as_millis());
 
 /// A UDP transport for chitchat that filters incoming datagrams.
 #[derive(Debug)]

@@ -258,6 +258,6 @@ fn syn(wave: u64) -> Vec<u8> {
         (noise >> 9).serialize(&mut digest);
     }
     let mut bytes = [&[0x53, 0xb0, 1, 0], &stream(&digest)[..]].concat();
-    super::super::CLUSTER.serialize(&mut bytes);
+    super::super::config::CLUSTER.serialize(&mut bytes);
     bytes
 }

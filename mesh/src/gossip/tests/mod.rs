@@ -10,7 +10,7 @@ mod view;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::GossipConfig;
+use super::config::GossipConfig;
 use super::state::Published;
 use crate::{Epoch, NodeName, WIRE_VERSION};
 

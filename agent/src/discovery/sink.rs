@@ -1,0 +1,28 @@
+//! The receivers of what discovery finds.
+
+use std::time::Duration;
+
+use iperf3_mesh_core::Input;
+use iperf3_mesh_core::gossip::Gossip;
+use tokio::sync::mpsc;
+
+/// The pause between two searches while there is no peer.
+const PAUSE_ALONE: Duration = Duration::from_secs(1);
+
+/// The receivers of what discovery finds.
+pub struct DiscoverySink<'a> {
+    /// Takes the addresses.
+    pub gossip: &'a Gossip,
+    /// Takes the nodes that are gone, and the nodes of the cluster.
+    pub inputs: mpsc::Sender<Input>,
+    /// Takes the names to join that do not resolve at present.
+    pub unresolved: &'a (dyn Fn(Vec<String>) + Send + Sync),
+}
+
+impl DiscoverySink<'_> {
+    /// The pause until the next search: `pause`, or [`PAUSE_ALONE`] while there is no peer.
+    pub(super) fn pause(&self, pause: Duration) -> Duration {
+        let is_alone = self.gossip.views().borrow().members().is_empty();
+        if is_alone { PAUSE_ALONE } else { pause }
+    }
+}
