@@ -100,8 +100,8 @@ impl Run {
         let quiet = Duration::from_nanos(self.settled - self.healed).as_secs_f64();
         match self.recovery() {
             Some(took) => println!(
-                "recovery    full matrix {:.1} s after the mesh settled, {quiet:.1} s after the \
-                 last fault; limit {} s",
+                "recovery    settled {quiet:.1} s after the last fault, full matrix {:.1} s later; \
+                 limit {} s",
                 took.as_secs_f64(),
                 limit.as_secs(),
             ),
