@@ -42,7 +42,7 @@ impl Sum {
         self.stuck += verdict.stuck.len();
         self.unmeasured += verdict.unmeasured.len();
         self.tests += verdict.tests;
-        self.faults += storm.spells.len();
+        self.faults += storm.faults.len();
         self.slowest = self.slowest.max(verdict.recovery);
     }
 

@@ -1,65 +1,64 @@
-//! What can go wrong, and for how long.
+//! The faults that a storm consists of.
 
 use std::time::Duration;
 
 use super::network::NetworkConditions;
 
-/// A fault, from its beginning until it is over: at its end whatever it broke is whole again.
+/// A fault and the time during which it lasts. At its end, everything that it broke is repaired.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultWindow {
-    /// When it begins.
+    /// When it begins, counted from the start of the simulation.
     pub at: Duration,
     /// How long it lasts.
     pub lasts: Duration,
-    /// What it is.
+    /// The fault.
     pub fault: Fault,
 }
 
-/// What goes wrong. Nodes go by their numbers.
+/// What goes wrong. Nodes are given by number.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
-    /// Messages are lost, doubled, late or overtaken.
+    /// Messages are lost, duplicated, delayed or reordered.
     NetworkConditions(NetworkConditions),
-    /// Nothing that the first ones send arrives at the second ones.
+    /// Nothing that the first nodes send reaches the second ones.
     Cut(Vec<usize>, Vec<usize>),
-    /// No packet passes between the first ones and the second ones.
+    /// No packet passes between the first nodes and the second ones.
     Part(Vec<usize>, Vec<usize>),
-    /// Messages that were sent some time ago arrive once more.
+    /// So many old messages arrive once more.
     Replay(usize),
-    /// The agent is killed, and its iperf3 with it. At the end of the spell it begins a new life.
+    /// The agent is killed, and its iperf3 processes with it. It restarts at the end.
     Crash(usize),
-    /// The machine loses its power, so that nobody is told of the end of anything. At the end of
-    /// the spell its agent begins a new life.
+    /// The machine loses its power, so that no other node is told of the end of anything. Its agent
+    /// restarts at the end.
     PowerCut(usize),
-    /// The agent stops as it should, and says goodbye. At the end of the spell it begins a new
-    /// life.
+    /// The agent stops cleanly and says goodbye. It restarts at the end.
     Leave(usize),
-    /// The agent stands still; its iperf3 goes on until the kernel ends it.
+    /// The agent stands still. Its iperf3 processes run on until the kernel ends them.
     Freeze(usize),
-    /// The agent stands still from the moment at which it is to start its next iperf3.
+    /// The agent stands still from the moment at which it is about to start its next iperf3.
     FreezeAtSpawn(usize),
     /// The machine stands still, with everything on it.
     Suspend(usize),
-    /// The agent takes up to so long for everything that it hears.
+    /// The agent takes up to so long to handle what it receives.
     Slow(usize, Duration),
-    /// The agent's view of the mesh is not brought up to date.
+    /// The agent's view of the mesh does not change.
     StaleView(usize),
-    /// The agent begins a new life with another wire version, and other tests. At the end of the
-    /// spell it begins one with those of the mesh.
+    /// The agent restarts with another wire version and other tests. At the end it restarts with
+    /// those of the mesh.
     Upgrade(usize, i8),
-    /// All iperf3 on the node are killed, once.
+    /// All iperf3 processes on the node are killed, once.
     KillIperf3(usize),
-    /// Others have taken most of the node's iperf3 ports.
+    /// Other programs take most of the node's iperf3 ports.
     PortsTaken(usize),
-    /// So many of the tests hang until they are killed, and so many more fail at once.
+    /// Some tests hang or fail.
     Tests {
-        /// The share that hang.
+        /// The share of tests that hang until they are killed.
         hang: f64,
-        /// The share that fail after a part of their time.
+        /// The share of tests that fail at some point.
         fail: f64,
-        /// The share of ends of which the other side does not hear.
-        unheard: f64,
+        /// The share of process deaths that the other end does not notice.
+        unnoticed: f64,
     },
-    /// It takes up to so long until a process that is killed, or past its deadline, is dead.
+    /// A process that is killed or past its deadline takes up to so long to die.
     SlowDeaths(Duration),
 }

@@ -1,31 +1,32 @@
-//! What gossip spreads: who is there, in which life, in which sweep. Two ways to do it.
+//! What gossip spreads: members, their incarnations and their sweeps.
 //!
-//! [`Epidemic`] is what the gossip library does: now and then everybody tells a few others what it
-//! knows, so that views lag and disagree, and who is cut off from one is heard of through another.
-//! It is for small meshes in which much goes wrong. In a large and peaceful one the world tells
-//! everybody everything at once.
+//! [`Epidemic`] does what the gossip library does. From time to time every node tells a few others
+//! what it knows, so that views lag and disagree, and a node that is cut off from another one
+//! hears of it through third parties. It is for small meshes with many faults. In a large and
+//! stable mesh, the environment gives every node every change at once.
 
 use std::time::Duration;
 
+use crate::sim::ids::Incarnation;
 use crate::{Member, PeerState, Time, View};
 
-/// How often a node gossips, and with how many others.
+/// How often a node gossips, and to how many others.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const FANOUT: usize = 3;
 
-/// After how long gossip forgets whom nobody has heard of.
+/// The silence after which gossip forgets a node.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 
 /// What one node knows of another.
 #[derive(Clone, Debug)]
 struct Entry {
-    /// Which life it is: a later one counts for more.
-    life: u32,
-    /// How far that life has come: more counts for more.
+    /// A later incarnation replaces an earlier one.
+    incarnation: Incarnation,
+    /// Within one incarnation, a higher heartbeat replaces a lower one.
     heartbeat: u64,
     member: Member,
     left: bool,
-    /// When the node has heard of it last.
+    /// When the observer last heard of the node.
     heard: Time,
 }
 
@@ -33,38 +34,43 @@ struct Entry {
 pub(super) struct Epidemic {
     /// By observer and subject.
     known: Vec<Vec<Option<Entry>>>,
-    /// After how long each observer takes a node for silent.
-    patience: Vec<Duration>,
+    /// The silence after which each observer takes a node for silent.
+    silent_after: Vec<Duration>,
 }
 
 impl Epidemic {
-    pub(super) fn new(patience: Vec<Duration>) -> Self {
-        let nodes = patience.len();
+    pub(super) fn new(silent_after: Vec<Duration>) -> Self {
+        let nodes = silent_after.len();
         Self {
             known: vec![vec![None; nodes]; nodes],
-            patience,
+            silent_after,
         }
     }
 
-    /// A node begins a life and knows nothing of the others.
+    /// A node restarts and knows nothing of the others.
     pub(super) fn forget(&mut self, node: usize) {
         self.known[node].fill(None);
     }
 
-    /// A node describes itself anew.
-    pub(super) fn describe(&mut self, now: Time, node: usize, life: u32, member: Member) {
+    /// A node publishes its present state.
+    pub(super) fn describe(
+        &mut self,
+        now: Time,
+        node: usize,
+        incarnation: Incarnation,
+        member: Member,
+    ) {
         let before = self.known[node][node]
             .as_ref()
-            .filter(|entry| entry.life == life);
+            .filter(|entry| entry.incarnation == incarnation);
         let heartbeat = before.map_or(0, |entry| entry.heartbeat) + 1;
-        let entry = Entry {
-            life,
+        self.known[node][node] = Some(Entry {
+            incarnation,
             heartbeat,
             member,
             left: false,
             heard: now,
-        };
-        self.known[node][node] = Some(entry);
+        });
     }
 
     /// A node says goodbye.
@@ -75,16 +81,16 @@ impl Epidemic {
         }
     }
 
-    /// A node tells another all that it knows.
+    /// A node tells another one everything that it knows.
     pub(super) fn tell(&mut self, now: Time, from: usize, to: usize) {
         for subject in (0..self.known.len()).filter(|&subject| subject != to) {
             let Some(news) = &self.known[from][subject] else {
                 continue;
             };
-            let age = |entry: &Entry| (entry.life, entry.heartbeat);
+            let version = |entry: &Entry| (entry.incarnation, entry.heartbeat);
             let is_new = self.known[to][subject]
                 .as_ref()
-                .is_none_or(|old| age(old) < age(news));
+                .is_none_or(|old| version(old) < version(news));
             if is_new {
                 self.known[to][subject] = Some(Entry {
                     heard: now,
@@ -94,7 +100,7 @@ impl Epidemic {
         }
     }
 
-    /// What a node believes.
+    /// The members as a node sees them.
     pub(super) fn view(&self, now: Time, observer: usize) -> View {
         let entries = self.known[observer].iter().enumerate();
         let members = entries
@@ -104,7 +110,7 @@ impl Epidemic {
                 let silence = now.since(entry.heard);
                 let state = match entry.left {
                     true => PeerState::Left,
-                    false if silence <= self.patience[observer] => PeerState::Live,
+                    false if silence <= self.silent_after[observer] => PeerState::Live,
                     false => PeerState::Silent,
                 };
                 let member = Member {

@@ -1,48 +1,38 @@
-//! The control network: how long a message takes, whether it arrives, how often; and who can reach
-//! whom at all.
+//! The control network: whether a message arrives, how often, after how long, and which nodes can
+//! reach each other.
 
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// How long the sender of a lost message waits until it knows, as the agent does.
-pub(super) const HANDED_OVER_WITHIN: Duration = Duration::from_secs(2);
+use super::kernel::{DELIVERY_TIMEOUT, Delivery};
 
-/// When TCP sends a packet of a new connection again, and one of a connection that stands (RFC
-/// 6298; the least of Linux). Each further time takes twice as long.
-const FIRST_RTO: Duration = Duration::from_secs(1);
-const LEAST_RTO: Duration = Duration::from_millis(200);
+/// TCP's first retransmission timeout, of a new connection (RFC 6298) and of an established one
+/// (the minimum of Linux). Each retransmission doubles it.
+const INITIAL_RTO: Duration = Duration::from_secs(1);
+const MIN_RTO: Duration = Duration::from_millis(200);
 
-/// What becomes of messages, each on its own.
+/// What the network does to messages, to each independently.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NetworkConditions {
-    /// The share of messages that are lost, which their senders come to know.
+    /// The share of messages that are lost. Their senders are told.
     pub loss: f64,
-    /// The share that arrive although their senders are told that they may not have.
-    pub doubt: f64,
-    /// The share that arrive twice.
-    pub twice: f64,
-    /// Each is late by up to that much, so that they overtake each other.
+    /// The share of messages that arrive although their senders are told that they may be lost.
+    pub delivery_uncertain: f64,
+    /// The share of messages that arrive twice.
+    pub duplicated: f64,
+    /// The maximum of a message's random extra delay, which also reorders messages.
     pub jitter: Duration,
-}
-
-/// What becomes of one message.
-#[derive(Debug, Default)]
-pub(super) struct Fate {
-    /// Copies of it arrive after these delays.
-    pub(super) arrives: Vec<Duration>,
-    /// The sender is told that it may be lost.
-    pub(super) doubted: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Network {
     latency: Duration,
-    /// The share of packets that are lost, and sent again by TCP.
+    /// The share of packets that are lost, so that TCP sends them again.
     packet_loss: f64,
-    pub(super) weather: NetworkConditions,
-    /// What reaches whom no more: by sender and receiver, the number of faults that see to it.
+    pub(super) conditions: NetworkConditions,
+    /// By sender and receiver, the number of faults that cut the way from the one to the other.
     cut: Vec<Vec<u32>>,
     rng: StdRng,
 }
@@ -52,7 +42,7 @@ impl Network {
         Self {
             latency,
             packet_loss,
-            weather: NetworkConditions::default(),
+            conditions: NetworkConditions::default(),
             cut: vec![vec![0; nodes]; nodes],
             rng: StdRng::seed_from_u64(seed),
         }
@@ -62,12 +52,12 @@ impl Network {
         self.latency
     }
 
-    /// Whether packets from there arrive here.
+    /// Whether packets from one node reach the other.
     pub(super) fn is_open(&self, from: usize, to: usize) -> bool {
         self.cut[from][to] == 0
     }
 
-    /// Whether packets find their way there and back.
+    /// Whether packets pass in both directions.
     pub(super) fn is_connected(&self, one: usize, other: usize) -> bool {
         self.is_open(one, other) && self.is_open(other, one)
     }
@@ -76,39 +66,39 @@ impl Network {
         self.cut[from][to] += 1;
     }
 
-    pub(super) fn mend(&mut self, from: usize, to: usize) {
+    pub(super) fn restore(&mut self, from: usize, to: usize) {
         self.cut[from][to] -= 1;
     }
 
     /// Draws the fate of a message.
-    pub(super) fn fate(&mut self, from: usize, to: usize) -> Fate {
-        let lost = Fate {
-            arrives: Vec::new(),
-            doubted: true,
-        };
+    pub(super) fn deliver(&mut self, from: usize, to: usize) -> Delivery {
+        let lost = Delivery::lost(true);
         if !self.is_open(from, to) {
             return lost;
         }
-        let Some(repetitions) = self.repetitions() else {
+        let Some(retransmission) = self.retransmission_delay() else {
             return lost;
         };
         let NetworkConditions {
             loss,
-            doubt,
-            twice,
+            delivery_uncertain,
+            duplicated,
             jitter,
-        } = self.weather;
+        } = self.conditions;
         if self.happens(loss) {
             return lost;
         }
-        let copies = if self.happens(twice) { 2 } else { 1 };
-        let arrives = (0..copies)
-            .map(|_| repetitions + self.delay(jitter))
+        let copies = if self.happens(duplicated) { 2 } else { 1 };
+        let delays = (0..copies)
+            .map(|_| retransmission + self.delay(jitter))
             .collect();
-        // Without a way back the connection is never made; but it may have been, before the way was
-        // lost.
-        let doubted = self.happens(doubt) || !self.is_open(to, from);
-        Fate { arrives, doubted }
+        // Without a way back no connection can be made, but one may have been made before the way
+        // was cut.
+        let reported_lost = self.happens(delivery_uncertain) || !self.is_open(to, from);
+        Delivery {
+            delays,
+            reported_lost,
+        }
     }
 
     fn delay(&mut self, jitter: Duration) -> Duration {
@@ -116,21 +106,20 @@ impl Network {
             + jitter.mul_f64(self.rng.random::<f64>())
     }
 
-    /// How much later a message comes since TCP had to send some of its packets again; `None` if
-    /// that took so long that its sender has given up.
-    fn repetitions(&mut self) -> Option<Duration> {
+    /// How much TCP's retransmissions delay a message; `None` if they take so long that the sender
+    /// gives up.
+    fn retransmission_delay(&mut self) -> Option<Duration> {
         if self.packet_loss == 0.0 {
             return Some(Duration::ZERO);
         }
-        // The connection is made if a packet and its answer arrive, the message is there if one
-        // packet is.
+        // The connection needs a packet and its answer, the message needs one packet.
         let connection = 1.0 - (1.0 - self.packet_loss).powi(2);
         let mut late = Duration::ZERO;
-        for (loss, mut timeout) in [(connection, FIRST_RTO), (self.packet_loss, LEAST_RTO)] {
+        for (loss, mut timeout) in [(connection, INITIAL_RTO), (self.packet_loss, MIN_RTO)] {
             while self.happens(loss) {
                 late += timeout;
                 timeout *= 2;
-                if late >= HANDED_OVER_WITHIN {
+                if late >= DELIVERY_TIMEOUT {
                     return None;
                 }
             }

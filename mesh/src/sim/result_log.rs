@@ -1,42 +1,27 @@
-//! What was measured: how long each sweep really took, and when each cell had a good result.
+//! The results of a simulation: how long each sweep took, and when each cell last succeeded.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::kernel::FinishedTest;
 use crate::{Protocol, Time};
 
-/// One sweep, as it really was.
+/// The figures of one sweep, across all nodes.
 #[derive(Clone, Debug)]
 pub struct SweepStats {
     /// Its number.
     pub number: u64,
-    /// From the start of the first test to the end of the last one between nodes that were there
-    /// from the beginning: who is replaced comes late, and holds up nobody.
+    /// From the start of the first test to the end of the last one between nodes that have run
+    /// since the beginning: a replaced node is late, but delays no other one.
     pub duration: Duration,
-    /// Tests that were run.
+    /// Tests that ran.
     pub tests: u64,
     /// Tests that failed.
     pub failed: u64,
     /// Cells that were tested: ordered pairs of nodes, times protocols.
     pub cells: u64,
-    /// The longest total test time of any one node, among the same: no schedule whatever could
-    /// have been shorter.
+    /// The longest total test time of any one of these nodes: no schedule can be shorter.
     pub busiest: Duration,
-}
-
-/// A test, as it really was.
-#[derive(Debug)]
-pub(super) struct Test {
-    pub(super) sweep: u64,
-    pub(super) client: usize,
-    pub(super) server: usize,
-    pub(super) protocol: Protocol,
-    pub(super) bidir: bool,
-    pub(super) start: Time,
-    pub(super) end: Time,
-    pub(super) well: bool,
-    /// Whether both nodes have been there from the beginning.
-    pub(super) is_first_life: bool,
 }
 
 #[derive(Debug)]
@@ -45,7 +30,7 @@ struct Sweep {
     last_end: Time,
     tests: u64,
     failed: u64,
-    /// For each source, destination and protocol whether it was tested.
+    /// By source, destination and protocol, whether the cell was tested.
     cells: Vec<bool>,
     busy: Vec<Duration>,
 }
@@ -61,8 +46,8 @@ impl Sweep {
 pub(super) struct ResultLog {
     nodes: usize,
     sweeps: BTreeMap<u64, Sweep>,
-    /// The sweep of the last good result of each cell: source, destination, protocol.
-    good: BTreeMap<(usize, usize, Protocol), u64>,
+    /// By source, destination and protocol, the sweep in which the cell last succeeded.
+    succeeded: BTreeMap<(usize, usize, Protocol), u64>,
 }
 
 impl ResultLog {
@@ -70,11 +55,12 @@ impl ResultLog {
         Self {
             nodes,
             sweeps: BTreeMap::new(),
-            good: BTreeMap::new(),
+            succeeded: BTreeMap::new(),
         }
     }
 
-    pub(super) fn tested(&mut self, test: &Test) {
+    /// Records a test; `since_the_start` if both nodes have run since the beginning.
+    pub(super) fn record_test(&mut self, test: &FinishedTest, since_the_start: bool) {
         let nodes = self.nodes;
         let sweep = self.sweeps.entry(test.sweep).or_insert_with(|| Sweep {
             first_start: test.start,
@@ -86,12 +72,12 @@ impl ResultLog {
         });
         sweep.first_start = sweep.first_start.min(test.start);
         sweep.tests += 1;
-        sweep.failed += u64::from(!test.well);
+        sweep.failed += u64::from(!test.succeeded);
         sweep.cell(test.client, test.server, test.protocol);
         if test.bidir {
             sweep.cell(test.server, test.client, test.protocol);
         }
-        if test.is_first_life {
+        if since_the_start {
             sweep.last_end = sweep.last_end.max(test.end);
             for node in [test.client, test.server] {
                 sweep.busy[node] += test.end.since(test.start);
@@ -99,14 +85,28 @@ impl ResultLog {
         }
     }
 
-    /// A cell has a good result in that sweep.
-    pub(super) fn good(&mut self, sweep: u64, source: usize, destination: usize, of: Protocol) {
-        self.good.insert((source, destination, of), sweep);
+    /// Records that a cell succeeded in that sweep.
+    pub(super) fn record_success(
+        &mut self,
+        sweep: u64,
+        source: usize,
+        destination: usize,
+        protocol: Protocol,
+    ) {
+        self.succeeded
+            .insert((source, destination, protocol), sweep);
     }
 
-    /// The sweep in which that cell had its last good result.
-    pub(super) fn last_good(&self, source: usize, destination: usize, of: Protocol) -> Option<u64> {
-        self.good.get(&(source, destination, of)).copied()
+    /// The sweep in which the cell last succeeded.
+    pub(super) fn last_success(
+        &self,
+        source: usize,
+        destination: usize,
+        protocol: Protocol,
+    ) -> Option<u64> {
+        self.succeeded
+            .get(&(source, destination, protocol))
+            .copied()
     }
 
     pub(super) fn sweeps(&self) -> Vec<SweepStats> {

@@ -1,5 +1,5 @@
-//! A mesh in which everything breaks that can, for some minutes; then all is mended, and it must
-//! recover.
+//! A mesh that suffers random faults for some minutes. Afterwards, everything is repaired and the
+//! mesh must recover.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,27 +7,26 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::clock::Clock;
-use super::exclusion_checker::Overlap;
+use super::defaults;
+use super::environment::{TestBehaviour, World};
 use super::fault::{Fault, FaultWindow};
-use super::host::Host;
+use super::kernel::{Clock, Host, Overlap, Safeguards};
 use super::network::{Network, NetworkConditions};
-use super::world::{TestBehaviour, World, address_of, name_of};
 use crate::{
-    DRIFT_PPM_MAX, Epoch, MARGIN, PortRange, Protocol, QUIET_TIME, START_WINDOW, Settings,
-    TIMEOUT_MAX, TestSpec, Time, schedule,
+    DRIFT_PPM_MAX, MARGIN, PortRange, Protocol, QUIET_TIME, START_WINDOW, Settings, TIMEOUT_MAX,
+    TestSpec, Time, schedule,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// After the last fault: until everybody may take part again, and gossip has told everybody of
-/// everybody.
+/// From the end of the last fault until every node may take part in tests again, and gossip has
+/// spread that.
 const RECOVERY: Duration = Duration::from_secs(QUIET_TIME.as_secs() + 30);
 
-/// What a mesh goes through. Two runs of one storm are the same.
+/// A mesh and the faults that it suffers. Two runs of one storm are the same.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Storm {
-    /// What chance is drawn from.
+    /// The source of all random numbers.
     pub seed: u64,
     /// How many nodes.
     pub nodes: usize,
@@ -39,45 +38,45 @@ pub struct Storm {
     pub latency: Duration,
     /// How many ports the iperf3 servers have.
     pub ports: u16,
-    /// After how long a silent node has departed; `None` as in [`crate::Settings`].
+    /// The silence after which a node has departed; `None` as in [`crate::Settings`].
     pub forget_after: Option<Duration>,
-    /// What goes wrong.
-    pub spells: Vec<FaultWindow>,
-    /// Whether the kernel ends an iperf3 whose agent stands still.
+    /// The faults.
+    pub faults: Vec<FaultWindow>,
+    /// Whether the kernel ends an iperf3 at its deadline while its agent stands still.
     pub kernel_timer: bool,
     /// Whether an iperf3 that is started too late ends at once.
     pub start_guard: bool,
 }
 
-/// What came of a storm.
+/// The result of a storm.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// Tests that touched a node at once. Must be empty.
+    /// Tests that touched one node at the same time. Must be empty.
     pub overlaps: Vec<Overlap>,
-    /// What did not come to its end in time, in words. Must be empty.
+    /// What did not end in time, in words. Must be empty.
     pub stuck: Vec<String>,
-    /// The cells without a good result one sweep after the end of the storm, in words. Must be
+    /// The cells without a successful test one sweep after the last fault, in words. Must be
     /// empty.
     pub unmeasured: Vec<String>,
-    /// Clients that were let in by the server of another test. Must be 0.
+    /// Clients that the server of another test let in. Must be 0.
     pub intruders: u64,
-    /// How many tests were run.
+    /// How many tests ran.
     pub tests: u64,
-    /// From the end of the storm until everything was measured, the quiet time of restarted agents
-    /// included.
+    /// From the end of the last fault until every cell was measured, including the quiet time of
+    /// restarted agents.
     pub recovery: Duration,
-    /// The last things that happened, if they were to be noted.
+    /// The last events, if they were recorded.
     pub trace: Vec<String>,
 }
 
 impl Verdict {
     /// Whether all guarantees held.
     pub fn is_good(&self) -> bool {
-        self.harm() == [false; 4]
+        self.violations() == [false; 4]
     }
 
-    /// Which guarantees did not hold.
-    fn harm(&self) -> [bool; 4] {
+    /// Which guarantees were violated.
+    fn violations(&self) -> [bool; 4] {
         [
             !self.overlaps.is_empty(),
             self.intruders > 0,
@@ -153,33 +152,33 @@ impl Storm {
             forget_after: rng
                 .random_bool(0.3)
                 .then(|| SECOND * rng.random_range(20..=90)),
-            spells: (0..count).map(|_| spell(rng, nodes, lasts)).collect(),
+            faults: (0..count).map(|_| window(rng, nodes, lasts)).collect(),
             kernel_timer: true,
             start_guard: true,
         }
     }
 
-    /// The same storm with these faults only.
-    pub fn with_spells(&self, spells: Vec<FaultWindow>) -> Self {
+    /// The same mesh with these faults only.
+    pub fn with_faults(&self, faults: Vec<FaultWindow>) -> Self {
         Self {
-            spells,
+            faults,
             ..self.clone()
         }
     }
 
-    /// The same storm without any fault that is not needed for the same harm to be done.
+    /// The same storm without each fault that is not needed to violate the same guarantees.
     pub fn reduced(&self) -> Self {
-        let harm = self.run().harm();
+        let violations = self.run().violations();
         let mut storm = self.clone();
         let mut at = 0;
-        while at < storm.spells.len() {
-            let mut spells = storm.spells.clone();
-            spells.remove(at);
-            let less = storm.with_spells(spells);
-            if less.run().harm() != harm {
-                at += 1;
-            } else {
+        while at < storm.faults.len() {
+            let mut faults = storm.faults.clone();
+            faults.remove(at);
+            let less = storm.with_faults(faults);
+            if less.run().violations() == violations {
                 storm = less;
+            } else {
+                at += 1;
             }
         }
         storm
@@ -187,58 +186,56 @@ impl Storm {
 
     /// When the last fault is over.
     pub fn end(&self) -> Duration {
-        self.spells
+        self.faults
             .iter()
-            .map(|spell| spell.at + spell.lasts)
+            .map(|fault| fault.at + fault.lasts)
             .max()
             .unwrap_or_default()
     }
 
-    /// Lets it happen.
+    /// Simulates the storm and the recovery.
     pub fn run(&self) -> Verdict {
-        self.happen(self.world())
+        self.judge(self.world())
     }
 
-    /// Lets it happen, and notes what does.
+    /// As [`Self::run`], and records the events.
     pub fn run_traced(&self) -> Verdict {
         let mut world = self.world();
-        world.trace.switch_on();
-        self.happen(world)
+        world.switch_trace_on();
+        self.judge(world)
     }
 
     fn world(&self) -> World {
         let mut rng = StdRng::seed_from_u64(self.seed);
         let drift = i32::try_from(DRIFT_PPM_MAX).unwrap_or(0);
-        let hosts = (0..self.nodes).map(|number| {
-            let hours = rng.random_range(0..100u64);
-            let offset = hours * 3_600_000_000_000;
-            let clock = Clock {
-                offset,
-                drift_ppm: rng.random_range(-drift..=drift),
-            };
-            Host::new(self.settings(number), clock)
-        });
-        let hosts = hosts.collect();
+        let hosts = (0..self.nodes)
+            .map(|number| {
+                let hours = rng.random_range(0..100u64);
+                let offset = hours * 3_600_000_000_000;
+                let clock = Clock {
+                    offset,
+                    drift_ppm: rng.random_range(-drift..=drift),
+                };
+                Host::new(self.settings(number), clock)
+            })
+            .collect();
         let network = Network::new(self.nodes, self.latency, 0.0, rng.random());
-        let course = TestBehaviour {
+        let behaviour = TestBehaviour::healthy(Duration::from_millis(12));
+        let mut world = World::simulated(hosts, network, behaviour, rng.random());
+        world.safeguards = Safeguards {
             kernel_timer: self.kernel_timer,
             start_guard: self.start_guard,
-            ..TestBehaviour::well(Duration::from_millis(12))
         };
-        let mut world = World::new(hosts, network, course, rng.random());
-        world.longest = Some(self.longest_meeting());
-        world.gossip_slowly(
-            (0..self.nodes)
-                .map(|_| SECOND * rng.random_range(6..=20))
-                .collect(),
-        );
-        world.plan_spells(self.spells.clone());
-        world.begin_all(true);
+        world.policy.longest_meeting = Some(self.longest_meeting());
+        let silent_after = (0..self.nodes).map(|_| SECOND * rng.random_range(6..=20));
+        world.simulate_gossip(silent_after.collect());
+        world.plan_faults(self.faults.clone());
+        world.start_all();
         world
     }
 
-    /// The longest that a meeting can take: all its tests to their last instant, and the hold after
-    /// the last one.
+    /// The longest possible meeting: all its tests up to their last instants, and the hold after the
+    /// last one.
     fn longest_meeting(&self) -> Duration {
         let tests = self
             .tests
@@ -249,46 +246,37 @@ impl Storm {
 
     fn settings(&self, number: usize) -> Settings {
         Settings {
-            name: name_of(number),
-            epoch: Epoch(0),
-            address: address_of(number),
             ports: PortRange {
                 first: 5201,
                 count: self.ports,
             },
-            tests: self.tests.clone(),
             interval: self.interval,
             forget_after: self.forget_after,
-            skip_quiet_time: true,
+            ..defaults::settings(number, self.tests.clone())
         }
     }
 
-    fn happen(&self, mut world: World) -> Verdict {
+    /// Simulates the storm, the recovery and one sweep more, and checks the guarantees.
+    fn judge(&self, mut world: World) -> Verdict {
         let calm = Time::default() + self.end();
         world.run(calm + RECOVERY, |_| false);
-        let (recovered, last) = (world.now, world.highest_sweep + 1);
-        // Whoever is in a sweep finishes it, or closes it; then there is a pause, and another
-        // sweep.
+        let (recovered, last) = (world.now, world.policy.highest_sweep + 1);
+        // A node that is in a sweep finishes or closes it; then come a pause and another sweep.
         let bound = schedule::sweep_bound(self.nodes, &self.tests);
         let patience = (bound + self.interval) * 2 + self.longest_meeting() * 4 + 2 * QUIET_TIME;
-        let is_swept = |world: &World| world.hosts.iter().all(|host| host.completed >= last);
-        let done = world.run(recovered + patience, is_swept);
+        let done = world.run(recovered + patience, |world| world.is_swept(last));
+        let sweeps = world.policy.result_log.sweeps();
         let mut verdict = Verdict {
             recovery: world.now.since(calm),
             intruders: world.intruders,
-            tests: world
-                .result_log
-                .sweeps()
-                .iter()
-                .map(|sweep| sweep.tests)
-                .sum(),
+            tests: sweeps.iter().map(|sweep| sweep.tests).sum(),
             ..Verdict::default()
         };
         if !done {
             verdict.stuck = laggards(&world, last);
         }
         verdict.stuck.extend(leftovers(&world));
-        verdict.stuck.append(&mut world.endless);
+        verdict.stuck.append(&mut world.policy.overlong);
         verdict.unmeasured = unmeasured(&world, last);
         verdict.overlaps = world.exclusion.into_overlaps();
         verdict.trace = world.trace.into_lines();
@@ -296,41 +284,42 @@ impl Storm {
     }
 }
 
+/// The nodes that have not completed the sweep.
 fn laggards(world: &World, sweep: u64) -> Vec<String> {
-    let behind = world.hosts.iter().filter(|host| host.completed < sweep);
-    let words = behind.map(|host| {
-        let status = host
-            .agent
-            .as_ref()
-            .map(|agent| agent.status(host.clock.local(world.now)));
-        format!(
-            "{} has not completed sweep {sweep}: {status:?}",
-            host.settings.name
-        )
-    });
-    words.collect()
-}
-
-/// Processes that are alive although they should be dead.
-fn leftovers(world: &World) -> Vec<String> {
-    let is_over =
-        |host: usize, deadline: Time| world.hosts[host].clock.local(world.now) > deadline + MARGIN;
-    let over = world
-        .processes
+    world
+        .hosts
         .iter()
-        .filter(|process| is_over(process.host, process.deadline));
-    over.map(|process| format!("a process of n{} lives on: {}", process.host, process.test))
+        .zip(&world.policy.nodes)
+        .filter(|(_, node)| node.completed < sweep)
+        .map(|(host, _)| {
+            let local = host.clock.local(world.now);
+            let status = host.agent.as_ref().map(|agent| agent.status(local));
+            format!(
+                "{} has not completed sweep {sweep}: {status:?}",
+                host.settings.name
+            )
+        })
         .collect()
 }
 
+/// Processes that should be dead and are not.
+fn leftovers(world: &World) -> Vec<String> {
+    world
+        .processes
+        .iter()
+        .filter(|process| world.local(process.host) > process.deadline + MARGIN)
+        .map(|process| format!("still running: {process}"))
+        .collect()
+}
+
+/// The cells that have not succeeded in the sweep or a later one.
 fn unmeasured(world: &World, sweep: u64) -> Vec<String> {
     let mut cells = Vec::new();
     for (source, host) in world.hosts.iter().enumerate() {
         for test in &host.settings.tests {
             for destination in (0..world.hosts.len()).filter(|&other| other != source) {
-                let last = world
-                    .result_log
-                    .last_good(source, destination, test.protocol);
+                let log = &world.policy.result_log;
+                let last = log.last_success(source, destination, test.protocol);
                 if last.is_none_or(|last| last < sweep) {
                     let protocol = test.protocol.as_str();
                     let cell = format!("n{source} -> n{destination} {protocol}");
@@ -342,7 +331,8 @@ fn unmeasured(world: &World, sweep: u64) -> Vec<String> {
     cells
 }
 
-fn spell(rng: &mut StdRng, nodes: usize, within: f64) -> FaultWindow {
+/// A random fault at a random time.
+fn window(rng: &mut StdRng, nodes: usize, within: f64) -> FaultWindow {
     let lasts = Duration::from_secs_f64(10f64.powf(rng.random_range(-0.7..1.8)));
     let at = Duration::from_secs_f64(rng.random_range(3.0..3.0 + within));
     let fault = fault(rng, nodes);
@@ -357,7 +347,7 @@ fn spell(rng: &mut StdRng, nodes: usize, within: f64) -> FaultWindow {
 fn fault(rng: &mut StdRng, nodes: usize) -> Fault {
     let node = rng.random_range(0..nodes);
     match rng.random_range(0..19) {
-        0 | 1 => Fault::NetworkConditions(weather(rng)),
+        0 | 1 => Fault::NetworkConditions(conditions(rng)),
         2 => {
             let (one, other) = sides(rng, nodes);
             Fault::Cut(one, other)
@@ -381,23 +371,23 @@ fn fault(rng: &mut StdRng, nodes: usize) -> Fault {
         16 => Fault::Tests {
             hang: rng.random_range(0.0..0.9),
             fail: rng.random_range(0.0..0.5),
-            unheard: rng.random_range(0.0..1.0),
+            unnoticed: rng.random_range(0.0..1.0),
         },
         17 => Fault::PortsTaken(node),
         _ => Fault::SlowDeaths(Duration::from_millis(rng.random_range(1..=890))),
     }
 }
 
-fn weather(rng: &mut StdRng) -> NetworkConditions {
+fn conditions(rng: &mut StdRng) -> NetworkConditions {
     NetworkConditions {
         loss: rng.random_range(0.0..0.5),
-        doubt: rng.random_range(0.0..0.3),
-        twice: rng.random_range(0.0..0.5),
+        delivery_uncertain: rng.random_range(0.0..0.3),
+        duplicated: rng.random_range(0.0..0.5),
         jitter: Duration::from_secs_f64(10f64.powf(rng.random_range(-3.0..0.6))),
     }
 }
 
-/// The nodes, parted at random; neither side is empty.
+/// The nodes, divided at random; neither side is empty.
 fn sides(rng: &mut StdRng, nodes: usize) -> (Vec<usize>, Vec<usize>) {
     let first = rng.random_range(0..nodes);
     let is_one = |node: &usize, rng: &mut StdRng| *node == first || rng.random_bool(0.4);

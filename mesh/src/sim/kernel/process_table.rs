@@ -1,14 +1,17 @@
-//! The iperf3 processes of all nodes: which of them live, and how they find each other. What
-//! becomes of a test is decided elsewhere.
+//! The iperf3 processes of all nodes: which ones run, and how a client finds its server.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::exclusion_checker::{Pid, TestKey};
-use super::host::Life;
-use super::world::number_of;
-use crate::{ClientStart, Input, Outcome, Reason, RunId, ServerFailure, ServerStart, Time};
+use super::exclusion_checker::TestKey;
+use crate::sim::ids::{Incarnation, number_of};
+use crate::{
+    ClientStart, Figures, Input, Outcome, Reason, RunId, ServerFailure, ServerStart, Time,
+};
+
+/// Identifies one iperf3 process of the whole mesh.
+pub(super) type Pid = u64;
 
 /// From the spawn of a server until it listens (p50 measured: 2.6 ms).
 pub(super) const SERVER_START: Duration = Duration::from_millis(3);
@@ -19,32 +22,44 @@ pub(super) const CLIENT_START: Duration = Duration::from_millis(2);
 /// From a kill, or from the other end's death, until the process is reaped.
 pub(super) const DEATH: Duration = Duration::from_millis(1);
 
-/// How a process comes to its end.
+/// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Death {
     /// The test is over, and both ends agree.
-    Done,
-    /// By the agent, before its time.
+    Completed,
+    /// The agent killed it early.
     Killed,
-    /// By its own timer, or by the agent when its time was over.
+    /// Its own timer killed it, or the agent did so at the deadline.
     Deadline,
     /// The test failed, or the other end is gone.
-    Broken,
+    Failed(Reason),
 }
 
-/// A process that lives.
+impl Death {
+    fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Completed => Some(Ok(Figures::default())),
+            Self::Deadline => Some(Err(Reason::Timeout)),
+            Self::Failed(reason) => Some(Err(reason)),
+            Self::Killed => None,
+        }
+    }
+}
+
+/// A running process.
 #[derive(Debug)]
-pub(super) struct Process {
-    pub(super) host: usize,
-    pub(super) life: Life,
+pub(in crate::sim) struct Process {
+    pub(in crate::sim) host: usize,
+    /// The incarnation of the agent that started it.
+    pub(super) incarnation: Incarnation,
     pub(super) run: RunId,
-    pub(super) test: TestKey,
+    pub(in crate::sim) test: TestKey,
     /// On the clock of its machine.
-    pub(super) deadline: Time,
+    pub(in crate::sim) deadline: Time,
     pub(super) kind: Kind,
     /// The process at the other end.
     pub(super) other: Option<Pid>,
-    /// It is to die, and will do so in its own time.
+    /// Its death is planned.
     pub(super) dying: bool,
 }
 
@@ -52,8 +67,7 @@ pub(super) struct Process {
 pub(super) enum Kind {
     Client {
         start: ClientStart,
-        /// Since when it is connected.
-        since: Option<Time>,
+        connected_at: Option<Time>,
     },
     Server {
         start: ServerStart,
@@ -63,7 +77,7 @@ pub(super) enum Kind {
     },
 }
 
-/// An iperf3 that an agent has decided to start.
+/// The decision of an agent to start an iperf3.
 #[derive(Clone, Debug)]
 pub(super) enum Start {
     Client(ClientStart),
@@ -78,25 +92,26 @@ impl Start {
         }
     }
 
-    /// What the agent hears if it was too late.
+    /// What the node is told if the start comes too late.
     pub(super) fn too_late(&self) -> Input {
         match self {
-            Self::Client(start) => {
-                let forward: Option<Outcome> = Some(Err(Reason::Timeout));
-                let reverse = forward.clone().filter(|_| start.spec.bidir);
-                Input::ClientEnded {
-                    run: start.run,
-                    forward,
-                    reverse,
-                }
-            }
+            Self::Client(start) => client_ended(start, Death::Deadline),
             Self::Server(start) => Input::ServerFailed(start.run, ServerFailure::Spawn),
         }
     }
 }
 
+fn client_ended(start: &ClientStart, death: Death) -> Input {
+    let forward = death.outcome();
+    Input::ClientEnded {
+        run: start.run,
+        reverse: forward.clone().filter(|_| start.spec.bidir),
+        forward,
+    }
+}
+
 impl Process {
-    pub(super) fn new(host: usize, life: Life, start: Start) -> Self {
+    pub(super) fn new(host: usize, incarnation: Incarnation, start: Start) -> Self {
         let (meeting, protocol, run, deadline, client) = match &start {
             Start::Client(s) => (s.meeting.clone(), s.spec.protocol, s.run, s.deadline, host),
             Start::Server(s) => (
@@ -108,27 +123,41 @@ impl Process {
             ),
         };
         let kind = match start {
-            Start::Client(start) => Kind::Client { start, since: None },
+            Start::Client(start) => Kind::Client {
+                start,
+                connected_at: None,
+            },
             Start::Server(start) => Kind::Server {
                 start,
                 listens: false,
                 sends: false,
             },
         };
-        let test = TestKey {
-            meeting,
-            client,
-            protocol,
-        };
         Self {
             host,
-            life,
+            incarnation,
             run,
-            test,
+            test: TestKey {
+                meeting,
+                client,
+                protocol,
+            },
             deadline,
             kind,
             other: None,
             dying: false,
+        }
+    }
+
+    /// What the node is told when the process is reaped.
+    pub(super) fn exit_input(&self, death: Death) -> Input {
+        match &self.kind {
+            Kind::Server { listens: true, .. } => Input::ServerEnded {
+                run: self.run,
+                accepted: self.other.is_some(),
+            },
+            Kind::Server { .. } => Input::ServerFailed(self.run, ServerFailure::Spawn),
+            Kind::Client { start, .. } => client_ended(start, death),
         }
     }
 }
@@ -144,14 +173,14 @@ impl fmt::Display for Process {
 }
 
 #[derive(Debug)]
-pub(super) struct Processes {
+pub(in crate::sim) struct ProcessTable {
     alive: BTreeMap<Pid, Process>,
-    /// Those on each node.
+    /// The processes on each node.
     on: Vec<Vec<Pid>>,
     last: Pid,
 }
 
-impl Processes {
+impl ProcessTable {
     pub(super) fn new(nodes: usize) -> Self {
         Self {
             alive: BTreeMap::new(),
@@ -186,19 +215,19 @@ impl Processes {
         self.on[host].clone()
     }
 
-    /// The process that a life of an agent knows by that number.
-    pub(super) fn find(&self, host: usize, life: Life, run: RunId) -> Option<Pid> {
-        let is_that = |pid: &&Pid| {
+    /// The process that an incarnation of an agent knows by that number.
+    pub(super) fn find(&self, host: usize, incarnation: Incarnation, run: RunId) -> Option<Pid> {
+        let is_it = |pid: &&Pid| {
             self.alive
                 .get(pid)
-                .is_some_and(|process| process.life == life && process.run == run)
+                .is_some_and(|process| process.incarnation == incarnation && process.run == run)
         };
-        self.on[host].iter().find(is_that).copied()
+        self.on[host].iter().find(is_it).copied()
     }
 
     /// The server on that node that listens on that port and has no client yet.
     pub(super) fn listener(&self, host: usize, port: u16) -> Option<Pid> {
-        let is_that = |pid: &&Pid| {
+        let is_it = |pid: &&Pid| {
             self.alive.get(pid).is_some_and(|process| {
                 let Kind::Server {
                     start,
@@ -211,22 +240,23 @@ impl Processes {
                 start.port == port && process.other.is_none()
             })
         };
-        self.on[host].iter().find(is_that).copied()
+        self.on[host].iter().find(is_it).copied()
     }
 
+    /// The client has connected to the server.
     pub(super) fn join(&mut self, client: Pid, server: Pid, now: Time) {
         if let Some(process) = self.alive.get_mut(&server) {
             process.other = Some(client);
         }
         if let Some(process) = self.alive.get_mut(&client) {
             process.other = Some(server);
-            if let Kind::Client { since, .. } = &mut process.kind {
-                *since = Some(now);
+            if let Kind::Client { connected_at, .. } = &mut process.kind {
+                *connected_at = Some(now);
             }
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Process> {
+    pub(in crate::sim) fn iter(&self) -> impl Iterator<Item = &Process> {
         self.alive.values()
     }
 }

@@ -1,23 +1,24 @@
-//! The god's-eye view: which tests really touch which node, whatever the nodes believe.
+//! Checks rule 1 from outside: which tests really touch which node, whatever the nodes believe.
 //!
-//! It knows no lease and no slot. An iperf3 process touches nodes while it lives; if processes of
-//! two tests touch one node at once, that is an overlap.
+//! It knows neither leases nor slots. A running iperf3 process touches its node, and the node that
+//! it sends to. Two tests whose processes touch one node at the same time are an overlap.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::process_table::Pid;
 use crate::wire::MeetingId;
 use crate::{Protocol, Time};
 
-/// One iperf3 process of the whole mesh.
-pub(super) type Pid = u64;
-
-/// A test: one client and one server with the same key belong together.
+/// Identifies a test: its client and its server have equal keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TestKey {
-    pub(super) meeting: MeetingId,
-    pub(super) client: usize,
-    pub(super) protocol: Protocol,
+pub struct TestKey {
+    /// The meeting that the test belongs to.
+    pub meeting: MeetingId,
+    /// The number of the node that runs the client.
+    pub client: usize,
+    /// The protocol under test.
+    pub protocol: Protocol,
 }
 
 /// A process that touches a node.
@@ -50,10 +51,10 @@ impl fmt::Display for TestKey {
     }
 }
 
-/// Two tests that touched a node at once.
+/// Two tests that touched one node at the same time.
 #[derive(Clone, Debug)]
 pub struct Overlap {
-    /// When the second one began to.
+    /// When the second test began to touch the node.
     pub at: Time,
     /// The number of the node.
     pub node: usize,
@@ -74,8 +75,8 @@ impl fmt::Display for Overlap {
 }
 
 #[derive(Debug)]
-pub(super) struct ExclusionChecker {
-    /// For each node the processes that touch it.
+pub(in crate::sim) struct ExclusionChecker {
+    /// The processes that touch each node.
     touching: Vec<Vec<Touch>>,
     touched: BTreeMap<Pid, Vec<usize>>,
     overlaps: Vec<Overlap>,
@@ -83,22 +84,21 @@ pub(super) struct ExclusionChecker {
 
 impl ExclusionChecker {
     pub(super) fn new(nodes: usize) -> Self {
-        let touching = vec![Vec::new(); nodes];
         Self {
-            touching,
+            touching: vec![Vec::new(); nodes],
             touched: BTreeMap::new(),
             overlaps: Vec::new(),
         }
     }
 
-    /// From now on that process touches that node.
+    /// From now on the process touches the node.
     pub(super) fn touch(&mut self, at: Time, node: usize, pid: Pid, test: &TestKey, role: Role) {
         let touching = &mut self.touching[node];
         if touching.iter().any(|present| present.pid == pid) {
             return;
         }
-        let is_alien = |other: &&Touch| other.test != *test || other.role == role;
-        if let Some(other) = touching.iter().find(is_alien) {
+        let is_foreign = |other: &&Touch| other.test != *test || other.role == role;
+        if let Some(other) = touching.iter().find(is_foreign) {
             let tests = [other.test.to_string(), test.to_string()];
             self.overlaps.push(Overlap { at, node, tests });
         }
@@ -110,23 +110,28 @@ impl ExclusionChecker {
         self.touched.entry(pid).or_default().push(node);
     }
 
-    /// That process touches nobody any more.
+    /// The process no longer touches any node.
     pub(super) fn release(&mut self, pid: Pid) {
         for node in self.touched.remove(&pid).into_iter().flatten() {
             self.touching[node].retain(|present| present.pid != pid);
         }
     }
 
-    /// That process touches that node no more.
+    /// The process no longer touches this node.
     pub(super) fn leave(&mut self, pid: Pid, node: usize) {
         self.touching[node].retain(|present| present.pid != pid);
     }
 
-    pub(super) fn into_overlaps(self) -> Vec<Overlap> {
+    /// The tests that touch the node.
+    pub(super) fn touching(&self, node: usize) -> impl Iterator<Item = &TestKey> {
+        self.touching[node].iter().map(|touch| &touch.test)
+    }
+
+    pub(in crate::sim) fn into_overlaps(self) -> Vec<Overlap> {
         self.overlaps
     }
 
-    pub(super) fn overlaps(&self) -> &[Overlap] {
+    pub(in crate::sim) fn overlaps(&self) -> &[Overlap] {
         &self.overlaps
     }
 }

@@ -1,31 +1,31 @@
-//! The boot clock of one node: it began at another time than the others', and it drifts.
+//! The boot-time clock of one node. Each clock starts at another value and drifts.
 //!
-//! The wall clock has no place here: nothing in the coordinator ever sees it, so that it may be
-//! stepped at will.
+//! There is no wall clock: the coordinator never reads one, so steps of it have no effect.
 
 use crate::Time;
 
 const MILLION: i128 = 1_000_000;
 
+/// A boot-time clock, described relative to true time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Clock {
-    /// What it shows at the beginning of the simulation, in nanoseconds.
-    pub(super) offset: u64,
-    /// How fast it is, in parts per million.
-    pub(super) drift_ppm: i32,
+pub struct Clock {
+    /// What it shows when the simulation begins, in nanoseconds.
+    pub offset: u64,
+    /// How much faster than true time it runs, in parts per million.
+    pub drift_ppm: i32,
 }
 
 impl Clock {
-    /// What the clock shows at that instant.
-    pub(super) fn local(self, at: Time) -> Time {
+    /// What the clock shows at true time `at`.
+    pub fn local(self, at: Time) -> Time {
         let at = i128::from(at.as_nanos());
         time(i128::from(self.offset) + at + at * i128::from(self.drift_ppm) / MILLION)
     }
 
-    /// The first instant at which the clock shows `local`, or more.
-    pub(super) fn instant(self, local: Time) -> Time {
+    /// The first true time at which the clock shows `local` or more.
+    pub fn instant(self, local: Time) -> Time {
         let passed = (i128::from(local.as_nanos()) - i128::from(self.offset)).max(0);
-        // Rounding may have cost a nanosecond or two, in either direction.
+        // Start two nanoseconds early: each of the two divisions rounds by up to one.
         let mut at = time(passed * MILLION / (MILLION + i128::from(self.drift_ppm)) - 2);
         while self.local(at) < local && at < Time::from_nanos(u64::MAX) {
             at = Time::from_nanos(at.as_nanos() + 1);
@@ -46,7 +46,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_instant_is_the_first_at_which_the_clock_shows_that_much(
+        fn clock_instant_is_the_first_that_shows_the_time(
             offset in 0..1u64 << 50, drift_ppm in -500..=500i32, passed in 0..1u64 << 50,
         ) {
             let clock = Clock { offset, drift_ppm };

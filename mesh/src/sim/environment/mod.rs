@@ -1,0 +1,324 @@
+//! What chance does to a simulated mesh: the policy of `plan` and of the storms.
+//!
+//! Split by concern: `views` spreads what the nodes know of each other, `faults` begins and ends
+//! faults. Every random number comes from the seed.
+
+mod faults;
+mod views;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::fault::FaultWindow;
+use super::gossip::Epidemic;
+use super::ids::number_of;
+use super::kernel::{Delivery, FinishedTest, Host, Kernel, Policy, TestEnd};
+use super::network::Network;
+use super::result_log::ResultLog;
+use crate::wire::Message;
+use crate::{Epoch, MeetingStatus, Node, Output, ServerFailure, ServerStart, TestSpec, View};
+
+/// The probability that a port is taken on a node where most are.
+const PORT_TAKEN: f64 = 0.8;
+
+/// How many old messages are kept for replays.
+const SENT_MAX: usize = 5000;
+
+/// A simulated mesh.
+pub(super) type World = Kernel<Environment>;
+
+pub(super) enum Event {
+    Gossips(usize),
+    GossipArrives { from: usize, to: usize },
+    ViewChanges(usize),
+    FaultBegins(usize),
+    FaultEnds(usize),
+}
+
+/// What happens to tests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TestBehaviour {
+    /// What a test takes beyond its length.
+    pub(super) overhead: Duration,
+    /// The share of tests that hang, and after how long they fail unless they are killed before.
+    pub(super) hang: f64,
+    pub(super) hang_time: Duration,
+    /// The share of tests that fail at some point.
+    pub(super) fail: f64,
+    /// The share of deaths that the other end does not notice.
+    pub(super) unnoticed: f64,
+    /// How long a process takes to die, at most.
+    pub(super) slow_deaths: Duration,
+}
+
+impl TestBehaviour {
+    /// All tests succeed.
+    pub(super) fn healthy(overhead: Duration) -> Self {
+        Self {
+            overhead,
+            hang: 0.0,
+            hang_time: Duration::MAX,
+            fail: 0.0,
+            unnoticed: 0.0,
+            slow_deaths: Duration::ZERO,
+        }
+    }
+}
+
+/// What the environment knows of one node.
+pub(super) struct NodeState {
+    /// Its tests, unless an upgrade changes them for a while.
+    usual_tests: Vec<TestSpec>,
+    /// The last sweep that its agent completed.
+    pub(super) completed: u64,
+    /// How many faults keep its agent from running.
+    down: u32,
+    /// How many faults take most of its ports.
+    ports_taken: u32,
+    /// How many faults keep its view from changing.
+    stale: u32,
+    /// How long its agent takes to handle what it receives, at most.
+    slow: Duration,
+    /// It is stopping: it says goodbye and ends as soon as it is in no meeting.
+    leaving: bool,
+}
+
+pub(super) struct Environment {
+    network: Network,
+    behaviour: TestBehaviour,
+    pub(super) nodes: Vec<NodeState>,
+    /// `None`: every node is told of every change.
+    epidemic: Option<Epidemic>,
+    /// The view that all nodes get then.
+    latest: View,
+    pub(super) result_log: ResultLog,
+    faults: Vec<FaultWindow>,
+    /// The present faults, in the order in which they began.
+    active: Vec<usize>,
+    /// Old messages, the newest first.
+    sent: VecDeque<Message>,
+    pub(super) messages: u64,
+    /// Meetings that took longer than any may, in words.
+    pub(super) overlong: Vec<String>,
+    /// How long a meeting may take; `None` is no limit.
+    pub(super) longest_meeting: Option<Duration>,
+    pub(super) highest_sweep: u64,
+    rng: StdRng,
+}
+
+impl World {
+    /// A mesh whose agents do not run yet.
+    pub(super) fn simulated(
+        hosts: Vec<Host>,
+        network: Network,
+        behaviour: TestBehaviour,
+        seed: u64,
+    ) -> Self {
+        let nodes = hosts.iter().map(|host| NodeState {
+            usual_tests: host.settings.tests.clone(),
+            completed: 0,
+            down: 0,
+            ports_taken: 0,
+            stale: 0,
+            slow: Duration::ZERO,
+            leaving: false,
+        });
+        let environment = Environment {
+            network,
+            behaviour,
+            nodes: nodes.collect(),
+            epidemic: None,
+            latest: View::default(),
+            result_log: ResultLog::new(hosts.len()),
+            faults: Vec::new(),
+            active: Vec::new(),
+            sent: VecDeque::new(),
+            messages: 0,
+            overlong: Vec::new(),
+            longest_meeting: None,
+            highest_sweep: 0,
+            rng: StdRng::seed_from_u64(seed),
+        };
+        Self::new(hosts, environment)
+    }
+
+    /// Starts all agents, without a quiet time.
+    pub(super) fn start_all(&mut self) {
+        (0..self.hosts.len()).for_each(|number| self.start(number, true));
+        self.spread();
+    }
+
+    /// Starts the agent of a node with a random epoch.
+    fn start(&mut self, number: usize, skip_quiet_time: bool) {
+        let epoch = Epoch(self.policy.rng.random());
+        let node = &mut self.policy.nodes[number];
+        node.leaving = false;
+        node.completed = 0;
+        if let Some(epidemic) = &mut self.policy.epidemic {
+            epidemic.forget(number);
+        }
+        self.start_agent(number, epoch, skip_quiet_time);
+    }
+
+    /// Whether all nodes have completed that sweep.
+    pub(super) fn is_swept(&self, sweep: u64) -> bool {
+        self.policy.nodes.iter().all(|node| node.completed >= sweep)
+    }
+}
+
+impl Policy for Environment {
+    type Event = Event;
+
+    fn on_event(world: &mut World, event: Event) {
+        match event {
+            Event::Gossips(number) => world.gossip(number),
+            Event::GossipArrives { from, to } => world.gossip_arrives(from, to),
+            Event::ViewChanges(number) => world.show_view(number),
+            Event::FaultBegins(fault) => world.begin_fault(fault),
+            Event::FaultEnds(fault) => world.end_fault(fault),
+        }
+    }
+
+    fn perform(world: &mut World, number: usize, output: Output) {
+        match &output {
+            Output::SweepBegan(sweep) if *sweep > world.policy.highest_sweep => {
+                world.policy.highest_sweep = *sweep;
+                world.spread();
+            }
+            Output::SweepEnded(report) => world.policy.nodes[number].completed = report.number,
+            Output::Cell {
+                destination,
+                protocol,
+                outcome: Ok(_),
+            } => {
+                let (sweep, destination) = (world.sweep_of(number), number_of(destination));
+                let log = &mut world.policy.result_log;
+                log.record_success(sweep, number, destination, *protocol);
+            }
+            _ => {}
+        }
+        world.perform(number, output);
+    }
+
+    fn after_input(world: &mut World, number: usize) {
+        let agent = world.hosts[number].agent.as_ref();
+        if world.policy.nodes[number].leaving && agent.is_some_and(Node::is_free) {
+            world.say_goodbye(number);
+        }
+    }
+
+    fn on_test_finished(world: &mut World, test: &FinishedTest) {
+        let is_first = |number: usize| world.hosts[number].incarnation == 1;
+        let since_the_start = is_first(test.client) && is_first(test.server);
+        world.policy.result_log.record_test(test, since_the_start);
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, message: &Message) -> Delivery {
+        self.messages += 1;
+        if self.epidemic.is_some() {
+            self.sent.truncate(SENT_MAX);
+            self.sent.push_front(message.clone());
+        }
+        self.network.deliver(from, to)
+    }
+
+    fn test_end(&mut self, spec: &TestSpec) -> TestEnd {
+        let TestBehaviour {
+            overhead,
+            hang,
+            hang_time,
+            fail,
+            ..
+        } = self.behaviour;
+        let length = spec.length() + overhead;
+        let mut happens = |share: f64| share > 0.0 && self.rng.random_bool(share);
+        if happens(hang) {
+            return if hang_time < Duration::MAX {
+                TestEnd::Failed(hang_time)
+            } else {
+                TestEnd::Never
+            };
+        }
+        if happens(fail) {
+            return TestEnd::Failed(length.mul_f64(self.rng.random::<f64>()));
+        }
+        TestEnd::Completed(length)
+    }
+
+    fn listen(&mut self, number: usize, _start: &ServerStart) -> Result<(), ServerFailure> {
+        if self.nodes[number].ports_taken > 0 && self.rng.random_bool(PORT_TAKEN) {
+            return Err(ServerFailure::PortTaken);
+        }
+        Ok(())
+    }
+
+    fn latency(&self) -> Duration {
+        self.network.latency()
+    }
+
+    fn is_connected(&self, one: usize, other: usize) -> bool {
+        self.network.is_connected(one, other)
+    }
+
+    fn notices_death(&mut self, dead: usize, survivor: usize) -> bool {
+        let unnoticed = self.behaviour.unnoticed;
+        self.is_connected(dead, survivor) && (unnoticed == 0.0 || !self.rng.random_bool(unnoticed))
+    }
+
+    fn death_delay(&mut self) -> Duration {
+        self.behaviour.slow_deaths.mul_f64(self.rng.random::<f64>())
+    }
+
+    fn reaction_time(&mut self, number: usize) -> Duration {
+        let slow = self.nodes[number].slow;
+        if slow.is_zero() {
+            return slow;
+        }
+        slow.mul_f64(self.rng.random::<f64>())
+    }
+
+    fn ticks_before_backlog(&mut self) -> bool {
+        self.rng.random()
+    }
+
+    fn messages_first(&mut self) -> Option<bool> {
+        let is_sorted: bool = self.rng.random();
+        is_sorted.then(|| self.rng.random())
+    }
+}
+
+impl World {
+    /// Lets some old message arrive once more.
+    fn replay_any(&mut self) {
+        let Environment { sent, rng, .. } = &mut self.policy;
+        if !sent.is_empty() {
+            let message = sent[rng.random_range(0..sent.len())].clone();
+            self.replay(message);
+        }
+    }
+
+    /// Records the meeting of a node if it takes longer than any may.
+    fn check_meeting_length(&mut self, number: usize) {
+        let Some(longest) = self.policy.longest_meeting else {
+            return;
+        };
+        let host = &self.hosts[number];
+        let local = host.clock.local(self.now);
+        let longest = longest + self.policy.nodes[number].slow * 10;
+        let meeting = host
+            .agent
+            .as_ref()
+            .and_then(|agent| agent.status(local).meeting);
+        if let Some(MeetingStatus { peer, role, began }) = meeting
+            && local.since(began) > longest
+            && self.now.since(host.awake_since) > longest
+        {
+            self.policy.overlong.push(format!(
+                "n{number}, {role} of a meeting with {peer} since {began:?}"
+            ));
+        }
+    }
+}

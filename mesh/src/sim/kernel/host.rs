@@ -1,0 +1,83 @@
+//! One machine: its clock, its agent, and the reasons for which either stands still.
+
+use super::clock::Clock;
+use super::process_table::Start;
+use crate::sim::ids::Incarnation;
+use crate::{Input, Node, Settings, Time};
+
+/// A machine with at most one agent.
+pub struct Host {
+    pub(in crate::sim) settings: Settings,
+    pub(in crate::sim) clock: Clock,
+    /// How much the agent's wire version exceeds that of the code.
+    pub(in crate::sim) wire: i8,
+    pub(in crate::sim) incarnation: Incarnation,
+    /// The agent, while one runs.
+    pub(in crate::sim) agent: Option<Node>,
+    /// When the agent is to be woken, in true time.
+    pub(super) wake: Option<Time>,
+    /// How many power cuts the machine suffers at present.
+    pub(super) dark: u32,
+    /// How many faults freeze the agent, and how many suspend the whole machine.
+    pub(super) frozen: u32,
+    pub(super) suspended: u32,
+    /// How many faults wait for the next start of an iperf3 to freeze the agent.
+    pub(super) freezes_at_spawn: u32,
+    /// When the last standstill ended.
+    pub(in crate::sim) awake_since: Time,
+    /// What waits for an agent that stands still.
+    pub(super) backlog: Vec<Waiting>,
+    /// When a slow agent has handled everything that it was given so far.
+    pub(super) busy_until: Time,
+}
+
+/// What an agent handles when its standstill ends.
+pub(super) enum Waiting {
+    Input(Input),
+    Spawn(Start),
+}
+
+impl Host {
+    /// A machine on which no agent runs yet.
+    pub fn new(settings: Settings, clock: Clock) -> Self {
+        Self {
+            settings,
+            clock,
+            wire: 0,
+            incarnation: 0,
+            agent: None,
+            wake: None,
+            dark: 0,
+            frozen: 0,
+            suspended: 0,
+            freezes_at_spawn: 0,
+            awake_since: Time::default(),
+            backlog: Vec::new(),
+            busy_until: Time::default(),
+        }
+    }
+
+    /// The settings of its agent's present or next run.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The coordinator of its agent, while one runs.
+    pub fn agent(&self) -> Option<&Node> {
+        self.agent.as_ref()
+    }
+
+    /// Ends the agent and hands its coordinator over.
+    pub fn take_agent(&mut self) -> Option<Node> {
+        self.agent.take()
+    }
+
+    /// Whether an agent runs on it and does not stand still.
+    pub fn is_up(&self) -> bool {
+        self.agent.is_some() && !self.stands_still()
+    }
+
+    pub(super) fn stands_still(&self) -> bool {
+        self.frozen > 0 || self.suspended > 0
+    }
+}
