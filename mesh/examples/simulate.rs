@@ -1,18 +1,19 @@
-//! Measures the schedule under loss and under tests that hang, over many seeds: what its constants
-//! were chosen by.
+//! Measures the schedule under loss and hanging tests, over many seeds. Its constants were chosen by
+//! these figures.
 //!
 //! `cargo run --release -p iperf3-mesh-core --features sim --example simulate -- --nodes 8,9,100
 //! --fail 0,0.05 --seeds 20`
 //!
-//! For one mesh and its settings there is `iperf3-mesh plan`.
+//! `iperf3-mesh plan` does the same for one mesh with its settings.
 
 #![allow(clippy::print_stdout, reason = "a program that prints")]
 
 use std::str::FromStr;
 use std::time::Duration;
 
+use iperf3_mesh_core::sim::defaults::test_spec;
 use iperf3_mesh_core::sim::{Options, Report, run};
-use iperf3_mesh_core::{Protocol, TestSpec, schedule};
+use iperf3_mesh_core::{Protocol, schedule};
 
 const USAGE: &str = "simulate [--nodes 8,9,…] [--fail 0,0.05,…] [--loss 0,0.01,…] [--seeds 5]";
 
@@ -56,23 +57,14 @@ fn main() -> Result<(), String> {
 
 fn list<T: FromStr>(text: &str) -> Result<Vec<T>, String> {
     let numbers: Result<Vec<T>, _> = text.split(',').map(str::parse).collect();
-    numbers.map_err(|_| format!("{text:?} is no list of numbers: {USAGE}"))
+    numbers.map_err(|_| format!("{text:?} is not a list of numbers; usage: {USAGE}"))
 }
 
 /// One sweep in a data centre.
 fn options() -> Options {
-    let test = TestSpec {
-        protocol: Protocol::Tcp,
-        duration: Duration::from_secs(5),
-        omit: Duration::ZERO,
-        timeout: Duration::from_secs(10),
-        bitrate: None,
-        streams: 1,
-        bidir: false,
-    };
     Options {
         nodes: 0,
-        tests: vec![test],
+        tests: vec![test_spec(Protocol::Tcp)],
         interval: Duration::from_secs(60),
         sweeps: 1,
         latency: Duration::from_micros(500),
@@ -118,13 +110,13 @@ fn measure(options: &Options, seeds: u64) {
     );
 }
 
-/// The middle of the sorted numbers; the mean of the middle two if there are two.
+/// The middle of the sorted numbers, or the mean of the middle two.
 fn median(sorted: &[f64]) -> f64 {
     let at = |at: usize| sorted.get(at).copied().unwrap_or_default();
     at(sorted.len().saturating_sub(1) / 2).midpoint(at(sorted.len() / 2))
 }
 
-/// The least time of the sweep, its hanging tests included, over the time that it took.
+/// The lower bound of the sweep, including its hanging tests, divided by its duration.
 fn efficiency(options: &Options, report: &Report) -> Option<f64> {
     let bound = schedule::sweep_bound(options.nodes, &options.tests);
     let sweep = report.sweeps.first()?;

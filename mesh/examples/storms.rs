@@ -1,13 +1,13 @@
-//! Sends meshes through storms, a seed each, and tells of those in which a guarantee did not hold.
+//! Simulates storms, one per seed, and reports those in which a guarantee did not hold.
 //!
 //! `cargo run --release -p iperf3-mesh-core --no-default-features --features sim --example storms
 //! -- 0..10000`
 //!
-//! With a single seed, `4711..4712`, it also tells what happened. `docs/simulation.md` helps to
-//! read it.
+//! With a single seed, `4711..4712`, it also prints the events. `docs/simulation.md` explains how to
+//! read them.
 
 #![allow(clippy::print_stdout, reason = "a program that prints")]
-#![allow(clippy::disallowed_methods, reason = "it tells how long it took")]
+#![allow(clippy::disallowed_methods, reason = "it prints how long it took")]
 
 use std::ops::Range;
 use std::panic::resume_unwind;
@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use iperf3_mesh_core::sim::{Storm, Verdict};
 
-/// How many bad storms are told of in full.
-const TOLD_MAX: usize = 5;
+/// How many bad storms are reported in full.
+const REPORTED_MAX: usize = 5;
 
 #[derive(Default)]
 struct Sum {
@@ -63,7 +63,7 @@ fn main() -> Result<ExitCode, String> {
     let text = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "0..1000".to_owned());
-    let seeds = range(&text).ok_or(format!("{text:?} are no seeds: 0..10000"))?;
+    let seeds = range(&text).ok_or(format!("{text:?} is not a range of seeds such as 0..10000"))?;
     let began = Instant::now();
     let mut sum = run(&seeds);
     sum.bad.sort_unstable();
@@ -78,14 +78,14 @@ fn main() -> Result<ExitCode, String> {
         sum.slowest.as_secs_f64(),
         began.elapsed().as_secs_f64()
     );
-    for &seed in sum.bad.iter().take(TOLD_MAX) {
-        tell(seed, seeds.end - seeds.start == 1);
+    for &seed in sum.bad.iter().take(REPORTED_MAX) {
+        report(seed, seeds.end - seeds.start == 1);
     }
-    if sum.bad.len() > TOLD_MAX {
+    if sum.bad.len() > REPORTED_MAX {
         println!(
             "and {} more: {:?}",
-            sum.bad.len() - TOLD_MAX,
-            &sum.bad[TOLD_MAX..]
+            sum.bad.len() - REPORTED_MAX,
+            &sum.bad[REPORTED_MAX..]
         );
     }
     Ok(if sum.bad.is_empty() {
@@ -124,10 +124,10 @@ fn run(seeds: &Range<u64>) -> Sum {
     })
 }
 
-fn tell(seed: u64, in_full: bool) {
+fn report(seed: u64, in_full: bool) {
     let storm = Storm::random(seed).reduced();
     let verdict = storm.run_traced();
-    println!("\nseed {seed}, with no more faults than it takes:\n{storm:#?}\n{verdict}");
+    println!("\nseed {seed}, reduced to the necessary faults:\n{storm:#?}\n{verdict}");
     if in_full {
         verdict.trace.iter().for_each(|line| println!("{line}"));
     }

@@ -1,45 +1,89 @@
-//! The coordinator under a hail of whatever the wire, gossip and the processes can come up with: it
-//! never falls, is never in two meetings at once, and never asks to be woken for nothing.
+//! The coordinator under arbitrary messages, views and process ends: it never panics, is never in
+//! two meetings at once, and never asks to be woken for nothing.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod stage;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use iperf3_mesh_core::sim::defaults;
+use iperf3_mesh_core::sim::ids::{address_of, number_of};
 use iperf3_mesh_core::wire::{Body, Handover, MeetingId, Message, PlannedTest, Refusal, Role};
 use iperf3_mesh_core::{
     ClusterNode, Epoch, Figures, Input, Member, Node, Output, PeerState, Protocol, Reason, RunId,
-    ServerFailure, TestSpec, Time, View,
+    ServerFailure, Settings, TestSpec, Time, View,
 };
+use iperf3_mesh_core_testkit::{Harness, cases, name_of, test_spec};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use stage::{cases, name, settings, spec};
 
-/// Node 0 is under test; of the others one or two speak for themselves, and the rest is forged.
+/// The peers of node 0, which is under test.
 const OTHERS: usize = 4;
 
-/// What happens next.
+/// One event at the node under test.
 #[derive(Clone, Debug)]
 enum Step {
     Pass(Duration),
-    /// To the next deadline.
+    /// Time passes up to the node's deadline.
     Wake,
     View(Vec<Member>, bool),
     Message(Message),
-    /// Something becomes of the process that lives, if one does.
+    /// The running process, if there is one, listens or ends.
     Process(u8),
-    /// The last message that was sent could not be handed over.
+    /// The last message sent is reported lost.
     Undelivered,
-    /// The last message that was sent is answered by the other node, as it should be.
+    /// The peer answers the last message sent, as the protocol says.
     Answer(u8),
-    /// The cluster no longer knows that node.
+    /// The cluster no longer knows the node.
     Gone(usize),
-    /// The cluster knows these nodes, which have not worked for so many seconds.
+    /// The cluster knows these nodes, which have not been ready for so many seconds.
     Cluster(BTreeMap<usize, u64>),
     Stop,
+}
+
+proptest! {
+    #![proptest_config(cases(1000))]
+
+    #[test]
+    fn arbitrary_inputs_cause_no_panic_overlap_or_busy_loop(
+        skip_quiet_time in prop::bool::weighted(0.8),
+        steps in prop::collection::vec(step(), 1..150),
+    ) {
+        let mut trial = Trial::new(skip_quiet_time);
+        trial.take(all_live());
+        for step in steps {
+            trial.take(step);
+        }
+        trial.finish();
+    }
+}
+
+#[test]
+fn arbitrary_inputs_lead_to_meetings_in_both_roles() {
+    let mut runner = TestRunner::deterministic();
+    let (mut clients, mut servers) = (0, 0);
+    for _ in 0..100 {
+        let mut trial = Trial::new(true);
+        trial.take(all_live());
+        for _ in 0..150 {
+            let before = trial.running.clone();
+            trial.take(step().new_tree(&mut runner).unwrap().current());
+            let changed = trial
+                .running
+                .iter()
+                .filter(|(run, process)| before.get(run) != Some(process));
+            for (_, process) in changed {
+                clients += u32::from(process.kind == Kind::Client);
+                servers += u32::from(process.kind == Kind::ListeningServer);
+            }
+        }
+    }
+    // The property above is not vacuous.
+    assert!(
+        clients > 100 && servers > 10,
+        "{clients} clients, {servers} servers"
+    );
 }
 
 fn epoch() -> impl Strategy<Value = Epoch> {
@@ -50,7 +94,7 @@ fn number() -> impl Strategy<Value = u64> {
     prop_oneof![4 => 0u64..6, 4 => 0u64..1000, 1 => any::<u64>()]
 }
 
-fn test_spec() -> impl Strategy<Value = TestSpec> {
+fn any_spec() -> impl Strategy<Value = TestSpec> {
     let seconds =
         || prop_oneof![8 => 0u64..20, 1 => any::<u64>().prop_map(|seconds| seconds / 1000)];
     (
@@ -76,12 +120,12 @@ fn plan() -> impl Strategy<Value = Vec<PlannedTest>> {
     let likely = |tests: &[Role]| {
         let tests = tests.iter().map(|&client| PlannedTest {
             client,
-            spec: spec(Protocol::Tcp),
+            spec: test_spec(Protocol::Tcp),
         });
         Just(tests.collect::<Vec<_>>())
     };
     let role = any::<bool>().prop_map(|asker| if asker { Role::Asker } else { Role::Granter });
-    let test = (role, test_spec()).prop_map(|(client, spec)| PlannedTest { client, spec });
+    let test = (role, any_spec()).prop_map(|(client, spec)| PlannedTest { client, spec });
     prop_oneof![
         3 => likely(&[Role::Asker, Role::Granter]),
         1 => likely(&[Role::Asker, Role::Asker, Role::Granter, Role::Granter]),
@@ -152,9 +196,9 @@ prop_compose! {
             (true, false) => from_epoch,
             _ => asker_epoch,
         };
-        let meeting = MeetingId { asker: name(asker), epoch, number };
+        let meeting = MeetingId { asker: name_of(asker), epoch, number };
         let meeting = (body != Body::Sweep).then_some(meeting);
-        let (from, to) = (name(from), name(to));
+        let (from, to) = (name_of(from), name_of(to));
         Message { wire: 1, from, from_epoch, to, to_epoch, sweep, meeting, body }
     }
 }
@@ -176,14 +220,10 @@ fn member() -> impl Strategy<Value = Member> {
         state,
     )
         .prop_map(|(number, epoch, wire, sweep, state)| Member {
-            name: name(number),
-            epoch: epoch.unwrap_or(Epoch(100 + number as u64)),
             wire,
-            zone: String::new(),
-            control: ([10, 0, 0, 1], 9878).into(),
-            http_port: 9876,
             sweep,
             state,
+            ..defaults::member(number, epoch.unwrap_or(Epoch(100 + number as u64)))
         })
 }
 
@@ -203,32 +243,38 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The node under test, and what it has been told to do.
+/// The node under test, and what it has put out.
 struct Trial {
     node: Node,
     now: Time,
-    alive: BTreeMap<RunId, (MeetingId, Kind)>,
+    running: BTreeMap<RunId, Process>,
     sent: Vec<Message>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Process {
+    meeting: MeetingId,
+    kind: Kind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
-    Opening,
-    Listening,
+    StartingServer,
+    ListeningServer,
     Client,
 }
 
 impl Trial {
     fn new(skip_quiet_time: bool) -> Self {
-        let settings = iperf3_mesh_core::Settings {
+        let settings = Settings {
             skip_quiet_time,
-            ..settings(0)
+            ..Harness::settings(0)
         };
         let now = Time::from_nanos(1 << 40);
         Self {
             node: Node::new(settings, now),
             now,
-            alive: BTreeMap::new(),
+            running: BTreeMap::new(),
             sent: Vec::new(),
         }
     }
@@ -250,12 +296,12 @@ impl Trial {
                 }
             }
             Step::Answer(how) => self.answer(how),
-            Step::Gone(number) => self.input(Input::Gone(name(number))),
+            Step::Gone(number) => self.input(Input::Gone(name_of(number))),
             Step::Cluster(nodes) => {
                 let node = |(number, seconds)| {
                     let unready_for = Duration::from_secs(seconds);
                     (
-                        name(number),
+                        name_of(number),
                         ClusterNode {
                             address: [10, 9, 9, 9].into(),
                             unready_for,
@@ -268,7 +314,7 @@ impl Trial {
         }
     }
 
-    /// As it comes over the wire: what cannot be read is never seen.
+    /// Delivers a message as bytes; an unreadable one never reaches the node.
     fn deliver(&mut self, message: &Message) {
         if let Ok(message) = Message::decode(&message.encode()) {
             self.input(Input::Message(message));
@@ -283,20 +329,19 @@ impl Trial {
     }
 
     fn process(&mut self, fate: u8) {
-        let Some((&run, &(_, kind))) = self.alive.iter().next() else {
+        let Some(mut entry) = self.running.first_entry() else {
             return;
         };
-        if kind == Kind::Opening && fate.is_multiple_of(3) {
-            self.alive
-                .entry(run)
-                .and_modify(|(_, kind)| *kind = Kind::Listening);
+        let (run, kind) = (*entry.key(), entry.get().kind);
+        if kind == Kind::StartingServer && fate.is_multiple_of(3) {
+            entry.get_mut().kind = Kind::ListeningServer;
             return self.input(Input::ServerReady(run));
         }
-        self.alive.remove(&run);
+        entry.remove();
         self.input(match (kind, fate % 3) {
-            (Kind::Opening, 1) => Input::ServerFailed(run, ServerFailure::PortTaken),
-            (Kind::Opening, _) => Input::ServerFailed(run, ServerFailure::Spawn),
-            (Kind::Listening, _) => Input::ServerEnded {
+            (Kind::StartingServer, 1) => Input::ServerFailed(run, ServerFailure::PortTaken),
+            (Kind::StartingServer, _) => Input::ServerFailed(run, ServerFailure::Spawn),
+            (Kind::ListeningServer, _) => Input::ServerEnded {
                 run,
                 accepted: fate.is_multiple_of(2),
             },
@@ -320,9 +365,10 @@ impl Trial {
         let Some(last) = self.sent.last().cloned() else {
             return;
         };
+        let address = address_of(number_of(&last.to));
         let grant = |test| Body::Grant {
             test,
-            address: [10, 0, 0, 1].into(),
+            address,
             port: 5201,
         };
         let body = match (last.body, how % 4) {
@@ -359,7 +405,7 @@ impl Trial {
     fn input(&mut self, input: Input) {
         self.node.handle(self.now, input);
         self.drain();
-        // Whoever sleeps until the deadline and then says so must get on.
+        // A tick at the deadline must change something.
         for _ in 0..100 {
             if self
                 .node
@@ -387,11 +433,11 @@ impl Trial {
             match output {
                 Output::StartServer(start) => {
                     assert!(self.now <= start.start_by && start.start_by <= start.deadline);
-                    self.enter(start.run, start.meeting, Kind::Opening);
+                    self.start(start.run, start.meeting, Kind::StartingServer);
                 }
                 Output::StartClient(start) => {
                     assert!(self.now <= start.start_by && start.start_by <= start.deadline);
-                    self.enter(start.run, start.meeting, Kind::Client);
+                    self.start(start.run, start.meeting, Kind::Client);
                 }
                 Output::Send(_, message) => {
                     assert!(Message::decode(&message.encode()).is_ok(), "{message:?}");
@@ -401,25 +447,29 @@ impl Trial {
             }
         }
         assert!(
-            !self.node.is_free() || self.alive.is_empty(),
+            !self.node.is_free() || self.running.is_empty(),
             "free with {:?}",
-            self.alive
+            self.running
         );
         outputs
     }
 
-    /// One process at a time: a server is reaped before its node runs a client, and the other way
-    /// round.
-    fn enter(&mut self, run: RunId, meeting: MeetingId, kind: Kind) {
-        assert!(self.alive.is_empty(), "{meeting} beside {:?}", self.alive);
-        self.alive.insert(run, (meeting, kind));
+    /// A node has one process at a time: a server is reaped before its node starts a client, and
+    /// the other way round.
+    fn start(&mut self, run: RunId, meeting: MeetingId, kind: Kind) {
+        assert!(
+            self.running.is_empty(),
+            "{meeting} beside {:?}",
+            self.running
+        );
+        self.running.insert(run, Process { meeting, kind });
     }
 
-    /// Lets all processes end, and time pass, until the node is free.
-    fn comes_to_rest(&mut self) {
+    /// Stops the node, ends all processes, and lets time pass until the node is free.
+    fn finish(&mut self) {
         self.take(Step::Stop);
         for _ in 0..10 {
-            while !self.alive.is_empty() {
+            while !self.running.is_empty() {
                 self.process(2);
             }
             self.wake();
@@ -428,61 +478,11 @@ impl Trial {
     }
 }
 
-/// All others, live.
-fn everybody() -> Step {
+/// A view in which all peers are live.
+fn all_live() -> Step {
     let members = (1..=OTHERS).map(|number| Member {
-        name: name(number),
-        epoch: Epoch(100 + number as u64),
-        wire: 1,
-        zone: String::new(),
-        control: ([10, 0, 0, 1], 9878).into(),
-        http_port: 9876,
         sweep: 1,
-        state: PeerState::Live,
+        ..defaults::member(number, Epoch(100 + number as u64))
     });
     Step::View(members.collect(), false)
-}
-
-proptest! {
-    #![proptest_config(cases(1000))]
-
-    #[test]
-    fn whatever_comes_one_meeting_at_a_time_and_no_sleepless_nights(
-        skip_quiet_time in prop::bool::weighted(0.8),
-        steps in prop::collection::vec(step(), 1..150),
-    ) {
-        let mut trial = Trial::new(skip_quiet_time);
-        trial.take(everybody());
-        for step in steps {
-            trial.take(step);
-        }
-        trial.comes_to_rest();
-    }
-}
-
-#[test]
-fn the_hail_is_no_harmless_one() {
-    let mut runner = TestRunner::deterministic();
-    let (mut clients, mut servers) = (0, 0);
-    for _ in 0..100 {
-        let mut trial = Trial::new(true);
-        trial.take(everybody());
-        for _ in 0..150 {
-            let before = trial.alive.clone();
-            trial.take(step().new_tree(&mut runner).unwrap().current());
-            let begun = trial
-                .alive
-                .iter()
-                .filter(|(run, now)| before.get(run) != Some(now));
-            for (_, (_, kind)) in begun {
-                clients += u32::from(*kind == Kind::Client);
-                servers += u32::from(*kind == Kind::Listening);
-            }
-        }
-    }
-    // Meetings do take place in it, in both roles.
-    assert!(
-        clients > 100 && servers > 10,
-        "{clients} clients, {servers} servers"
-    );
 }

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 const SIZES: std::ops::RangeInclusive<usize> = 2..=200;
 
 #[test]
-fn every_pair_meets_in_exactly_one_round() {
+fn tournament_every_pair_meets_in_exactly_one_round() {
     for players in SIZES {
         let mut met: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
         let tournament = Tournament::new(players);
@@ -33,7 +33,7 @@ fn every_pair_meets_in_exactly_one_round() {
 }
 
 #[test]
-fn nobody_is_twice_in_a_round() {
+fn tournament_partners_are_mutual_in_every_round() {
     for players in SIZES {
         let tournament = Tournament::new(players);
         for round in 0..tournament.rounds() {
@@ -49,9 +49,9 @@ fn nobody_is_twice_in_a_round() {
 }
 
 #[test]
-fn the_rounds_are_as_few_as_can_be() {
+fn tournament_has_the_minimum_of_rounds() {
     for players in SIZES {
-        // A round has a place for half of the players in pairs, and no more.
+        // A round has at most half as many pairs as players.
         let pairs = players * (players - 1) / 2;
         assert_eq!(
             Tournament::new(players).rounds(),
@@ -61,7 +61,7 @@ fn the_rounds_are_as_few_as_can_be() {
 }
 
 #[test]
-fn each_of_an_odd_number_has_one_bye_and_none_of_an_even_number() {
+fn tournament_has_one_bye_per_player_only_if_odd() {
     for players in SIZES {
         let tournament = Tournament::new(players);
         let mut byes_of_round = vec![0; tournament.rounds()];
@@ -81,7 +81,7 @@ fn each_of_an_odd_number_has_one_bye_and_none_of_an_even_number() {
 }
 
 #[test]
-fn who_is_alone_has_no_rounds() {
+fn tournament_of_fewer_than_two_has_no_rounds() {
     for players in [0, 1] {
         let tournament = Tournament::new(players);
         assert_eq!((tournament.rounds(), tournament.partner(0, 0)), (0, None));
@@ -90,7 +90,7 @@ fn who_is_alone_has_no_rounds() {
 }
 
 #[test]
-fn the_bound_is_that_of_the_edge_colouring() {
+fn sweep_bound_is_that_of_the_edge_colouring() {
     let two_seconds = [spec(2, false)];
     for (nodes, seconds) in [(2, 4), (7, 28), (8, 28), (9, 36), (100, 396), (101, 404)] {
         assert_eq!(
@@ -102,7 +102,7 @@ fn the_bound_is_that_of_the_edge_colouring() {
 }
 
 #[test]
-fn a_meeting_has_both_directions_and_all_protocols() {
+fn meeting_length_has_both_directions_and_all_protocols() {
     let omitting = TestSpec {
         omit: Duration::from_secs(1),
         ..spec(5, false)
@@ -130,9 +130,10 @@ proptest! {
     }
 }
 
-/// What each player believes of each round: round, player, partner.
+/// All meetings as each player computes them: round, player, partner.
 fn meetings(tournament: Tournament) -> impl Iterator<Item = (usize, usize, usize)> {
-    // An odd number of players has as many rounds, an even one has one player more.
+    // An odd number of players has as many rounds; an even number has one round less. The extra
+    // player of an odd tournament has no partner.
     let players = tournament.rounds() + 1;
     (0..tournament.rounds()).flat_map(move |round| {
         (0..players)

@@ -1,8 +1,7 @@
-//! Tests in the simulator: whole meshes of the shipped coordinator, in virtual time, with loss,
-//! latency and tests that hang.
+//! Simulated meshes with loss, latency and hanging tests.
 //!
-//! `MESH_SEEDS=40..60 cargo test -p iperf3-mesh-core --features sim --test simulation` tries other
-//! seeds than the usual ones. A failure names its seed and the command that repeats it.
+//! `MESH_SEEDS=40..60 cargo test -p iperf3-mesh-core --features sim --test simulation` runs other
+//! seeds than the default ones. A failure prints its seed and the command that repeats it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,26 +11,182 @@ use std::time::Duration;
 
 use iperf3_mesh_core::sim::{Options, Report, run};
 use iperf3_mesh_core::{Protocol, TestSpec, schedule};
+use iperf3_mesh_core_testkit::test_spec;
 
 const SEEDS: Range<u64> = 0..4;
 
-fn spec(protocol: Protocol) -> TestSpec {
-    TestSpec {
-        protocol,
-        duration: Duration::from_secs(5),
-        omit: Duration::ZERO,
-        timeout: Duration::from_secs(10),
-        bitrate: None,
-        streams: 1,
-        bidir: false,
+#[test]
+fn stable_mesh_tests_every_cell_exactly_once_per_sweep() {
+    for nodes in 2..=12 {
+        let options = Options {
+            sweeps: 2,
+            ..options(nodes)
+        };
+        for_all_seeds(
+            "stable_mesh_tests_every_cell_exactly_once_per_sweep",
+            &options,
+            |options, report| {
+                assert_eq!(report.sweeps.len(), 2);
+                for sweep in &report.sweeps {
+                    assert_eq!(
+                        (sweep.cells, sweep.tests, sweep.failed),
+                        (cells(options), cells(options), 0),
+                        "{sweep:?}"
+                    );
+                }
+            },
+        );
     }
 }
 
-/// A stable mesh in a data centre, and one sweep of it.
+#[test]
+fn two_protocols_and_two_way_tests_cover_every_cell() {
+    let both: Vec<_> = [Protocol::Tcp, Protocol::Udp].map(test_spec).into();
+    let two_way = both
+        .iter()
+        .map(|spec| TestSpec {
+            bidir: true,
+            ..spec.clone()
+        })
+        .collect();
+    for (tests, runs_for_each_cell) in [(both, 1.0), (two_way, 0.5)] {
+        for nodes in [2, 3, 6, 7] {
+            let options = Options {
+                tests: tests.clone(),
+                ..options(nodes)
+            };
+            for_all_seeds(
+                "two_protocols_and_two_way_tests_cover_every_cell",
+                &options,
+                |options, report| {
+                    let sweep = &report.sweeps[0];
+                    assert_eq!(sweep.cells, cells(options));
+                    assert_eq!(
+                        sweep.tests,
+                        (cells(options) as f64 * runs_for_each_cell) as u64
+                    );
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn stable_mesh_sweeps_within_1_05_of_the_lower_bound() {
+    for nodes in [8, 9, 20, 21, 100, 101] {
+        for_all_seeds(
+            "stable_mesh_sweeps_within_1_05_of_the_lower_bound",
+            &options(nodes),
+            |options, report| {
+                let bound = schedule::sweep_bound(options.nodes, &options.tests);
+                let took = report.sweeps[0].duration;
+                assert!(
+                    took >= bound && took <= bound.mul_f64(1.05),
+                    "{took:?}, bound {bound:?}"
+                );
+            },
+        );
+    }
+}
+
+#[test]
+fn lost_messages_cause_no_overlap() {
+    for nodes in [2, 3, 4, 7, 8, 12] {
+        for loss in [0.01, 0.05, 0.2] {
+            let options = Options {
+                loss,
+                sweeps: 2,
+                ..options(nodes)
+            };
+            for_all_seeds(
+                "lost_messages_cause_no_overlap",
+                &options,
+                |options, report| {
+                    for sweep in &report.sweeps {
+                        assert!(sweep.tests >= sweep.cells);
+                        // After three unanswered requests a pair, or half of it, is given up for this
+                        // sweep.
+                        let least = if options.loss > 0.1 { 0.3 } else { 0.9 };
+                        assert!(
+                            sweep.cells as f64 >= cells(options) as f64 * least,
+                            "{sweep:?}"
+                        );
+                    }
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn slow_links_cause_no_overlap_and_skip_no_cell() {
+    for nodes in [2, 3, 8, 9] {
+        for latency in [50, 300, 1000].map(Duration::from_millis) {
+            for loss in [0.0, 0.05] {
+                let options = Options {
+                    latency,
+                    loss,
+                    ..options(nodes)
+                };
+                for_all_seeds(
+                    "slow_links_cause_no_overlap_and_skip_no_cell",
+                    &options,
+                    |options, report| {
+                        let sweep = &report.sweeps[0];
+                        assert!(
+                            options.loss > 0.0 || sweep.cells == cells(options),
+                            "{sweep:?}"
+                        );
+                    },
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn hanging_tests_cause_no_overlap_and_skip_no_cell() {
+    for nodes in [2, 3, 8, 9, 12] {
+        for (loss, least) in [(0.0, 1.0), (0.01, 0.95)] {
+            let options = Options {
+                fail: 0.2,
+                loss,
+                ..options(nodes)
+            };
+            for_all_seeds(
+                "hanging_tests_cause_no_overlap_and_skip_no_cell",
+                &options,
+                |options, report| {
+                    let sweep = &report.sweeps[0];
+                    assert!(
+                        sweep.cells as f64 >= cells(options) as f64 * least,
+                        "{sweep:?}"
+                    );
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn simulation_with_the_same_seed_has_the_same_report() {
+    let options = Options {
+        loss: 0.05,
+        fail: 0.05,
+        sweeps: 2,
+        seed: 7,
+        ..options(7)
+    };
+    let [one, two] = [&options, &options].map(|options| format!("{:?}", run(options)));
+    assert_eq!(one, two);
+    assert_ne!(one, format!("{:?}", run(&Options { seed: 8, ..options })));
+}
+
+/// One sweep of a stable mesh in a data centre.
 fn options(nodes: usize) -> Options {
     Options {
         nodes,
-        tests: vec![spec(Protocol::Tcp)],
+        tests: vec![test_spec(Protocol::Tcp)],
         interval: Duration::from_secs(60),
         sweeps: 1,
         latency: Duration::from_micros(500),
@@ -55,7 +210,7 @@ fn seeds() -> Range<u64> {
     first.parse().unwrap()..end.parse().unwrap()
 }
 
-/// Runs it with every seed, and has every report looked at.
+/// Runs the simulation with every seed, and checks every report.
 fn for_all_seeds(test: &str, options: &Options, check: impl Fn(&Options, &Report)) {
     for seed in seeds() {
         let options = Options {
@@ -89,147 +244,4 @@ fn panic_note(text: &str) {
 
 fn cells(options: &Options) -> u64 {
     (options.nodes * (options.nodes - 1) * options.tests.len()) as u64
-}
-
-#[test]
-fn every_cell_is_tested_exactly_once_a_sweep_in_a_stable_mesh() {
-    for nodes in 2..=12 {
-        let options = Options {
-            sweeps: 2,
-            ..options(nodes)
-        };
-        for_all_seeds("every_cell", &options, |options, report| {
-            assert_eq!(report.sweeps.len(), 2);
-            for sweep in &report.sweeps {
-                assert_eq!(
-                    (sweep.cells, sweep.tests, sweep.failed),
-                    (cells(options), cells(options), 0),
-                    "{sweep:?}"
-                );
-            }
-        });
-    }
-}
-
-#[test]
-fn all_protocols_and_both_ways_at_once_are_covered() {
-    let both: Vec<_> = [Protocol::Tcp, Protocol::Udp].map(spec).into();
-    let two_way = both
-        .iter()
-        .map(|spec| TestSpec {
-            bidir: true,
-            ..spec.clone()
-        })
-        .collect();
-    for (tests, runs_for_each_cell) in [(both, 1.0), (two_way, 0.5)] {
-        for nodes in [2, 3, 6, 7] {
-            let options = Options {
-                tests: tests.clone(),
-                ..options(nodes)
-            };
-            for_all_seeds("all_protocols", &options, |options, report| {
-                let sweep = &report.sweeps[0];
-                assert_eq!(sweep.cells, cells(options));
-                assert_eq!(
-                    sweep.tests,
-                    (cells(options) as f64 * runs_for_each_cell) as u64
-                );
-            });
-        }
-    }
-}
-
-#[test]
-fn a_stable_mesh_takes_hardly_longer_than_the_bound() {
-    for nodes in [8, 9, 20, 21, 100, 101] {
-        for_all_seeds("a_stable_mesh", &options(nodes), |options, report| {
-            let bound = schedule::sweep_bound(options.nodes, &options.tests);
-            let took = report.sweeps[0].duration;
-            assert!(
-                took >= bound && took <= bound.mul_f64(1.05),
-                "{took:?}, bound {bound:?}"
-            );
-        });
-    }
-}
-
-#[test]
-fn lost_messages_cost_time_and_no_safety() {
-    for nodes in [2, 3, 4, 7, 8, 12] {
-        for loss in [0.01, 0.05, 0.2] {
-            let options = Options {
-                loss,
-                sweeps: 2,
-                ..options(nodes)
-            };
-            for_all_seeds("lost_messages", &options, |options, report| {
-                for sweep in &report.sweeps {
-                    assert!(sweep.tests >= sweep.cells);
-                    // A pair may be given up for this sweep, or half of it, after three asks in
-                    // vain.
-                    let least = if options.loss > 0.1 { 0.3 } else { 0.9 };
-                    assert!(
-                        sweep.cells as f64 >= cells(options) as f64 * least,
-                        "{sweep:?}"
-                    );
-                }
-            });
-        }
-    }
-}
-
-#[test]
-fn slow_links_cost_time_and_no_safety() {
-    for nodes in [2, 3, 8, 9] {
-        for latency in [50, 300, 1000].map(Duration::from_millis) {
-            for loss in [0.0, 0.05] {
-                let options = Options {
-                    latency,
-                    loss,
-                    ..options(nodes)
-                };
-                for_all_seeds("slow_links", &options, |options, report| {
-                    let sweep = &report.sweeps[0];
-                    assert!(
-                        options.loss > 0.0 || sweep.cells == cells(options),
-                        "{sweep:?}"
-                    );
-                });
-            }
-        }
-    }
-}
-
-#[test]
-fn tests_that_hang_cost_their_own_time() {
-    for nodes in [2, 3, 8, 9, 12] {
-        for (loss, least) in [(0.0, 1.0), (0.01, 0.95)] {
-            let options = Options {
-                fail: 0.2,
-                loss,
-                ..options(nodes)
-            };
-            for_all_seeds("tests_that_hang", &options, |options, report| {
-                let sweep = &report.sweeps[0];
-                assert!(
-                    sweep.cells as f64 >= cells(options) as f64 * least,
-                    "{sweep:?}"
-                );
-            });
-        }
-    }
-}
-
-#[test]
-fn the_same_seed_is_the_same_run() {
-    let options = Options {
-        loss: 0.05,
-        fail: 0.05,
-        sweeps: 2,
-        seed: 7,
-        ..options(7)
-    };
-    let [one, two] = [&options, &options].map(|options| format!("{:?}", run(options)));
-    assert_eq!(one, two);
-    assert_ne!(one, format!("{:?}", run(&Options { seed: 8, ..options })));
 }

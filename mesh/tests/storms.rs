@@ -1,7 +1,8 @@
-//! Meshes in storms: whatever breaks, no node is ever touched by two tests at once, and when all is
-//! mended everything is measured within one sweep.
+//! Meshes in storms: whatever breaks, no two tests ever touch one node at the same time, and one
+//! sweep after the last fault every cell is measured.
 //!
-//! `make sim SEEDS=10000` tries many more. `docs/simulation.md` tells how to read a failure.
+//! `make sim SEEDS=10000` simulates many more. `docs/simulation.md` explains how to analyse a
+//! failure.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,72 +15,28 @@ use proptest::test_runner::Config;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Storms that failed once, be it that the protocol was wrong or the simulator, with no more faults
-/// than it took.
-fn failed_once() -> Vec<Storm> {
-    let at = |at: f64, lasts: f64, fault| FaultWindow {
-        at: Duration::from_secs_f64(at),
-        lasts: Duration::from_secs_f64(lasts),
-        fault,
-    };
-    let storm = |seed, spells| Storm::random(seed).with_spells(spells);
-    vec![
-        // Who came back at the end of a sweep waited in it alone, and all others for it in the
-        // next one.
-        storm(
-            5,
-            vec![
-                at(173.8, 8.9, Fault::Crash(1)),
-                at(184.3, 0.3, Fault::Suspend(0)),
-            ],
-        ),
-        // A two-way server that had stopped sending was said to send again after a standstill of
-        // its machine.
-        storm(
-            8730,
-            vec![
-                at(197.1, 0.3, Fault::Suspend(1)),
-                at(11.7, 3.8, Fault::Slow(0, SECOND)),
-            ],
-        ),
-        // Whoever came to stand still in a meeting seemed to be in it for ever.
-        storm(
-            175,
-            vec![
-                at(130.5, 14.5, Fault::Leave(1)),
-                at(101.7, 48.9, Fault::Suspend(0)),
-            ],
-        ),
-    ]
-}
-
-fn check(storm: &Storm) {
-    let verdict = storm.run();
-    assert!(verdict.is_good(), "{:#?}\n{verdict}", storm.reduced());
-}
-
 #[test]
-fn no_storm_makes_tests_touch_or_leaves_anything_stuck_or_unmeasured() {
+fn random_storms_violate_no_guarantee() {
     (0..400).map(Storm::random).for_each(|storm| check(&storm));
 }
 
 #[test]
-fn storms_that_failed_once_fail_no_more() {
+fn storms_that_once_failed_violate_no_guarantee() {
     failed_once().iter().for_each(check);
 }
 
 #[test]
-fn a_storm_can_be_repeated_to_the_nanosecond() {
+fn storm_with_the_same_seed_is_the_same_to_the_nanosecond() {
     let [one, two] = [17, 17].map(|seed| format!("{:?}", Storm::random(seed).run_traced()));
     assert_eq!(one, two);
     assert_ne!(one, format!("{:?}", Storm::random(18).run_traced()));
 }
 
 #[test]
-fn a_storm_in_which_nothing_breaks_is_a_calm() {
+fn storm_without_faults_violates_no_guarantee() {
     for seed in 0..20 {
         let verdict = Storm {
-            spells: Vec::new(),
+            faults: Vec::new(),
             ..Storm::random(seed)
         }
         .run();
@@ -93,22 +50,66 @@ fn a_storm_in_which_nothing_breaks_is_a_calm() {
 proptest! {
     #![proptest_config(Config { cases: 100, failure_persistence: None, ..Config::default() })]
 
-    /// The faults of several storms at once, at other times and for other lengths; what fails is shrunk to the fewest
+    /// The faults of several storms at other times and for other lengths. Shrinking finds the fewest
     /// faults, the earliest times and the shortest lengths.
     #[test]
-    fn whatever_faults_come_together_the_guarantees_hold(
+    fn combined_faults_of_several_storms_violate_no_guarantee(
         seed in 0..1u64 << 32,
         chosen in vec((0..1u64 << 32, any::<prop::sample::Index>(), 0.0..1.0, 0.0..1.0), 0..16),
     ) {
         let mesh = Storm::random(seed);
-        let spells = chosen.into_iter().filter_map(|(other, which, at, lasts)| {
-            // A storm over as many nodes, so that its faults have where to strike.
+        let faults = chosen.into_iter().filter_map(|(other, which, at, lasts)| {
+            // A storm of at most as many nodes, so that all nodes of its faults exist.
             let other = (other..).map(Storm::random).find(|storm| storm.nodes <= mesh.nodes)?;
-            let spell = (!other.spells.is_empty()).then(|| which.get(&other.spells).clone())?;
-            Some(FaultWindow { at: spell.at.mul_f64(at), lasts: spell.lasts.mul_f64(lasts), ..spell })
+            let fault = (!other.faults.is_empty()).then(|| which.get(&other.faults).clone())?;
+            Some(FaultWindow { at: fault.at.mul_f64(at), lasts: fault.lasts.mul_f64(lasts), ..fault })
         });
-        let storm = mesh.with_spells(spells.collect());
+        let storm = mesh.with_faults(faults.collect());
         let verdict = storm.run();
         prop_assert!(verdict.is_good(), "{storm:#?}\n{verdict}");
     }
+}
+
+/// Storms that once failed, because of the protocol or of the simulator, reduced to the faults that
+/// it took.
+fn failed_once() -> Vec<Storm> {
+    let at = |at: f64, lasts: f64, fault| FaultWindow {
+        at: Duration::from_secs_f64(at),
+        lasts: Duration::from_secs_f64(lasts),
+        fault,
+    };
+    let storm = |seed, faults| Storm::random(seed).with_faults(faults);
+    vec![
+        // A node that returned at the end of a sweep waited in it alone, while all others waited
+        // for it in the next one.
+        storm(
+            5,
+            vec![
+                at(173.8, 8.9, Fault::Crash(1)),
+                at(184.3, 0.3, Fault::Suspend(0)),
+            ],
+        ),
+        // The simulator let a two-way server that had stopped sending send again after a suspend
+        // of its machine.
+        storm(
+            8730,
+            vec![
+                at(197.1, 0.3, Fault::Suspend(1)),
+                at(11.7, 3.8, Fault::Slow(0, SECOND)),
+            ],
+        ),
+        // The simulator counted the time of a suspend as part of the meeting.
+        storm(
+            175,
+            vec![
+                at(130.5, 14.5, Fault::Leave(1)),
+                at(101.7, 48.9, Fault::Suspend(0)),
+            ],
+        ),
+    ]
+}
+
+fn check(storm: &Storm) {
+    let verdict = storm.run();
+    assert!(verdict.is_good(), "{:#?}\n{verdict}", storm.reduced());
 }

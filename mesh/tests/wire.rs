@@ -1,6 +1,5 @@
-//! Tests of the messages' encoding: what was said is read, what breaks a limit is refused, a
-//! foreign version is told apart from garbage, and nothing that comes over the wire makes the
-//! reader fall.
+//! Tests of the messages' encoding: a message survives it, one beyond a limit is refused, a distant
+//! version is distinguished from garbage, and no bytes make the decoder panic.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,6 +20,326 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn message_survives_encoding_and_decoding() {
+    for message in all() {
+        assert_eq!(Message::decode(&message.encode()), Ok(message));
+    }
+}
+
+#[test]
+fn message_encoding_is_as_documented() {
+    let grant = Body::Grant {
+        test: 0,
+        address: [10, 0, 0, 2].into(),
+        port: 5203,
+    };
+    let expected = json!({
+        "wire": 1, "from": "a", "from_epoch": u64::MAX, "to": "b", "to_epoch": 2, "sweep": 9,
+        "meeting": {"asker": "a", "epoch": u64::MAX, "number": 7},
+        "body": {"grant": {"test": 0, "address": "10.0.0.2", "port": 5203}},
+    });
+    assert_eq!(serde_json::to_value(message(grant)).unwrap(), expected);
+    assert_eq!(
+        serde_json::to_value(message(Body::Sweep)).unwrap()["body"],
+        json!("sweep")
+    );
+}
+
+#[test]
+fn truncated_message_is_malformed() {
+    for message in all() {
+        let bytes = message.encode();
+        for length in 0..bytes.len() {
+            let read = Message::decode(&bytes[..length]);
+            assert!(is_malformed(&read), "{length} bytes: {read:?}");
+        }
+        assert!(is_malformed(&Message::decode(&[&bytes[..], b"x"].concat())));
+    }
+}
+
+#[test]
+fn longest_message_fits_the_length_limit() {
+    let long = |c: &str| name(&c.repeat(NAME_LEN_MAX));
+    // Each byte of these names is encoded as two.
+    let (one, two) = (long("\""), long("\\"));
+    let full = Figures {
+        bandwidth_mbps: f64::MAX,
+        rtt_ms: Some(f64::MIN_POSITIVE),
+        ..figures()
+    };
+    let results = vec![
+        Handover {
+            protocol: Protocol::Udp,
+            outcome: Ok(full)
+        };
+        TESTS_MAX
+    ];
+    for body in [
+        Body::Request {
+            plan: vec![planned(Role::Asker); TESTS_MAX],
+        },
+        Body::Go { handover: results },
+    ] {
+        let mut message = message(body);
+        message.meeting.as_mut().unwrap().asker = one.clone();
+        let message = Message {
+            from: one.clone(),
+            to: two.clone(),
+            sweep: SWEEP_MAX,
+            ..message
+        };
+        assert!(message.encode().len() <= MESSAGE_LEN_MAX);
+        assert_eq!(Message::decode(&message.encode()), Ok(message));
+    }
+}
+
+#[test]
+fn message_over_the_length_limit_is_not_parsed() {
+    let mut bytes = message(Body::Sweep).encode();
+    bytes.resize(MESSAGE_LEN_MAX, b' ');
+    assert!(Message::decode(&bytes).is_ok());
+    bytes.push(b' ');
+    assert_eq!(
+        Message::decode(&bytes),
+        Err(WireError::TooLong(MESSAGE_LEN_MAX + 1))
+    );
+}
+
+#[test]
+fn decode_accepts_adjacent_wire_versions_only() {
+    for (wire, fits) in [
+        (0, true),
+        (1, true),
+        (2, true),
+        (3, false),
+        (u16::MAX, false),
+    ] {
+        let read = changed(&message(Body::Sweep), |value| value["wire"] = json!(wire));
+        let expected = if fits {
+            Ok(())
+        } else {
+            Err(WireError::Incompatible(wire))
+        };
+        assert_eq!(read.map(|_| ()), expected);
+    }
+}
+
+#[test]
+fn distant_version_is_incompatible_whatever_follows() {
+    for foreign in [
+        json!({"wire": 3}),
+        json!({"wire": 9, "body": {"dance": [1, {"x": null}]}, "y": {}}),
+    ] {
+        assert!(
+            matches!(decode(&foreign), Err(WireError::Incompatible(_))),
+            "{foreign}"
+        );
+    }
+    for garbage in [
+        json!({}),
+        json!([]),
+        json!(1),
+        json!({"wire": "3"}),
+        json!({"wire": -1}),
+        json!({"wire": 1}),
+        json!({"wire": 70000}),
+    ] {
+        assert!(is_malformed(&decode(&garbage)), "{garbage}");
+    }
+    assert!(is_malformed(&Message::decode(br#"{"wire": 3, "wire": 1}"#)));
+}
+
+#[test]
+fn unknown_field_or_value_is_malformed() {
+    let next = message(Body::Next { test: 1 });
+    assert!(is_malformed(
+        &changed(&next, |value| value["more"] = json!(1))
+    ));
+    assert!(is_malformed(&changed(
+        &next,
+        |value| value["meeting"]["more"] = json!(1)
+    )));
+    assert!(is_malformed(&changed(&next, |value| value["body"]["next"]
+        ["more"] =
+        json!(1))));
+    assert!(is_malformed(
+        &changed(&next, |value| value["body"] = json!({"dance": {}}))
+    ));
+    assert!(is_malformed(&changed(&next, |value| value["body"] =
+        json!({"next": {"test": 256}}))));
+    assert!(is_malformed(
+        &changed(&next, |value| value["from"] = json!("two words"))
+    ));
+    assert!(is_malformed(
+        &changed(&next, |value| value["from"] = json!(""))
+    ));
+}
+
+#[test]
+fn message_beyond_any_limit_is_refused() {
+    let good = request(vec![planned(Role::Asker), planned(Role::Granter)]);
+    assert!(Message::decode(&good.encode()).is_ok());
+
+    assert!(is_limit(&Message {
+        sweep: SWEEP_MAX + 1,
+        ..good.clone()
+    }));
+    assert!(is_limit(&Message {
+        meeting: None,
+        ..good.clone()
+    }));
+    assert!(is_limit(&Message {
+        meeting: good.meeting.clone(),
+        ..message(Body::Sweep)
+    }));
+    assert!(is_limit(&Message {
+        to: name("a"),
+        ..good.clone()
+    }));
+    let of_a_third_node = good.meeting.clone().map(|id| MeetingId {
+        asker: name("c"),
+        ..id
+    });
+    assert!(is_limit(&Message {
+        meeting: of_a_third_node,
+        ..good
+    }));
+
+    assert!(is_limit(&request(Vec::new())));
+    assert!(is_limit(&request(vec![
+        planned(Role::Asker);
+        TESTS_MAX + 1
+    ])));
+    assert!(is_limit(&request(vec![planned(Role::Granter)])));
+    assert!(is_limit(&request(
+        [Role::Asker, Role::Granter, Role::Asker]
+            .map(planned)
+            .into()
+    )));
+
+    let too_many = vec![handover()[0].clone(); TESTS_MAX + 1];
+    assert!(is_limit(&message(Body::Go {
+        handover: too_many.clone()
+    })));
+    assert!(is_limit(&message(Body::End { handover: too_many })));
+}
+
+#[test]
+fn test_spec_beyond_any_limit_is_refused() {
+    let is_refused = |change: fn(&mut TestSpec)| {
+        let mut test = planned(Role::Asker);
+        change(&mut test.spec);
+        is_limit(&request(vec![test]))
+    };
+    assert!(!is_refused(|_| {}));
+    assert!(!is_refused(|spec| spec.timeout = TIMEOUT_MAX));
+    assert!(!is_refused(|spec| spec.duration = SECOND));
+    assert!(is_refused(
+        |spec| spec.timeout = TIMEOUT_MAX + Duration::from_millis(1)
+    ));
+    assert!(is_refused(
+        |spec| spec.duration = SECOND - Duration::from_millis(1)
+    ));
+    assert!(is_refused(|spec| spec.duration = Duration::ZERO));
+    assert!(is_refused(|spec| spec.timeout = spec.length()));
+    assert!(is_refused(
+        |spec| spec.omit = Duration::from_millis(u64::MAX)
+    ));
+    assert!(is_refused(
+        |spec| spec.duration = Duration::from_millis(u64::MAX)
+    ));
+    assert!(is_refused(|spec| spec.streams = 0));
+    assert!(is_refused(|spec| spec.streams = 129));
+}
+
+#[test]
+fn impossible_figures_are_refused() {
+    let is_refused = |change: fn(&mut Figures)| {
+        let mut figures = figures();
+        change(&mut figures);
+        let handover = vec![Handover {
+            protocol: Protocol::Udp,
+            outcome: Ok(figures),
+        }];
+        [
+            Body::Go {
+                handover: handover.clone(),
+            },
+            Body::End { handover },
+        ]
+        .into_iter()
+        .all(|body| Message::decode(&message(body).encode()).is_err())
+    };
+    assert!(!is_refused(|_| {}));
+    assert!(is_refused(|figures| figures.bandwidth_mbps = -1.0));
+    assert!(is_refused(|figures| figures.bandwidth_mbps = f64::INFINITY));
+    assert!(is_refused(|figures| figures.bandwidth_mbps = f64::NAN));
+    assert!(is_refused(|figures| figures.jitter_ms = Some(-0.1)));
+    assert!(is_refused(|figures| figures.rtt_ms = Some(-0.1)));
+    assert!(is_refused(|figures| figures.lost_packets = Some(1001)));
+    assert!(is_refused(|figures| figures.packets = None));
+}
+
+#[test]
+fn deeply_nested_message_is_malformed() {
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        let depth = MESSAGE_LEN_MAX / 2 / (open.len() + close.len());
+        let deep = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+        assert!(is_malformed(&Message::decode(deep.as_bytes())));
+        let inside = format!(r#"{{"wire":1,"x":{deep}}}"#);
+        assert!(is_malformed(&Message::decode(inside.as_bytes())));
+    }
+}
+
+#[test]
+fn wire_error_has_a_label_and_says_what_was_expected() {
+    let long = Message::decode(&[b' '; MESSAGE_LEN_MAX + 1]).unwrap_err();
+    assert_eq!(
+        (long.as_str(), long.to_string().contains("8192")),
+        ("too_long", true)
+    );
+    let foreign = decode(&json!({"wire": 4})).unwrap_err();
+    assert_eq!(foreign.as_str(), "incompatible");
+    assert_eq!(
+        foreign.to_string(),
+        "wire version 4, and this agent speaks 1"
+    );
+    assert_eq!(Message::decode(b"hello").unwrap_err().as_str(), "malformed");
+    assert_eq!(
+        Message::decode(&request(Vec::new()).encode())
+            .unwrap_err()
+            .as_str(),
+        "limit"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes_are_malformed(bytes in prop::collection::vec(any::<u8>(), 0..1000)) {
+        prop_assert!(is_malformed(&Message::decode(&bytes)));
+    }
+
+    /// A message that is accepted keeps all limits, so that it survives another round.
+    #[test]
+    fn mutated_message_is_refused_or_within_all_limits(
+        which in 0usize..20,
+        flaws in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let all = all();
+        let mut bytes = all[which % all.len()].encode();
+        for (at, byte) in flaws {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Ok(message) = Message::decode(&bytes) {
+            prop_assert_eq!(Message::decode(&message.encode()), Ok(message));
+        }
+    }
+}
 
 fn name(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
@@ -153,324 +472,4 @@ fn is_limit(message: &Message) -> bool {
 
 fn is_malformed(read: &Result<Message, WireError>) -> bool {
     matches!(read, Err(WireError::Malformed(_)))
-}
-
-#[test]
-fn what_was_said_is_read() {
-    for message in all() {
-        assert_eq!(Message::decode(&message.encode()), Ok(message));
-    }
-}
-
-#[test]
-fn the_form_is_that_of_the_documentation() {
-    let grant = Body::Grant {
-        test: 0,
-        address: [10, 0, 0, 2].into(),
-        port: 5203,
-    };
-    let expected = json!({
-        "wire": 1, "from": "a", "from_epoch": u64::MAX, "to": "b", "to_epoch": 2, "sweep": 9,
-        "meeting": {"asker": "a", "epoch": u64::MAX, "number": 7},
-        "body": {"grant": {"test": 0, "address": "10.0.0.2", "port": 5203}},
-    });
-    assert_eq!(serde_json::to_value(message(grant)).unwrap(), expected);
-    assert_eq!(
-        serde_json::to_value(message(Body::Sweep)).unwrap()["body"],
-        json!("sweep")
-    );
-}
-
-#[test]
-fn a_message_cut_off_anywhere_is_malformed() {
-    for message in all() {
-        let bytes = message.encode();
-        for length in 0..bytes.len() {
-            let read = Message::decode(&bytes[..length]);
-            assert!(is_malformed(&read), "{length} bytes: {read:?}");
-        }
-        assert!(is_malformed(&Message::decode(&[&bytes[..], b"x"].concat())));
-    }
-}
-
-#[test]
-fn the_longest_message_of_the_protocol_is_short_enough() {
-    let long = |c: &str| name(&c.repeat(NAME_LEN_MAX));
-    // Each byte of these names takes two.
-    let (one, two) = (long("\""), long("\\"));
-    let full = Figures {
-        bandwidth_mbps: f64::MAX,
-        rtt_ms: Some(f64::MIN_POSITIVE),
-        ..figures()
-    };
-    let results = vec![
-        Handover {
-            protocol: Protocol::Udp,
-            outcome: Ok(full)
-        };
-        TESTS_MAX
-    ];
-    for body in [
-        Body::Request {
-            plan: vec![planned(Role::Asker); TESTS_MAX],
-        },
-        Body::Go { handover: results },
-    ] {
-        let mut message = message(body);
-        message.meeting.as_mut().unwrap().asker = one.clone();
-        let message = Message {
-            from: one.clone(),
-            to: two.clone(),
-            sweep: SWEEP_MAX,
-            ..message
-        };
-        assert!(message.encode().len() <= MESSAGE_LEN_MAX);
-        assert_eq!(Message::decode(&message.encode()), Ok(message));
-    }
-}
-
-#[test]
-fn too_many_bytes_are_not_even_looked_at() {
-    let mut bytes = message(Body::Sweep).encode();
-    bytes.resize(MESSAGE_LEN_MAX, b' ');
-    assert!(Message::decode(&bytes).is_ok());
-    bytes.push(b' ');
-    assert_eq!(
-        Message::decode(&bytes),
-        Err(WireError::TooLong(MESSAGE_LEN_MAX + 1))
-    );
-}
-
-#[test]
-fn a_version_talks_to_its_neighbours_only() {
-    for (wire, fits) in [
-        (0, true),
-        (1, true),
-        (2, true),
-        (3, false),
-        (u16::MAX, false),
-    ] {
-        let read = changed(&message(Body::Sweep), |value| value["wire"] = json!(wire));
-        let expected = if fits {
-            Ok(())
-        } else {
-            Err(WireError::Incompatible(wire))
-        };
-        assert_eq!(read.map(|_| ()), expected);
-    }
-}
-
-#[test]
-fn a_foreign_version_is_known_as_such_whatever_else_it_says() {
-    for foreign in [
-        json!({"wire": 3}),
-        json!({"wire": 9, "body": {"dance": [1, {"x": null}]}, "y": {}}),
-    ] {
-        assert!(
-            matches!(decode(&foreign), Err(WireError::Incompatible(_))),
-            "{foreign}"
-        );
-    }
-    for garbage in [
-        json!({}),
-        json!([]),
-        json!(1),
-        json!({"wire": "3"}),
-        json!({"wire": -1}),
-        json!({"wire": 1}),
-        json!({"wire": 70000}),
-    ] {
-        assert!(is_malformed(&decode(&garbage)), "{garbage}");
-    }
-    assert!(is_malformed(&Message::decode(br#"{"wire": 3, "wire": 1}"#)));
-}
-
-#[test]
-fn what_is_not_known_is_not_overlooked() {
-    let next = message(Body::Next { test: 1 });
-    assert!(is_malformed(
-        &changed(&next, |value| value["more"] = json!(1))
-    ));
-    assert!(is_malformed(&changed(
-        &next,
-        |value| value["meeting"]["more"] = json!(1)
-    )));
-    assert!(is_malformed(&changed(&next, |value| value["body"]["next"]
-        ["more"] =
-        json!(1))));
-    assert!(is_malformed(
-        &changed(&next, |value| value["body"] = json!({"dance": {}}))
-    ));
-    assert!(is_malformed(&changed(&next, |value| value["body"] =
-        json!({"next": {"test": 256}}))));
-    assert!(is_malformed(
-        &changed(&next, |value| value["from"] = json!("two words"))
-    ));
-    assert!(is_malformed(
-        &changed(&next, |value| value["from"] = json!(""))
-    ));
-}
-
-#[test]
-fn every_limit_is_kept() {
-    let good = request(vec![planned(Role::Asker), planned(Role::Granter)]);
-    assert!(Message::decode(&good.encode()).is_ok());
-
-    assert!(is_limit(&Message {
-        sweep: SWEEP_MAX + 1,
-        ..good.clone()
-    }));
-    assert!(is_limit(&Message {
-        meeting: None,
-        ..good.clone()
-    }));
-    assert!(is_limit(&Message {
-        meeting: good.meeting.clone(),
-        ..message(Body::Sweep)
-    }));
-    assert!(is_limit(&Message {
-        to: name("a"),
-        ..good.clone()
-    }));
-    let of_others = good.meeting.clone().map(|id| MeetingId {
-        asker: name("c"),
-        ..id
-    });
-    assert!(is_limit(&Message {
-        meeting: of_others,
-        ..good
-    }));
-
-    assert!(is_limit(&request(Vec::new())));
-    assert!(is_limit(&request(vec![
-        planned(Role::Asker);
-        TESTS_MAX + 1
-    ])));
-    assert!(is_limit(&request(vec![planned(Role::Granter)])));
-    assert!(is_limit(&request(
-        [Role::Asker, Role::Granter, Role::Asker]
-            .map(planned)
-            .into()
-    )));
-
-    let too_many = vec![handover()[0].clone(); TESTS_MAX + 1];
-    assert!(is_limit(&message(Body::Go {
-        handover: too_many.clone()
-    })));
-    assert!(is_limit(&message(Body::End { handover: too_many })));
-}
-
-#[test]
-fn every_limit_of_a_test_is_kept() {
-    let is_refused = |change: fn(&mut TestSpec)| {
-        let mut test = planned(Role::Asker);
-        change(&mut test.spec);
-        is_limit(&request(vec![test]))
-    };
-    assert!(!is_refused(|_| {}));
-    assert!(!is_refused(|spec| spec.timeout = TIMEOUT_MAX));
-    assert!(!is_refused(|spec| spec.duration = SECOND));
-    assert!(is_refused(
-        |spec| spec.timeout = TIMEOUT_MAX + Duration::from_millis(1)
-    ));
-    assert!(is_refused(
-        |spec| spec.duration = SECOND - Duration::from_millis(1)
-    ));
-    assert!(is_refused(|spec| spec.duration = Duration::ZERO));
-    assert!(is_refused(|spec| spec.timeout = spec.length()));
-    assert!(is_refused(
-        |spec| spec.omit = Duration::from_millis(u64::MAX)
-    ));
-    assert!(is_refused(
-        |spec| spec.duration = Duration::from_millis(u64::MAX)
-    ));
-    assert!(is_refused(|spec| spec.streams = 0));
-    assert!(is_refused(|spec| spec.streams = 129));
-}
-
-#[test]
-fn figures_that_nobody_can_have_measured_are_refused() {
-    let is_refused = |change: fn(&mut Figures)| {
-        let mut figures = figures();
-        change(&mut figures);
-        let handover = vec![Handover {
-            protocol: Protocol::Udp,
-            outcome: Ok(figures),
-        }];
-        [
-            Body::Go {
-                handover: handover.clone(),
-            },
-            Body::End { handover },
-        ]
-        .into_iter()
-        .all(|body| Message::decode(&message(body).encode()).is_err())
-    };
-    assert!(!is_refused(|_| {}));
-    assert!(is_refused(|figures| figures.bandwidth_mbps = -1.0));
-    assert!(is_refused(|figures| figures.bandwidth_mbps = f64::INFINITY));
-    assert!(is_refused(|figures| figures.bandwidth_mbps = f64::NAN));
-    assert!(is_refused(|figures| figures.jitter_ms = Some(-0.1)));
-    assert!(is_refused(|figures| figures.rtt_ms = Some(-0.1)));
-    assert!(is_refused(|figures| figures.lost_packets = Some(1001)));
-    assert!(is_refused(|figures| figures.packets = None));
-}
-
-#[test]
-fn deep_nesting_ends_the_message_and_not_the_reader() {
-    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
-        let depth = MESSAGE_LEN_MAX / 2 / (open.len() + close.len());
-        let deep = format!("{}1{}", open.repeat(depth), close.repeat(depth));
-        assert!(is_malformed(&Message::decode(deep.as_bytes())));
-        let inside = format!(r#"{{"wire":1,"x":{deep}}}"#);
-        assert!(is_malformed(&Message::decode(inside.as_bytes())));
-    }
-}
-
-#[test]
-fn each_error_has_a_label_and_says_what_was_expected() {
-    let long = Message::decode(&[b' '; MESSAGE_LEN_MAX + 1]).unwrap_err();
-    assert_eq!(
-        (long.as_str(), long.to_string().contains("8192")),
-        ("too_long", true)
-    );
-    let foreign = decode(&json!({"wire": 4})).unwrap_err();
-    assert_eq!(foreign.as_str(), "incompatible");
-    assert_eq!(
-        foreign.to_string(),
-        "wire version 4, and this agent speaks 1"
-    );
-    assert_eq!(Message::decode(b"hello").unwrap_err().as_str(), "malformed");
-    assert_eq!(
-        Message::decode(&request(Vec::new()).encode())
-            .unwrap_err()
-            .as_str(),
-        "limit"
-    );
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn random_bytes_are_no_message(bytes in prop::collection::vec(any::<u8>(), 0..1000)) {
-        prop_assert!(is_malformed(&Message::decode(&bytes)));
-    }
-
-    /// Whatever is read keeps the limits, and is read again as the same.
-    #[test]
-    fn a_message_with_flaws_is_refused_or_harmless(
-        which in 0usize..20,
-        flaws in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
-    ) {
-        let all = all();
-        let mut bytes = all[which % all.len()].encode();
-        for (at, byte) in flaws {
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-        }
-        if let Ok(message) = Message::decode(&bytes) {
-            prop_assert_eq!(Message::decode(&message.encode()), Ok(message));
-        }
-    }
 }

@@ -9,7 +9,7 @@
 //! clocks, machines, messages and iperf3 processes; a [`kernel::Policy`] decides what may go one
 //! way or another. The policy here is `environment`: chance, with the control network (`network`),
 //! gossip and faults (`fault`). The tests of the core have policies of their own in
-//! `iperf3-mesh-testkit`.
+//! `iperf3-mesh-core-testkit`.
 
 pub mod defaults;
 mod environment;

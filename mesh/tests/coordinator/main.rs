@@ -1,74 +1,43 @@
-//! Tests of the coordinator: when sweeps begin and end, who is met, asked, given up and forgotten,
-//! and that nothing that comes from outside makes it fall, spin, or be in two meetings.
+//! Tests of the coordinator: when sweeps begin and end, and which peers are met, asked, given up
+//! and forgotten.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod lives;
+mod conflicts;
+mod missing;
+mod restarts;
 mod silence;
-#[path = "../stage/mod.rs"]
-mod stage;
-mod strangers;
 mod sweeps;
 
 use std::time::Duration;
 
-use iperf3_mesh_core::wire::Body;
-use iperf3_mesh_core::{
-    Epoch, Input, Member, Output, PeerState, Protocol, QUIET_TIME, Reason, TestSpec, Time, View,
-};
-use stage::{DELIVERY_TIMEOUT, MILLI, Post, SECOND, Stage, name, spec};
+use iperf3_mesh_core::{Reason, Time};
+use iperf3_mesh_core_testkit::{Harness, Logged};
 
-fn began(stage: &Stage, node: usize) -> Vec<(Time, u64)> {
-    let began = stage
-        .outputs(node)
-        .filter_map(|(entry, output)| match output {
-            Output::SweepBegan(number) => Some((entry.at, *number)),
-            _ => None,
-        });
-    began.collect()
+/// The node has so many successful cells, and cells that failed for these reasons.
+fn assert_cells(harness: &Harness, node: usize, successes: usize, failures: &[Reason]) {
+    assert_eq!(
+        (harness.successes(node), harness.failures(node)),
+        (successes, failures.to_vec()),
+        "n{node}:\n{harness}"
+    );
 }
 
-fn ended(stage: &Stage, node: usize, number: u64) -> Option<Time> {
-    stage
-        .outputs(node)
-        .find_map(|(entry, output)| match output {
-            Output::SweepEnded(report) if report.number == number => Some(entry.at),
-            _ => None,
-        })
-}
-
-fn departed(stage: &Stage, node: usize) -> Option<Time> {
-    let departed = |output: &Output| matches!(output, Output::Departed(_));
-    stage
-        .outputs(node)
-        .find(|(_, output)| departed(output))
-        .map(|(entry, _)| entry.at)
-}
-
-fn successes(stage: &Stage, node: usize) -> usize {
-    stage
-        .cells(node)
+/// When the node ended this sweep.
+fn end_of_sweep(harness: &Harness, node: usize, sweep: u64) -> Option<Time> {
+    harness
+        .sweeps_ended(node)
         .iter()
-        .filter(|(_, _, outcome)| outcome.is_ok())
-        .count()
+        .find(|summary| summary.number == sweep)
+        .map(|summary| summary.at)
 }
 
-fn failures(stage: &Stage, node: usize) -> Vec<Reason> {
-    stage
-        .cells(node)
-        .into_iter()
-        .filter_map(|(_, _, outcome)| outcome.err())
-        .collect()
+/// The sweep that the node began last.
+fn last_sweep(harness: &Harness, node: usize) -> Option<u64> {
+    harness.sweeps_begun(node).last().map(|sweep| sweep.value)
 }
 
-/// Shows everybody all nodes as they now describe themselves, with that change.
-fn gossip(stage: &mut Stage, nodes: usize, change: impl Fn(usize, &mut Member)) {
-    let members: Vec<_> = (0..nodes)
-        .map(|number| {
-            let mut member = stage.member(number);
-            change(number, &mut member);
-            member
-        })
-        .collect();
-    (0..nodes).for_each(|to| stage.show(to, members.clone()));
+/// How long after the start it happened.
+fn since_start<T>(logged: &Logged<T>) -> Duration {
+    logged.at.since(Time::default())
 }

@@ -1,223 +1,204 @@
-//! When a sweep begins, ends, and is followed.
+//! When a sweep begins and ends, and when a node follows the others.
 
-use super::*;
+use std::time::Duration;
+
+use iperf3_mesh_core::wire::{Body, Message};
+use iperf3_mesh_core::{Input, PeerState, Protocol, Reason, TestSpec, WIRE_VERSION};
+use iperf3_mesh_core_testkit::{Delivery, Harness, SECOND, name_of, test_spec};
+
+use super::{assert_cells, last_sweep, since_start};
 
 #[test]
-fn the_first_one_begins_when_the_membership_has_settled() {
-    let mut stage = Stage::empty(4, |_, _| {});
-    let members: Vec<_> = (0..4).map(|number| stage.member(number)).collect();
-    // One after the other comes into view, every second.
+fn first_sweep_begins_when_the_membership_has_settled() {
+    let mut harness = Harness::strangers(4, |_, _| {});
+    let members: Vec<_> = (0..4).map(|number| harness.member(number)).collect();
+    // Every second, another node comes into view.
     for known in 2..=4 {
-        (0..known).for_each(|to| stage.show(to, members[..known].to_vec()));
-        stage.pass(SECOND);
+        (0..known).for_each(|to| harness.show(to, members[..known].to_vec()));
+        harness.pass(SECOND);
     }
-    assert!((0..4).all(|node| began(&stage, node).is_empty()), "{stage}");
-    stage.pass(60 * SECOND);
-    for node in 0..4 {
-        let (at, number) = began(&stage, node)[0];
-        assert!(
-            number == 1 && at.since(Time::default()) <= 6 * SECOND,
-            "{stage}"
-        );
-        assert_eq!(
-            (successes(&stage, node), failures(&stage, node)),
-            (3, vec![]),
-            "{stage}"
-        );
-    }
-}
-
-#[test]
-fn a_lone_node_waits_for_company() {
-    let mut stage = Stage::new(1);
-    stage.pass(1000 * SECOND);
-    assert!(stage.log.is_empty(), "{stage}");
-}
-
-#[test]
-fn every_cell_has_one_result_in_every_sweep_and_the_pause_is_kept() {
-    let mut stage = Stage::with(5, |_, settings| settings.interval = 40 * SECOND);
     assert!(
-        stage.until(400 * SECOND, |stage| stage.is_swept(3)),
-        "{stage}"
+        (0..4).all(|node| harness.sweeps_begun(node).is_empty()),
+        "{harness}"
     );
+    harness.pass(60 * SECOND);
+    for node in 0..4 {
+        let first = harness.sweeps_begun(node)[0];
+        assert_eq!(first.value, 1);
+        assert!(since_start(&first) <= 6 * SECOND, "{harness}");
+        assert_cells(&harness, node, 3, &[]);
+    }
+}
+
+#[test]
+fn lone_node_begins_no_sweep() {
+    let mut harness = Harness::new(1);
+    harness.pass(1000 * SECOND);
+    assert_eq!(harness.events(), 0, "{harness}");
+}
+
+#[test]
+fn every_sweep_gives_each_cell_one_result_and_keeps_the_pause() {
+    let mut harness = Harness::with(5, |_, settings| settings.interval = 40 * SECOND);
+    harness.wait_for_sweep(400 * SECOND, 3);
     for node in 0..5 {
-        assert_eq!(
-            (successes(&stage, node), failures(&stage, node)),
-            (12, vec![])
-        );
-        let began = began(&stage, node);
-        assert_eq!(
-            began.iter().map(|(_, number)| *number).collect::<Vec<_>>(),
-            [1, 2, 3]
-        );
-        for (one, two) in [(0, 1), (1, 2)] {
-            // Five rounds of 10 s, and the pause; within what drifting clocks and the set-up make
-            // of it.
-            let period = began[two].0.since(began[one].0);
+        assert_cells(&harness, node, 12, &[]);
+        let begun = harness.sweeps_begun(node);
+        let numbers: Vec<_> = begun.iter().map(|sweep| sweep.value).collect();
+        assert_eq!(numbers, [1, 2, 3]);
+        for two in begun.windows(2) {
+            // Five rounds of 10 s and the pause, up to clock drift and set-up times.
+            let period = two[1].at.since(two[0].at);
             assert!(period > 89 * SECOND && period < 93 * SECOND, "{period:?}");
         }
     }
 }
 
 #[test]
-fn a_node_follows_a_message_as_well_as_gossip() {
-    for by_gossip in [false, true] {
-        let mut stage = Stage::with(2, |_, settings| settings.interval = 1000 * SECOND);
-        assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)));
-        let mut member = stage.member(1);
-        member.sweep = 7;
-        if by_gossip {
-            stage.show(0, vec![member]);
-        } else {
-            let message = iperf3_mesh_core::wire::Message {
-                wire: iperf3_mesh_core::WIRE_VERSION,
-                from: name(1),
-                from_epoch: stage.node(1).epoch(),
-                to: name(0),
-                to_epoch: stage.node(0).epoch(),
-                sweep: 7,
-                meeting: None,
-                body: Body::Sweep,
-            };
-            stage.input(0, Input::Message(message));
-        }
-        assert_eq!(began(&stage, 0).last().unwrap().1, 7);
-        // The other one follows too.
-        stage.pass(60 * SECOND);
-        assert_eq!(began(&stage, 1).last().unwrap().1, 7);
-        assert_eq!(
-            (successes(&stage, 0), successes(&stage, 1)),
-            (2, 2),
-            "{stage}"
-        );
-    }
+fn node_follows_a_later_sweep_that_gossip_reports() {
+    let mut harness = swept_pair();
+    let mut member = harness.member(1);
+    member.sweep = 7;
+    harness.show(0, vec![member]);
+    assert_both_follow(harness);
 }
 
 #[test]
-fn who_is_left_behind_closes_what_is_open_within_a_bound_and_follows() {
-    // One of three is in the next sweep; the third still wants to meet both in this one.
-    let (stage, took) = left_behind_by(&[0], 2);
+fn node_follows_a_later_sweep_that_a_message_reports() {
+    let mut harness = swept_pair();
+    let message = Message {
+        wire: WIRE_VERSION,
+        from: name_of(1),
+        from_epoch: harness.node(1).epoch(),
+        to: name_of(0),
+        to_epoch: harness.node(0).epoch(),
+        sweep: 7,
+        meeting: None,
+        body: Body::Sweep,
+    };
+    harness.input(0, Input::Message(message));
+    assert_both_follow(harness);
+}
+
+#[test]
+fn node_left_behind_closes_its_sweep_within_a_bound() {
+    // One of three nodes is in the next sweep; the third still wants to meet both in this one.
+    let left = left_behind_by(&[0], 2);
     // Two meetings in which everything hangs, and the one that was going on.
-    assert!(took <= (44 + 11) * SECOND, "{stage}");
-    assert_eq!(failures(&stage, 2).len(), 2, "{stage}");
-}
-
-#[test]
-fn who_is_left_alone_in_a_sweep_waits_for_nobody() {
-    let (stage, took) = left_behind_by(&[0, 1], 2);
-    // What was going on; to ask again and again takes twice as long.
-    assert!(took <= 13 * SECOND, "{took:?} {stage}");
-    assert_eq!(failures(&stage, 2).len(), 2, "{stage}");
-}
-
-#[test]
-fn who_begins_in_the_middle_of_a_sweep_fails_nobody_whom_it_does_not_meet() {
-    let (stage, _) = left_behind_by(&[0, 1], 1);
-    // The test that was going on when its peer vanished.
-    assert_eq!(failures(&stage, 2), [Reason::Timeout], "{stage}");
-}
-
-/// Of three nodes the first two fall silent while the third still wants to meet them in that
-/// `sweep`; it believes that those `ahead` are in the next one. How long it takes to follow.
-fn left_behind_by(ahead: &[usize], sweep: u64) -> (Stage, Duration) {
-    let mut stage = Stage::with(3, |_, settings| settings.interval = 30 * SECOND);
-    let is_in = |stage: &Stage, sweep| began(stage, 2).last().is_some_and(|last| last.1 == sweep);
     assert!(
-        stage.until(200 * SECOND, |stage| is_in(stage, sweep)),
-        "{stage}"
+        left.followed_after <= (44 + 11) * SECOND,
+        "{}",
+        left.harness
     );
-    stage.pass(SECOND);
-    let mut members: Vec<_> = (0..3).map(|number| stage.member(number)).collect();
-    ahead
-        .iter()
-        .for_each(|&number| members[number].sweep = sweep + 1);
-    let from = stage.now;
-    stage.vanish(0);
-    stage.vanish(1);
-    stage.show(2, members);
-    stage.post = Box::new(|_| Post::Lost { told: false });
-    assert!(
-        stage.until(200 * SECOND, |stage| is_in(stage, sweep + 1)),
-        "{stage}"
-    );
-    let took = stage.now.since(from);
-    (stage, took)
+    assert_eq!(left.harness.failures(2).len(), 2, "{}", left.harness);
 }
 
 #[test]
-fn a_pair_that_cannot_meet_costs_its_own_cells_only() {
-    let mut stage = Stage::new(4);
-    // One of the two does not know the other, and so cannot even answer it.
-    let [one, two, stranger] = [1, 2, 3].map(|number| stage.member(number));
-    stage.show(
-        0,
-        vec![
-            one,
-            two,
-            Member {
-                state: PeerState::Left,
-                ..stranger
-            },
-        ],
-    );
-    assert!(
-        stage.until(400 * SECOND, |stage| stage.is_swept(1)),
-        "{stage}"
-    );
-    assert_eq!(
-        (successes(&stage, 0), failures(&stage, 0)),
-        (2, vec![]),
-        "{stage}"
-    );
-    assert_eq!(
-        (successes(&stage, 3), failures(&stage, 3)),
-        (2, vec![Reason::Unreachable])
-    );
-    for node in [1, 2] {
-        assert_eq!(
-            (successes(&stage, node), failures(&stage, node)),
-            (3, vec![]),
-            "{stage}"
-        );
-    }
+fn node_alone_in_a_sweep_closes_it_without_asking_again() {
+    let left = left_behind_by(&[0, 1], 2);
+    // The meeting that was going on; repeated requests would take twice as long.
+    assert!(left.followed_after <= 13 * SECOND, "{}", left.harness);
+    assert_eq!(left.harness.failures(2).len(), 2, "{}", left.harness);
 }
 
 #[test]
-fn a_bye_longer_than_a_minute_is_no_reason_to_give_up() {
+fn node_that_began_mid_sweep_fails_no_cell_of_unmet_peers() {
+    let left = left_behind_by(&[0, 1], 1);
+    // The test that was going on when its peer lost power.
+    let failures = left.harness.failures(2);
+    assert_eq!(failures, [Reason::Timeout], "{}", left.harness);
+}
+
+#[test]
+fn pair_that_cannot_meet_costs_only_its_own_cells() {
+    let mut harness = Harness::new(4);
+    // Node 0 does not know node 3, and so cannot even answer it.
+    let members = vec![
+        harness.member(1),
+        harness.member(2),
+        harness.member_in(3, PeerState::Left),
+    ];
+    harness.show(0, members);
+    harness.wait_for_sweep(400 * SECOND, 1);
+    assert_cells(&harness, 0, 2, &[]);
+    assert_cells(&harness, 3, 2, &[Reason::Unreachable]);
+    assert_cells(&harness, 1, 3, &[]);
+    assert_cells(&harness, 2, 3, &[]);
+}
+
+#[test]
+fn bye_longer_than_a_minute_gives_up_no_pair() {
     let long = |protocol| TestSpec {
         duration: 55 * SECOND,
         timeout: 60 * SECOND,
-        ..spec(protocol)
+        ..test_spec(protocol)
     };
     for nodes in [3, 5] {
-        let mut stage = Stage::with(nodes, |_, settings| {
+        let mut harness = Harness::with(nodes, |_, settings| {
             settings.tests = [Protocol::Tcp, Protocol::Udp].map(long).into();
         });
-        assert!(
-            stage.until(2000 * SECOND, |stage| stage.is_swept(1)),
-            "{stage}"
-        );
-        for node in 0..nodes {
-            assert_eq!(
-                (successes(&stage, node), failures(&stage, node)),
-                (2 * (nodes - 1), vec![]),
-                "{stage}"
-            );
-        }
+        harness.wait_for_sweep(2000 * SECOND, 1);
+        (0..nodes).for_each(|node| assert_cells(&harness, node, 2 * (nodes - 1), &[]));
     }
 }
 
 #[test]
-fn a_mesh_in_which_everything_fails_at_once_does_not_sweep_without_end() {
-    let mut stage = Stage::with(2, |_, settings| settings.interval = Duration::ZERO);
-    gossip(&mut stage, 2, |_, member| member.state = PeerState::Silent);
-    stage.post = Box::new(|_| Post::Lost { told: false });
-    stage.pass(5 * SECOND);
-    gossip(&mut stage, 2, |_, _| {});
-    stage.pass(5 * SECOND);
-    gossip(&mut stage, 2, |_, member| member.state = PeerState::Silent);
-    stage.pass(200 * SECOND);
-    let sweeps = began(&stage, 0).len();
+fn mesh_in_which_everything_fails_at_once_sweeps_slowly() {
+    let mut harness = Harness::with(2, |_, settings| settings.interval = Duration::ZERO);
+    harness.gossip(|_, member| member.state = PeerState::Silent);
+    harness.on_message(|_| Delivery::lost(false));
+    harness.pass(5 * SECOND);
+    harness.introduce_all();
+    harness.pass(5 * SECOND);
+    harness.gossip(|_, member| member.state = PeerState::Silent);
+    harness.pass(200 * SECOND);
+    let sweeps = harness.sweeps_begun(0).len();
     assert!((2..=25).contains(&sweeps), "{sweeps}");
+}
+
+/// Two nodes in the pause after their first sweep.
+fn swept_pair() -> Harness {
+    let mut harness = Harness::with(2, |_, settings| settings.interval = 1000 * SECOND);
+    harness.wait_for_sweep(60 * SECOND, 1);
+    harness
+}
+
+/// Node 0 has begun sweep 7; node 1 follows, and they meet.
+fn assert_both_follow(mut harness: Harness) {
+    assert_eq!(last_sweep(&harness, 0), Some(7));
+    harness.pass(60 * SECOND);
+    assert_eq!(last_sweep(&harness, 1), Some(7));
+    (0..2).for_each(|node| assert_cells(&harness, node, 2, &[]));
+}
+
+struct LeftBehind {
+    harness: Harness,
+    /// How long node 2 took to follow.
+    followed_after: Duration,
+}
+
+/// Of three nodes, the first two lose their power while the third one still wants to meet them in
+/// this sweep. It believes that the nodes `ahead` are in the next one.
+fn left_behind_by(ahead: &[usize], sweep: u64) -> LeftBehind {
+    let mut harness = Harness::with(3, |_, settings| settings.interval = 30 * SECOND);
+    harness.wait(200 * SECOND, |harness| {
+        last_sweep(harness, 2) == Some(sweep)
+    });
+    harness.pass(SECOND);
+    let mut members: Vec<_> = (0..3).map(|number| harness.member(number)).collect();
+    ahead
+        .iter()
+        .for_each(|&number| members[number].sweep = sweep + 1);
+    let from = harness.now();
+    harness.cut_power(0);
+    harness.cut_power(1);
+    harness.show(2, members);
+    harness.on_message(|_| Delivery::lost(false));
+    harness.wait(200 * SECOND, |harness| {
+        last_sweep(harness, 2) == Some(sweep + 1)
+    });
+    LeftBehind {
+        followed_after: harness.now().since(from),
+        harness,
+    }
 }

@@ -1,53 +1,59 @@
-//! Messages that come late.
+//! Messages that arrive late.
 
-use super::*;
+use std::time::Duration;
 
-fn delayed(kind: &'static str, delay: Duration) -> Stage {
-    let mut stage = both_protocols();
-    let mut is_first = true;
-    stage.post = Box::new(move |message| {
-        if message.body.kind() == kind && std::mem::take(&mut is_first) {
-            Post::Arrives(vec![delay])
-        } else {
-            Post::prompt()
-        }
-    });
-    stage
-}
+use iperf3_mesh_core_testkit::{Delivery, Harness, MILLI, SECOND};
+
+use super::{ASKER, GRANTER, assert_successes, both_protocols};
 
 #[test]
-fn a_message_that_comes_late_harms_nobody() {
+fn late_message_delays_the_meeting_but_fails_no_cell() {
     for kind in ["request", "grant", "next", "go", "end"] {
         for delay in [1, 2, 3, 4, 8, 12, 20, 40].map(|seconds| seconds * SECOND) {
-            let mut stage = delayed(kind, delay);
-            assert!(
-                stage.until(120 * SECOND, |stage| stage.is_swept(1)),
-                "{kind} {delay:?}: {stage}"
-            );
-            stage.pass(100 * SECOND);
-            for node in [ASKER, GRANTER] {
-                assert_eq!(successes(&stage, node), 2, "{kind} {delay:?}: {stage}");
-                assert_eq!(failures(&stage, node), [], "{kind} {delay:?}: {stage}");
-                assert!(stage.is_free(node));
-            }
+            let mut harness = first_delayed(kind, delay);
+            harness.wait_for_sweep(120 * SECOND, 1);
+            harness.pass(100 * SECOND);
+            assert_successes(&harness, 2, &format!("{kind} {delay:?}"));
+            assert!(harness.is_free(ASKER) && harness.is_free(GRANTER));
         }
     }
 }
 
 #[test]
-fn a_grant_after_the_last_moment_to_start_is_not_used() {
-    let mut stage = delayed("grant", 2600 * MILLI);
-    stage.pass(8 * SECOND);
-    let granted = stage.sent(GRANTER, "grant")[0].1.meeting.clone();
+fn grant_after_the_start_window_is_not_used() {
+    let harness = first_delayed_until_granted(2600 * MILLI);
+    let granted = harness.sent(GRANTER, "grant")[0].meeting.clone();
+    let clients = harness.clients(ASKER);
     assert!(
-        stage
-            .clients(ASKER)
+        clients
             .iter()
-            .all(|(_, start)| Some(&start.meeting) != granted.as_ref())
+            .all(|start| Some(&start.meeting) != granted.as_ref())
     );
-    // One that comes just before it is.
-    let mut stage = delayed("grant", 2400 * MILLI);
-    stage.pass(8 * SECOND);
-    let granted = stage.sent(GRANTER, "grant")[0].1.meeting.clone();
-    assert_eq!(Some(stage.clients(ASKER)[0].1.meeting.clone()), granted);
+}
+
+#[test]
+fn grant_just_within_the_start_window_is_used() {
+    let harness = first_delayed_until_granted(2400 * MILLI);
+    let granted = harness.sent(GRANTER, "grant")[0].meeting.clone();
+    assert_eq!(Some(harness.clients(ASKER)[0].meeting.clone()), granted);
+}
+
+fn first_delayed_until_granted(delay: Duration) -> Harness {
+    let mut harness = first_delayed("grant", delay);
+    harness.pass(8 * SECOND);
+    harness
+}
+
+/// The first message of that kind is delayed.
+fn first_delayed(kind: &'static str, delay: Duration) -> Harness {
+    let mut harness = both_protocols();
+    let mut is_first = true;
+    harness.on_message(move |message| {
+        if message.body.kind() == kind && std::mem::take(&mut is_first) {
+            Delivery::after(delay)
+        } else {
+            Delivery::after(MILLI)
+        }
+    });
+    harness
 }

@@ -1,53 +1,46 @@
-//! Agents that stand still for a while, as after SIGSTOP or on a starved machine.
+//! Agents that stand still for a while, as after SIGSTOP or on an overloaded machine.
 
-use super::*;
+use iperf3_mesh_core::Protocol;
+use iperf3_mesh_core_testkit::SECOND;
+
+use super::{ASKER, GRANTER, assert_successes, pair};
 
 #[test]
-fn a_grant_that_waited_for_a_frozen_asker_is_not_used() {
-    let mut stage = pair(&[Protocol::Tcp]);
-    assert!(stage.until(10 * SECOND, |stage| {
-        !stage.sent(ASKER, "request").is_empty()
-    }));
-    stage.freeze(ASKER);
-    stage.pass(3 * SECOND);
-    let granted = stage.sent(GRANTER, "grant")[0].1.meeting.clone();
-    stage.thaw(ASKER);
-    stage.pass(60 * SECOND);
+fn grant_that_waited_for_a_frozen_asker_is_not_used() {
+    let mut harness = pair(&[Protocol::Tcp]);
+    harness.wait(10 * SECOND, |harness| {
+        !harness.sent(ASKER, "request").is_empty()
+    });
+    harness.freeze(ASKER);
+    harness.pass(3 * SECOND);
+    let granted = harness.sent(GRANTER, "grant")[0].meeting.clone();
+    harness.thaw(ASKER);
+    harness.pass(60 * SECOND);
+    let clients = harness.clients(ASKER);
     assert!(
-        stage
-            .clients(ASKER)
+        clients
             .iter()
-            .all(|(_, start)| Some(&start.meeting) != granted.as_ref())
+            .all(|start| Some(&start.meeting) != granted.as_ref())
     );
-    // The pair is met all the same.
-    assert_eq!(
-        (successes(&stage, ASKER), successes(&stage, GRANTER)),
-        (1, 1),
-        "{stage}"
-    );
+    assert_successes(&harness, 1, "the pair meets later");
 }
 
 #[test]
-fn whoever_stands_still_whenever_and_however_long_nothing_overlaps_and_all_goes_on() {
+fn freeze_at_any_moment_causes_no_overlap_and_no_stuck_slot() {
     for node in [ASKER, GRANTER] {
-        for entries in 3..12 {
+        for events in 3..12 {
             for time in [1, 3, 6, 11, 40].map(|seconds| seconds * SECOND) {
-                let mut stage = pair(&[Protocol::Tcp]);
-                let count =
-                    |stage: &Stage| stage.log.iter().filter(|entry| entry.node == node).count();
+                let mut harness = pair(&[Protocol::Tcp]);
+                harness.wait(60 * SECOND, |harness| harness.events_at(node) >= events);
+                harness.freeze(node);
+                harness.pass(time);
+                harness.thaw(node);
+                harness.pass(100 * SECOND);
+                let case = format!("n{node} after {events} events for {time:?}");
+                assert!(harness.is_swept(1), "{case}:\n{harness}");
                 assert!(
-                    stage.until(60 * SECOND, |stage| count(stage) >= entries),
-                    "{stage}"
-                );
-                stage.freeze(node);
-                stage.pass(time);
-                stage.thaw(node);
-                stage.pass(100 * SECOND);
-                let case = format!("n{node} after {entries} for {time:?}");
-                assert!(stage.is_swept(1), "{case}: {stage}");
-                assert!(
-                    stage.is_free(ASKER) && stage.is_free(GRANTER),
-                    "{case}: {stage}"
+                    harness.is_free(ASKER) && harness.is_free(GRANTER),
+                    "{case}:\n{harness}"
                 );
             }
         }

@@ -1,79 +1,81 @@
-//! The instants of the leases, under whatever the network does.
+//! The instants of the leases, whatever the network does.
 
-use super::*;
+use iperf3_mesh_core::{MARGIN, Protocol, QUIET_TIME, TIMEOUT_MAX, TestSpec};
+use iperf3_mesh_core_testkit::{Delivery, Harness, MILLI, SECOND, cases, test_spec};
+use proptest::prelude::*;
+
+use super::{ASKER, GRANTER};
+
+#[test]
+fn quiet_time_is_longer_than_the_longest_lease() {
+    assert_eq!(QUIET_TIME, TIMEOUT_MAX + MARGIN);
+}
 
 proptest! {
     #![proptest_config(cases(128))]
 
-    /// However long each message is under way: when the server's node is free again, the client is dead, though
-    /// their clocks drift apart. (That no process is left when a node is free is the stage's own look.)
+    /// The client is dead when the server's node is free again, however long each message takes,
+    /// and although the clocks drift apart. (The harness checks that no process touches a free
+    /// node.)
     #[test]
-    fn the_server_holds_longer_than_the_client_lives(
+    fn server_holds_its_slot_until_the_client_is_dead(
         delays_ms in prop::collection::vec(0u32..4_000, 12),
         hanging in prop::collection::vec(any::<bool>(), 12),
         timeout in 6u32..=60,
     ) {
-        let mut stage = Stage::with(2, |_, settings| {
+        let mut harness = Harness::with(2, |_, settings| {
             let timeout = SECOND * timeout;
-            settings.tests =
-                [Protocol::Tcp, Protocol::Udp].map(|p| TestSpec { timeout, ..spec(p) }).into();
+            settings.tests = [Protocol::Tcp, Protocol::Udp]
+                .map(|protocol| TestSpec { timeout, ..test_spec(protocol) })
+                .into();
         });
         let mut next = 0;
-        stage.post = Box::new(move |_| {
+        harness.on_message(move |_| {
             next += 1;
-            Post::Arrives(vec![MILLI * delays_ms[next % delays_ms.len()]])
+            Delivery::after(MILLI * delays_ms[next % delays_ms.len()])
         });
-        stage.hangs = Box::new(move |&before| hanging[before as usize % hanging.len()]);
-        stage.pass(400 * SECOND);
+        harness.hang_tests(move |before| hanging[before as usize % hanging.len()]);
+        harness.pass(400 * SECOND);
         for (client, server) in [(ASKER, GRANTER), (GRANTER, ASKER)] {
-            for (started, start) in stage.clients(client) {
-                prop_assert!(started.local <= start.start_by && start.start_by < start.deadline);
-                let (opened, serving) = stage
-                    .servers(server)
-                    .into_iter()
-                    .find(|(_, serving)| serving.meeting == start.meeting && serving.port == start.remote.port())
+            let servers = harness.servers(server);
+            for client in harness.clients(client) {
+                prop_assert!(client.local <= client.start_by);
+                prop_assert!(client.start_by < client.deadline);
+                let server = servers
+                    .iter()
+                    .find(|it| it.meeting == client.meeting && it.port == client.remote.port())
                     .unwrap();
                 // In true time, with drifting clocks: at most 500 ppm of a minute each.
-                let client_until = started.at + start.deadline.since(started.local);
-                let hold_until = opened.at + (serving.deadline + MARGIN).since(opened.local);
+                let client_until = client.at + client.deadline.since(client.local);
+                let hold_until = server.at + (server.deadline + MARGIN).since(server.local);
                 prop_assert!(client_until + MARGIN.mul_f64(0.9) <= hold_until);
-                prop_assert!(started.at > opened.at);
+                prop_assert!(client.at > server.at);
             }
         }
     }
 
-    /// Three nodes, and a network that loses, doubles, delays and reorders: see the stage for what is checked.
+    /// Three nodes, and a network that loses, duplicates, delays and reorders. The harness checks
+    /// for overlaps.
     #[test]
-    fn nothing_that_the_network_does_makes_two_meetings_overlap(
+    fn network_faults_cause_no_overlap_and_stop_no_sweep(
         faults in prop::collection::vec((0u8..10, 0u32..9_000, any::<bool>()), 64),
         hanging in prop::collection::vec(any::<bool>(), 16),
     ) {
-        let mut stage = Stage::with(3, |_, settings| settings.interval = SECOND);
+        let mut harness = Harness::with(3, |_, settings| settings.interval = SECOND);
         let mut next = 0;
-        stage.post = Box::new(move |_| {
+        harness.on_message(move |_| {
             next += 1;
-            let (kind, delay, told) = faults[next % faults.len()];
+            let (kind, delay_ms, is_reported) = faults[next % faults.len()];
             match kind {
-                0 | 1 => Post::Lost { told },
-                2 => Post::Arrives(vec![MILLI, MILLI * delay]),
-                4 => Post::Doubted,
-                3 => Post::Arrives(vec![MILLI * delay]),
-                _ => Post::Arrives(vec![MILLI * delay / 100]),
+                0 | 1 => Delivery::lost(is_reported),
+                2 => Delivery::copies([MILLI, MILLI * delay_ms]),
+                3 => Delivery::after(MILLI * delay_ms),
+                4 => Delivery::uncertain(MILLI),
+                _ => Delivery::after(MILLI * delay_ms / 100),
             }
         });
-        stage.hangs = Box::new(move |&before| hanging[before as usize % hanging.len()]);
-        stage.pass(600 * SECOND);
-        prop_assert!((0..3).all(|node| stage.outputs(node).any(
-            |(_, output)| matches!(output, Output::SweepEnded(report) if report.number > 1)
-        )), "{}", stage);
+        harness.hang_tests(move |before| hanging[before as usize % hanging.len()]);
+        harness.pass(600 * SECOND);
+        prop_assert!(harness.is_swept(2), "{}", harness);
     }
-}
-
-#[test]
-fn a_restarted_node_is_quiet_for_longer_than_the_longest_lease() {
-    let longest = TestSpec {
-        timeout: iperf3_mesh_core::TIMEOUT_MAX,
-        ..spec(Protocol::Tcp)
-    };
-    assert_eq!(iperf3_mesh_core::QUIET_TIME, longest.timeout + MARGIN);
 }

@@ -1,210 +1,280 @@
-//! Messages that never come, and nodes that are gone.
+//! Messages that never arrive, and nodes that lose their power.
 
-use super::*;
+use std::time::Duration;
 
-fn without(kind: &'static str, told: bool) -> Stage {
-    losing(kind, told, both_protocols())
-}
+use iperf3_mesh_core::ReservationOutcome::{Expired, Met, NoAnswer};
+use iperf3_mesh_core::wire::Body;
+use iperf3_mesh_core::{MARGIN, START_WINDOW};
+use iperf3_mesh_core_testkit::{DELIVERY_TIMEOUT, Delivery, Harness, MILLI, SECOND};
+
+use super::{ASKER, GRANTER, assert_successes, both_protocols, script};
 
 #[test]
-fn without_a_grant_there_is_no_client_and_no_go() {
-    for told in [false, true] {
-        let mut stage = without("grant", told);
-        stage.pass(100 * SECOND);
+fn lost_grant_starts_no_client_and_sends_no_go() {
+    for is_reported in [false, true] {
+        let mut harness = losing("grant", is_reported);
+        harness.pass(100 * SECOND);
         for node in [ASKER, GRANTER] {
-            assert!(!stage.servers(node).is_empty());
-            assert!(stage.clients(node).is_empty());
-            assert!(stage.sent(node, "go").is_empty());
+            assert!(!harness.servers(node).is_empty());
+            assert!(harness.clients(node).is_empty());
+            assert!(harness.sent(node, "go").is_empty());
         }
     }
 }
 
 #[test]
-fn without_go_the_granter_is_never_a_client() {
-    for told in [false, true] {
-        let mut stage = without("go", told);
-        stage.pass(20 * SECOND);
-        assert_eq!(stage.clients(ASKER).len(), 2);
-        let meeting = &stage.clients(ASKER)[0].1.meeting;
+fn lost_go_the_granter_starts_no_client() {
+    for is_reported in [false, true] {
+        let mut harness = losing("go", is_reported);
+        harness.pass(20 * SECOND);
+        let asker = harness.clients(ASKER);
+        assert_eq!(asker.len(), 2);
+        let granter = harness.clients(GRANTER);
         assert!(
-            stage
-                .clients(GRANTER)
+            granter
                 .iter()
-                .all(|(_, start)| start.meeting != *meeting)
+                .all(|start| start.meeting != asker[0].meeting)
         );
     }
 }
 
 #[test]
-fn an_unanswered_next_ends_the_meeting_at_the_last_moment_to_start() {
-    let mut stage = without("next", false);
-    stage.pass(12 * SECOND);
-    let asked = stage.sent(ASKER, "next")[0].0.local;
-    let ending = stage.endings(ASKER)[0];
-    assert_eq!(
-        (ending.0.local, ending.1),
-        (asked + 2500 * MILLI, "no_answer")
-    );
-    // The granter is told so, and does not wait for its lease.
-    assert_eq!(stage.endings(GRANTER)[0].0.at, ending.0.at + MILLI);
+fn unanswered_next_ends_the_meeting_for_both_nodes() {
+    let mut harness = losing("next", false);
+    harness.pass(12 * SECOND);
+    let asked = harness.sent(ASKER, "next")[0].local;
+    let asker = harness.endings(ASKER)[0];
+    assert_eq!(asker.value, NoAnswer);
+    // Half of the timeout that the 5 s of the test leave of 10 s: the last instant to start.
+    assert_eq!(asker.local, asked + 2500 * MILLI);
+    // The granter is told so, and does not wait for its lease to run out.
+    assert_eq!(harness.endings(GRANTER)[0].at, asker.at + MILLI);
 }
 
 #[test]
-fn an_unanswered_go_ends_the_meeting_soon() {
-    let mut stage = without("go", false);
-    stage.pass(20 * SECOND);
-    let said = stage.sent(ASKER, "go")[0].0.local;
-    assert_eq!(stage.endings(ASKER)[0].0.local, said + START_WINDOW);
-    // What is missing is made up by the granter's own request.
-    stage.pass(60 * SECOND);
-    assert_eq!(successes(&stage, GRANTER), 2, "{stage}");
+fn unanswered_go_ends_the_meeting_after_the_start_window() {
+    let mut harness = losing("go", false);
+    harness.pass(20 * SECOND);
+    let sent = harness.sent(ASKER, "go")[0].local;
+    assert_eq!(harness.endings(ASKER)[0].local, sent + START_WINDOW);
+    // The granter's own request makes up for its missing tests.
+    harness.pass(60 * SECOND);
+    assert_eq!(harness.successes(GRANTER), 2, "{harness}");
 }
 
 #[test]
-fn a_message_that_arrived_though_its_sender_doubts_it_changes_nothing() {
+fn delivered_message_that_is_reported_lost_changes_nothing() {
     for kind in ["request", "grant", "next", "go", "end"] {
-        let mut stage = both_protocols();
-        stage.post = Box::new(move |message| {
-            if message.body.kind() == kind {
-                Post::Doubted
-            } else {
-                Post::prompt()
-            }
-        });
-        assert!(
-            stage.until(60 * SECOND, |stage| stage.is_swept(1)),
-            "{kind}: {stage}"
-        );
-        assert_eq!(stage.sent(ASKER, "request").len(), 1, "{kind}: {stage}");
+        let mut harness = both_protocols();
+        script(&mut harness, kind, Delivery::uncertain(MILLI));
+        harness.wait_for_sweep(60 * SECOND, 1);
         assert_eq!(
-            (successes(&stage, ASKER), successes(&stage, GRANTER)),
-            (2, 2),
-            "{kind}: {stage}"
+            harness.sent(ASKER, "request").len(),
+            1,
+            "{kind}:\n{harness}"
         );
+        assert_successes(&harness, 2, kind);
     }
 }
 
-/// After that many messages of the first meeting nothing arrives any more, or one of the two is
-/// gone.
-fn broken_off(delivered: usize, told: bool, gone: Option<usize>) -> Stage {
-    let mut stage = both_protocols();
+#[test]
+fn granted_request_that_is_reported_lost_goes_on() {
+    let mut harness = both_protocols();
+    // The asker is told when its client already runs.
+    harness.on_message(|message| match message.body {
+        Body::Request { .. } => Delivery::uncertain(MILLI),
+        _ => Delivery::after(MILLI),
+    });
+    harness.wait_for_sweep(60 * SECOND, 1);
+    assert_eq!(harness.endings(ASKER).len(), 1, "{harness}");
+    assert_successes(&harness, 2, "one meeting");
+}
+
+#[test]
+fn message_that_is_reported_lost_ends_the_wait_for_its_answer() {
+    for kind in ["request", "next", "go"] {
+        let mut harness = losing(kind, true);
+        harness.pass(20 * SECOND);
+        let sent = harness.sent(ASKER, kind)[0].local;
+        let waited = harness.endings(ASKER)[0].local.since(sent);
+        let difference = waited.abs_diff(DELIVERY_TIMEOUT);
+        assert!(difference < 2 * MILLI, "{kind}: {waited:?}");
+    }
+}
+
+#[test]
+fn server_of_a_vanished_client_holds_its_slot_for_the_lease() {
+    let harness = cut_off(2, false, Some(ASKER));
+    let deadline = harness.servers(GRANTER)[0].deadline;
+    let ending = harness.endings(GRANTER)[0];
+    assert_eq!(ending.value, Expired);
+    assert_eq!(ending.local, deadline + MARGIN);
+}
+
+#[test]
+fn silence_after_any_message_frees_both_slots_in_time() {
+    for case in cases() {
+        for &is_reported in case.is_reported {
+            let harness = cut_off(case.delivered, is_reported, None);
+            case.silence[0].check(&harness, ASKER, &case);
+            case.silence[1].check(&harness, GRANTER, &case);
+        }
+    }
+}
+
+#[test]
+fn power_cut_after_any_message_frees_the_other_slot_in_time() {
+    for case in cases() {
+        for &is_reported in case.is_reported {
+            let harness = cut_off(case.delivered, is_reported, Some(GRANTER));
+            case.power_cut[0].check(&harness, ASKER, &case);
+            let harness = cut_off(case.delivered, is_reported, Some(ASKER));
+            case.power_cut[1].check(&harness, GRANTER, &case);
+        }
+    }
+}
+
+/// A meeting has ten messages and four tests of 5 s, with a timeout of 10 s: the asker's first.
+fn cases() -> [Case; 16] {
+    let [unreported, reported, either] = [&[false][..], &[true], &[false, true]];
+    [
+        // delivered, loss reported, asker and granter: tests that ran before the wait
+        case(0, unreported, [(0, Wait::Start), (0, Wait::Start)]),
+        case(0, reported, [(0, Wait::Report), (0, Wait::Report)]),
+        // request
+        case(1, either, [(0, Wait::Start), (0, Wait::Lease)]),
+        // grant
+        case(2, unreported, [(1, Wait::Start), (0, Wait::Lease)])
+            .power_cut([(0, Wait::Start), (0, Wait::Lease)]),
+        case(2, reported, [(1, Wait::Report), (0, Wait::Lease)])
+            .power_cut([(0, Wait::Report), (0, Wait::Lease)]),
+        // next
+        case(3, either, [(1, Wait::Start), (1, Wait::Lease)]),
+        // grant
+        case(4, unreported, [(2, Wait::Go), (1, Wait::Lease)])
+            .power_cut([(1, Wait::Go), (1, Wait::Lease)]),
+        case(4, reported, [(2, Wait::Report), (1, Wait::Lease)])
+            .power_cut([(1, Wait::Report), (1, Wait::Lease)]),
+        // go
+        case(5, unreported, [(2, Wait::Go), (2, Wait::Start)]),
+        case(5, reported, [(2, Wait::Go), (2, Wait::Report)]),
+        // next
+        case(6, either, [(2, Wait::Lease), (2, Wait::Start)]),
+        // grant
+        case(7, unreported, [(2, Wait::Lease), (3, Wait::Start)])
+            .power_cut([(2, Wait::Lease), (2, Wait::Start)]),
+        case(7, reported, [(2, Wait::Lease), (3, Wait::Report)])
+            .power_cut([(2, Wait::Lease), (2, Wait::Report)]),
+        // next
+        case(8, either, [(3, Wait::Lease), (3, Wait::Start)]),
+        // grant
+        case(9, either, [(3, Wait::Lease), (4, Wait::Nothing)])
+            .power_cut([(3, Wait::Lease), (3, Wait::Nothing)]),
+        // end
+        case(10, either, [(4, Wait::Nothing), (4, Wait::Nothing)]),
+    ]
+}
+
+/// Only the first messages of a meeting are delivered.
+#[derive(Debug)]
+struct Case {
+    delivered: usize,
+    /// Whether the senders of the lost messages are told.
+    is_reported: &'static [bool],
+    /// How the meeting ends for asker and granter if both live on.
+    silence: [Ending; 2],
+    /// How it ends for each if the other one loses its power then.
+    power_cut: [Ending; 2],
+}
+
+/// How a meeting ends for one node: after so many tests, it still waits.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    tests: u32,
+    wait: Wait,
+}
+
+/// What ends a meeting.
+#[derive(Clone, Copy, Debug)]
+enum Wait {
+    /// The last instant to start the client that it asked for: half of what the timeout leaves.
+    Start,
+    /// The report that its message is lost.
+    Report,
+    /// The start window after its `go`.
+    Go,
+    /// The end of its lease as a server.
+    Lease,
+    /// It has nothing to wait for.
+    Nothing,
+}
+
+fn case(delivered: usize, is_reported: &'static [bool], silence: [(u32, Wait); 2]) -> Case {
+    let silence = silence.map(|(tests, wait)| Ending { tests, wait });
+    Case {
+        delivered,
+        is_reported,
+        silence,
+        power_cut: silence,
+    }
+}
+
+impl Case {
+    /// A test whose other end loses its power never completes.
+    fn power_cut(mut self, endings: [(u32, Wait); 2]) -> Self {
+        self.power_cut = endings.map(|(tests, wait)| Ending { tests, wait });
+        self
+    }
+}
+
+impl Ending {
+    fn check(self, harness: &Harness, node: usize, case: &Case) {
+        let (wait, outcome) = match self.wait {
+            Wait::Start => (2500 * MILLI, NoAnswer),
+            Wait::Report => (DELIVERY_TIMEOUT, NoAnswer),
+            Wait::Go => (START_WINDOW, Expired),
+            Wait::Lease => (10 * SECOND + MARGIN, Expired),
+            Wait::Nothing => (Duration::ZERO, Met),
+        };
+        let expected = self.tests * 5 * SECOND + wait;
+        let request = harness.sent(ASKER, "request")[0];
+        let ending = harness.endings(node)[0];
+        let case = format!("{case:?}: n{node}:\n{harness}");
+        assert_eq!(ending.value, outcome, "{case}");
+        // Each test needs some milliseconds more, and the granter's own request comes a bit later.
+        let difference = ending.at.since(request.at).abs_diff(expected);
+        assert!(difference < 110 * MILLI, "{difference:?}: {case}");
+    }
+}
+
+/// Messages of this kind are lost.
+fn losing(kind: &'static str, is_reported: bool) -> Harness {
+    let mut harness = both_protocols();
+    script(&mut harness, kind, Delivery::lost(is_reported));
+    harness
+}
+
+/// A meeting of which only the first messages are delivered, simulated for a minute after that.
+/// If a node loses its power, it does so at that moment.
+fn cut_off(delivered: usize, is_reported: bool, power_cut: Option<usize>) -> Harness {
+    let mut harness = both_protocols();
     let mut left = delivered;
-    stage.post = Box::new(move |message| {
+    harness.on_message(move |message| {
         let counts = message.meeting.is_some();
         if !counts || left > 0 {
             left -= usize::from(counts);
-            return Post::prompt();
+            return Delivery::after(MILLI);
         }
-        Post::Lost { told }
+        Delivery::lost(is_reported)
     });
-    let mut received = 0;
-    if delivered > 0 || gone.is_none() {
-        stage.until(100 * SECOND, |stage| {
-            received = kinds(stage, ASKER).len() + kinds(stage, GRANTER).len();
-            received == delivered
-        });
-        assert_eq!(received, delivered, "{stage}");
-    }
-    if let Some(gone) = gone {
-        stage.vanish(gone);
-    }
-    stage.pass(60 * SECOND);
-    stage
-}
-
-#[test]
-fn whoever_falls_silent_and_when_the_survivor_is_free_when_the_lease_says_so() {
-    let whole = {
-        let mut stage = both_protocols();
-        stage.pass(60 * SECOND);
-        kinds(&stage, ASKER).len() + kinds(&stage, GRANTER).len()
-    };
-    assert_eq!(whole, 10);
-    for delivered in 0..=whole {
-        for told in [false, true] {
-            for gone in [None, Some(ASKER), Some(GRANTER)] {
-                let stage = broken_off(delivered, told, gone);
-                for node in [ASKER, GRANTER]
-                    .into_iter()
-                    .filter(|&node| Some(node) != gone)
-                {
-                    check_survivor(&stage, node, &format!("{delivered} {told} {gone:?}"));
-                }
-            }
-        }
-    }
-}
-
-fn check_survivor(stage: &Stage, node: usize, case: &str) {
-    let Some(&(freed, outcome, _)) = stage.endings(node).first() else {
-        // It never was in a meeting, or the meeting never began.
-        assert!(stage.is_free(node), "{case}: n{node} is stuck: {stage}");
-        return;
-    };
-    // The end of what it does last: it serves, is a client, or has asked to be one.
-    let holds = stage
-        .outputs(node)
-        .take_while(|(entry, _)| entry.at < freed.at)
-        .filter_map(|(entry, output)| match output {
-            Output::StartServer(start) => Some(start.deadline + MARGIN),
-            Output::StartClient(start) => Some(start.deadline),
-            Output::Send(_, message) if message.body.kind() != "grant" => {
-                Some(entry.local + START_WINDOW)
-            }
-            _ => None,
-        });
-    let hold_until = holds.last().unwrap();
-    match outcome {
-        "expired" => assert_eq!(freed.local, hold_until, "{case}: n{node}: {stage}"),
-        // Earlier only if it was told, or knows that nothing was granted.
-        "met" | "no_answer" => assert!(freed.local <= hold_until, "{case}: n{node}: {stage}"),
-        _ => panic!("{case}: n{node} {outcome}: {stage}"),
-    }
-}
-
-#[test]
-fn who_serves_a_client_that_has_vanished_is_free_at_the_end_of_the_lease_and_not_before() {
-    let stage = broken_off(2, false, Some(ASKER));
-    let (_, start) = stage.servers(GRANTER)[0];
-    let (freed, outcome, _) = stage.endings(GRANTER)[0];
-    assert_eq!((freed.local, outcome), (start.deadline + MARGIN, "expired"));
-}
-
-/// When the asker's first meeting was over, counted from when it sent its first message of that
-/// kind.
-fn left_after(kind: &'static str) -> std::time::Duration {
-    let mut stage = without(kind, true);
-    stage.pass(20 * SECOND);
-    let said = stage.sent(ASKER, kind)[0].0.local;
-    stage.endings(ASKER)[0].0.local.since(said)
-}
-
-#[test]
-fn who_is_told_that_nobody_can_have_heard_it_does_not_wait_for_an_answer() {
-    for kind in ["request", "next", "go"] {
-        let after = left_after(kind);
-        assert!(
-            after.abs_diff(stage::DELIVERY_TIMEOUT) < 2 * MILLI,
-            "{kind}: {after:?}"
-        );
-    }
-}
-
-#[test]
-fn once_something_is_granted_a_lost_message_ends_nothing() {
-    let mut stage = both_protocols();
-    // The sender of each request is told that it may be lost, when its client already runs.
-    stage.post = Box::new(|message| match message.body {
-        Body::Request { .. } => Post::Doubted,
-        _ => Post::prompt(),
+    harness.wait(100 * SECOND, |harness| {
+        let received = [ASKER, GRANTER].map(|node| harness.received_kinds(node).len());
+        let has_asked = !harness.sent(ASKER, "request").is_empty();
+        has_asked && received[0] + received[1] == delivered
     });
-    assert!(
-        stage.until(60 * SECOND, |stage| stage.is_swept(1)),
-        "{stage}"
-    );
-    assert_eq!(stage.endings(ASKER).len(), 1, "{stage}");
-    assert_eq!(
-        (successes(&stage, ASKER), successes(&stage, GRANTER)),
-        (2, 2)
-    );
+    if let Some(node) = power_cut {
+        harness.cut_power(node);
+    }
+    harness.pass(60 * SECOND);
+    harness
 }

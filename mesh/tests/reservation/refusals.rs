@@ -1,129 +1,118 @@
-//! Whom a node refuses, and why.
+//! The requests that a node refuses, and the reasons.
 
-use super::*;
+use iperf3_mesh_core::wire::{Body, Message, Refusal};
+use iperf3_mesh_core::{Epoch, Input, Protocol, ReservationOutcome};
+use iperf3_mesh_core_testkit::{Delivery, Harness, MILLI, SECOND, name_of, refusal};
+
+use super::{ASKER, GRANTER, assert_successes, both_protocols, pair, script};
 
 #[test]
-fn a_busy_node_refuses_at_once_and_says_when_it_will_be_free() {
-    let mut stage = Stage::new(3);
-    let is_serving = |stage: &Stage, node: usize| !stage.servers(node).is_empty();
-    assert!(stage.until(10 * SECOND, |stage| {
-        (0..3).any(|node| is_serving(stage, node))
-    }));
-    let busy = (0..3).find(|&node| is_serving(&stage, node)).unwrap();
-    let with = stage.servers(busy)[0].1.peer.clone();
-    let other = (0..3)
-        .find(|&node| node != busy && name(node) != with)
+fn busy_node_refuses_at_once_and_says_when_it_is_free() {
+    let mut harness = Harness::new(3);
+    let server = |harness: &Harness| (0..3).find(|&node| !harness.servers(node).is_empty());
+    harness.wait(10 * SECOND, |harness| server(harness).is_some());
+    let busy = server(&harness).unwrap();
+    let partner = harness.servers(busy)[0].peer.clone();
+    let third = (0..3)
+        .find(|&node| node != busy && name_of(node) != partner)
         .unwrap();
-    let message = requested(&stage, other, busy);
+    let request = harness.new_request(third, busy);
     let Some(Message {
         body: Body::Refuse {
             refusal,
             free_in_ms,
         },
         ..
-    }) = answer(&mut stage, busy, message)
+    }) = harness.answer(busy, request)
     else {
-        panic!("no refusal: {stage}");
+        panic!("not refused:\n{harness}");
     };
     assert_eq!(refusal, Refusal::Busy);
-    // Both tests are still to come.
-    assert!(
-        (10_000..12_000).contains(&free_in_ms.unwrap()),
-        "{free_in_ms:?}"
-    );
+    // Both tests of 5 s are still to come.
+    let free_in_ms = free_in_ms.unwrap();
+    assert!((10_000..12_000).contains(&free_in_ms), "{free_in_ms}");
 }
 
 #[test]
-fn a_request_for_an_earlier_life_is_refused() {
-    let mut stage = pair(&[Protocol::Tcp]);
-    stage.pass(SECOND);
-    let message = Message {
+fn request_to_an_earlier_epoch_is_refused() {
+    let mut harness = pair(&[Protocol::Tcp]);
+    harness.pass(SECOND);
+    let request = Message {
         to_epoch: Epoch(1),
-        ..requested(&stage, ASKER, GRANTER)
+        ..harness.new_request(ASKER, GRANTER)
     };
-    assert_eq!(
-        refusal(answer(&mut stage, GRANTER, message)),
-        Some(Refusal::StaleEpoch)
-    );
-    assert!(stage.is_free(GRANTER));
+    let answer = harness.answer(GRANTER, request);
+    assert_eq!(refusal(answer), Some(Refusal::StaleEpoch));
+    assert!(harness.is_free(GRANTER));
 }
 
 #[test]
-fn a_request_of_an_earlier_life_is_refused() {
-    let mut stage = pair(&[Protocol::Tcp]);
-    stage.pass(SECOND);
-    let mut message = requested(&stage, ASKER, GRANTER);
-    message.from_epoch = Epoch(1);
-    message.meeting.as_mut().unwrap().epoch = Epoch(1);
-    assert_eq!(
-        refusal(answer(&mut stage, GRANTER, message)),
-        Some(Refusal::Unknown)
-    );
+fn request_from_an_earlier_epoch_is_refused() {
+    let mut harness = pair(&[Protocol::Tcp]);
+    harness.pass(SECOND);
+    let mut request = harness.new_request(ASKER, GRANTER);
+    request.from_epoch = Epoch(1);
+    request.meeting.as_mut().unwrap().epoch = Epoch(1);
+    let answer = harness.answer(GRANTER, request);
+    assert_eq!(refusal(answer), Some(Refusal::Unknown));
 }
 
 #[test]
-fn a_request_for_another_sweep_is_refused() {
-    let mut stage = pair(&[Protocol::Tcp]);
-    assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)));
-    let message = Message {
+fn request_for_another_sweep_is_refused() {
+    let mut harness = pair(&[Protocol::Tcp]);
+    harness.wait_for_sweep(60 * SECOND, 1);
+    let request = Message {
         sweep: 0,
-        ..requested(&stage, ASKER, GRANTER)
+        ..harness.new_request(ASKER, GRANTER)
     };
-    assert_eq!(
-        refusal(answer(&mut stage, GRANTER, message)),
-        Some(Refusal::Sweep)
-    );
+    let answer = harness.answer(GRANTER, request);
+    assert_eq!(refusal(answer), Some(Refusal::Sweep));
 }
 
 #[test]
-fn nothing_is_heard_of_who_is_not_in_the_view() {
-    let mut stage = Stage::empty(2, |_, _| {});
-    stage.pass(SECOND);
-    let message = requested(&stage, ASKER, GRANTER);
-    stage.input(GRANTER, Input::Message(message));
-    assert_eq!(stage.endings(GRANTER)[0].2, "unknown");
-    assert!(stage.is_free(GRANTER) && stage.servers(GRANTER).is_empty());
+fn request_of_a_node_outside_the_view_is_refused() {
+    let mut harness = Harness::strangers(2, |_, _| {});
+    harness.pass(SECOND);
+    let request = harness.new_request(ASKER, GRANTER);
+    harness.input(GRANTER, Input::Message(request));
+    let outcome = harness.endings(GRANTER)[0].value;
+    assert_eq!(outcome, ReservationOutcome::Refused(Refusal::Unknown));
+    assert!(harness.is_free(GRANTER) && harness.servers(GRANTER).is_empty());
 }
 
 #[test]
-fn a_busy_asker_is_not_harmed_by_the_same_request_twice() {
-    let mut stage = pair(&[Protocol::Tcp]);
-    stage.post = Box::new(|message| match message.body {
-        Body::Request { .. } => Post::Arrives(vec![MILLI, 2 * MILLI, SECOND, 30 * SECOND]),
-        _ => Post::prompt(),
-    });
-    assert!(stage.until(60 * SECOND, |stage| stage.is_swept(1)));
-    stage.pass(60 * SECOND);
-    assert!(stage.sent(GRANTER, "refuse").is_empty(), "{stage}");
-    assert_eq!(
-        (successes(&stage, ASKER), successes(&stage, GRANTER)),
-        (1, 1)
-    );
+fn duplicates_of_a_request_are_not_refused() {
+    let mut harness = pair(&[Protocol::Tcp]);
+    let copies = Delivery::copies([MILLI, 2 * MILLI, SECOND, 30 * SECOND]);
+    script(&mut harness, "request", copies);
+    harness.wait_for_sweep(60 * SECOND, 1);
+    harness.pass(60 * SECOND);
+    assert!(harness.sent(GRANTER, "refuse").is_empty(), "{harness}");
+    assert_successes(&harness, 1, "duplicates");
 }
 
 #[test]
-fn a_refusal_that_comes_late_does_not_end_a_meeting_that_is_under_way() {
-    for (refusal, ends) in [(Refusal::Unknown, false), (Refusal::Spawn, true)] {
-        let mut stage = both_protocols();
-        stage.post = Box::new(|message| match message.body {
-            Body::Grant { test: 1, .. } => Post::Arrives(vec![SECOND]),
-            _ => Post::prompt(),
+fn late_refusal_ends_a_meeting_only_if_no_server_started() {
+    for (reason, ends) in [(Refusal::Unknown, false), (Refusal::Spawn, true)] {
+        let mut harness = both_protocols();
+        harness.on_message(|message| match message.body {
+            Body::Grant { test: 1, .. } => Delivery::after(SECOND),
+            _ => Delivery::after(MILLI),
         });
-        assert!(stage.until(20 * SECOND, |stage| !stage.sent(ASKER, "next").is_empty()));
-        let id = stage.sent(ASKER, "next")[0].1.meeting.clone();
+        harness.wait(20 * SECOND, |harness| {
+            !harness.sent(ASKER, "next").is_empty()
+        });
+        let meeting = harness.sent(ASKER, "next")[0].meeting.clone();
         let body = Body::Refuse {
-            refusal,
+            refusal: reason,
             free_in_ms: None,
         };
         let late = Message {
-            meeting: id,
-            ..forged(&stage, GRANTER, ASKER, 1, body)
+            meeting,
+            ..harness.message(GRANTER, ASKER, 1, body)
         };
-        stage.input(ASKER, Input::Message(late));
-        assert_eq!(
-            !stage.endings(ASKER).is_empty(),
-            ends,
-            "{refusal:?} {stage}"
-        );
+        harness.input(ASKER, Input::Message(late));
+        let has_ended = !harness.endings(ASKER).is_empty();
+        assert_eq!(has_ended, ends, "{reason:?}\n{harness}");
     }
 }

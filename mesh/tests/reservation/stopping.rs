@@ -1,74 +1,78 @@
-//! A node that is stopped, at every moment of a meeting.
+//! A node that is stopped at any moment of a meeting.
 
-use super::*;
+use iperf3_mesh_core::Output;
+use iperf3_mesh_core::wire::{Body, Refusal};
+use iperf3_mesh_core_testkit::{Event, Harness, MILLI, SECOND, refusal};
 
-/// A meeting in which `node` is stopped after that many of its entries in the log.
-fn stopped(node: usize, entries: usize, bidir: bool) -> Option<(Stage, usize)> {
-    let mut stage = if bidir { two_way() } else { both_protocols() };
-    stage.pass(2 * SECOND);
-    let count = |stage: &Stage| stage.log.iter().filter(|entry| entry.node == node).count();
-    if !stage.until(40 * SECOND, |stage| count(stage) >= entries) {
-        return None;
-    }
-    let stopped_at = stage.log.len();
-    stage.stop(node);
-    Some((stage, stopped_at))
-}
+use super::{ASKER, GRANTER, both_protocols, two_way};
 
 #[test]
-fn whenever_it_comes_it_leaves_no_slot_says_so_and_records_nothing() {
-    for bidir in [false, true] {
+fn stopped_node_frees_both_slots_and_records_nothing() {
+    for meeting in [both_protocols, two_way] {
         for node in [ASKER, GRANTER] {
-            let mut entries = 0;
-            while let Some((stage, stopped_at)) = stopped(node, entries, bidir) {
-                check(stage, stopped_at, node);
-                entries += 1;
+            let mut events = 0;
+            while let Some(harness) = stopped(meeting(), node, events) {
+                check(harness, node);
+                events += 1;
             }
-            assert!(entries > 6, "{entries}");
+            assert!(events > 6, "{events}");
         }
     }
 }
 
-fn check(mut stage: Stage, stopped_at: usize, node: usize) {
-    let was_in_a_meeting = !stage.is_free(node)
-        || stage.log[stopped_at..]
-            .iter()
-            .any(|entry| matches!(&entry.what, What::Did(Output::ReservationEnded { .. })));
-    stage.pass(10 * MILLI);
-    assert!(stage.is_free(node), "{stage}");
-    let after = stage.log.split_off(stopped_at);
-    let did = |wanted: fn(&iperf3_mesh_core::Output) -> bool| {
-        after.iter().any(|entry| {
-            entry.node == node && matches!(&entry.what, What::Did(output) if wanted(output))
-        })
-    };
-    let says_end = did(|output| {
-        matches!(
-            output,
-            Output::Send(
-                _,
-                Message {
-                    body: Body::End { .. },
-                    ..
-                }
-            )
-        )
+struct Stopped {
+    harness: Harness,
+    /// How many events there were before.
+    stopped_at: usize,
+}
+
+/// A meeting in which `node` is stopped after that many of its events; `None` if there are fewer.
+fn stopped(mut harness: Harness, node: usize, events: usize) -> Option<Stopped> {
+    harness.pass(2 * SECOND);
+    if !harness.until(40 * SECOND, |harness| harness.events_at(node) >= events) {
+        return None;
+    }
+    let stopped_at = harness.events();
+    harness.stop(node);
+    Some(Stopped {
+        harness,
+        stopped_at,
+    })
+}
+
+fn check(stopped: Stopped, node: usize) {
+    let Stopped {
+        mut harness,
+        stopped_at,
+    } = stopped;
+    let was_in_a_meeting = did(&harness, stopped_at, node, |output| {
+        matches!(output, Output::ReservationEnded { .. })
     });
-    assert!(says_end || !was_in_a_meeting, "{after:?}");
-    assert!(
-        !did(|output| matches!(output, Output::Cell { .. })),
-        "{after:?}"
+    harness.pass(10 * MILLI);
+    assert!(harness.is_free(node), "{harness}");
+    let sends_end = did(
+        &harness,
+        stopped_at,
+        node,
+        |output| matches!(output, Output::Send(_, message) if matches!(message.body, Body::End { .. })),
     );
-    assert!(
-        !did(|output| matches!(output, Output::SweepEnded(_))),
-        "{after:?}"
-    );
-    // The other one is free as soon as it knows.
-    stage.until(SECOND, |stage| stage.is_free(1 - node));
-    assert!(stage.is_free(1 - node), "{after:?}");
-    let message = requested(&stage, 1 - node, node);
-    assert_eq!(
-        refusal(answer(&mut stage, node, message)),
-        Some(Refusal::Stopping)
-    );
+    assert!(sends_end || !was_in_a_meeting, "{harness}");
+    let records = did(&harness, stopped_at, node, |output| {
+        matches!(output, Output::Cell { .. } | Output::SweepEnded(_))
+    });
+    assert!(!records, "{harness}");
+    // The other node is free as soon as it has the message.
+    harness.wait(SECOND, |harness| harness.is_free(1 - node));
+    let request = harness.new_request(1 - node, node);
+    let answer = harness.answer(node, request);
+    assert_eq!(refusal(answer), Some(Refusal::Stopping));
+}
+
+/// Whether the node has put out such a thing after the first `count` events.
+fn did(harness: &Harness, count: usize, node: usize, wanted: fn(&Output) -> bool) -> bool {
+    harness
+        .events_after(count)
+        .iter()
+        .filter(|entry| entry.node == node)
+        .any(|entry| matches!(&entry.event, Event::Output(output) if wanted(output)))
 }

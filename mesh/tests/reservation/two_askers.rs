@@ -1,60 +1,42 @@
-//! Both ask at once, or only one can.
+//! Both nodes ask at once, or only one of them can.
 
-use super::*;
+use iperf3_mesh_core::wire::{Body, Refusal};
+use iperf3_mesh_core::{Protocol, ReservationOutcome};
+use iperf3_mesh_core_testkit::{Delivery, MILLI, SECOND, name_of};
 
-/// Both ask: the one who is not to ask gets impatient while the request is still under way.
-fn crossing() -> Stage {
-    let mut stage = pair(&[Protocol::Tcp]);
-    stage.post = Box::new(|_| Post::Arrives(vec![300 * MILLI]));
-    stage
-}
+use super::{ASKER, GRANTER, assert_successes, pair};
 
 #[test]
-fn the_rightful_one_wins_and_the_other_withdraws() {
-    let mut stage = crossing();
-    assert!(
-        stage.until(60 * SECOND, |stage| stage.is_swept(1)),
-        "{stage}"
-    );
-    assert_eq!(stage.sent(ASKER, "request").len(), 1);
-    assert_eq!(stage.sent(GRANTER, "request").len(), 1);
-    let refused = stage.sent(ASKER, "refuse");
+fn crossing_requests_the_rightful_asker_wins() {
+    let mut harness = pair(&[Protocol::Tcp]);
+    // The other node asks, too, while the request is still under way.
+    harness.on_message(|_| Delivery::after(300 * MILLI));
+    harness.wait_for_sweep(60 * SECOND, 1);
+    assert_eq!(harness.sent(ASKER, "request").len(), 1);
+    assert_eq!(harness.sent(GRANTER, "request").len(), 1);
+    let refusals = harness.sent(ASKER, "refuse");
     assert!(
         matches!(
-            refused[0].1.body,
+            refusals[0].body,
             Body::Refuse {
                 refusal: Refusal::Crossed,
                 ..
             }
         ),
-        "{stage}"
+        "{harness}"
     );
-    assert_eq!(stage.endings(GRANTER)[0].1, "withdrawn");
-    for node in [ASKER, GRANTER] {
-        assert_eq!(
-            (successes(&stage, node), failures(&stage, node)),
-            (1, vec![])
-        );
-    }
+    let outcome = harness.endings(GRANTER)[0].value;
+    assert_eq!(outcome, ReservationOutcome::Withdrawn);
+    assert_successes(&harness, 1, "crossing requests");
 }
 
 #[test]
-fn a_link_that_works_one_way_only_is_used_that_way() {
-    // Requests of the rightful asker never arrive, nor do they fail at once.
-    let mut stage = pair(&[Protocol::Tcp]);
-    stage.post = Box::new(|message| match message.body {
-        Body::Request { .. } if message.from == name(ASKER) => Post::Lost { told: false },
-        _ => Post::prompt(),
+fn one_way_link_the_other_node_asks_after_the_rightful_one() {
+    let mut harness = pair(&[Protocol::Tcp]);
+    harness.on_message(|message| match message.body {
+        Body::Request { .. } if message.from == name_of(ASKER) => Delivery::lost(false),
+        _ => Delivery::after(MILLI),
     });
-    assert!(
-        stage.until(60 * SECOND, |stage| stage.is_swept(1)),
-        "{stage}"
-    );
-    for node in [ASKER, GRANTER] {
-        assert_eq!(
-            (successes(&stage, node), failures(&stage, node)),
-            (1, vec![]),
-            "{stage}"
-        );
-    }
+    harness.wait_for_sweep(60 * SECOND, 1);
+    assert_successes(&harness, 1, "one-way link");
 }

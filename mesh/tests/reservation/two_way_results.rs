@@ -1,132 +1,112 @@
-//! Results that are handed over.
+//! Results of two-way tests, and the far end that may still send.
 
-use super::*;
+use std::time::Duration;
+
+use iperf3_mesh_core::wire::{Body, Handover, Refusal};
+use iperf3_mesh_core::{Input, MARGIN, Protocol, Reason};
+use iperf3_mesh_core_testkit::{Delivery, Harness, MILLI, SECOND, refusal};
+
+use super::{ASKER, GRANTER, pair, script, two_way};
 
 #[test]
-fn a_result_that_does_not_come_back_is_lost() {
-    let mut stage = losing("end", false, two_way());
-    assert!(
-        stage.until(60 * SECOND, |stage| stage.is_swept(1)),
-        "{stage}"
-    );
-    assert_eq!(successes(&stage, ASKER), 1);
-    assert_eq!(failures(&stage, GRANTER), [Reason::ResultLost]);
+fn lost_end_message_loses_the_granters_result() {
+    let mut harness = losing("end", false);
+    harness.wait_for_sweep(60 * SECOND, 1);
+    assert_eq!(harness.successes(ASKER), 1);
+    assert_eq!(harness.failures(GRANTER), [Reason::ResultLost]);
 }
 
 #[test]
-fn what_failed_at_the_client_failed_for_both() {
-    let mut stage = two_way();
-    stage.hangs = Box::new(|_| true);
-    assert!(
-        stage.until(60 * SECOND, |stage| stage.is_swept(1)),
-        "{stage}"
-    );
+fn two_way_test_that_fails_at_the_client_fails_both_cells() {
+    let mut harness = two_way();
+    harness.hang_tests(|_| true);
+    harness.wait_for_sweep(60 * SECOND, 1);
     for node in [ASKER, GRANTER] {
-        assert_eq!(failures(&stage, node), [Reason::Timeout]);
+        assert_eq!(harness.failures(node), [Reason::Timeout]);
     }
 }
 
 #[test]
-fn a_result_that_nobody_owes_is_not_taken() {
-    let mut stage = pair(&[Protocol::Tcp]);
-    stage.post = Box::new(|message| match message.body {
-        Body::Go { .. } => Post::Arrives(vec![SECOND]),
-        _ => Post::prompt(),
-    });
-    assert!(stage.until(20 * SECOND, |stage| !stage.sent(ASKER, "go").is_empty()));
-    let outcome: Outcome = Err(Reason::Connect);
-    let handover = vec![iperf3_mesh_core::wire::Handover {
+fn handover_of_a_result_that_is_not_due_is_ignored() {
+    let mut harness = pair(&[Protocol::Tcp]);
+    script(&mut harness, "go", Delivery::after(SECOND));
+    harness.wait(20 * SECOND, |harness| !harness.sent(ASKER, "go").is_empty());
+    let handover = vec![Handover {
         protocol: Protocol::Tcp,
-        outcome,
+        outcome: Err(Reason::Connect),
     }];
-    let number = stage.servers(GRANTER)[0].1.meeting.number;
-    let end = forged(&stage, ASKER, GRANTER, number, Body::End { handover });
-    stage.input(GRANTER, Input::Message(end));
-    stage.pass(100 * SECOND);
-    assert_eq!(
-        (successes(&stage, GRANTER), failures(&stage, GRANTER)),
-        (1, vec![])
-    );
-}
-
-/// How long the asker kept its slot after its client had hung until its deadline.
-fn held_after_a_hung_client(stage: &mut Stage) -> std::time::Duration {
-    stage.hangs = Box::new(|_| true);
-    assert!(
-        stage.until(60 * SECOND, |stage| !stage.cells(ASKER).is_empty()),
-        "{stage}"
-    );
-    let ended = stage.now;
-    // Anything may happen meanwhile.
-    stage.input(ASKER, Input::Tick);
-    assert!(
-        stage.until(60 * SECOND, |stage| stage.is_free(ASKER)),
-        "{stage}"
-    );
-    stage.now.since(ended)
+    let number = harness.servers(GRANTER)[0].meeting.number;
+    let end = harness.message(ASKER, GRANTER, number, Body::End { handover });
+    harness.input(GRANTER, Input::Message(end));
+    harness.pass(100 * SECOND);
+    assert_eq!(harness.successes(GRANTER), 1, "{harness}");
+    assert_eq!(harness.failures(GRANTER), [], "{harness}");
 }
 
 #[test]
-fn whose_two_way_test_failed_keeps_its_slot_until_the_far_end_says_that_it_is_dead() {
+fn failed_two_way_test_holds_the_slot_until_the_far_end_is_dead() {
     let held = held_after_a_hung_client(&mut two_way());
     assert!(held <= 10 * MILLI, "{held:?}");
 }
 
 #[test]
-fn without_that_word_it_keeps_it_for_as_long_as_the_far_end_can_live() {
-    // Nothing gets through any more once the client runs.
-    let mut stage = losing("end", true, two_way());
-    let held = held_after_a_hung_client(&mut stage);
+fn failed_two_way_test_without_end_holds_the_slot_for_the_margin() {
+    // No `end` arrives, so the far end may live until its own deadline.
+    let held = held_after_a_hung_client(&mut losing("end", true));
     assert!((MARGIN..MARGIN + 10 * MILLI).contains(&held), "{held:?}");
 }
 
 #[test]
-fn a_two_way_test_that_went_well_holds_nobody() {
-    let mut stage = losing("end", true, two_way());
-    assert!(
-        stage.until(60 * SECOND, |stage| !stage.cells(ASKER).is_empty()),
-        "{stage}"
-    );
-    assert!(stage.is_free(ASKER));
+fn successful_two_way_test_frees_the_asker_without_end() {
+    let mut harness = losing("end", true);
+    harness.wait(60 * SECOND, |harness| !harness.cells(ASKER).is_empty());
+    assert!(harness.is_free(ASKER));
 }
 
 #[test]
-fn who_is_stopped_does_not_wait_for_the_far_end() {
-    let mut stage = losing("end", false, two_way());
-    stage.hangs = Box::new(|_| true);
-    assert!(
-        stage.until(60 * SECOND, |stage| !stage.cells(ASKER).is_empty()),
-        "{stage}"
-    );
-    assert!(!stage.is_free(ASKER));
-    stage.stop(ASKER);
-    assert!(stage.is_free(ASKER));
+fn stopping_asker_does_not_wait_for_the_far_end() {
+    let mut harness = losing("end", false);
+    harness.hang_tests(|_| true);
+    harness.wait(60 * SECOND, |harness| !harness.cells(ASKER).is_empty());
+    assert!(!harness.is_free(ASKER));
+    harness.stop(ASKER);
+    assert!(harness.is_free(ASKER));
 }
 
 #[test]
-fn whose_client_never_came_is_owed_nothing() {
-    // The grant is lost, so no client comes: nothing ran whose result could be lost.
-    let mut stage = losing("grant", false, two_way());
-    stage.pass(20 * SECOND);
-    assert!(
-        !failures(&stage, GRANTER).contains(&Reason::ResultLost),
-        "{stage}"
-    );
+fn lost_grant_of_a_two_way_test_loses_no_result() {
+    // No client connects: nothing runs that could have a result.
+    let mut harness = losing("grant", false);
+    harness.pass(20 * SECOND);
+    let failures = harness.failures(GRANTER);
+    assert!(!failures.contains(&Reason::ResultLost), "{harness}");
 }
 
 #[test]
-fn a_request_of_the_far_end_does_not_stand_for_its_word() {
-    let mut stage = losing("end", false, two_way());
-    stage.hangs = Box::new(|_| true);
-    assert!(
-        stage.until(60 * SECOND, |stage| !stage.cells(ASKER).is_empty()),
-        "{stage}"
-    );
-    // It may have been under way since before the meeting, whose server is still alive.
-    let request = requested(&stage, GRANTER, ASKER);
-    assert_eq!(
-        refusal(answer(&mut stage, ASKER, request)),
-        Some(Refusal::Busy),
-        "{stage}"
-    );
+fn request_of_the_far_end_does_not_replace_its_end_message() {
+    let mut harness = losing("end", false);
+    harness.hang_tests(|_| true);
+    harness.wait(60 * SECOND, |harness| !harness.cells(ASKER).is_empty());
+    // The request may be older than the meeting, whose server is still alive.
+    let request = harness.new_request(GRANTER, ASKER);
+    let answer = harness.answer(ASKER, request);
+    assert_eq!(refusal(answer), Some(Refusal::Busy), "{harness}");
+}
+
+/// A two-way meeting in which messages of this kind are lost.
+fn losing(kind: &'static str, is_reported: bool) -> Harness {
+    let mut harness = two_way();
+    script(&mut harness, kind, Delivery::lost(is_reported));
+    harness
+}
+
+/// How long the asker keeps its slot after its client has hung until the deadline.
+fn held_after_a_hung_client(harness: &mut Harness) -> Duration {
+    harness.hang_tests(|_| true);
+    harness.wait(60 * SECOND, |harness| !harness.cells(ASKER).is_empty());
+    let ended = harness.now();
+    // An additional tick must not free it.
+    harness.input(ASKER, Input::Tick);
+    harness.wait(60 * SECOND, |harness| harness.is_free(ASKER));
+    harness.now().since(ended)
 }

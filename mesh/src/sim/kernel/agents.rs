@@ -69,7 +69,7 @@ impl<P: Policy> Kernel<P> {
     }
 
     /// Gives an input to a node, and leaves its outputs to [`Self::drain`].
-    pub fn feed(&mut self, number: usize, input: Input) {
+    fn feed(&mut self, number: usize, input: Input) {
         if self.hosts[number].agent.is_none() {
             return;
         }
@@ -80,7 +80,7 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// Carries out all outputs of a node, and plans its next waking.
+    /// Carries out the outputs of a node, and plans when to wake it.
     pub fn drain(&mut self, number: usize) {
         while let Some(output) = self.hosts[number].agent.as_mut().and_then(Node::poll) {
             self.trace.note(self.now, || describe(number, &output));

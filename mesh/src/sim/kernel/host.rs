@@ -67,6 +67,11 @@ impl Host {
         self.agent.as_ref()
     }
 
+    /// As [`Self::agent`], to give inputs without the kernel.
+    pub fn agent_mut(&mut self) -> Option<&mut Node> {
+        self.agent.as_mut()
+    }
+
     /// Ends the agent and hands its coordinator over.
     pub fn take_agent(&mut self) -> Option<Node> {
         self.agent.take()
