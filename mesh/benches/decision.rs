@@ -1,5 +1,5 @@
-//! What one decision of a node costs as its mesh grows. (`memory` measures what a node remembers of
-//! its peers.)
+//! The cost of one decision of a node as its mesh grows. (`memory` measures how much a node
+//! remembers of its peers.)
 //!
 //! `cargo bench -p iperf3-mesh-core --no-default-features --bench decision`
 //!

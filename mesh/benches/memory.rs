@@ -1,4 +1,4 @@
-//! What a node remembers of its peers, in bytes, as its mesh grows.
+//! The bytes that a node remembers of each peer as its mesh grows.
 //!
 //! `cargo bench -p iperf3-mesh-core --no-default-features --bench memory`
 //!

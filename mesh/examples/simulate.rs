@@ -1,5 +1,5 @@
-//! Measures the schedule under loss and hanging tests, over many seeds. Its constants were chosen by
-//! these figures.
+//! Measures the schedule under loss and hanging tests, over many seeds. These figures decided its
+//! constants.
 //!
 //! `cargo run --release -p iperf3-mesh-core --features sim --example simulate -- --nodes 8,9,100
 //! --fail 0,0.05 --seeds 20`

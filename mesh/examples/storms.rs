@@ -3,8 +3,8 @@
 //! `cargo run --release -p iperf3-mesh-core --no-default-features --features sim --example storms
 //! -- 0..10000`
 //!
-//! With a single seed, `4711..4712`, it also prints the events. `docs/simulation.md` explains how to
-//! read them.
+//! With a single seed, `4711..4712`, it also prints the events. `docs/simulation.md` explains how
+//! to read them.
 
 #![allow(clippy::print_stdout, reason = "a program that prints")]
 #![allow(clippy::disallowed_methods, reason = "it prints how long it took")]

@@ -22,20 +22,16 @@ fn stable_mesh_tests_every_cell_exactly_once_per_sweep() {
             sweeps: 2,
             ..options(nodes)
         };
-        for_all_seeds(
-            "stable_mesh_tests_every_cell_exactly_once_per_sweep",
-            &options,
-            |options, report| {
-                assert_eq!(report.sweeps.len(), 2);
-                for sweep in &report.sweeps {
-                    assert_eq!(
-                        (sweep.cells, sweep.tests, sweep.failed),
-                        (cells(options), cells(options), 0),
-                        "{sweep:?}"
-                    );
-                }
-            },
-        );
+        for_all_seeds(&options, |options, report| {
+            assert_eq!(report.sweeps.len(), 2);
+            for sweep in &report.sweeps {
+                assert_eq!(
+                    (sweep.cells, sweep.tests, sweep.failed),
+                    (cells(options), cells(options), 0),
+                    "{sweep:?}"
+                );
+            }
+        });
     }
 }
 
@@ -55,18 +51,14 @@ fn two_protocols_and_two_way_tests_cover_every_cell() {
                 tests: tests.clone(),
                 ..options(nodes)
             };
-            for_all_seeds(
-                "two_protocols_and_two_way_tests_cover_every_cell",
-                &options,
-                |options, report| {
-                    let sweep = &report.sweeps[0];
-                    assert_eq!(sweep.cells, cells(options));
-                    assert_eq!(
-                        sweep.tests,
-                        (cells(options) as f64 * runs_for_each_cell) as u64
-                    );
-                },
-            );
+            for_all_seeds(&options, |options, report| {
+                let sweep = &report.sweeps[0];
+                assert_eq!(sweep.cells, cells(options));
+                assert_eq!(
+                    sweep.tests,
+                    (cells(options) as f64 * runs_for_each_cell) as u64
+                );
+            });
         }
     }
 }
@@ -74,18 +66,14 @@ fn two_protocols_and_two_way_tests_cover_every_cell() {
 #[test]
 fn stable_mesh_sweeps_within_1_05_of_the_lower_bound() {
     for nodes in [8, 9, 20, 21, 100, 101] {
-        for_all_seeds(
-            "stable_mesh_sweeps_within_1_05_of_the_lower_bound",
-            &options(nodes),
-            |options, report| {
-                let bound = schedule::sweep_bound(options.nodes, &options.tests);
-                let took = report.sweeps[0].duration;
-                assert!(
-                    took >= bound && took <= bound.mul_f64(1.05),
-                    "{took:?}, bound {bound:?}"
-                );
-            },
-        );
+        for_all_seeds(&options(nodes), |options, report| {
+            let bound = schedule::sweep_bound(options.nodes, &options.tests);
+            let took = report.sweeps[0].duration;
+            assert!(
+                took >= bound && took <= bound.mul_f64(1.05),
+                "{took:?}, bound {bound:?}"
+            );
+        });
     }
 }
 
@@ -98,22 +86,18 @@ fn lost_messages_cause_no_overlap() {
                 sweeps: 2,
                 ..options(nodes)
             };
-            for_all_seeds(
-                "lost_messages_cause_no_overlap",
-                &options,
-                |options, report| {
-                    for sweep in &report.sweeps {
-                        assert!(sweep.tests >= sweep.cells);
-                        // After three unanswered requests a pair, or half of it, is given up for this
-                        // sweep.
-                        let least = if options.loss > 0.1 { 0.3 } else { 0.9 };
-                        assert!(
-                            sweep.cells as f64 >= cells(options) as f64 * least,
-                            "{sweep:?}"
-                        );
-                    }
-                },
-            );
+            for_all_seeds(&options, |options, report| {
+                for sweep in &report.sweeps {
+                    assert!(sweep.tests >= sweep.cells);
+                    // After three unanswered requests a pair, or half of it, is given up for this
+                    // sweep.
+                    let least = if options.loss > 0.1 { 0.3 } else { 0.9 };
+                    assert!(
+                        sweep.cells as f64 >= cells(options) as f64 * least,
+                        "{sweep:?}"
+                    );
+                }
+            });
         }
     }
 }
@@ -128,17 +112,13 @@ fn slow_links_cause_no_overlap_and_skip_no_cell() {
                     loss,
                     ..options(nodes)
                 };
-                for_all_seeds(
-                    "slow_links_cause_no_overlap_and_skip_no_cell",
-                    &options,
-                    |options, report| {
-                        let sweep = &report.sweeps[0];
-                        assert!(
-                            options.loss > 0.0 || sweep.cells == cells(options),
-                            "{sweep:?}"
-                        );
-                    },
-                );
+                for_all_seeds(&options, |options, report| {
+                    let sweep = &report.sweeps[0];
+                    assert!(
+                        options.loss > 0.0 || sweep.cells == cells(options),
+                        "{sweep:?}"
+                    );
+                });
             }
         }
     }
@@ -153,17 +133,13 @@ fn hanging_tests_cause_no_overlap_and_skip_no_cell() {
                 loss,
                 ..options(nodes)
             };
-            for_all_seeds(
-                "hanging_tests_cause_no_overlap_and_skip_no_cell",
-                &options,
-                |options, report| {
-                    let sweep = &report.sweeps[0];
-                    assert!(
-                        sweep.cells as f64 >= cells(options) as f64 * least,
-                        "{sweep:?}"
-                    );
-                },
-            );
+            for_all_seeds(&options, |options, report| {
+                let sweep = &report.sweeps[0];
+                assert!(
+                    sweep.cells as f64 >= cells(options) as f64 * least,
+                    "{sweep:?}"
+                );
+            });
         }
     }
 }
@@ -211,7 +187,7 @@ fn seeds() -> Range<u64> {
 }
 
 /// Runs the simulation with every seed, and checks every report.
-fn for_all_seeds(test: &str, options: &Options, check: impl Fn(&Options, &Report)) {
+fn for_all_seeds(options: &Options, check: impl Fn(&Options, &Report)) {
     for seed in seeds() {
         let options = Options {
             seed,
@@ -224,6 +200,7 @@ fn for_all_seeds(test: &str, options: &Options, check: impl Fn(&Options, &Report
             check(&options, &report);
         }));
         if let Err(failure) = checked {
+            let test = std::thread::current().name().unwrap_or_default().to_owned();
             let command = "cargo test -p iperf3-mesh-core --features sim --test simulation --";
             panic_note(&format!(
                 "{options:?}\nrepeat: MESH_SEEDS={seed}..{} {command} {test}",

@@ -50,8 +50,8 @@ fn storm_without_faults_violates_no_guarantee() {
 proptest! {
     #![proptest_config(Config { cases: 100, failure_persistence: None, ..Config::default() })]
 
-    /// The faults of several storms at other times and for other lengths. Shrinking finds the fewest
-    /// faults, the earliest times and the shortest lengths.
+    /// The faults of several storms at other times and for other lengths. Shrinking finds the
+    /// fewest faults, the earliest times and the shortest lengths.
     #[test]
     fn combined_faults_of_several_storms_violate_no_guarantee(
         seed in 0..1u64 << 32,
@@ -62,7 +62,8 @@ proptest! {
             // A storm of at most as many nodes, so that all nodes of its faults exist.
             let other = (other..).map(Storm::random).find(|storm| storm.nodes <= mesh.nodes)?;
             let fault = (!other.faults.is_empty()).then(|| which.get(&other.faults).clone())?;
-            Some(FaultWindow { at: fault.at.mul_f64(at), lasts: fault.lasts.mul_f64(lasts), ..fault })
+            let (at, lasts) = (fault.at.mul_f64(at), fault.lasts.mul_f64(lasts));
+            Some(FaultWindow { at, lasts, ..fault })
         });
         let storm = mesh.with_faults(faults.collect());
         let verdict = storm.run();

@@ -1,5 +1,5 @@
-//! Visits every state that can be reached, the nearest first, so that a broken rule is shown by a
-//! shortest way.
+//! Visits every reachable state, the nearest first, so that the path to a violation is a shortest
+//! one.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -9,28 +9,29 @@ use std::time::Duration;
 
 use super::Model;
 use super::steps::Step;
-use super::world::{Sightings, World};
+use super::world::{Outcomes, World};
 
-/// What came of it.
+/// The result of an exploration.
 pub(super) struct Report {
-    /// How many different states there are.
+    /// How many states there are.
     pub(super) states: usize,
-    /// How many steps the farthest of them is away.
+    /// How many steps lead to the farthest state.
     pub(super) depth: usize,
-    pub(super) seen: Sightings,
-    /// The rule that was broken, and how it came to that: one line for each step.
+    /// How reservations ended.
+    pub(super) seen: Outcomes,
+    /// The rule that was broken, and the path to it: one line for each step.
     pub(super) violation: Option<String>,
 }
 
 type Hashing = BuildHasherDefault<DefaultHasher>;
 
-/// Of each state that was reached, the one that it was reached from, and by which of its steps.
-type Ways = HashMap<u64, Option<(u64, u16)>, Hashing>;
+/// For each state, its predecessor and the index of the step that led from there.
+type Paths = HashMap<u64, Option<(u64, u16)>, Hashing>;
 
-/// A state that was reached in another one's next step.
+/// A successor of a state.
 struct Found {
     fingerprint: u64,
-    way: (u64, u16),
+    from: (u64, u16),
     world: World,
     broken_rule: Option<String>,
 }
@@ -41,27 +42,28 @@ pub(super) fn explore(model: &Model) -> Report {
 
 fn visit_all(model: &Model) -> Report {
     let start = World::new(model);
-    let mut ways = Ways::default();
-    ways.insert(start.fingerprint(), None);
+    let mut paths = Paths::default();
+    paths.insert(start.fingerprint(), None);
     let mut report = Report {
         states: 1,
         depth: 0,
-        seen: Sightings::new(),
+        seen: Outcomes::new(),
         violation: None,
     };
     let mut frontier = vec![start];
     while !frontier.is_empty() {
         let mut next = Vec::new();
         for batch in frontier.chunks(BATCH) {
-            for found in successors(model, &ways, batch, &mut report.seen) {
-                if ways.contains_key(&found.fingerprint) {
+            for found in successors(model, &paths, batch, &mut report.seen) {
+                if paths.contains_key(&found.fingerprint) {
                     continue;
                 }
-                ways.insert(found.fingerprint, Some(found.way));
+                paths.insert(found.fingerprint, Some(found.from));
                 report.states += 1;
                 if let Some(rule) = found.broken_rule {
                     report.depth += 1;
-                    report.violation = Some(rule + &account(model, &ways, found.fingerprint));
+                    report.violation =
+                        Some(rule + &path_in_words(model, &paths, found.fingerprint));
                     return report;
                 }
                 next.push(found.world);
@@ -73,18 +75,19 @@ fn visit_all(model: &Model) -> Report {
     report
 }
 
-/// How many states are looked at between two looks at what is known: it bounds the memory.
+/// How many states are expanded before their successors are deduplicated: it bounds the memory.
 const BATCH: usize = 1 << 14;
 
-/// The states after those of the batch that were not reached before, by all processors.
-fn successors(model: &Model, ways: &Ways, batch: &[World], seen: &mut Sightings) -> Vec<Found> {
+/// The new successors of a batch of states. Uses all processors.
+fn successors(model: &Model, paths: &Paths, batch: &[World], seen: &mut Outcomes) -> Vec<Found> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let share = batch.len().div_ceil(threads);
     let parts: Vec<_> = std::thread::scope(|scope| {
         let parts = batch
             .chunks(share)
-            .map(|part| scope.spawn(|| model.flawed(|| part_of(model, ways, part))));
-        let parts: Vec<_> = parts.collect();
+            .map(|part| scope.spawn(|| model.flawed(|| expand(model, paths, part))))
+            // All threads start before the first one is joined.
+            .collect::<Vec<_>>();
         parts
             .into_iter()
             .map(|part| part.join().expect("no state makes a node panic"))
@@ -98,22 +101,22 @@ fn successors(model: &Model, ways: &Ways, batch: &[World], seen: &mut Sightings)
     all
 }
 
-fn part_of(model: &Model, ways: &Ways, part: &[World]) -> (Vec<Found>, Sightings) {
-    let (mut all, mut seen) = (Vec::new(), Sightings::new());
+fn expand(model: &Model, paths: &Paths, part: &[World]) -> (Vec<Found>, Outcomes) {
+    let (mut all, mut seen) = (Vec::new(), Outcomes::new());
     let mut met: HashSet<u64, Hashing> = HashSet::default();
     for from in part {
         let here = from.fingerprint();
         for (at, step) in (0..).zip(from.steps(model)) {
             let world = from.after(model, step, &mut seen);
             let fingerprint = world.fingerprint();
-            if !ways.contains_key(&fingerprint) && met.insert(fingerprint) {
+            if !paths.contains_key(&fingerprint) && met.insert(fingerprint) {
                 let broken_rule = model
                     .rules
                     .iter()
                     .find_map(|rule| rule.broken_in(&world, model));
                 all.push(Found {
                     fingerprint,
-                    way: (here, at),
+                    from: (here, at),
                     world,
                     broken_rule,
                 });
@@ -123,26 +126,26 @@ fn part_of(model: &Model, ways: &Ways, part: &[World]) -> (Vec<Found>, Sightings
     (all, seen)
 }
 
-/// How that state is reached from the beginning.
-fn account(model: &Model, ways: &Ways, mut to: u64) -> String {
-    let mut way = Vec::new();
-    while let Some(Some((from, step))) = ways.get(&to) {
-        way.push(*step);
+/// The path from the start to a state, in words.
+fn path_in_words(model: &Model, paths: &Paths, mut to: u64) -> String {
+    let mut steps = Vec::new();
+    while let Some(Some((from, step))) = paths.get(&to) {
+        steps.push(*step);
         to = *from;
     }
     let (mut world, mut now, mut text) = (World::new(model), Duration::ZERO, String::new());
-    for step in way.into_iter().rev() {
+    for step in steps.into_iter().rev() {
         let step = world.steps(model)[usize::from(step)];
         let _ = write!(
             text,
             "\n{:6.1} s  {}",
             now.as_secs_f64(),
-            world.tell_step(step)
+            world.describe(step)
         );
         if matches!(step, Step::Pass) {
             now += world.next_instant();
         }
-        world = world.after(model, step, &mut Sightings::new());
+        world = world.after(model, step, &mut Outcomes::new());
     }
     text
 }

@@ -1,9 +1,10 @@
 //! An exhaustive check of the shipped coordinator: every order of events, for a few nodes and a few
 //! meetings.
 //!
-//! The state is the nodes themselves, the messages that were ever sent, and the iperf3 processes;
-//! the steps are all that can happen next. `docs/model.md` tells what is covered and what is not.
-//! Nothing here knows how a reservation works.
+//! A state consists of the nodes themselves, all messages ever sent, and the iperf3 processes. A
+//! step is any event that can happen next. `docs/model.md` says which cases are covered and which
+//! are not. Nothing here knows how a reservation works. The explorer and its rules are independent
+//! of the simulator and its checker, so that each can reveal a mistake of the other.
 
 mod explore;
 mod network;
@@ -22,45 +23,45 @@ use rules::Rule;
 
 use crate::flaw::{self, Flaw};
 use crate::protocol::MARGIN;
+use crate::sim::defaults::test_spec;
+use crate::sim::ids::name_of;
 use crate::{NodeName, Protocol, TestSpec, Time};
 
-/// The clock stands at this instant for ever; what passes is the distance to everything else.
+/// The clocks always show this instant. When time passes, all other instants move instead.
 const NOW: Time = Time::from_nanos(1_000_000_000_000);
 
 /// Time passes in steps of this length, of which all durations of the model are multiples.
 const UNIT: Duration = Duration::from_millis(500);
 
-/// How long a kill takes at most to take effect. [`MARGIN`] is for more; here it is a multiple of
-/// the unit.
+/// How long a kill takes to take effect, at most: a multiple of the unit. [`MARGIN`] covers more.
 const KILL: Duration = UNIT;
 
-/// What is explored.
+/// A state space to explore.
 #[derive(Clone, Debug)]
 struct Model {
     nodes: usize,
-    /// How many requests are made in all.
+    /// How many requests the nodes make in all.
     asks: u8,
-    /// How many agents lose their memory.
+    /// How many times an agent restarts, with an empty memory.
     restarts: u8,
     tests: Vec<TestSpec>,
     /// How many ports the iperf3 servers rotate through.
     ports: u16,
-    trouble: Option<BrokenAssumption>,
-    /// The rule of the protocol that is left out.
+    broken_assumption: Option<BrokenAssumption>,
+    /// The rule of the protocol to leave out.
     flaw: Option<Flaw>,
-    /// What is looked for.
+    /// The rules to check in every state.
     rules: &'static [Rule],
-    /// What each node's schedule is to make of it: nothing.
-    agendas: Vec<SweepPlan>,
+    /// For each node, a sweep plan that asks for no meeting.
+    resting_plans: Vec<SweepPlan>,
 }
 
-/// What can be made wrong around the coordinator, beyond what it is built for, so that the check
-/// can be seen to fail.
+/// An assumption of the protocol that does not hold, so that the check must fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BrokenAssumption {
     /// A kill takes as long as the margin.
     SlowKill,
-    /// A client that was decided on is started however late, and its life counts from then.
+    /// A client starts however late, and its deadline counts from then.
     LateStart,
 }
 
@@ -70,22 +71,22 @@ impl BrokenAssumption {
 
 impl Model {
     fn new(nodes: usize, asks: u8, restarts: u8, tests: Vec<TestSpec>) -> Self {
-        let at_rest = |me| SweepPlan::at_rest(NOW, &Self::name(me), &tests, &others(nodes, me));
-        let agendas = (0..nodes).map(at_rest).collect();
+        let at_rest = |me| SweepPlan::at_rest(NOW, &name_of(me), &tests, &others(nodes, me));
+        let resting_plans = (0..nodes).map(at_rest).collect();
         Self {
             nodes,
             asks,
             restarts,
             tests,
             ports: 1,
-            trouble: None,
+            broken_assumption: None,
             flaw: None,
             rules: &Rule::ALL,
-            agendas,
+            resting_plans,
         }
     }
 
-    /// Runs something under the flaw, which holds for one thread only.
+    /// Calls `run` with the flaw in effect, which is so for this thread only.
     fn flawed<T>(&self, run: impl FnOnce() -> T) -> T {
         match self.flaw {
             Some(flaw) => flaw::with(flaw, run),
@@ -94,40 +95,26 @@ impl Model {
     }
 
     fn kill(&self) -> Duration {
-        if self.trouble == Some(BrokenAssumption::SlowKill) {
+        if self.broken_assumption == Some(BrokenAssumption::SlowKill) {
             MARGIN
         } else {
             KILL
         }
-    }
-
-    fn name(number: usize) -> NodeName {
-        NodeName::new(&format!("n{number}")).unwrap_or_else(|_| unreachable!("a letter and digits"))
     }
 }
 
 fn others(nodes: usize, me: usize) -> Vec<NodeName> {
     (0..nodes)
         .filter(|&other| other != me)
-        .map(Model::name)
+        .map(name_of)
         .collect()
 }
 
-/// One test of the least length, so that its instants are few.
+/// A test of minimum length, so that few instants matter.
 fn spec(protocol: Protocol) -> TestSpec {
     TestSpec {
-        protocol,
         duration: 2 * UNIT,
-        omit: Duration::ZERO,
         timeout: 4 * UNIT,
-        bitrate: None,
-        streams: 1,
-        bidir: false,
+        ..test_spec(protocol)
     }
-}
-
-fn number_of(name: &NodeName) -> usize {
-    name.as_str()[1..]
-        .parse()
-        .unwrap_or_else(|_| unreachable!("a name of the model"))
 }

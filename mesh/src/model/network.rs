@@ -1,6 +1,6 @@
-//! The network: it loses, delays, reorders and doubles as it likes. A message that was sent once
-//! may therefore arrive never, or at any time and any number of times; so the messages are a set
-//! that only grows, until one can have no effect any more.
+//! The network: it may lose, delay, reorder and duplicate messages. A message that was sent may
+//! never arrive, or arrive at any time and any number of times. The messages are therefore a set
+//! that only grows, until a message can no longer have an effect.
 
 use std::cmp::Ordering;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::wire::{Body, Message};
 
-/// A message under way. Two are the same if their bytes are, for which their hash stands.
+/// A message under way. Two are equal if the hashes of their bytes are.
 #[derive(Clone, Debug)]
 pub(super) struct Envelope {
     key: u64,
@@ -16,10 +16,10 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// What arrives is what the receiver reads from the bytes.
+    /// Encodes and decodes the message, as the receiver will.
     pub(super) fn new(mut message: Message) -> Self {
         if let Body::Refuse { free_in_ms, .. } = &mut message.body {
-            // An estimate, which only the schedule reads.
+            // Only the schedule reads this estimate.
             *free_in_ms = None;
         }
         let bytes = message.encode();

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::sim::ids::number_of;
 use crate::wire::MeetingId;
 use crate::{ClientStart, Input, Outcome, RunId, ServerFailure, ServerStart};
 
-use super::{NOW, number_of};
+use super::NOW;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Process {
@@ -15,12 +16,12 @@ pub(super) struct Process {
     pub(super) meeting: MeetingId,
     pub(super) kind: Kind,
     pub(super) two_way: bool,
-    pub(super) stage: Stage,
-    /// It is dead after that time, be it by its deadline or by a kill.
+    pub(super) phase: Phase,
+    /// The time until it is dead, by its deadline or by a kill.
     pub(super) left: Duration,
-    /// The agent has killed it, so that its test has no result.
+    /// The agent has killed it: its test has no result.
     pub(super) killed: bool,
-    /// The agent that started it is gone: nobody waits for its death.
+    /// The agent that started it is gone: no agent waits for its death.
     pub(super) orphan: bool,
 }
 
@@ -38,23 +39,23 @@ pub(super) enum Kind {
     },
 }
 
-/// Whom a server of a two-way test sends to.
+/// The node that a server of a two-way test sends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum FarEnd {
-    /// No client has come yet.
+    /// None yet: no client has connected.
     Awaited,
-    /// To the node of the client, be that alive or not.
+    /// The node of the client, whether that is alive or not.
     Sends(usize),
-    /// To nobody any more: the test has ended well.
+    /// None any more: the test is complete.
     Done,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Stage {
-    /// Decided on, and not started. After that time it is not started any more.
+pub(super) enum Phase {
+    /// Decided on and not started yet. After this time it must not start any more.
     Decided(Duration),
     Alive,
-    /// Dead, which the agent does not know yet.
+    /// Dead, and not reaped yet.
     Dead,
 }
 
@@ -69,7 +70,7 @@ impl Process {
                 port: start.remote.port(),
             },
             two_way: start.spec.bidir,
-            stage: Stage::Decided(start.start_by.since(NOW)),
+            phase: Phase::Decided(start.start_by.since(NOW)),
             left: start.deadline.since(NOW) + kill,
             killed: false,
             orphan: false,
@@ -87,7 +88,7 @@ impl Process {
                 far_end: FarEnd::Awaited,
             },
             two_way: start.spec.bidir,
-            stage: Stage::Decided(start.start_by.since(NOW)),
+            phase: Phase::Decided(start.start_by.since(NOW)),
             left: start.deadline.since(NOW) + kill,
             killed: false,
             orphan: false,
@@ -95,14 +96,14 @@ impl Process {
     }
 
     pub(super) fn is_alive(&self) -> bool {
-        self.stage == Stage::Alive
+        self.phase == Phase::Alive
     }
 
     pub(super) fn is_client(&self) -> bool {
         matches!(self.kind, Kind::Client { .. })
     }
 
-    /// The nodes whose measurements it would spoil.
+    /// Whether it would disturb a measurement on the node.
     pub(super) fn touches(&self, node: usize) -> bool {
         let far_end = match self.kind {
             Kind::Client { to, .. } => Some(to),
@@ -115,38 +116,38 @@ impl Process {
         self.is_alive() && (self.node == node || far_end == Some(node))
     }
 
-    /// Whom this server sends to from now on.
-    pub(super) fn sends(&mut self, to: FarEnd) {
+    /// Changes where this server sends to.
+    pub(super) fn send_to(&mut self, to: FarEnd) {
         if let Kind::Server { far_end, .. } = &mut self.kind {
             *far_end = to;
         }
     }
 
-    /// Sent to its death. One that is just being started may still come to life at this instant.
+    /// The agent kills it. A process that is just being started may still start at this instant.
     pub(super) fn kill(&mut self, kill: Duration) {
         self.killed = true;
         self.left = self.left.min(kill);
-        if let Stage::Decided(start_by) = &mut self.stage {
+        if let Phase::Decided(start_by) = &mut self.phase {
             *start_by = Duration::ZERO;
         }
     }
 
     /// Time passes.
     pub(super) fn age(&mut self, by: Duration) {
-        match &mut self.stage {
-            Stage::Decided(start_by) if *start_by < by => self.stage = Stage::Dead,
-            Stage::Decided(start_by) => *start_by -= by,
-            Stage::Alive if self.left < by => self.stage = Stage::Dead,
-            Stage::Alive | Stage::Dead => {}
+        match &mut self.phase {
+            Phase::Decided(start_by) if *start_by < by => self.phase = Phase::Dead,
+            Phase::Decided(start_by) => *start_by -= by,
+            Phase::Alive if self.left < by => self.phase = Phase::Dead,
+            Phase::Alive | Phase::Dead => {}
         }
         self.left = self.left.saturating_sub(by);
-        if self.stage == Stage::Dead {
-            // How long it might have lived does not matter any more.
+        if self.phase == Phase::Dead {
+            // States that differ only in the time left to a dead process are the same.
             self.left = Duration::ZERO;
         }
     }
 
-    /// What the agent tells its node when it has reaped the process.
+    /// The input that the agent gives to its node when it has reaped the process.
     pub(super) fn exit_input(&self, outcome: Outcome, failure: ServerFailure) -> Input {
         let run = self.run;
         match self.kind {

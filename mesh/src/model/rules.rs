@@ -1,31 +1,31 @@
-//! What must hold in every state.
+//! The rules that hold in every state.
 
 use std::collections::BTreeSet;
 
-use super::processes::Stage;
+use super::processes::Phase;
 use super::steps::Step;
-use super::world::{Sightings, World};
+use super::world::{Outcomes, World};
 use super::{Model, NOW, UNIT};
 use crate::wire::MeetingId;
 
-/// If all messages are lost from now on, every slot is free after so many units: twice the timeout
-/// and the margin. One less is not enough.
+/// After so many units of silence every slot is free: twice the timeout, and the margin. One unit
+/// less is not enough.
 const SILENCE_MAX: u32 = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// A node is touched by the processes of one meeting at most, and by one client at most.
+    /// The processes of at most one meeting touch a node, and at most one client.
     Alone,
-    /// Whatever touches a node, its slot is taken by that meeting.
+    /// While a process touches a node, its meeting occupies the node's slot.
     Taken,
-    /// No slot stays taken when nobody says anything any more.
+    /// If all messages are lost from now on, every slot becomes free.
     Freed,
 }
 
 impl Rule {
     pub(super) const ALL: [Self; 3] = [Self::Alone, Self::Taken, Self::Freed];
 
-    /// How the state breaks the rule.
+    /// How the state breaks the rule, in words.
     pub(super) fn broken_in(self, world: &World, model: &Model) -> Option<String> {
         let mut nodes = 0..world.nodes.len();
         match self {
@@ -60,14 +60,14 @@ impl World {
             .iter()
             .filter(|process| process.touches(number));
         let mut meetings = touching.map(|process| &process.meeting);
-        let stranger = meetings.find(|&meeting| node.meeting_id() != Some(meeting))?;
-        // A restarted agent has forgotten its meeting, and is quiet for that reason.
-        let is_excused = node.is_free() && !node.quiet_for(NOW).is_zero();
-        (!is_excused)
-            .then(|| format!("n{number}'s slot is not taken by {stranger} that touches it"))
+        let unheld = meetings.find(|&meeting| node.meeting_id() != Some(meeting))?;
+        // A restarted agent has forgotten its meeting. That is the reason for its quiet time.
+        let is_exempt = node.is_free() && !node.quiet_for(NOW).is_zero();
+        (!is_exempt).then(|| format!("{unheld} touches n{number} without occupying its slot"))
     }
 
-    /// Processes live to their deadlines, and agents do what is due in time.
+    /// The node that is still in a meeting after a long silence, in which processes run up to their
+    /// deadlines and agents act in time.
     fn stuck(&self, model: &Model) -> Option<String> {
         let mut world = self.clone();
         for _ in 0..=SILENCE_MAX {
@@ -78,12 +78,12 @@ impl World {
             world.pass(UNIT);
         }
         let taken = world.nodes.iter().position(|node| !node.is_free())?;
-        Some(format!("n{taken} is stuck when all falls silent"))
+        Some(format!("n{taken} is stuck after a long silence"))
     }
 
     fn do_what_is_due(&mut self, model: &Model) {
-        let mut unseen = Sightings::new();
-        while let Some(dead) = self.processes.iter().position(|p| p.stage == Stage::Dead) {
+        let mut unseen = Outcomes::new();
+        while let Some(dead) = self.processes.iter().position(|p| p.phase == Phase::Dead) {
             *self = self.after(model, Step::End(dead), &mut unseen);
         }
         for number in 0..self.nodes.len() {

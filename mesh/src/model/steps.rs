@@ -1,51 +1,51 @@
-//! All that can happen next in a state, and what comes of it.
+//! The events that can happen next in a state, and the states that they lead to.
 
 use std::time::Duration;
 
 use crate::protocol::QUIET_TIME;
+use crate::sim::ids::{name_of, number_of};
 use crate::{Figures, Input, MeetingStatus, Reason, ServerFailure};
 
-use super::processes::{FarEnd, Kind, Process, Stage};
-use super::world::{Sightings, World};
-use super::{BrokenAssumption, Model, NOW, UNIT, number_of, others};
+use super::processes::{FarEnd, Kind, Phase, Process};
+use super::world::{Outcomes, World};
+use super::{BrokenAssumption, Model, NOW, UNIT, others};
 
-/// Of what is no server that could not start, it says nothing.
+/// Placeholder; meaningful only for a server that failed to start.
 const SPAWN: ServerFailure = ServerFailure::Spawn;
 
-/// Something that happens. Processes and messages are given by their places.
+/// An event. Processes and messages are given by index.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
-    /// The schedule of that node chooses the other one.
+    /// The schedule of the first node chooses the second one.
     Ask(usize, usize),
     /// A message arrives, for the first time or again.
     Deliver(usize),
-    /// The node is told that its message could not be handed over, be that true or not.
-    Doubt(usize),
-    /// A timer of the node's agent fires, be it in time or late.
+    /// The node is told that its message may be lost, whether that is so or not.
+    ReportLost(usize),
+    /// A timer of the node's agent fires, in time or late.
     Tick(usize),
-    /// The process that was decided on comes to life.
+    /// The process starts.
     Start(usize),
     /// The server comes to listen.
     Listen(usize),
-    /// The client reaches the server.
+    /// The client connects to the server.
     Connect(usize, usize),
-    /// The test of that client and that server has ended well at both ends. The client is dead, and
-    /// its agent knows.
+    /// The test of this client and this server is complete, and the client is reaped.
     Succeed(usize, usize),
-    /// The process is dead without success, and its agent knows.
+    /// The process has failed and is reaped.
     End(usize),
-    /// The same, of a server that could not have its port.
+    /// The server has failed, because its port was taken.
     PortTaken(usize),
-    /// The node's gossip learns of the present lives.
+    /// Gossip tells the node the present epochs.
     View(usize),
-    /// The node's agent dies and begins another life.
+    /// The node's agent dies and restarts.
     Restart(usize),
-    /// Nothing happens for a while.
+    /// Time passes.
     Pass,
 }
 
 impl World {
-    /// All steps, some of which may change nothing.
+    /// All steps. Some of them may change nothing.
     pub(super) fn steps(&self, model: &Model) -> Vec<Step> {
         let mut steps = vec![Step::Pass];
         for (number, node) in self.nodes.iter().enumerate() {
@@ -55,7 +55,7 @@ impl World {
                 steps.extend(known.map(|other| Step::Ask(number, number_of(&other))));
             }
             if !node.is_free() {
-                steps.push(Step::Doubt(number));
+                steps.push(Step::ReportLost(number));
             }
             if node.slot_deadline().is_some_and(|deadline| deadline <= NOW) {
                 steps.push(Step::Tick(number));
@@ -70,7 +70,7 @@ impl World {
                 steps.push(Step::View(number));
             }
         }
-        steps.extend((0..self.letters.len()).map(Step::Deliver));
+        steps.extend((0..self.messages.len()).map(Step::Deliver));
         for (at, process) in self.processes.iter().enumerate() {
             self.steps_of(model, at, process, &mut steps);
         }
@@ -79,17 +79,17 @@ impl World {
 
     fn steps_of(&self, model: &Model, at: usize, process: &Process, steps: &mut Vec<Step>) {
         steps.push(Step::End(at));
-        match (process.stage, &process.kind) {
-            (Stage::Decided(_), _) => steps.push(Step::Start(at)),
-            (Stage::Alive, Kind::Server { listens: false, .. }) if !process.orphan => {
+        match (process.phase, &process.kind) {
+            (Phase::Decided(_), _) => steps.push(Step::Start(at)),
+            (Phase::Alive, Kind::Server { listens: false, .. }) if !process.orphan => {
                 steps.push(Step::Listen(at));
                 if model.ports > 1 {
                     steps.push(Step::PortTaken(at));
                 }
             }
-            // Nothing depends on the connection of a one-way test: its client disturbs its server's
+            // The connection of a one-way test changes nothing: its client disturbs the server's
             // node anyway.
-            (Stage::Alive, Kind::Client { .. }) if process.two_way => {
+            (Phase::Alive, Kind::Client { .. }) if process.two_way => {
                 steps.extend(self.steps_of_client(at, process));
             }
             _ => {}
@@ -122,29 +122,29 @@ impl World {
     }
 
     /// The state after that step.
-    pub(super) fn after(&self, model: &Model, step: Step, seen: &mut Sightings) -> Self {
+    pub(super) fn after(&self, model: &Model, step: Step, seen: &mut Outcomes) -> Self {
         let mut world = self.clone();
         match step {
             Step::Ask(number, other) => {
                 world.asks -= 1;
-                let other = Model::name(other);
-                world.tell(model, number, seen, |node| node.ask_at_will(NOW, &other));
+                let other = name_of(other);
+                world.change(model, number, seen, |node| node.ask_now(NOW, &other));
             }
             Step::Deliver(at) => {
-                let message = (*self.letters[at].message).clone();
+                let message = (*self.messages[at].message).clone();
                 let to = number_of(&message.to);
                 world.input(model, to, Input::Message(message), seen);
             }
-            Step::Doubt(number) => world.doubt(model, number, seen),
+            Step::ReportLost(number) => world.report_lost(model, number, seen),
             Step::Tick(number) => world.input(model, number, Input::Tick, seen),
             Step::Start(at) => world.start(model, at),
             Step::Listen(at) => world.listen(model, at, seen),
             Step::Connect(client, server) => {
                 let to = world.processes[client].node;
-                world.processes[server].sends(FarEnd::Sends(to));
+                world.processes[server].send_to(FarEnd::Sends(to));
             }
             Step::Succeed(client, server) => {
-                world.processes[server].sends(FarEnd::Done);
+                world.processes[server].send_to(FarEnd::Done);
                 let success = |client: &Process| client.exit_input(Ok(Figures::default()), SPAWN);
                 world.end(model, client, success, seen);
             }
@@ -164,14 +164,14 @@ impl World {
         world
     }
 
-    /// Where nothing else comes nearer, the end of a quiet time is waited for.
+    /// How much time passes in one step: a unit, or all of it if only quiet times are running.
     pub(super) fn next_instant(&self) -> Duration {
         if self.nodes.iter().all(|node| node.quiet_for(NOW).is_zero()) {
             return UNIT;
         }
         let mut later = self.clone();
         later.pass(UNIT);
-        if later.timeless() == self.timeless() {
+        if later.fingerprint_without_quiet_times() == self.fingerprint_without_quiet_times() {
             QUIET_TIME
         } else {
             UNIT
@@ -179,11 +179,11 @@ impl World {
     }
 
     /// The step in words.
-    pub(super) fn tell_step(&self, step: Step) -> String {
+    pub(super) fn describe(&self, step: Step) -> String {
         match step {
             Step::Ask(number, other) => format!("n{number} asks n{other}"),
             Step::Deliver(at) => {
-                let message = &self.letters[at].message;
+                let message = &self.messages[at].message;
                 let (from, to) = (&message.from, &message.to);
                 let meeting = message
                     .meeting
@@ -200,14 +200,14 @@ impl World {
                     self.processes[client], self.processes[server]
                 )
             }
-            Step::Succeed(client, _) => format!("has ended well: {}", self.processes[client]),
-            Step::End(at) => format!("has ended: {}", self.processes[at]),
-            Step::PortTaken(at) => format!("has no port: {}", self.processes[at]),
+            Step::Succeed(client, _) => format!("completes: {}", self.processes[client]),
+            Step::End(at) => format!("fails: {}", self.processes[at]),
+            Step::PortTaken(at) => format!("finds its port taken: {}", self.processes[at]),
             step => format!("{step:?}"),
         }
     }
 
-    fn doubt(&mut self, model: &Model, number: usize, seen: &mut Sightings) {
+    fn report_lost(&mut self, model: &Model, number: usize, seen: &mut Outcomes) {
         let meeting = self.nodes[number].status(NOW).meeting;
         let id = self.nodes[number].meeting_id().cloned();
         if let (Some(MeetingStatus { peer: to, .. }), Some(meeting)) = (meeting, id) {
@@ -217,13 +217,13 @@ impl World {
 
     fn start(&mut self, model: &Model, at: usize) {
         let process = &mut self.processes[at];
-        process.stage = Stage::Alive;
-        if model.trouble == Some(BrokenAssumption::LateStart) {
+        process.phase = Phase::Alive;
+        if model.broken_assumption == Some(BrokenAssumption::LateStart) {
             process.left = model.tests[0].timeout;
         }
     }
 
-    fn listen(&mut self, model: &Model, at: usize, seen: &mut Sightings) {
+    fn listen(&mut self, model: &Model, at: usize, seen: &mut Outcomes) {
         let (node, run) = (self.processes[at].node, self.processes[at].run);
         if let Kind::Server { listens, .. } = &mut self.processes[at].kind {
             *listens = true;
@@ -236,7 +236,7 @@ impl World {
         model: &Model,
         at: usize,
         exit_input: impl FnOnce(&Process) -> Input,
-        seen: &mut Sightings,
+        seen: &mut Outcomes,
     ) {
         let process = self.processes.remove(at);
         if !process.orphan {

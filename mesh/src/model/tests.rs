@@ -1,7 +1,7 @@
-//! What is small enough to be explored with every change. `table` has more.
+//! State spaces that are small enough for every test run. `table` has larger ones.
 
 use super::explore::{Report, explore};
-use super::variants::{flawed, one_way, troubled, two_way};
+use super::variants::{beyond_assumption, flawed, one_way, two_way};
 use super::{BrokenAssumption, Flaw, Model};
 use crate::ReservationOutcome;
 use crate::wire::Refusal;
@@ -22,18 +22,18 @@ fn expect_broken(model: &Model) {
     } = explore(model);
     let Model {
         flaw,
-        trouble,
+        broken_assumption,
         rules,
         ..
     } = model;
     assert!(
         violation.is_some(),
-        "{rules:?} in all {states} states with {flaw:?} {trouble:?}"
+        "{rules:?} hold in all {states} states with {flaw:?} {broken_assumption:?}"
     );
 }
 
 #[test]
-fn two_nodes_that_ask_twice_are_never_in_two_meetings_and_never_stuck() {
+fn two_nodes_that_ask_twice_break_no_rule() {
     for model in [one_way(2, 2, 0), two_way(2, 2, 0)] {
         let seen = expect_safe(&model).seen;
         let all = [
@@ -52,7 +52,7 @@ fn two_nodes_that_ask_twice_are_never_in_two_meetings_and_never_stuck() {
 }
 
 #[test]
-fn an_agent_that_restarts_harms_nobody() {
+fn restart_of_an_agent_breaks_no_rule() {
     for model in [one_way(2, 1, 1), two_way(2, 1, 1)] {
         let seen = expect_safe(&model).seen;
         for outcome in [
@@ -66,14 +66,14 @@ fn an_agent_that_restarts_harms_nobody() {
 }
 
 #[test]
-fn trouble_beyond_what_the_protocol_covers_is_found() {
+fn broken_assumption_breaks_a_rule() {
     BrokenAssumption::ALL
         .into_iter()
-        .for_each(|trouble| expect_broken(&troubled(trouble)));
+        .for_each(|broken_assumption| expect_broken(&beyond_assumption(broken_assumption)));
 }
 
 #[test]
-fn each_rule_of_the_protocol_is_missed_when_it_is_left_out() {
+fn protocol_without_any_one_rule_breaks_a_rule() {
     Flaw::ALL
         .into_iter()
         .for_each(|flaw| expect_broken(&flawed(flaw)));

@@ -1,4 +1,4 @@
-//! The models that are explored: the protocol as it is, and what must be found to be broken.
+//! The state spaces to explore: of the protocol, and of variants that must break a rule.
 
 use super::rules::Rule;
 use super::{BrokenAssumption, Flaw, Model, spec};
@@ -9,7 +9,7 @@ pub(super) fn one_way(nodes: usize, asks: u8, restarts: u8) -> Model {
     Model::new(nodes, asks, restarts, vec![spec(Protocol::Tcp)])
 }
 
-/// The same by two protocols, so that each side asks for another test by `next`.
+/// Two tests in each direction, so that each node sends `next`.
 pub(super) fn two_protocols(nodes: usize, asks: u8, restarts: u8) -> Model {
     Model::new(
         nodes,
@@ -19,7 +19,7 @@ pub(super) fn two_protocols(nodes: usize, asks: u8, restarts: u8) -> Model {
     )
 }
 
-/// One test in both directions at the same time, whose server sends as well.
+/// One test in both directions at the same time: its server sends as well.
 pub(super) fn two_way(nodes: usize, asks: u8, restarts: u8) -> Model {
     Model::new(
         nodes,
@@ -40,16 +40,16 @@ pub(super) fn two_ports(nodes: usize, asks: u8, restarts: u8) -> Model {
     }
 }
 
-/// The world beyond what the protocol is built for.
-pub(super) fn troubled(trouble: BrokenAssumption) -> Model {
+/// A world in which an assumption of the protocol does not hold.
+pub(super) fn beyond_assumption(broken_assumption: BrokenAssumption) -> Model {
     Model {
-        trouble: Some(trouble),
+        broken_assumption: Some(broken_assumption),
         rules: &[Rule::Alone],
         ..one_way(2, 2, 0)
     }
 }
 
-/// The protocol without one of its rules, and the rule of the model that this breaks.
+/// The protocol without one of its rules, and the rule of the model that it must break.
 pub(super) fn flawed(flaw: Flaw) -> Model {
     let (model, rules): (_, &[Rule]) = match flaw {
         Flaw::WaitsWhileHolding | Flaw::NeitherWithdraws => (one_way(2, 2, 0), &[Rule::Freed]),

@@ -1,32 +1,32 @@
-//! One state: the nodes as they are, what is under way, and what runs. Also what a node's outputs
-//! do to it.
+//! One state: the nodes, the messages under way, and the iperf3 processes. Also the effects of a
+//! node's outputs.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::sim::defaults;
+use crate::sim::ids::number_of;
 use crate::wire::{Body, MeetingId, Message};
 use crate::{
-    Epoch, Input, Member, Node, NodeName, Output, PeerState, PortRange, ReservationOutcome,
-    Settings, View, WIRE_VERSION,
+    Epoch, Input, Member, Node, NodeName, Output, PortRange, ReservationOutcome, Settings, View,
 };
 
 use super::network::Envelope;
-use super::processes::{Process, Stage};
-use super::{BrokenAssumption, Model, NOW, number_of};
+use super::processes::{Phase, Process};
+use super::{BrokenAssumption, Model, NOW};
 
 /// How much a restart adds to the epoch.
-const LIFE: u64 = 100;
+const EPOCH_STEP: u64 = 100;
 
-/// What happened for the first time, perhaps: outcome and reason of a reservation, and the like.
-pub(super) type Sightings = BTreeSet<ReservationOutcome>;
+/// How reservations ended in the states seen so far.
+pub(super) type Outcomes = BTreeSet<ReservationOutcome>;
 
 #[derive(Clone, Debug)]
 pub(super) struct World {
     pub(super) nodes: Vec<Arc<Node>>,
-    pub(super) letters: Vec<Envelope>,
+    pub(super) messages: Vec<Envelope>,
     pub(super) processes: Vec<Process>,
     pub(super) asks: u8,
     pub(super) restarts: u8,
@@ -36,15 +36,15 @@ impl World {
     pub(super) fn new(model: &Model) -> Self {
         let nodes = (0..model.nodes).map(|number| {
             let settings = settings(model, number, Epoch(number as u64), true);
-            Arc::new(Node::model_hooks(
+            Arc::new(Node::resting(
                 settings,
                 NOW,
-                model.agendas[number].clone(),
+                model.resting_plans[number].clone(),
             ))
         });
         let mut world = Self {
             nodes: nodes.collect(),
-            letters: Vec::new(),
+            messages: Vec::new(),
             processes: Vec::new(),
             asks: model.asks,
             restarts: model.restarts,
@@ -55,68 +55,62 @@ impl World {
                 model,
                 number,
                 Input::View(view.clone()),
-                &mut Sightings::new(),
+                &mut Outcomes::new(),
             );
         }
         world
     }
 
-    /// What everybody would know if gossip were instantaneous.
+    /// The view that all nodes would have if gossip were instantaneous.
     pub(super) fn view(&self) -> View {
         let members = (0..).zip(&self.nodes).map(|(number, node)| Member {
-            name: Model::name(number),
-            epoch: node.epoch(),
-            wire: WIRE_VERSION,
-            zone: String::new(),
-            control: SocketAddr::new(address(number), 9878),
-            http_port: 9876,
             sweep: 1,
-            state: PeerState::Live,
+            ..defaults::member(number, node.epoch())
         });
         View::new(members.collect(), false)
     }
 
-    /// Hands the node an input, and does what it says.
+    /// Gives an input to a node, and carries out its outputs.
     pub(super) fn input(
         &mut self,
         model: &Model,
         number: usize,
         input: Input,
-        seen: &mut Sightings,
+        seen: &mut Outcomes,
     ) {
-        self.tell(model, number, seen, |node| node.handle(NOW, input));
+        self.change(model, number, seen, |node| node.handle(NOW, input));
     }
 
-    /// Does something to the node, and then what it says.
-    pub(super) fn tell(
+    /// Changes a node, and carries out its outputs.
+    pub(super) fn change(
         &mut self,
         model: &Model,
         number: usize,
-        seen: &mut Sightings,
+        seen: &mut Outcomes,
         what: impl FnOnce(&mut Node),
     ) {
         let node = Arc::make_mut(&mut self.nodes[number]);
         what(node);
         let outputs: Vec<_> = std::iter::from_fn(|| node.poll()).collect();
-        node.rest(NOW, model.agendas[number].clone());
+        node.rest(NOW, model.resting_plans[number].clone());
         for output in outputs {
             self.perform(model, number, output, seen);
         }
-        self.tidy();
+        self.normalize();
     }
 
-    fn perform(&mut self, model: &Model, number: usize, output: Output, seen: &mut Sightings) {
+    fn perform(&mut self, model: &Model, number: usize, output: Output, seen: &mut Outcomes) {
         match output {
             Output::Send(_, message) => {
-                let letter = Envelope::new(message);
-                if let Err(at) = self.letters.binary_search(&letter) {
-                    self.letters.insert(at, letter);
+                let envelope = Envelope::new(message);
+                if let Err(at) = self.messages.binary_search(&envelope) {
+                    self.messages.insert(at, envelope);
                 }
             }
             Output::StartClient(start) => {
                 let mut client = Process::client(number, start, model.kill());
-                if model.trouble == Some(BrokenAssumption::LateStart) {
-                    client.stage = Stage::Decided(client.left * 2);
+                if model.broken_assumption == Some(BrokenAssumption::LateStart) {
+                    client.phase = Phase::Decided(client.left * 2);
                 }
                 self.processes.push(client);
             }
@@ -143,14 +137,14 @@ impl World {
         }
     }
 
-    /// The agent dies, and its processes with it; another life begins, which knows nothing.
+    /// The agent dies, with its processes, and restarts with an empty memory.
     pub(super) fn restart(&mut self, model: &Model, number: usize) {
-        let epoch = Epoch(self.nodes[number].epoch().0 + LIFE);
+        let epoch = Epoch(self.nodes[number].epoch().0 + EPOCH_STEP);
         let settings = settings(model, number, epoch, false);
-        self.nodes[number] = Arc::new(Node::model_hooks(
+        self.nodes[number] = Arc::new(Node::resting(
             settings,
             NOW,
-            model.agendas[number].clone(),
+            model.resting_plans[number].clone(),
         ));
         self.processes
             .retain(|process| process.node != number || process.is_alive());
@@ -163,10 +157,10 @@ impl World {
             process.orphan = true;
         }
         self.restarts -= 1;
-        self.tidy();
+        self.normalize();
     }
 
-    /// Nobody does anything for so long.
+    /// Lets time pass in which no other event happens.
     pub(super) fn pass(&mut self, by: Duration) {
         let ages = |node: &&mut Arc<Node>| !node.is_free() || !node.quiet_for(NOW).is_zero();
         for node in self.nodes.iter_mut().filter(ages) {
@@ -177,29 +171,26 @@ impl World {
         }
         self.processes
             .retain(|process| !process.orphan || process.is_alive());
-        self.tidy();
+        self.normalize();
     }
 
-    /// Brings what is the same to the same form: the order of the processes means nothing, and
-    /// neither do messages that nobody will heed any more.
-    fn tidy(&mut self) {
+    /// Gives equivalent states one form: sorts the processes, whose order has no meaning, and drops
+    /// messages that can no longer have an effect.
+    fn normalize(&mut self) {
         self.processes.sort_unstable();
-        let letters = std::mem::take(&mut self.letters);
-        let new: Vec<_> = letters
+        let messages = std::mem::take(&mut self.messages);
+        let new: Vec<_> = messages
             .iter()
-            .filter(|letter| self.is_new_request(letter))
+            .filter(|envelope| self.is_new_request(envelope))
+            .map(|envelope| envelope.message.meeting.clone())
             .collect();
-        let new: Vec<_> = new
-            .iter()
-            .map(|letter| letter.message.meeting.clone())
-            .collect();
-        self.letters = letters
+        self.messages = messages
             .into_iter()
-            .filter(|letter| self.is_heeded(letter, &new))
+            .filter(|envelope| self.is_heeded(envelope, &new))
             .collect();
     }
 
-    /// Whether the receiver has not seen this request yet.
+    /// Whether it is a request that its receiver has not seen yet.
     fn is_new_request(&self, Envelope { message, .. }: &Envelope) -> bool {
         let receiver = &self.nodes[number_of(&message.to)];
         let number = message.meeting.as_ref().map_or(0, |meeting| meeting.number);
@@ -212,70 +203,63 @@ impl World {
 
     /// Whether the message can still have an effect. `new` are the meetings that their granter may
     /// still enter.
-    fn is_heeded(&self, letter: &Envelope, new: &[Option<MeetingId>]) -> bool {
-        let message = &*letter.message;
+    fn is_heeded(&self, envelope: &Envelope, new: &[Option<MeetingId>]) -> bool {
+        let message = &*envelope.message;
         let is_new = new.contains(&message.meeting);
         let sender = self.is_in(&message.from, message.from_epoch, message);
         let receiver = self.is_in(&message.to, message.to_epoch, message) || is_new;
         match message.body {
-            // For an earlier life of the receiver: it answers that to a sender who waits.
+            // A request to an earlier epoch of the receiver is refused, which a waiting sender
+            // notices.
             Body::Request { .. } => {
                 let is_stale = self.nodes[number_of(&message.to)].epoch() != message.to_epoch;
                 is_new || sender && is_stale
             }
-            // The answer to these is of use only to who is in the meeting.
+            // These have an effect, or an answer with one, only if a node is in the meeting.
             Body::Next { .. } | Body::Grant { .. } | Body::Go { .. } => receiver || sender,
             Body::Sweep | Body::Refuse { .. } | Body::End { .. } => receiver,
         }
     }
 
-    /// Whether that life of that node is in the meeting that the message is about.
+    /// Whether the node, in this epoch, is in the meeting that the message is about.
     fn is_in(&self, name: &NodeName, epoch: Epoch, message: &Message) -> bool {
         let node = &self.nodes[number_of(name)];
         node.epoch() == epoch && node.meeting_id() == message.meeting.as_ref()
     }
 
-    /// What tells this state from all others.
+    /// Identifies the state.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.timeless().hash(&mut hasher);
+        self.fingerprint_without_quiet_times().hash(&mut hasher);
         self.nodes
             .iter()
             .for_each(|node| node.quiet_for(NOW).hash(&mut hasher));
         hasher.finish()
     }
 
-    /// What tells this state from those that differ in more than quiet times.
-    pub(super) fn timeless(&self) -> u64 {
+    /// Identifies the state but for its quiet times.
+    pub(super) fn fingerprint_without_quiet_times(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         let Self {
             nodes,
-            letters,
+            messages,
             processes,
             asks,
             restarts,
         } = self;
-        (nodes, letters, processes, asks, restarts).hash(&mut hasher);
+        (nodes, messages, processes, asks, restarts).hash(&mut hasher);
         hasher.finish()
     }
 }
 
 fn settings(model: &Model, number: usize, epoch: Epoch, skip_quiet_time: bool) -> Settings {
     Settings {
-        name: Model::name(number),
         epoch,
-        address: address(number),
         ports: PortRange {
             first: 5201,
             count: model.ports,
         },
-        tests: model.tests.clone(),
-        interval: Duration::ZERO,
-        forget_after: None,
         skip_quiet_time,
+        ..defaults::settings(number, model.tests.clone())
     }
-}
-
-fn address(number: usize) -> IpAddr {
-    [10, 0, 0, u8::try_from(number).unwrap_or(u8::MAX)].into()
 }

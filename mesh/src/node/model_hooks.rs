@@ -1,7 +1,7 @@
-//! What the model check needs of a node: that it asks whom it is told to, whenever it is told to,
-//! so that every schedule is covered at once; that its instants can be moved into the past; and one
-//! hash for all nodes that will behave alike. It is in no shipped program: everything else about
-//! the node is the shipped code.
+//! Hooks of the model check into a node, in test builds only; the rest of the node is the shipped
+//! code. The check decides when the node asks which peer, so that all schedules are covered at
+//! once; the node's instants can move into the past; nodes that will behave alike have equal
+//! hashes.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::node::sweep_plan::SweepPlan;
 use crate::wire::MeetingId;
 use crate::{Epoch, NodeName, Reason, TestSpec, Time};
 
-/// Later than anything that happens.
+/// Longer than any exploration lasts.
 const NEVER: Duration = Duration::from_secs(1 << 30);
 
 impl SweepPlan {
-    /// The sweep plan of a node that has given up everybody, and whose pause never ends.
+    /// The sweep plan of a node that has given up all peers and pauses for ever.
     pub(crate) fn at_rest(
         now: Time,
         me: &NodeName,
@@ -27,8 +27,7 @@ impl SweepPlan {
         for other in others {
             sweep_plan.give_up(other, Reason::NotMet);
             if let Some(pair) = sweep_plan.progress_mut(other) {
-                // A view that brings it back gives it another chance, which is not to be taken at
-                // once.
+                // A view in which the peer returns reopens the pair; the node must not ask at once.
                 pair.busy_until = now + NEVER;
             }
         }
@@ -38,9 +37,9 @@ impl SweepPlan {
 }
 
 impl Node {
-    /// A node that asks nobody by itself, and welcomes everybody: it is in the pause after a sweep
-    /// in which it has given up all the others, and that pause never ends.
-    pub(crate) fn model_hooks(settings: Settings, now: Time, at_rest: SweepPlan) -> Self {
+    /// A node that accepts every request and makes none of its own: it is in the endless pause
+    /// after a sweep in which it has given up all peers.
+    pub(crate) fn resting(settings: Settings, now: Time, at_rest: SweepPlan) -> Self {
         let mut node = Self::new(
             Settings {
                 interval: NEVER,
@@ -52,15 +51,15 @@ impl Node {
         node
     }
 
-    /// Forgets what the schedule has learnt.
+    /// Resets what the schedule has learned.
     pub(crate) fn rest(&mut self, now: Time, at_rest: SweepPlan) {
         self.sweep_plan = at_rest;
         self.highest_sweep = self.sweep_plan.number;
         (self.idle_since, self.patient_until, self.ask_at) = (now, now, None);
     }
 
-    /// Lets the schedule choose that peer now.
-    pub(crate) fn ask_at_will(&mut self, now: Time, peer: &NodeName) {
+    /// Makes the schedule choose this peer now.
+    pub(crate) fn ask_now(&mut self, now: Time, peer: &NodeName) {
         self.sweep_plan.welcome(peer);
         if let Some(pair) = self.sweep_plan.progress_mut(peer) {
             pair.busy_until = now;
@@ -69,7 +68,7 @@ impl Node {
         self.handle(now, Input::Tick);
     }
 
-    /// Lets time pass while the clock stands at `now`: everything that was to come comes nearer.
+    /// Lets time pass although the clock always shows `now`: moves all other instants instead.
     pub(crate) fn age(&mut self, now: Time, by: Duration) {
         self.slot.age(now, by);
         self.quiet_until = (self.quiet_until - by).max(now);
@@ -80,24 +79,24 @@ impl Node {
         self.slot.meeting_id()
     }
 
-    /// When the slot is to be told that time has passed.
+    /// When the slot needs its next tick.
     pub(crate) fn slot_deadline(&self) -> Option<Time> {
         self.slot.deadline()
     }
 
-    /// For how long the node still stays out of all meetings after its start.
+    /// The rest of the quiet time.
     pub(crate) fn quiet_for(&self, now: Time) -> Duration {
         self.quiet_until.since(now)
     }
 
-    /// The last meeting that the peer is known to have asked for, and in which life.
+    /// The epoch and number of the peer's last known request.
     pub(crate) fn last_request(&self, peer: &NodeName) -> Option<(Epoch, u64)> {
         self.peers.get(peer)?.last_request
     }
 }
 
-/// What the node will do depends on this alone, and on its quiet time, as long as it rests after
-/// every input.
+/// Covers everything that decides the node's behaviour but its quiet time, as long as
+/// [`Node::rest`] resets the node after every input.
 impl Hash for Node {
     fn hash<H: Hasher>(&self, state: &mut H) {
         debug_assert!(self.outputs.is_empty());

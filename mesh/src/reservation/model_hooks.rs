@@ -1,6 +1,5 @@
-//! What the model check needs of the slot: that its instants can be moved into the past, and that
-//! two slots which will behave alike have one hash. Changes nothing else, and is in no shipped
-//! program.
+//! Hooks of the model check into a slot, in test builds only: its instants can move into the past,
+//! and slots that will behave alike have equal hashes.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -15,7 +14,7 @@ impl Slot {
         self.meeting.as_ref().map(|meeting| &meeting.id)
     }
 
-    /// Lets time pass while the clock stands at `now`: everything that was to come comes nearer.
+    /// Lets time pass although the clock always shows `now`: moves all other instants instead.
     pub(crate) fn age(&mut self, now: Time, by: Duration) {
         if let Some(meeting) = &mut self.meeting {
             meeting.age(now, by);
@@ -25,7 +24,7 @@ impl Slot {
 
 impl Meeting {
     fn age(&mut self, now: Time, by: Duration) {
-        // Past or present is the same to these.
+        // For these, past and present are equivalent.
         let aged = |at: Time| (at - by).max(now);
         self.hold_until = aged(self.hold_until);
         self.peer_server_until = aged(self.peer_server_until);
@@ -41,14 +40,15 @@ impl Meeting {
             Step::Listening | Step::Draining => {}
         }
         if let Some(Pending::Next { test, received }) = &mut self.pending {
-            // A lease counts from it; once that lease is over, it does not matter for how long.
+            // A lease counts from it; once that is over, the time since makes no difference.
             let timeout = self.plan[usize::from(*test)].spec.timeout;
             *received = (*received - by).max(now - timeout);
         }
     }
 }
 
-/// At its last moment a grant still counts; how long past that moment is makes no difference.
+/// A grant still counts at the last instant to start. After that, the time since makes no
+/// difference.
 fn not_after(start_by: Time, now: Time, by: Duration) -> Time {
     let start_by = start_by - by;
     if start_by < now {
@@ -58,7 +58,7 @@ fn not_after(start_by: Time, now: Time, by: Duration) -> Time {
     }
 }
 
-/// Every field is named, so that a new one cannot be left out unawares.
+/// Names every field, so that a new one cannot be forgotten.
 impl Hash for Slot {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self {
@@ -94,7 +94,7 @@ impl Hash for Meeting {
             handover,
             awaiting_results,
             leaving,
-            // These feed estimates for the schedule.
+            // Only estimates for the schedule use these.
             began: _,
             step_began: _,
         } = self;
@@ -108,7 +108,7 @@ impl Hash for Meeting {
             pending,
         )
             .hash(state);
-        // Figures decide nothing.
+        // The figures affect no decision.
         (handover.len(), awaiting_results, leaving).hash(state);
     }
 }

@@ -1,4 +1,4 @@
-//! What simulated nodes have in common unless a simulation says otherwise.
+//! The settings that simulated nodes have unless a simulation says otherwise.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -15,7 +15,7 @@ pub struct FaultWindow {
     pub fault: Fault,
 }
 
-/// What goes wrong. Nodes are given by number.
+/// One thing that goes wrong. Nodes are given by number.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
     /// Messages are lost, duplicated, delayed or reordered.

@@ -1,4 +1,4 @@
-//! What gossip spreads: members, their incarnations and their sweeps.
+//! Simulated gossip, which spreads members, their incarnations and their sweeps.
 //!
 //! [`Epidemic`] does what the gossip library does. From time to time every node tells a few others
 //! what it knows, so that views lag and disagree, and a node that is cut off from another one
@@ -17,7 +17,7 @@ pub(super) const FANOUT: usize = 3;
 /// The silence after which gossip forgets a node.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 
-/// What one node knows of another.
+/// The knowledge of one node about another.
 #[derive(Clone, Debug)]
 struct Entry {
     /// A later incarnation replaces an earlier one.

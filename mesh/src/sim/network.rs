@@ -13,7 +13,7 @@ use super::kernel::{DELIVERY_TIMEOUT, Delivery};
 const INITIAL_RTO: Duration = Duration::from_secs(1);
 const MIN_RTO: Duration = Duration::from_millis(200);
 
-/// What the network does to messages, to each independently.
+/// The conditions of the network, which apply to each message independently.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NetworkConditions {
     /// The share of messages that are lost. Their senders are told.

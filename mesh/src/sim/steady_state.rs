@@ -35,7 +35,7 @@ pub struct Options {
     pub latency: Duration,
     /// The share of packets that are lost; TCP sends them again.
     pub loss: f64,
-    /// What a test takes beyond its length: processes, connections, the exchange of results.
+    /// The time that a test takes beyond its length: processes, connections, exchange of results.
     pub overhead: Duration,
     /// The share of tests that hang.
     pub fail: f64,

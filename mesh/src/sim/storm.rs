@@ -53,7 +53,7 @@ pub struct Storm {
 pub struct Verdict {
     /// Tests that touched one node at the same time. Must be empty.
     pub overlaps: Vec<Overlap>,
-    /// What did not end in time, in words. Must be empty.
+    /// Sweeps, meetings and processes that did not end in time, in words. Must be empty.
     pub stuck: Vec<String>,
     /// The cells without a successful test one sweep after the last fault, in words. Must be
     /// empty.
@@ -234,8 +234,8 @@ impl Storm {
         world
     }
 
-    /// The longest possible meeting: all its tests up to their last instants, and the hold after the
-    /// last one.
+    /// The longest possible meeting: all its tests up to their last instants, and the hold after
+    /// the last one.
     fn longest_meeting(&self) -> Duration {
         let tests = self
             .tests

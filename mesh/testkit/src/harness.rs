@@ -20,7 +20,7 @@ use iperf3_mesh_core::{
 use crate::log::{Entry, Event};
 use crate::{MILLI, SECOND};
 
-/// What a test takes beyond its length.
+/// The time that a test takes beyond its length.
 const OVERHEAD: Duration = Duration::from_millis(12);
 
 /// How many lines of the trace a failed test shows.
@@ -32,9 +32,12 @@ pub struct Harness {
     kernel: Kernel<Script>,
 }
 
+/// A test's decision about one event.
+type Decide<A, B> = Box<dyn FnMut(&A) -> B>;
+
 pub(crate) struct Script {
-    delivery: Box<dyn FnMut(&Message) -> Delivery>,
-    listening: Box<dyn FnMut(&ServerStart) -> Result<(), ServerFailure>>,
+    delivery: Decide<Message, Delivery>,
+    listening: Decide<ServerStart, Result<(), ServerFailure>>,
     hangs: Box<dyn FnMut(u64) -> bool>,
     /// How many clients have connected.
     clients: u64,

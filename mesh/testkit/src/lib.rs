@@ -1,4 +1,4 @@
-//! What the tests and benches of the core share.
+//! The harness and the mocks that the tests and benches of the core share.
 //!
 //! [`Harness`] drives real coordinators through a scripted course of events: the test decides which
 //! messages arrive and when, and how the iperf3 processes behave. [`MockMesh`] surrounds one real

@@ -1,4 +1,4 @@
-//! What happened in a [`Harness`]: the questions that tests ask.
+//! The log of a [`Harness`], and the questions that tests ask about it.
 
 use std::ops::Deref;
 
@@ -24,7 +24,7 @@ pub struct Entry {
     pub event: Event,
 }
 
-/// What happened at a node.
+/// An event at a node.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// It handled a message.
@@ -40,7 +40,7 @@ pub struct Logged<T> {
     pub at: Time,
     /// When, on the clock of the node.
     pub local: Time,
-    /// What it put out.
+    /// The output.
     pub value: T,
 }
 

@@ -1,5 +1,5 @@
-//! One real node among mock peers, which answer at once and do what they are asked for. Nothing here
-//! measures anything.
+//! One real node among mock peers, which answer at once and do what they are asked for. Nothing
+//! here measures anything.
 
 use std::collections::VecDeque;
 use std::time::Duration;

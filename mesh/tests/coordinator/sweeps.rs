@@ -177,8 +177,8 @@ struct LeftBehind {
     followed_after: Duration,
 }
 
-/// Of three nodes, the first two lose their power while the third one still wants to meet them in
-/// this sweep. It believes that the nodes `ahead` are in the next one.
+/// Three nodes, of which the first two lose their power while the third one still wants to meet
+/// them in this sweep. It believes that the nodes `ahead` are in the next one.
 fn left_behind_by(ahead: &[usize], sweep: u64) -> LeftBehind {
     let mut harness = Harness::with(3, |_, settings| settings.interval = 30 * SECOND);
     harness.wait(200 * SECOND, |harness| {

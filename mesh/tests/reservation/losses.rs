@@ -194,7 +194,7 @@ struct Ending {
     wait: Wait,
 }
 
-/// What ends a meeting.
+/// The event that ends a meeting.
 #[derive(Clone, Copy, Debug)]
 enum Wait {
     /// The last instant to start the client that it asked for: half of what the timeout leaves.

@@ -50,7 +50,7 @@ fn failed_two_way_test_holds_the_slot_until_the_far_end_is_dead() {
 }
 
 #[test]
-fn failed_two_way_test_without_end_holds_the_slot_for_the_margin() {
+fn failed_two_way_test_without_end_holds_the_slot_for_a_margin() {
     // No `end` arrives, so the far end may live until its own deadline.
     let held = held_after_a_hung_client(&mut losing("end", true));
     assert!((MARGIN..MARGIN + 10 * MILLI).contains(&held), "{held:?}");

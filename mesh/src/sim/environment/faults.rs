@@ -92,8 +92,8 @@ impl World {
         }
     }
 
-    /// Applies the faults that set a condition. Of several faults that set the same condition, the
-    /// one that began last counts.
+    /// Applies the faults that set a condition. If several faults set the same condition, the one
+    /// that began last counts.
     fn apply_conditions(&mut self) {
         let policy = &mut self.policy;
         policy.network.conditions = NetworkConditions::default();

@@ -1,4 +1,4 @@
-//! What chance does to a simulated mesh: the policy of `plan` and of the storms.
+//! Chance: the policy of `plan` and of the storms.
 //!
 //! Split by concern: `views` spreads what the nodes know of each other, `faults` begins and ends
 //! faults. Every random number comes from the seed.
@@ -38,10 +38,10 @@ pub(super) enum Event {
     FaultEnds(usize),
 }
 
-/// What happens to tests.
+/// How tests go.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TestBehaviour {
-    /// What a test takes beyond its length.
+    /// The time that a test takes beyond its length.
     pub(super) overhead: Duration,
     /// The share of tests that hang, and after how long they fail unless they are killed before.
     pub(super) hang: f64,
@@ -68,7 +68,7 @@ impl TestBehaviour {
     }
 }
 
-/// What the environment knows of one node.
+/// The environment's part of one node.
 pub(super) struct NodeState {
     /// Its tests, unless an upgrade changes them for a while.
     usual_tests: Vec<TestSpec>,

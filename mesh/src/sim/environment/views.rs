@@ -1,5 +1,5 @@
-//! What the nodes know of each other: how each describes itself, how that spreads, and which view
-//! each gets.
+//! The nodes' views of each other: how each node describes itself, how that spreads, and which view
+//! each node gets.
 
 use std::time::Duration;
 

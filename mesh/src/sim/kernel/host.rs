@@ -25,13 +25,13 @@ pub struct Host {
     pub(super) freezes_at_spawn: u32,
     /// When the last standstill ended.
     pub(in crate::sim) awake_since: Time,
-    /// What waits for an agent that stands still.
+    /// Inputs and starts that wait for the end of the agent's standstill.
     pub(super) backlog: Vec<Waiting>,
     /// When a slow agent has handled everything that it was given so far.
     pub(super) busy_until: Time,
 }
 
-/// What an agent handles when its standstill ends.
+/// Something that an agent handles when its standstill ends.
 pub(super) enum Waiting {
     Input(Input),
     Spawn(Start),

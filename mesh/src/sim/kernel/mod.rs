@@ -49,7 +49,7 @@ enum Event<E> {
     Policy(E),
 }
 
-/// What keeps an iperf3 within its bounds while its agent stands still. Each can be removed, to see
+/// The safeguards that bound an iperf3 while its agent stands still. Each can be removed, to see
 /// that the checkers notice.
 #[derive(Clone, Copy, Debug)]
 pub struct Safeguards {
@@ -61,7 +61,7 @@ pub struct Safeguards {
 
 /// Simulated machines with real coordinators. Two runs with the same policy are the same.
 pub struct Kernel<P: Policy> {
-    /// What decides.
+    /// Decides everything that may go one way or another.
     pub policy: P,
     pub(super) safeguards: Safeguards,
     pub(super) now: Time,

@@ -1,5 +1,5 @@
-//! What a simulation decides for itself: everything around the coordinators that may go one way or
-//! another.
+//! The decisions that a simulation makes for itself: everything around the coordinators that may go
+//! one way or another.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{Input, Output, Protocol, ServerFailure, ServerStart, TestSpec, Time}
 /// After how long the sender of a lost message learns of the loss, as in the agent.
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What becomes of one message.
+/// The fate of one message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delivery {
     /// The delay of each copy that arrives.

@@ -92,7 +92,7 @@ impl Start {
         }
     }
 
-    /// What the node is told if the start comes too late.
+    /// The input to the node if the start comes too late.
     pub(super) fn too_late(&self) -> Input {
         match self {
             Self::Client(start) => client_ended(start, Death::Deadline),
@@ -149,7 +149,7 @@ impl Process {
         }
     }
 
-    /// What the node is told when the process is reaped.
+    /// The input to the node when the process is reaped.
     pub(super) fn exit_input(&self, death: Death) -> Input {
         match &self.kind {
             Kind::Server { listens: true, .. } => Input::ServerEnded {
