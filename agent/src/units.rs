@@ -11,7 +11,7 @@ use std::time::Duration;
 pub struct InvalidValue {
     /// A valid value, as the object of "expected".
     pub expected: String,
-    /// What to do, one sentence.
+    /// The remedy, one sentence.
     pub hint: String,
 }
 
@@ -25,7 +25,7 @@ impl InvalidValue {
     }
 }
 
-/// What to do about a value that is too low or too high.
+/// The remedy for a value that is too low or too high.
 const WITHIN_RANGE: &str = "Set it within that range.";
 
 /// Reads `5s`, `2m`, `500ms`, `1h 30m`, or plain seconds (`300`).

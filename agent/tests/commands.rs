@@ -10,6 +10,7 @@ use std::process::Stdio;
 
 use iperf3_mesh_testkit::agents::Agent;
 use iperf3_mesh_testkit::{Ended, Network, Program, SOON, SWEEP, await_that};
+use nix::pty::openpty;
 use serde_json::Value;
 
 /// The fields of `plan -o json` that every version has.
@@ -227,6 +228,38 @@ fn colours_are_forced_or_forbidden_without_a_terminal() {
     assert!(is_coloured(&[], &[force]));
     assert!(!is_coloured(&[], &[force, forbid]));
     assert!(!is_coloured(&["--color=never"], &[force]));
+}
+
+#[test]
+fn a_terminal_has_colours_unless_it_is_dumb() {
+    let network = Network::draw();
+    let agent = Agent::start(network, 1, "n1", &[]);
+    let _peer = Agent::start(network, 2, "n2", &[]);
+    let whole = || agent.good_cells().len() == 2;
+    await_that("two good cells", SWEEP, whole, || agent.program.stderr());
+    let address = agent.http().to_string();
+    for (terminal, is_coloured) in [("xterm-256color", true), ("dumb", false)] {
+        let output = on_a_terminal(&["matrix", &address], &[("TERM", terminal)]);
+        assert!(output.contains("2 succeeded"), "{output}");
+        assert_eq!(
+            output.contains('\x1b'),
+            is_coloured,
+            "{terminal}: {output:?}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_not_executable_does_not_hide_iperf3() {
+    let [first, second] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    std::fs::write(first.path().join("iperf3"), "not a program").unwrap();
+    std::os::unix::fs::symlink("/bin/true", second.path().join("iperf3")).unwrap();
+    let path = std::env::join_paths([first.path(), second.path()]).unwrap();
+    let variables = [("PATH", path.to_str().unwrap())];
+    let args = ["check", "--advertise-address", "127.0.0.1"];
+    let ended = Program::start_with(&args, &variables).ended(SOON);
+    let used = second.path().join("iperf3").display().to_string();
+    assert!(ended.stdout.contains(&used), "{ended:?}");
 }
 
 #[test]
@@ -483,6 +516,26 @@ fn a_closed_pipe_is_no_error() {
 }
 
 #[test]
+fn check_tells_which_agents_to_join_do_not_exist() {
+    let network = Network::draw();
+    let agent = Agent::start(network, 1, "n1", &[]);
+    await_that(
+        "readiness",
+        SOON,
+        || agent.get("/readyz").is_ok(),
+        || agent.program.stderr(),
+    );
+    let [own, nobody] = [2, 3].map(|number| network.address(number).to_string());
+    let join = format!("{},{nobody}", agent.address);
+    let checked = printed(&["check", "--advertise-address", &own, "--join", &join]);
+    assert!(checked.contains("agents found: 1 of 2\n"), "{checked}");
+    assert!(
+        checked.contains(&format!("no agent found at {nobody}:9876: ")),
+        "{checked}"
+    );
+}
+
+#[test]
 fn check_beside_a_running_agent_is_one_finding_for_its_ports() {
     let network = Network::draw();
     let agent = Agent::start(network, 1, "n1", &[]);
@@ -511,7 +564,8 @@ fn check_beside_a_running_agent_is_one_finding_for_its_ports() {
         "{same:?}"
     );
     assert!(
-        same.stdout.contains("agents found: 1 of 1") || !same.stdout.contains("no agent found"),
+        same.stdout
+            .contains("the only address to join is that of this node"),
         "{same:?}"
     );
     let other = check("n2");
@@ -523,4 +577,18 @@ fn check_beside_a_running_agent_is_one_finding_for_its_ports() {
         "{other:?}"
     );
     assert!(other.stdout.contains("errors: 1,"), "{other:?}");
+}
+
+/// The output of a program on a terminal of its own.
+fn on_a_terminal(args: &[&str], variables: &[(&str, &str)]) -> String {
+    let pty = openpty(None, None).unwrap();
+    let mut command = Program::command(args, variables);
+    let mut child = command.stdout(Stdio::from(pty.slave)).spawn().unwrap();
+    // The command holds the other copies of the terminal's far end.
+    drop(command);
+    let mut bytes = Vec::new();
+    // Linux ends the output of a closed terminal with an error.
+    let _ = std::fs::File::from(pty.master).read_to_end(&mut bytes);
+    assert!(child.wait().unwrap().success());
+    String::from_utf8(bytes).unwrap()
 }

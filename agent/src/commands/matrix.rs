@@ -52,7 +52,7 @@ pub enum FetchError {
         address: String,
         /// A valid address, as the object of "expected".
         expected: &'static str,
-        /// What to do, one sentence.
+        /// The remedy, one sentence.
         hint: &'static str,
     },
     /// The agent gave no good answer.

@@ -40,7 +40,7 @@ const GOSSIP_BYTES: f64 = 150.0;
 /// The least number of nodes for which the simulation takes long enough to say so.
 const MANY_NODES: usize = 300;
 
-/// What to expect of a mesh; docs/configuration.md documents its fields.
+/// The expected behaviour and cost of a mesh; docs/configuration.md documents its fields.
 #[derive(Debug, Serialize)]
 struct Plan {
     nodes: usize,
@@ -149,7 +149,7 @@ fn plan(args: &PlanArgs, settings: &TestSettings) -> anyhow::Result<Plan> {
     })
 }
 
-/// What one node sends to another in a sweep.
+/// The bytes that one node sends to another in a sweep.
 fn bytes_per_pair(tests: &[TestSpec]) -> f64 {
     let bytes = |test: &TestSpec| {
         let streams = f64::from(test.streams);

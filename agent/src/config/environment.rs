@@ -1,10 +1,10 @@
-//! What the configuration takes from the machine rather than from the user.
+//! The part of the configuration that comes from the machine, not from the user.
 
 use std::path::Path;
 
 use nix::unistd::gethostname;
 
-/// What the configuration takes from the machine.
+/// Facts about the machine that the configuration needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
     /// The host name; empty if it is unknown.

@@ -1,4 +1,4 @@
-//! What is exported of a failed cell.
+//! The export of a failed cell.
 
 use clap::ValueEnum;
 

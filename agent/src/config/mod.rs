@@ -64,11 +64,11 @@ pub struct Config {
     pub forget_after: Option<Duration>,
     /// Its ports.
     pub ports: Ports,
-    /// What it measures, and how often.
+    /// Its tests, and the pause between sweeps.
     pub settings: TestSettings,
     /// The iperf3 program; a name without a slash is searched for on the `PATH`.
     pub iperf3: PathBuf,
-    /// What it exports of a failed cell.
+    /// Its export of a failed cell.
     pub failed_cells: FailedCells,
     /// The format of its log lines.
     pub log_format: LogFormat,

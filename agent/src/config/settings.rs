@@ -15,7 +15,8 @@ use crate::units::{self, InvalidValue, number};
 const PART_MAX: Duration = Duration::from_secs(50);
 /// The least that a timeout leaves for connecting, exchanging results and ending.
 const SETUP_MIN: Duration = Duration::from_secs(1);
-/// What the default timeout leaves for the same: enough for a slow connection to end by itself.
+/// The time that the default timeout leaves for the same: enough for a slow connection to end by
+/// itself.
 const SETUP_DEFAULT: Duration = Duration::from_secs(5);
 const INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most parallel streams that iperf3 accepts.

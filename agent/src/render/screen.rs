@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use crate::cli::ColorChoice;
 
-/// What a text is drawn on.
+/// The surface that a text is drawn on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
     /// Whether it shows colours (of xterm's 256).

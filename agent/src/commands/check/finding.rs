@@ -20,13 +20,13 @@ pub enum Level {
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was checked.
+    /// The thing that was checked.
     pub subject: String,
     /// The severity.
     pub level: Level,
-    /// What was found.
+    /// The result, one sentence.
     pub detail: String,
-    /// What to do; absent if there is nothing to do.
+    /// The remedy; absent if there is nothing to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }

@@ -60,31 +60,35 @@ fn nobody() -> Finding {
     )
 }
 
-/// Asks the read API at each address, since the name or address of an agent does not tell whether
-/// there is one.
+/// Asks the read API at each address, since an address does not tell whether there is an agent.
 async fn agents(config: &Config, addresses: &[SocketAddr], own: Option<IpAddr>) -> Vec<Finding> {
-    let mut questions = JoinSet::new();
-    let others = addresses.iter().filter(|address| Some(address.ip()) != own);
-    for address in others.take(ASKED_MAX) {
-        let http = SocketAddr::new(address.ip(), config.ports.listen);
-        questions.spawn(async move { (http, running::ask(http).await) });
+    let others: Vec<IpAddr> = addresses
+        .iter()
+        .map(SocketAddr::ip)
+        .filter(|address| Some(*address) != own)
+        .collect();
+    if others.is_empty() {
+        let detail = "the only address to join is that of this node";
+        return vec![Finding::ok(SUBJECT, detail)];
     }
-    let mut answers: Vec<(SocketAddr, Result<Running, ClientError>)> = questions.join_all().await;
+    let mut requests = JoinSet::new();
+    for address in others.iter().take(ASKED_MAX) {
+        let http = SocketAddr::new(*address, config.ports.listen);
+        requests.spawn(async move { (http, running::ask(http).await) });
+    }
+    let mut answers: Vec<(SocketAddr, Result<Running, ClientError>)> = requests.join_all().await;
     answers.sort_by_key(|(http, _)| *http);
-    let found = answers.iter().filter(|(_, answer)| answer.is_ok()).count();
     let mut findings: Vec<Finding> = answers
         .iter()
         .filter_map(|(http, answer)| answer.as_ref().err().map(|cause| silent(*http, cause)))
         .collect();
-    if found > 0 || answers.is_empty() {
-        let asked = answers.len();
-        findings.push(Finding::ok(
-            SUBJECT,
-            format!(
-                "agents found: {found} of {asked}, addresses to join: {}",
-                addresses.len()
-            ),
-        ));
+    let found = answers.len() - findings.len();
+    if found > 0 {
+        let mut detail = format!("agents found: {found} of {}", answers.len());
+        if others.len() > answers.len() {
+            detail += &format!(" (asked {} of {} addresses)", answers.len(), others.len());
+        }
+        findings.push(Finding::ok(SUBJECT, detail));
     }
     findings
 }
