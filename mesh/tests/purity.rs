@@ -1,6 +1,5 @@
-//! What keeps the core pure: without its features it needs nothing that could do IO or draw a
-//! random number. (Clocks and hash order, which the standard library has, are `clippy.toml`'s
-//! part.)
+//! The purity of the core: without its features it depends on nothing that could do IO, keep time
+//! or draw random numbers.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,7 +7,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 #[test]
-fn the_core_alone_needs_no_runtime_no_gossip_library_and_no_randomness() {
+fn the_core_alone_links_no_io_and_no_randomness() {
     let core = dependencies(&["--no-default-features"]);
     for library in [
         "tokio",
@@ -24,12 +23,12 @@ fn the_core_alone_needs_no_runtime_no_gossip_library_and_no_randomness() {
             "the core needs {library}: {core:?}"
         );
     }
-    // The look is a real one: with the gossip layer they are there.
+    // The check can fail: with the gossip layer these libraries are there.
     assert!(dependencies(&[]).is_superset(&["tokio", "chitchat"].map(str::to_owned).into()));
 }
 
 #[test]
-fn the_simulator_needs_no_randomness_but_its_seed() {
+fn the_simulator_links_no_randomness_but_its_seed() {
     let simulator = dependencies(&["--no-default-features", "--features", "sim"]);
     assert!(
         simulator.contains("rand") && !simulator.contains("getrandom"),

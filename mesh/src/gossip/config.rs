@@ -14,7 +14,7 @@ pub const INTERVAL_MIN: Duration = Duration::from_millis(50);
 pub const INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// The longest time that a goodbye takes.
 pub const GOODBYE_MAX: Duration = Duration::from_millis(1500);
-/// What a node publishes about itself, and how it gossips.
+/// The settings of gossip, and the state that a node publishes about itself.
 #[derive(Clone, Debug)]
 pub struct GossipConfig {
     /// The node's name.

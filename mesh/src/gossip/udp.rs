@@ -67,7 +67,7 @@ impl Transport for UdpTransport {
     }
 }
 
-/// What to do about a failed bind to `ip` of a port that `option` sets.
+/// The fix for a failed bind to `ip` of a port that `option` sets.
 pub fn bind_hint(error: &io::Error, ip: IpAddr, option: &str) -> String {
     if error.kind() == io::ErrorKind::AddrNotAvailable {
         format!(

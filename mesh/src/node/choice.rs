@@ -48,7 +48,7 @@ const OUT_OF_ORDER_INTERVAL: Duration = Duration::from_millis(5);
 /// How long a busy peer may stay busy beyond the end that it predicted.
 const SLACK: Duration = Duration::from_millis(100);
 
-/// What a request that ended teaches about the peer.
+/// The conclusions to draw from a request that has ended.
 #[derive(Default)]
 struct Lesson {
     /// The peer is in its quiet time.

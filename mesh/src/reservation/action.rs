@@ -1,4 +1,4 @@
-//! What the slot wants done.
+//! The actions that the slot asks of its node.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ impl From<EndReason> for ReservationOutcome {
     }
 }
 
-/// What the slot wants done. The node completes what only it knows.
+/// A request of the slot to its node, which completes what the slot does not know.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
     /// Pass this on.

@@ -38,7 +38,7 @@ pub(super) struct Meeting {
     pub(super) peer_server_until: Time,
     /// The first test that the peer may still ask to run as the client.
     pub(super) next_served: u8,
-    /// What the peer sent while this node's server was still being reaped.
+    /// A message that came while this node's server was still being reaped.
     pub(super) pending: Option<Pending>,
     /// Results for the peer.
     pub(super) handover: Vec<Handover>,
