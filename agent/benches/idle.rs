@@ -1,9 +1,9 @@
-//! What an agent costs between two sweeps: processor time, memory, the time of a scrape, the size
-//! of the program. Ends with 1 if it is more than it may be.
+//! The cost of an agent between two sweeps: CPU time, memory, the time of a scrape, the size of the
+//! program. Exits with 1 if CPU time or memory exceeds its limit.
 //!
 //! `cargo bench -p iperf3-mesh --bench idle`
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
-#![allow(clippy::print_stdout, reason = "the report is what it is for")]
+#![allow(clippy::print_stdout, reason = "the report goes to stdout")]
 
 use std::fs;
 use std::process::ExitCode;
@@ -17,10 +17,10 @@ use iperf3_mesh_testkit::lab::privilege::privileged;
 use iperf3_mesh_testkit::processes::{cpu_time, resident_memory};
 use iperf3_mesh_testkit::{executable, wait_until};
 
-/// How long the idle agents are looked at.
-const LOOK: Duration = Duration::from_secs(60);
+/// How long the idle agents are measured.
+const MEASURED_FOR: Duration = Duration::from_secs(60);
 
-/// What an agent may take of a core, and of memory.
+/// The highest share of a core, and the most memory, that an idle agent may use.
 const CORE_SHARE_MAX: f64 = 0.005;
 const MEMORY_MAX_MB: f64 = 20.0;
 
@@ -42,18 +42,18 @@ fn measure() -> bool {
         .all(is_between_sweeps)));
 
     let before: Vec<f64> = mesh.agents().map(cpu_seconds).collect();
-    thread::sleep(LOOK);
+    thread::sleep(MEASURED_FOR);
     let shares: Vec<f64> = mesh
         .agents()
         .zip(before)
-        .map(|(agent, before)| (cpu_seconds(agent) - before) / LOOK.as_secs_f64())
+        .map(|(agent, before)| (cpu_seconds(agent) - before) / MEASURED_FOR.as_secs_f64())
         .collect();
     let memory: Vec<f64> = mesh.agents().map(memory_mb).collect();
     let agent = mesh.agents().next().unwrap();
     let scrapes: Vec<f64> = (0..20).map(|_| scrape_ms(agent)).collect();
 
     let most = |of: &[f64]| of.iter().copied().fold(0.0, f64::max);
-    println!("8 agents between two sweeps, for {LOOK:?}");
+    println!("8 agents between two sweeps, for {MEASURED_FOR:?}");
     println!("share of a core  {:.2} % at most", most(&shares) * 100.0);
     println!("memory (RSS)     {:.1} MB at most", most(&memory));
     println!(

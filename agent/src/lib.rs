@@ -18,7 +18,7 @@ pub mod net;
 pub mod render;
 mod runtime;
 pub mod state;
-pub mod telemetry;
+mod telemetry;
 mod text;
 pub mod units;
 

@@ -14,7 +14,7 @@ const VARIABLE: &str = "RUST_LOG";
 
 /// Sends the log to stderr. `RUST_LOG` sets the level; `level` is the default, also for an invalid
 /// `RUST_LOG`, which is logged as an error.
-pub fn start(format: LogFormat, level: LevelFilter, color: ColorChoice) {
+pub(crate) fn start(format: LogFormat, level: LevelFilter, color: ColorChoice) {
     let given = std::env::var_os(VARIABLE)
         .map(|value| value.to_string_lossy().into_owned())
         .filter(|value| !value.trim().is_empty());

@@ -1,6 +1,6 @@
-//! The `local` command as a newcomer meets it: a whole mesh on loopback, with the real iperf3.
+//! The `local` command as a new user meets it: a whole mesh on loopback, with real iperf3.
 
-#![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -10,7 +10,7 @@ use iperf3_mesh_testkit::{Ended, Network, Program, SOON, STOP, SWEEP, await_that
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-/// The keys of a cell, a contract with whoever reads the JSON.
+/// The keys of a cell, a contract with the readers of the JSON.
 const CELL: [&str; 12] = [
     "age_seconds",
     "bandwidth_mbps",
@@ -25,61 +25,6 @@ const CELL: [&str; 12] = [
     "success",
     "success_age_seconds",
 ];
-
-/// Processes one sweep of 1 s tests, which succeeds, and takes what it prints as JSON.
-fn swept(args: &[&str]) -> Value {
-    let args = [
-        &["local", "--duration", "1s", "--sweeps", "1", "-o", "json"],
-        args,
-    ]
-    .concat();
-    let ended = Program::run(&args, SWEEP);
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    serde_json::from_str(&ended.stdout).unwrap()
-}
-
-fn cells(document: &Value) -> &Vec<Value> {
-    document["cells"].as_array().unwrap()
-}
-
-/// Each cell that was measured as `source destination protocol`.
-fn measured(document: &Value) -> Vec<String> {
-    let text = |cell: &Value, key: &str| cell[key].as_str().unwrap().to_owned();
-    let good = cells(document)
-        .iter()
-        .filter(|cell| cell["success"] == true);
-    good.map(|cell| {
-        ["source_node", "destination_node", "protocol"]
-            .map(|key| text(cell, key))
-            .join(" ")
-    })
-    .collect()
-}
-
-/// Every ordered pair of that many nodes with each of `protocols`, sorted, as [`measured`] has
-/// them.
-fn all(nodes: usize, protocols: &[&str]) -> Vec<String> {
-    let nodes = || (1..=nodes).map(|number| format!("node{number}"));
-    let pairs = nodes().flat_map(|source| nodes().map(move |to| (source.clone(), to)));
-    let pairs = pairs.filter(|(source, to)| source != to);
-    pairs
-        .flat_map(|(source, to)| protocols.iter().map(move |p| format!("{source} {to} {p}")))
-        .collect()
-}
-
-/// Asserts that it failed for a reason that `words` tell.
-#[track_caller]
-fn assert_refused(ended: &Ended, words: &[&str]) {
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert_eq!(ended.stdout, "");
-    for word in words {
-        assert!(
-            ended.stderr.contains(word),
-            "no {word:?} in {:?}",
-            ended.stderr
-        );
-    }
-}
 
 #[test]
 fn a_sweep_ends_with_the_heatmap_of_all_nodes() {
@@ -113,16 +58,33 @@ fn a_sweep_ends_with_the_heatmap_of_all_nodes() {
         !ended.stdout.contains('\x1b') && !ended.stderr.contains('\x1b'),
         "{ended:?}"
     );
+    let keep = "To keep it, leave out --sweeps";
+    assert!(ended.stderr.contains(keep), "{ended:?}");
+    let widest = ended.stderr.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(80), "{widest:?} columns: {ended:?}");
 }
 
 #[test]
-fn programs_get_every_cell_with_its_figures_and_the_sweep() {
-    let document = swept(&["--nodes", "4"]);
+fn the_page_can_be_forwarded_over_ssh() {
+    let args = ["local", "--nodes=2", "--sweeps=1", "--duration=1s"];
+    let variables = [("SSH_CONNECTION", "192.0.2.7 51000 192.0.2.1 22")];
+    let program = Program::start_with(&args, &variables);
+    let is_said = || {
+        program.stderr().lines().any(|line| {
+            line.starts_with("  ssh -N -L 9876:127.") && line.ends_with(":9876 192.0.2.1")
+        })
+    };
+    await_that("the command", SOON, is_said, || program.stderr());
+}
+
+#[test]
+fn json_has_every_cell_with_figures_and_the_sweep() {
+    let document = run_sweep(&["--nodes", "4"]);
     assert_eq!(measured(&document), all(4, &["tcp"]));
     for cell in cells(&document) {
         let keys: Vec<_> = cell.as_object().unwrap().keys().collect();
         assert_eq!(keys, CELL);
-        // The cap of `local`, and what bursts beside it.
+        // The cap of `local` is 100 Mbit/s; bursts exceed it.
         let mbps = cell["bandwidth_mbps"].as_f64().unwrap();
         assert!((50.0..150.0).contains(&mbps), "{cell}");
         assert!(
@@ -154,7 +116,7 @@ fn programs_get_every_cell_with_its_figures_and_the_sweep() {
 
 #[test]
 fn both_protocols_are_measured_in_both_directions() {
-    let document = swept(&["--nodes", "3", "--protocol", "both"]);
+    let document = run_sweep(&["--nodes", "3", "--protocol", "both"]);
     assert_eq!(measured(&document), all(3, &["tcp", "udp"]));
     for cell in cells(&document)
         .iter()
@@ -174,7 +136,7 @@ fn both_protocols_are_measured_in_both_directions() {
 /// The client of a two-way test measures both cells and hands one of them over to its peer.
 #[test]
 fn a_two_way_test_fills_both_cells() {
-    let document = swept(&["--nodes", "3", "--protocol", "both", "--bidir"]);
+    let document = run_sweep(&["--nodes", "3", "--protocol", "both", "--bidir"]);
     assert_eq!(measured(&document), all(3, &["tcp", "udp"]));
     assert!(
         cells(&document)
@@ -185,7 +147,7 @@ fn a_two_way_test_fills_both_cells() {
 }
 
 #[test]
-fn an_interrupt_leaves_nothing_behind() {
+fn an_interrupt_leaves_no_process_and_no_port_behind() {
     let mut program = Program::start(&["local", "--nodes", "4", "--duration", "8s"]);
     let pid = program.pid();
     let mut measuring = Vec::new();
@@ -237,17 +199,17 @@ fn an_interrupt_before_the_last_sweep_is_a_failure() {
 }
 
 #[test]
-fn a_machine_that_cannot_measure_is_told_why_and_what_to_do() {
-    // Nobody can make files there, root included.
+fn an_unsuitable_machine_is_rejected_with_a_hint() {
+    // Not even root can create files there.
     let local = ["local", "--sweeps", "1"];
     let unwritable = Program::start_with(&local, &[("TMPDIR", "/proc")]).ended(SOON);
-    assert_refused(&unwritable, &["/proc is not writable", "Set TMPDIR to"]);
+    assert_rejected(&unwritable, &["/proc is not writable", "Set TMPDIR to"]);
 
     let missing = Program::start_with(&local, &[("PATH", "/nowhere")]).ended(SOON);
-    assert_refused(
+    assert_rejected(
         &missing,
         &[
-            "no program \"iperf3\"",
+            "program \"iperf3\" not found",
             "install it: apt-get install iperf3",
         ],
     );
@@ -262,11 +224,66 @@ fn a_machine_that_cannot_measure_is_told_why_and_what_to_do() {
                 "install a newer one",
             ],
         ),
-        ("other", ["answered \"iperf version 2.1.8", "install it"]),
+        ("other", ["printed \"iperf version 2.1.8", "install it"]),
     ] {
         let link = directory.path().join(name);
         symlink(&fake, &link).unwrap();
         let args = [&local[..], &["--iperf3", link.to_str().unwrap()]].concat();
-        assert_refused(&Program::run(&args, SOON), &words);
+        assert_rejected(&Program::run(&args, SOON), &words);
+    }
+}
+
+/// Runs one sweep of 1 s tests, which succeeds, and returns its JSON output.
+fn run_sweep(args: &[&str]) -> Value {
+    let args = [
+        &["local", "--duration", "1s", "--sweeps", "1", "-o", "json"],
+        args,
+    ]
+    .concat();
+    let ended = Program::run(&args, SWEEP);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+fn cells(document: &Value) -> &Vec<Value> {
+    document["cells"].as_array().unwrap()
+}
+
+/// Each cell that succeeded, as `source destination protocol`.
+fn measured(document: &Value) -> Vec<String> {
+    let text = |cell: &Value, key: &str| cell[key].as_str().unwrap().to_owned();
+    let good = cells(document)
+        .iter()
+        .filter(|cell| cell["success"] == true);
+    good.map(|cell| {
+        ["source_node", "destination_node", "protocol"]
+            .map(|key| text(cell, key))
+            .join(" ")
+    })
+    .collect()
+}
+
+/// Every ordered pair of that many nodes with each of `protocols`, sorted, as [`measured`] has
+/// them.
+fn all(nodes: usize, protocols: &[&str]) -> Vec<String> {
+    let nodes = || (1..=nodes).map(|number| format!("node{number}"));
+    let pairs = nodes().flat_map(|source| nodes().map(move |to| (source.clone(), to)));
+    let pairs = pairs.filter(|(source, to)| source != to);
+    pairs
+        .flat_map(|(source, to)| protocols.iter().map(move |p| format!("{source} {to} {p}")))
+        .collect()
+}
+
+/// Asserts that it failed with a message that has these parts.
+#[track_caller]
+fn assert_rejected(ended: &Ended, parts: &[&str]) {
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.stdout, "");
+    for part in parts {
+        assert!(
+            ended.stderr.contains(part),
+            "no {part:?} in {:?}",
+            ended.stderr
+        );
     }
 }

@@ -4,7 +4,7 @@
 //! together with the snapshot, so that the row and `/metrics` cannot disagree. Nothing is decided
 //! here, nothing waits, and nothing knows of HTTP.
 
-pub mod row;
+mod row;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::VERSION;
 use crate::api::{Member, Members, NodeState, RowReport, Schedule, ScheduleReport};
 use crate::clock::boot_now;
 use crate::metrics::Metrics;
-use row::Row;
+pub use row::Row;
 
 /// The driver counts as stuck when its last heartbeat is older than this.
 pub const HEARTBEAT_WITHIN: Duration = Duration::from_secs(30);
