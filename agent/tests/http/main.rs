@@ -1,109 +1,25 @@
 //! The read API as its clients see it, with failing peers and hostile clients.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::net::SocketAddr;
+mod fixture;
+
 use std::time::Duration;
 
-use iperf3_mesh::api::{Matrix, Meeting, Member, NodeState, Schedule, Since, Sweep};
+use iperf3_mesh::api::{Matrix, Member, NodeState, Schedule, Since};
 use iperf3_mesh::clock::boot_now;
 use iperf3_mesh::commands::matrix::fetch;
-use iperf3_mesh::config::FailedCells;
 use iperf3_mesh::http::client::{Client, ClientError, Limits};
-use iperf3_mesh::metrics::{Metrics, Settings};
-use iperf3_mesh::state::{AgentState, Identity};
-use iperf3_mesh_core::wire::Role;
-use iperf3_mesh_core::{Epoch, Figures, NodeName, Protocol, Reason};
+use iperf3_mesh_core::{Protocol, Reason};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Longer than anything here may take; not a measure of speed.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-fn name(text: &str) -> NodeName {
-    NodeName::new(text).unwrap()
-}
-
-fn state(node: &str) -> AgentState {
-    let metrics = Metrics::new(Settings {
-        source: name(node),
-        protocols: vec![Protocol::Tcp],
-        failed_cells: FailedCells::Zero,
-        pause: Duration::from_secs(300),
-        iperf3_version: "3.12".to_owned(),
-    });
-    let identity = Identity {
-        name: name(node),
-        zone: "z1".to_owned(),
-        epoch: Epoch(0x2a),
-        protocols: vec![Protocol::Tcp],
-    };
-    AgentState::new(identity, metrics.unwrap())
-}
-
-fn member(node: &str, http: SocketAddr) -> Member {
-    Member {
-        name: name(node),
-        zone: "z2".to_owned(),
-        state: NodeState::Live,
-        silent_since: None,
-        http: Some(http),
-        epoch: Epoch(7),
-        sweep: 3,
-    }
-}
-
-fn figures(mbps: f64) -> Figures {
-    Figures {
-        bandwidth_mbps: mbps,
-        retransmits: Some(1),
-        rtt_ms: Some(0.5),
-        ..Figures::default()
-    }
-}
-
-/// Serves `state` on a port of the system's choice until the token is cancelled.
-async fn serve(state: &AgentState) -> (SocketAddr, CancellationToken) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let stop = CancellationToken::new();
-    tokio::spawn(iperf3_mesh::http::serve(
-        listener,
-        state.clone(),
-        Client::default(),
-        stop.clone(),
-    ));
-    (address, stop)
-}
-
-/// Sends `request` as it is, and reads until the other end closes.
-async fn raw(address: SocketAddr, request: &[u8]) -> String {
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        // The other end may close before it has read everything.
-        let _ = stream.write_all(request).await;
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer).into_owned()
-    };
-    timeout(DEADLINE, exchange)
-        .await
-        .expect("an end of the connection")
-}
-
-async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: node-a\r\nConnection: close\r\n\r\n");
-    raw(address, request.as_bytes()).await
-}
-
-/// The status and the body of an answer.
-async fn get(address: SocketAddr, path: &str) -> (String, String) {
-    let answer = ask(address, "GET", path).await;
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.lines().next().unwrap().to_owned(), body.to_owned())
-}
+use fixture::{
+    DEADLINE, Fault, ask, closed_port, faulty_peer, figures, get, member, name, normalized, raw,
+    schedule, serve, state,
+};
 
 #[tokio::test]
 async fn every_path_answers_with_its_own_content_type() {
@@ -186,28 +102,6 @@ async fn health_fails_when_the_heartbeat_is_old() {
     assert_eq!(state.health(now + Duration::from_secs(29)), Ok(()));
     let stuck = state.health(now + Duration::from_secs(61)).unwrap_err();
     assert!(stuck.contains("stuck for"), "{stuck}");
-}
-
-/// A schedule in the middle of sweep 3.
-fn schedule() -> Schedule {
-    Schedule {
-        quiet: false,
-        sweep: Sweep {
-            number: 3,
-            met: 1,
-            total: 4,
-            began: Some(Since::now()),
-            last: None,
-            bound: Duration::from_secs(10),
-        },
-        meeting: Some(Meeting {
-            peer: name("node-b"),
-            role: Role::Asker,
-            began: Since::now(),
-        }),
-        next: vec![name("node-c")],
-        open_pairs: 3,
-    }
 }
 
 /// The contract of `/api/v1/members`: fields, their order, their nulls.
@@ -338,86 +232,6 @@ async fn the_matrix_has_its_promised_form() {
 
     let fetched = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
     assert_eq!(fetched.cells.len(), 2);
-}
-
-/// Replaces ages and the version, which differ from run to run.
-fn normalized(body: &str) -> String {
-    const AGES: [&str; 3] = ["age_seconds\":", "silent_seconds\":", "running_seconds\":"];
-    let mut text = body.replace(env!("CARGO_PKG_VERSION"), "V");
-    for key in AGES {
-        let mut pieces = text.split(key);
-        let mut out = pieces.next().unwrap().to_owned();
-        for piece in pieces {
-            let rest = piece.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-            let age = if rest.len() < piece.len() { "AGE" } else { "" };
-            out += &format!("{key}{age}{rest}");
-        }
-        text = out;
-    }
-    text
-}
-
-/// What a failing peer does with a connection.
-#[derive(Clone, Copy)]
-enum Fault {
-    Hangs,
-    Drips,
-    Garbage,
-    Endless,
-    Fails,
-    SomebodyElse,
-}
-
-async fn faulty_peer(fault: Fault) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(misbehave(stream, fault));
-        }
-    });
-    address
-}
-
-async fn misbehave(mut stream: TcpStream, fault: Fault) -> std::io::Result<()> {
-    let mut request = [0; 1024];
-    let _ = stream.read(&mut request).await?;
-    match fault {
-        Fault::Hangs => std::future::pending().await,
-        Fault::Drips => loop {
-            stream.write_all(b"H").await?;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        },
-        Fault::Garbage => {
-            stream
-                .write_all(&[0xff, 0, b'\n', 7, 0x80].repeat(100))
-                .await
-        }
-        Fault::Endless => {
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10485760\r\n\r\n")
-                .await?;
-            stream.write_all(&vec![b'['; 10 << 20]).await
-        }
-        Fault::Fails => {
-            stream
-                .write_all(b"HTTP/1.1 500 Oh\r\nContent-Length: 4\r\n\r\n\x1b[31")
-                .await
-        }
-        Fault::SomebodyElse => {
-            let row = r#"{"version":"1","node":"mallory","zone":"","cells":[]}"#;
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", row.len());
-            stream.write_all((head + row).as_bytes()).await
-        }
-    }
-}
-
-async fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
 }
 
 #[tokio::test]

@@ -5,28 +5,23 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod fixture;
+
 use std::fs;
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::symlink;
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use iperf3_mesh::clock::boot_now;
-use iperf3_mesh::iperf::{
-    Client, ClientRun, Iperf, Limits, NotReady, ProbeError, Server, ServerRun, SpawnError, Version,
-};
-use iperf3_mesh_core::{Protocol, Reason, TestSpec};
+use iperf3_mesh::iperf::{ClientRun, Iperf, Limits, NotReady, ProbeError, SpawnError, Version};
+use iperf3_mesh_core::{Reason, TestSpec};
 use tempfile::TempDir;
 
-/// Longer than anything here takes, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A deadline that a test waits for.
-const SHORT: Duration = Duration::from_millis(600);
+use fixture::{
+    Fixture, PATIENCE, SHORT, assert_dies_at, assert_hint, is_dead, is_reaped, link, tcp, udp,
+    until,
+};
 
 // ---- results ----
 
@@ -428,167 +423,4 @@ async fn an_unsuitable_iperf3_is_rejected_with_a_hint() {
         "{error:?}"
     );
     assert_hint(&error, &old);
-}
-
-fn assert_hint(error: &ProbeError, program: &Path) {
-    let text = error.to_string();
-    for part in [
-        program.to_str().unwrap(),
-        "expected",
-        "apt-get install iperf3",
-    ] {
-        assert!(text.contains(part), "{text:?} should contain {part:?}");
-    }
-}
-
-// ---- helpers ----
-
-/// An iperf3, the address of the client, and a free port on the address of the server.
-struct Fixture {
-    iperf: Iperf,
-    local: IpAddr,
-    remote: SocketAddr,
-    dir: TempDir,
-}
-
-impl Fixture {
-    async fn new() -> Self {
-        let iperf = Iperf::probe(Path::new("iperf3")).await;
-        Self::with(iperf.unwrap_or_else(|error| panic!("{error}; `make setup` installs it")))
-    }
-
-    /// With the program of tests/fake under `name`.
-    async fn fake(name: &str) -> Self {
-        let dir = TempDir::new().unwrap();
-        let iperf = Iperf::probe(&link(&dir, name)).await.unwrap();
-        Self {
-            dir,
-            ..Self::with(iperf)
-        }
-    }
-
-    fn with(iperf: Iperf) -> Self {
-        let listener = TcpListener::bind((address(), 0)).unwrap();
-        Self {
-            iperf,
-            local: address(),
-            remote: listener.local_addr().unwrap(),
-            dir: TempDir::new().unwrap(),
-        }
-    }
-
-    fn client_run(&self, spec: TestSpec, within: Duration) -> ClientRun {
-        ClientRun {
-            spec,
-            local: self.local,
-            remote: self.remote,
-            limits: limits(within),
-        }
-    }
-
-    fn client(&self, spec: TestSpec, within: Duration) -> Client {
-        self.iperf.client(self.client_run(spec, within)).unwrap()
-    }
-
-    fn server(&self, peer: IpAddr, within: Duration) -> Server {
-        self.iperf
-            .server(&ServerRun {
-                spec: tcp(),
-                local: self.remote.ip(),
-                port: self.remote.port(),
-                peer,
-                limits: limits(within),
-            })
-            .unwrap()
-    }
-
-    async fn meet(
-        &self,
-        spec: TestSpec,
-    ) -> (iperf3_mesh::iperf::ClientEnd, iperf3_mesh::iperf::ServerEnd) {
-        let mut server = self.server(self.local, PATIENCE);
-        server.ready().await.unwrap();
-        let mut client = self.client(spec, PATIENCE);
-        (client.wait().await, server.wait().await)
-    }
-}
-
-fn limits(within: Duration) -> Limits {
-    let now = boot_now();
-    Limits {
-        start_by: now + within,
-        deadline: now + within,
-    }
-}
-
-fn tcp() -> TestSpec {
-    TestSpec {
-        protocol: Protocol::Tcp,
-        duration: Duration::from_secs(1),
-        omit: Duration::ZERO,
-        timeout: PATIENCE,
-        bitrate: None,
-        streams: 1,
-        bidir: false,
-    }
-}
-
-fn udp() -> TestSpec {
-    TestSpec {
-        protocol: Protocol::Udp,
-        ..tcp()
-    }
-}
-
-/// A loopback address that no other test uses, in this process or in another.
-fn address() -> IpAddr {
-    static NEXT: AtomicU8 = AtomicU8::new(1);
-    let pid = std::process::id().to_be_bytes();
-    let last = NEXT.fetch_add(1, Ordering::Relaxed);
-    Ipv4Addr::new(127, 64 | pid[2] & 63, pid[3], last).into()
-}
-
-/// A link and not a copy: a file that was written a moment ago cannot be executed while a child
-/// that another test forks still has it open.
-fn link(dir: &TempDir, name: &str) -> std::path::PathBuf {
-    let path = dir.path().join(name);
-    symlink(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake/iperf3"),
-        &path,
-    )
-    .unwrap();
-    path
-}
-
-/// Whether the process runs no more; it may still be a zombie.
-fn is_dead(pid: u32) -> bool {
-    match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat.rsplit(") ").next().unwrap().starts_with(['Z', 'X']),
-        Err(error) => {
-            matches!(error.kind(), ErrorKind::NotFound) || error.raw_os_error() == Some(3)
-        }
-    }
-}
-
-fn is_reaped(pid: u32) -> bool {
-    !Path::new(&format!("/proc/{pid}")).exists()
-}
-
-/// Blocks the thread, and with it all of this test's agent.
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
-        sleep(Duration::from_millis(2));
-    }
-}
-
-/// Alive until shortly before `deadline`, dead soon after.
-fn assert_dies_at(pid: u32, deadline: iperf3_mesh_core::Time) {
-    assert!(!is_dead(pid), "it has just been started");
-    until("the kernel's timer has ended it", || is_dead(pid));
-    assert!(
-        boot_now() >= deadline - Duration::from_millis(100),
-        "it was ended too early"
-    );
 }
