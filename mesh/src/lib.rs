@@ -95,9 +95,11 @@
 //!
 //! `gossip` adds the thin layer over chitchat, the only part that does IO. `sim` adds the
 //! simulator. `flaws` adds a switch that leaves out one rule at a time, so that tests can see
-//! whether the checkers notice.
+//! whether the checkers notice. `fuzzing` adds the entry points of the fuzz targets.
 
 pub mod flaw;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 #[cfg(feature = "gossip")]
 #[allow(
     clippy::disallowed_methods,

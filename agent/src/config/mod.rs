@@ -8,6 +8,8 @@ mod discovery;
 mod environment;
 mod error;
 mod failed_cells;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod join;
 mod kubernetes;
 mod ports;

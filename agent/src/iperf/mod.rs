@@ -29,6 +29,8 @@ pub use limits::Limits;
 pub use probe::ProbeError;
 pub use process::Kill;
 pub use report::Report;
+#[cfg(feature = "fuzzing")]
+pub(crate) use server::read_output;
 pub use server::{NotReady, Server, ServerEnd};
 pub use version::{LEAST, Version};
 pub use vulnerabilities::FIRST_SAFE;

@@ -72,21 +72,45 @@ pub(super) fn watch_output(peer: IpAddr) -> (watch::Receiver<Seen>, Watch) {
     let (show, seen) = watch::channel(Seen::default());
     let mut line = Vec::new();
     let watch = move |piece: &[u8], kill: &Kill| {
-        for &byte in piece {
-            if byte != b'\n' {
-                if line.len() < LINE_MAX {
-                    line.push(byte);
-                }
-                continue;
-            }
-            show.send_if_modified(|seen| seen.parse_line(&String::from_utf8_lossy(&line), peer));
-            line.clear();
-        }
+        for_each_line(&mut line, piece, |line| {
+            show.send_if_modified(|seen| seen.parse_line(line, peer));
+        });
         if show.borrow().unexpected_client.is_some() {
             kill.kill();
         }
     };
     (seen, Box::new(watch))
+}
+
+/// Adds `piece` to `line`, and gives every line that it completes to `take`.
+fn for_each_line(line: &mut Vec<u8>, piece: &[u8], mut take: impl FnMut(&str)) {
+    for &byte in piece {
+        if byte != b'\n' {
+            if line.len() < LINE_MAX {
+                line.push(byte);
+            }
+            continue;
+        }
+        take(&String::from_utf8_lossy(line));
+        line.clear();
+    }
+}
+
+/// What a server that serves `peer` shows by writing `output` in pieces of `size` bytes: whether it
+/// listens, whether it accepted the peer, and whom it accepted instead.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_output(
+    output: &[u8],
+    size: usize,
+    peer: IpAddr,
+) -> (bool, bool, Option<IpAddr>) {
+    let (mut line, mut seen) = (Vec::new(), Seen::default());
+    for piece in output.chunks(size.max(1)) {
+        for_each_line(&mut line, piece, |line| {
+            seen.parse_line(line, peer);
+        });
+    }
+    (seen.listening, seen.accepted, seen.unexpected_client)
 }
 
 impl Seen {

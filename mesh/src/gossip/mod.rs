@@ -34,6 +34,8 @@
 
 mod admission;
 mod config;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod instance;
 mod observations;
 mod prefilter;

@@ -1,0 +1,121 @@
+//! Entry points of the fuzz targets in `fuzz/`: each takes arbitrary bytes and asserts what must
+//! hold for all of them.
+//!
+//! Behind the feature `fuzzing`, which no shipped build enables. The parsers are private, so the
+//! properties stand here, next to them; `tests/fuzz_seeds.rs` runs the seed corpora through them.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use iperf3_mesh_core::wire::{Body, Handover, MeetingId, Message};
+use iperf3_mesh_core::{Epoch, NodeName, Outcome, Protocol, TestSpec, WIRE_VERSION};
+
+use crate::api::{Matrix, RowReport};
+pub use crate::config::fuzzing::config_value;
+use crate::iperf::{Report, Version, read_output};
+use crate::render::heatmap::{self, Screen};
+use crate::render::table;
+
+/// The peer of [`iperf_output`], which its seed corpus knows.
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+
+/// What a client's iperf3 wrote: standard output up to the first zero byte, standard error after
+/// it. Whatever is read from it, the peer accepts as a result.
+///
+/// # Panics
+/// If that does not hold.
+pub fn iperf_report(bytes: &[u8]) {
+    let mut parts = bytes.splitn(2, |&byte| byte == 0);
+    let stdout = parts.next().unwrap_or_default();
+    let stderr = parts.next().unwrap_or_default();
+    for (protocol, bidir) in [
+        (Protocol::Tcp, false),
+        (Protocol::Tcp, true),
+        (Protocol::Udp, false),
+        (Protocol::Udp, true),
+    ] {
+        let report = Report::read(&spec(protocol, bidir), stdout, stderr);
+        assert_eq!(report.reverse.is_some(), bidir);
+        let handover = std::iter::once(report.forward)
+            .chain(report.reverse)
+            .map(|outcome| Handover { protocol, outcome })
+            .collect();
+        assert_handed_over(handover);
+    }
+}
+
+/// What a server's iperf3 prints, and the answer to `iperf3 --version`. It means the same in
+/// whatever pieces it arrives, and nobody but the peer counts as accepted.
+///
+/// # Panics
+/// If that does not hold.
+pub fn iperf_output(bytes: &[u8]) {
+    let _ = Version::parse(&String::from_utf8_lossy(bytes));
+    let whole = read_output(bytes, bytes.len(), PEER);
+    let (_, _, unexpected_client) = whole;
+    assert_ne!(unexpected_client, Some(PEER));
+    for size in [1, 7] {
+        assert_eq!(read_output(bytes, size, PEER), whole, "pieces of {size}");
+    }
+}
+
+/// The answer of an agent to `/api/v1/matrix` and `/api/v1/row`. Every rendering of a matrix is
+/// free of what a terminal would obey, except for the colours of the heatmap.
+///
+/// # Panics
+/// If that does not hold.
+pub fn api_answer(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<RowReport>(bytes);
+    let Ok(matrix) = serde_json::from_slice::<Matrix>(bytes) else {
+        return;
+    };
+    let texts = [
+        heatmap::render(&matrix, Screen::PLAIN),
+        table::table(&matrix),
+        table::csv(&matrix),
+        table::json(&matrix).unwrap_or_default(),
+    ];
+    for text in texts {
+        let is_harmless = |c: char| !c.is_control() || c == '\n' || c == '\r';
+        assert!(text.chars().all(is_harmless), "{text:?}");
+    }
+    let narrow = Screen {
+        colour: true,
+        width: Some(40),
+    };
+    let _ = heatmap::render(&matrix, narrow);
+}
+
+fn spec(protocol: Protocol, bidir: bool) -> TestSpec {
+    TestSpec {
+        protocol,
+        duration: Duration::from_secs(5),
+        omit: Duration::ZERO,
+        timeout: Duration::from_secs(10),
+        bitrate: None,
+        streams: 1,
+        bidir,
+    }
+}
+
+/// The receiver of these results takes them.
+fn assert_handed_over(handover: Vec<Handover>) {
+    let name = |text| NodeName::new(text).expect("a name");
+    let outcomes: Vec<Outcome> = handover.iter().map(|one| one.outcome.clone()).collect();
+    let message = Message {
+        wire: WIRE_VERSION,
+        from: name("a"),
+        from_epoch: Epoch(1),
+        to: name("b"),
+        to_epoch: Epoch(2),
+        sweep: 1,
+        meeting: Some(MeetingId {
+            asker: name("a"),
+            epoch: Epoch(1),
+            number: 1,
+        }),
+        body: Body::End { handover },
+    };
+    let received = Message::decode(&message.encode());
+    assert!(received.is_ok(), "{received:?} for {outcomes:?}");
+}

@@ -1,0 +1,38 @@
+//! Runs the seed corpora of the fuzz targets on the stable compiler. An input that once broke a
+//! parser is added to its corpus, so this is also the regression test.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+
+use iperf3_mesh_core::fuzzing::{gossip_datagram, gossip_state, wire_message};
+
+#[test]
+fn wire_message_holds_for_every_seed() {
+    run_seeds("wire_message", wire_message);
+}
+
+#[test]
+fn gossip_datagram_holds_for_every_seed() {
+    run_seeds("gossip_datagram", gossip_datagram);
+}
+
+#[test]
+fn gossip_state_holds_for_every_seed() {
+    run_seeds("gossip_state", gossip_state);
+}
+
+/// Gives `target` each seed, and each seed cut short.
+fn run_seeds(name: &str, target: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fuzz/seeds")
+        .join(name);
+    let seeds: Vec<_> = fs::read_dir(&folder).unwrap().collect();
+    assert!(!seeds.is_empty(), "no seed in {}", folder.display());
+    for seed in seeds {
+        let bytes = fs::read(seed.unwrap().path()).unwrap();
+        target(&bytes);
+        target(&bytes[..bytes.len() / 2]);
+    }
+}
