@@ -1,21 +1,21 @@
-# The agent with its iperf3, and nothing else: no shell, no package manager, no user but an unprivileged one.
+# The agent with its iperf3 and nothing else: no shell, no package manager, and only an unprivileged user.
 #
 #   make image
 #
-# Both base images exist for amd64 and arm64, and nothing here names an architecture. They are of one Debian release,
-# so that the agent finds the libc that it was linked with.
+# Both base images exist for amd64 and arm64, and nothing here depends on the architecture. They have the same Debian
+# release, so that the agent runs with the libc it was linked with. CI tests with the Rust version named here.
 ARG RUST_IMAGE=rust:1.95-slim-trixie
 ARG DEBIAN_IMAGE=debian:trixie-slim
 
 FROM ${RUST_IMAGE} AS agent
-# With it the binary tells scanners which crates it is made of.
+# It records the crates in the binary, where scanners find them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo install --quiet --locked cargo-auditable@0.7.7
 WORKDIR /src
 COPY . .
-# Dependencies and what was compiled of them stay in the builder's cache, so that a change of the source compiles that
-# alone. One build at a time, since two architectures would take each other's result out of it. The sources are touched,
-# since cargo goes by their dates: those of another checkout may be older than what was compiled of this one.
+# Dependencies and their build output stay in the builder's cache, so that a change of the source rebuilds only the
+# source. The cache is locked, because two architectures would take each other's results out of it. The sources are
+# touched, because cargo compares dates: a different checkout may be older than the build output of this one.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
     find agent mesh -name '*.rs' -exec touch {} + \
@@ -26,13 +26,13 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 FROM scratch AS binary
 COPY --from=agent /out/usr/bin/iperf3-mesh /
 
-# Debian's iperf3: 3.18 in trixie, kept up by its security team. Not bookworm's 3.12, which a malformed peer crashes
-# (CVE-2024-53580).
+# Debian's iperf3: 3.18 in trixie, maintained by its security team. Not 3.12 of bookworm, which a malformed message
+# crashes (CVE-2024-53580).
 FROM ${DEBIAN_IMAGE} AS files
 RUN apt-get update && apt-get install -y --no-install-recommends iperf3 && rm -rf /var/lib/apt/lists/*
 COPY --from=agent /out/usr/bin/iperf3-mesh /usr/bin/iperf3-mesh
-# Both programs and the libraries that they load. libgcc_s is loaded by name when a thread is cancelled. The packages that
-# they come from are recorded where scanners of images without a package manager look, and their licences come along.
+# Both programs and the libraries they load. libgcc_s is loaded by name when a thread is cancelled. Their packages are
+# recorded where scanners of images without a package manager look, and their licences are copied.
 RUN set -eu; mkdir -p /out/etc /out/tmp /out/var/lib/dpkg/status.d; chmod 1777 /out/tmp; \
     { ldd /usr/bin/iperf3-mesh /usr/bin/iperf3 | grep -o '/[^ :]*\.so[^ :]*'; \
       ldconfig -p | grep -o '/[^ ]*/libgcc_s\.so\.1$'; \
@@ -49,9 +49,10 @@ RUN set -eu; mkdir -p /out/etc /out/tmp /out/var/lib/dpkg/status.d; chmod 1777 /
 FROM scratch
 ARG VERSION=unknown
 ARG REVISION=unknown
+ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="iperf3-mesh" \
       org.opencontainers.image.description="Bandwidth matrix of a whole cluster, measured by its own nodes" \
-      org.opencontainers.image.source="https://github.com/my-org/iperf3-mesh" \
+      org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -1,5 +1,6 @@
 """Test cases for alerts on the agents. A period is 5 minutes, unless a case says otherwise."""
 
+import owner
 from expected_alerts import agent as impaired
 from expected_alerts import fires, silence
 from synthetic_series import (
@@ -14,7 +15,7 @@ from synthetic_series import (
     touching,
 )
 
-RUNBOOK = "https://github.com/my-org/iperf3-mesh/blob/main/docs/runbook.md"
+RUNBOOK = f"https://github.com/{owner.of_image()}/iperf3-mesh/blob/main/docs/runbook.md"
 
 
 def cases():

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import contract
 import kustomize
 import loopback
+import owner
 import release
 import validators
 from report import Report
@@ -213,6 +214,7 @@ def main():
     report.check("version", release.tag_problems(built))
     report.check("files of a release", release.file_problems(pinned, agent))
     report.check("change of the version", release.version_change_problems(pinned))
+    report.check("change of the owner", owner.problems())
     report.check("metrics", (f"{name} is not exported" for name in unknown_metrics()))
     for file in kustomize.sources():
         has_header = file.read_text().startswith("# ")
