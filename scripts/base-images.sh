@@ -1,7 +1,7 @@
 #!/bin/sh
-# Makes images like those that the Dockerfile starts from, for machines that reach no registry: Debian by debootstrap,
-# and on it the Rust toolchain of this machine; both trust whom this machine trusts. Prints the arguments that make
-# `docker build` start from them. They are made anew in every week of the calendar, so that security fixes come in.
+# Builds replacements for the Dockerfile's base images, for machines that reach no registry: Debian by debootstrap,
+# and this machine's Rust toolchain on top of it. Both trust the same certificates as this machine. Prints the
+# arguments that make `docker build` start from them. They are rebuilt once per calendar week, for security fixes.
 #
 #   docker build $(scripts/base-images.sh) .
 set -eu
@@ -11,19 +11,19 @@ week=$(date +%G.%V)
 debian=iperf3-mesh-base/debian:$release-$week
 rust=iperf3-mesh-base/rust:$(rustc --version | cut -d' ' -f2)-$release-$week
 
-there() { docker image inspect "$1" >/dev/null 2>&1; }
+exists() { docker image inspect "$1" >/dev/null 2>&1; }
 
 make_debian() {
     scripts/setup.sh debootstrap update-ca-certificates
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
     debootstrap --variant=minbase "$release" "$scratch/debian" >"$scratch/log" 2>&1 ||
-        { tail -n 20 "$scratch/log" >&2; echo "base-images: debootstrap failed: its words are above" >&2; exit 1; }
-    # As in the image of that name: security fixes come in, from the mirror that debootstrap wrote down.
+        { tail -n 20 "$scratch/log" >&2; echo "base-images: debootstrap failed: see its output above" >&2; exit 1; }
+    # Like the official image, with security updates, but from the mirror that debootstrap used.
     mirror=$(sed -n 's/^deb \([^ ]*\) .*/\1/p;q' "$scratch/debian/etc/apt/sources.list")
     printf 'deb %s %s main\n' "$mirror" "$release" "$mirror" "$release-updates" \
         "${mirror%/}-security" "$release-security" >"$scratch/debian/etc/apt/sources.list"
-    # Whom this machine trusts, which may be more than Debian does.
+    # This machine may trust more certificate authorities than Debian does.
     install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$scratch/debian/etc/ssl/certs/ca-certificates.crt"
     tar -C "$scratch/debian" -c --exclude=./var/cache/apt/archives/\*.deb --exclude=./var/lib/apt/lists/\*_\* . |
         docker import - "$debian" >/dev/null
@@ -39,9 +39,9 @@ ENV CARGO_HOME=/usr/local/cargo
 EOF
 }
 
-there "$debian" || make_debian
-there "$rust" || make_rust
-# Those of other weeks would only take up room.
+exists "$debian" || make_debian
+exists "$rust" || make_rust
+# Images of other weeks only take up space.
 docker image ls --format '{{.Repository}}:{{.Tag}}' 'iperf3-mesh-base/*' | grep -v -e "-$week\$" |
     xargs -r docker image rm --force >/dev/null
 echo "--build-arg RUST_IMAGE=$rust --build-arg DEBIAN_IMAGE=$debian"

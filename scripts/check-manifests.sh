@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks what is applied to clusters: manifests, alerts and dashboards, against the agent that is named as the argument.
-# Needs python3 with venv, promtool and prometheus; the rest comes from PyPI into a directory below target/.
+# Checks everything that is applied to clusters: manifests, alerts and dashboards, against the agent given as argument.
+# Needs python3 with venv, promtool and prometheus; the rest is installed from PyPI below target/.
 #
 #   scripts/check-manifests.sh target/debug/iperf3-mesh
 set -eu
@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE=1
 
 python=$(scripts/python.sh)
 
-# A PrometheusRule holds the file that promtool reads, two columns further right.
+# A PrometheusRule contains the file that promtool reads, indented by two columns.
 sed '1,/^spec:/d; s/^  //' kustomize/components/prometheus-rule/prometheus-rule.yaml >"$scratch/rules.yaml"
 
 failed=0

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the image that the manifests ask for, with its tag: nothing else says where it is kept.
+# Prints the image in the manifests, with its tag. This is the only place that defines the image's name.
 set -eu
 cd "$(dirname "$0")/.."
 sed -n 's/^ *image: //p' manifests/daemonset.yaml

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Draws the dashboards with Grafana's own components, from the figures of a real mesh (of the agent that is named as the
-# argument), checks what they show, and writes the pictures of the docs. It takes some five minutes.
-# Needs node 20 or newer with npm, chromium, iperf3, ip, tc, nft, python3 and prometheus; the rest comes from npm.
+# Draws the dashboards with Grafana's own components and the figures of a real mesh of the given agent, checks what they
+# show, and writes the pictures for the docs. Takes about five minutes.
+# Needs node 20 or newer with npm, chromium, iperf3, ip, tc, nft, python3 and prometheus; the rest is installed by npm.
 #
 #   scripts/pictures.sh target/debug/iperf3-mesh
 set -eu
@@ -14,10 +14,10 @@ scratch=$(realpath "${CARGO_TARGET_DIR:-target}/pictures")
 export PYTHONDONTWRITEBYTECODE=1
 
 major=$(node -p 'process.versions.node.split(".")[0]')
-[ "$major" -ge 20 ] || { echo "pictures: this is node $major; expected 20 or newer" >&2; exit 1; }
+[ "$major" -ge 20 ] || { echo "pictures: node is version $major; expected 20 or newer" >&2; exit 1; }
 
-# What is locked tells whether what is installed is still the right one. Grafana's packages ask for more than they need
-# (legacy-peer-deps), and none of them needs a script to be installed.
+# Install again only when the lock file has changed. Grafana's packages declare more peers than they need
+# (legacy-peer-deps), and none of them needs its install script.
 wanted=$(cksum <$tests/package-lock.json)
 if [ "$(cat $tests/node_modules/made-for 2>/dev/null)" != "$wanted" ]; then
     npm --prefix $tests ci --legacy-peer-deps --ignore-scripts --no-audit --no-fund --loglevel error
@@ -25,13 +25,13 @@ if [ "$(cat $tests/node_modules/made-for 2>/dev/null)" != "$wanted" ]; then
 fi
 node $tests/build.js "$scratch"
 
-# In namespaces of its own there are no ports to collide with, and nothing is left over: killing its process 1 ends it all.
-apart="--net --mount --pid --fork --kill-child --mount-proc"
-[ "$(id -u)" = 0 ] || apart="--user --map-root-user $apart"
+# Namespaces of its own avoid port collisions, and killing their process 1 leaves nothing behind.
+namespaces="--net --mount --pid --fork --kill-child --mount-proc"
+[ "$(id -u)" = 0 ] || namespaces="--user --map-root-user $namespaces"
 CHROMIUM=$(command -v chromium || command -v chromium-browser)
 export CHROMIUM
-unshare $apart $tests/lab.py "$agent" node $tests/screenshots.js "$scratch" docs/images &
+unshare $namespaces $tests/lab.py "$agent" node $tests/screenshots.js "$scratch" docs/images &
 lab=$!
-# It waits for process 1 and takes no notice of milder signals.
+# unshare waits for process 1 and ignores other signals.
 trap 'kill -KILL "$lab"; exit 143' INT TERM
 wait "$lab"

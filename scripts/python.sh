@@ -1,12 +1,12 @@
 #!/bin/sh
-# Prints the path of a Python that has what the tests of manifests and image are written with. It is made when it is
-# missing, from PyPI into a directory below target/; needs python3 with venv.
+# Prints the path of a Python with the packages that the tests of manifests and image need. Creates it below target/
+# from PyPI if it is missing; needs python3 with venv.
 set -eu
 cd "$(dirname "$0")/.."
 requirements=tests/manifests/requirements.txt
 venv=$(realpath -m "${CARGO_TARGET_DIR:-target}")/manifests/venv
 
-# What is pinned, and for which Python, tells whether the environment is still the right one.
+# Create it again only when the pinned packages or the version of Python have changed.
 wanted="$(python3 --version) $(cksum <$requirements)"
 if [ "$(cat "$venv/made-for" 2>/dev/null)" != "$wanted" ]; then
     rm -rf "$venv"

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Writes into a directory what people download of a release: one file to apply for each common cluster, with the image
-# pinned by its digest; and, over everything in the directory, sha256sums. Needs kubectl.
+# Writes the files of a release into a directory: one file to apply for each common kind of cluster, with the image
+# pinned by its digest, and sha256sums of everything in the directory. Needs kubectl.
 #
 #   scripts/release-files.sh sha256:0123… dist
 set -eu
 case "$1" in
     sha256:????????????????????????????????????????????????????????????????) ;;
-    *) echo "release-files: '$1' is no digest of an image, like sha256: and 64 digits" >&2; exit 1 ;;
+    *) echo "release-files: '$1' is not the digest of an image: expected sha256: and 64 digits" >&2; exit 1 ;;
 esac
 digest=$1
 mkdir -p "$2"
@@ -17,7 +17,7 @@ mkdir -p target
 scratch=$(mktemp -d -p target)
 trap 'rm -rf "$scratch"' EXIT
 
-# The objects of a directory, with the image as it was pushed, as file $2.
+# Writes the objects of directory $1 with the pushed image as file $2.
 render() {
     cat >"$scratch/kustomization.yaml" <<EOF
 apiVersion: kustomize.config.k8s.io/v1beta1

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints what the changelog says of this version, and fails if that is nothing.
+# Prints the changelog's entry for this version, and fails if there is none.
 set -eu
 cd "$(dirname "$0")/.."
 version=$(scripts/version.sh)
@@ -8,7 +8,7 @@ notes=$(awk -v heading="## [$version]" '
     /^## |^\[.*\]: / { inside = 0 }
     inside' CHANGELOG.md)
 if [ -z "$notes" ]; then
-    echo "release-notes: CHANGELOG.md has nothing below '## [$version] - DATE': move there what is unreleased" >&2
+    echo "release-notes: CHANGELOG.md has no entry below '## [$version] - DATE': move the unreleased changes there" >&2
     exit 1
 fi
 echo "$notes"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Begins a version: in Cargo.toml, wherever an image or a tag is named, and in the changelog, where it gets what was
-# unreleased. `git diff` then shows each place.
+# Starts a new version: in Cargo.toml and Cargo.lock, in every image name and tag, and in the changelog, where it takes
+# the unreleased changes. `git diff` then shows each place.
 #
 #   scripts/set-version.sh 0.2.0
 set -eu
@@ -8,9 +8,9 @@ cd "$(dirname "$0")/.."
 old=$(scripts/version.sh)
 new=$1
 echo "$new" | grep -qxE '[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?' ||
-    { echo "set-version: '$new' is no version like 0.2.0 or 0.2.0-rc.1" >&2; exit 1; }
+    { echo "set-version: '$new' is not a version: expected 0.2.0 or 0.2.0-rc.1" >&2; exit 1; }
 if grep -qF "## [$new]" CHANGELOG.md; then
-    echo "set-version: CHANGELOG.md already tells of $new: what is released stays as it is" >&2
+    echo "set-version: CHANGELOG.md already has an entry for $new, and released entries stay as they are" >&2
     exit 1
 fi
 

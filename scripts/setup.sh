@@ -1,19 +1,22 @@
 #!/bin/sh
-# Installs the programs that are named as arguments and are not there yet; without anything to do it is silent
-# and quick. It changes nothing else: no service is started, nothing is upgraded.
+# Installs those of the given programs that are missing. Silent and quick if none is. Changes nothing else: no
+# service is started, nothing is upgraded.
 #
 #   scripts/setup.sh cc iperf3
 set -eu
 
 say() { echo "setup: $*" >&2; }
 
-# Distributions keep some of the programs where a plain user's PATH does not look.
+# Some of the programs are in directories that are not on every user's PATH.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
-# The package of program $1 for package manager $2.
+# The package that contains program $1 for package manager $2.
 package() {
     case "$2:$1" in
         apt-get:cc) echo gcc libc6-dev ;;
+        apt-get:c++) echo g++ libc6-dev ;;
+        dnf:c++) echo gcc-c++ ;;
+        apk:c++) echo g++ ;;
         dnf:cc) echo gcc glibc-devel ;;
         apk:cc) echo gcc musl-dev ;;
         apt-get:promtool | apk:promtool) echo prometheus ;;
@@ -36,7 +39,7 @@ package() {
     esac
 }
 
-# Runs "$@" and shows what it said only if it fails.
+# Runs "$@" and prints its output only if it fails.
 quietly() {
     "$@" >"$scratch/log" 2>&1 && return
     cat "$scratch/log" >&2
@@ -55,7 +58,7 @@ install_with() {
     esac
 }
 
-# Debian's package starts a Prometheus server: take the one program $1 out of it.
+# Debian's package starts a Prometheus server, so only program $1 is taken out of it.
 from_prometheus_deb() {
     quietly $as_root apt-get -q update &&
         (cd "$scratch" && quietly apt-get -q -o APT::Sandbox::User=root download prometheus) &&
@@ -100,7 +103,7 @@ else
     by_hand=
     for program in $missing; do by_hand="$by_hand $(package "$program" "$manager")"; done
     say "missing:$missing"
-    say "not root, and sudo wants a password. As root: $manager $([ "$manager" = apk ] && echo add || echo install)$by_hand"
+    say "not root, and sudo asks for a password. Run as root: $manager $([ "$manager" = apk ] && echo add || echo install)$by_hand"
     exit 1
 fi
 
@@ -108,15 +111,15 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 say "installing$missing with $manager"
 if [ -n "$packages" ]; then
-    install_with "$manager" || { say "$manager could not install$packages: its words are above"; exit 1; }
+    install_with "$manager" || { say "$manager could not install$packages: see its output above"; exit 1; }
 fi
 for program in promtool prometheus; do
     case "$manager:$missing " in
         apt-get:*" $program "*)
-            from_prometheus_deb "$program" || { say "$program could not be taken from the package prometheus"; exit 1; }
+            from_prometheus_deb "$program" || { say "cannot extract $program from the package prometheus"; exit 1; }
             ;;
     esac
 done
 for program in $missing; do
-    command -v "$program" >/dev/null || { say "$manager has done its work, and $program is still missing"; exit 1; }
+    command -v "$program" >/dev/null || { say "$manager reported success, but $program is still missing"; exit 1; }
 done

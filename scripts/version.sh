@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the version, which stands in Cargo.toml; everything else follows from it or is checked against it.
+# Prints the version in Cargo.toml. Everything else follows from it or is checked against it.
 set -eu
 cd "$(dirname "$0")/.."
 sed -n '/^\[workspace\.package\]/,/^\[workspace\.d/s/^version = "\(.*\)"$/\1/p' Cargo.toml

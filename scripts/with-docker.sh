@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs a command with a docker that answers: the machine's own; or else, for root on Debian and its kin, one that lives as
-# long as the command. That one is taken out of Debian's packages, since installing them would start a service; it has no
-# bridge and leaves the firewall alone, so that builds and containers use the host's network.
+# Runs a command with a docker daemon: the machine's own, or else, for root on Debian and its derivatives, one that runs
+# as long as the command. It is unpacked from Debian's packages, because installing them would start a service. It has no
+# bridge and does not touch the firewall, so builds and containers use the host's network.
 #
 #   scripts/with-docker.sh docker images
 set -eu
@@ -14,21 +14,20 @@ if answers; then
 fi
 
 if [ -n "${DOCKER_HOST:-}" ] || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    say "no docker daemon answers at ${DOCKER_HOST:-the usual socket}. Mend: install docker and start it"
-    say "(systemctl start docker), join the group docker, or name a daemon in DOCKER_HOST."
-    say "Root on Debian needs no daemon: unset DOCKER_HOST"
+    say "no docker daemon answers at ${DOCKER_HOST:-the usual socket}: install docker and start it (systemctl start docker),"
+    say "join the group docker, or name another daemon in DOCKER_HOST. Root on Debian needs none: unset DOCKER_HOST"
     exit 1
 fi
 
-# Programs, images and the builder's cache stay there for the next time.
+# Keeps programs, images and the build cache for the next time.
 home=${XDG_CACHE_HOME:-$HOME/.cache}/iperf3-mesh/docker
 mkdir -p "$home"
 exec 9>"$home/lock"
-flock -w 1800 9 || { say "another command has used $home for half an hour; try again when it has ended"; exit 1; }
+flock -w 1800 9 || { say "another command has used $home for half an hour: try again when it has ended"; exit 1; }
 
-# Newer Debian releases keep the command line and its builder in packages of their own.
+# Newer Debian releases have separate packages for the command line and its builder.
 fetch_programs() {
-    say "taking docker out of Debian's packages, into $home"
+    say "unpacking docker from Debian's packages into $home"
     rm -rf "$home/debs" "$home/unpacked"
     mkdir -p "$home/debs"
     apt-get -q update >"$home/log" 2>&1
@@ -42,15 +41,15 @@ fetch_programs() {
         rm -rf "$home/debs"
 }
 if [ ! -d "$home/programs" ]; then
-    fetch_programs || { cat "$home/log" >&2; say "the packages could not be had: apt-get's words are above"; exit 1; }
+    fetch_programs || { cat "$home/log" >&2; say "cannot download the packages: see the output of apt-get above"; exit 1; }
 fi
 PATH="$home/programs/usr/sbin:$home/programs/usr/bin:$PATH"
-# Where the command line looks for its builder.
+# The command line looks for its builder below this directory.
 DOCKER_CONFIG=$home/config
 mkdir -p "$DOCKER_CONFIG"
 ln -sfn "$home/programs/usr/libexec/docker/cli-plugins" "$DOCKER_CONFIG/cli-plugins"
 
-# A socket's path must be short.
+# The path of a socket is limited to 107 bytes.
 run=$(mktemp -d)
 DOCKER_HOST=unix://$run/docker.sock
 export PATH DOCKER_CONFIG DOCKER_HOST
@@ -61,7 +60,7 @@ stop() {
     umount "$run"/exec/netns/* 2>/dev/null || true
     rm -rf "$run"
 }
-# Whatever ends this script ends the daemon, too.
+# The daemon ends with this script, even if the script is killed.
 setpriv --pdeathsig TERM \
     dockerd --data-root "$home/data" --exec-root "$run/exec" --pidfile "$run/pid" --host "$DOCKER_HOST" \
     --bridge none --iptables=false --ip6tables=false >"$home/dockerd.log" 2>&1 9>&- &
@@ -69,19 +68,19 @@ daemon=$!
 trap stop EXIT
 trap 'exit 130' INT TERM
 
-patience=60
+tries_left=60
 until answers; do
-    patience=$((patience - 1))
-    if [ "$patience" = 0 ] || ! kill -0 "$daemon" 2>/dev/null; then
+    tries_left=$((tries_left - 1))
+    if [ "$tries_left" = 0 ] || ! kill -0 "$daemon" 2>/dev/null; then
         tail -n 20 "$home/dockerd.log" >&2
-        say "dockerd does not start: its words are above, all of them in $home/dockerd.log"
+        say "dockerd does not start: see its last lines above and $home/dockerd.log"
         exit 1
     fi
     sleep 0.5
 done
 
-# In the background, since a shell hears of no signal while it waits for a command in the foreground. An interrupt is for
-# both, as in the foreground: the terminal sends it to the command as well.
+# In the background, because a shell handles no signal while it waits for a foreground command. An interrupt ends both:
+# the terminal sends it to the command as well.
 exec 3<&0
 env --default-signal=INT,QUIT "$@" <&3 3<&- 9>&- &
 command=$!
