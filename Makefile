@@ -99,7 +99,7 @@ lint-scripts: ## Check shell scripts and workflows with shellcheck and actionlin
 
 powerset: ## Check iperf3-mesh-core with every combination of its features
 	$(call install-cargo-tool,hack,$(CARGO_HACK))
-	@RUSTFLAGS="-D warnings" $(CARGO) hack check $(LOCKED) -p iperf3-mesh-core --feature-powerset --exclude-features default
+	@$(CARGO) hack clippy $(LOCKED) -p iperf3-mesh-core --feature-powerset --exclude-features default -- -D warnings
 
 msrv: ## Build everything with the oldest supported Rust, the rust-version of Cargo.toml
 	@scripts/msrv.sh
