@@ -3,7 +3,7 @@
 //!
 //! Modules form rings that point inwards only: `commands` (one file per command), then `runtime`
 //! (one running agent), then `http`, `discovery`, `iperf` and `render`, then `state` and `metrics`,
-//! then `config`, `cli`, `api` and the leaves. Start reading at [`runtime`].
+//! then `config`, `cli`, `api` and the leaves. Start reading at `runtime`.
 
 pub mod api;
 pub mod cli;

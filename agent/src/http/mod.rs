@@ -5,7 +5,7 @@
 //!
 //! warp is used for routes and replies only, deliberately. Its own server has no limit on
 //! connections, heads, bodies or times, and cannot be wrapped, since its `Accept` trait is private;
-//! so the server is ours ([`server`]).
+//! so the server is ours (`server`).
 
 pub mod client;
 pub mod collector;
