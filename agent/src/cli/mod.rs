@@ -1,8 +1,8 @@
 //! The command line: every command, flag, variable and default is defined here, once.
 //!
 //! The options of the agent's configuration stay texts here. [`crate::config`] reads them and
-//! reports all errors at once, since nobody should have to restart a DaemonSet for each mistake in a
-//! ConfigMap. What a user types at a prompt is read at once, and its errors have the same form.
+//! reports all errors at once, since nobody should have to restart a DaemonSet for each mistake in
+//! a ConfigMap. Values typed at a prompt are read by clap, and their errors have the same form.
 
 mod error;
 mod options;

@@ -14,15 +14,15 @@ pub struct NodeArgs {
     /// Zone of this node, shown in the matrix [default: empty]
     #[arg(long, env = "MESH_ZONE", default_value = "", hide_default_value = true)]
     pub zone: String,
-    /// IP address at which the others reach this node; of several, separated by commas, the first one
-    /// of the address family [default: found, and logged]
+    /// IP address at which the others reach this node; of several, separated by commas, the first
+    /// one of the address family [default: found, and logged]
     #[arg(long, env = "MESH_ADVERTISE_ADDRESS", value_name = "IP")]
     pub advertise_address: Option<String>,
     /// Address family to use where there are both: ipv4 or ipv6 [default: whichever comes first]
     #[arg(long, env = "MESH_IP_FAMILY", value_name = "FAMILY")]
     pub ip_family: Option<String>,
-    /// Skip the 61 s quiet time after startup; safe only if no agent ran on this node within the last
-    /// minute
+    /// Skip the 61 s quiet time after startup; safe only if no agent ran on this node within the
+    /// last minute
     #[arg(long, env = "MESH_SKIP_QUIET_TIME", value_name = "BOOL", default_value = "false",
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub skip_quiet_time: String,
@@ -92,8 +92,8 @@ pub struct PortArgs {
         default_value = "5201"
     )]
     pub iperf_port: String,
-    /// Number of ports that iperf3 uses in turn, 1 to 64; with 1, a late client may reach the server
-    /// of the next meeting
+    /// Number of ports that iperf3 uses in turn, 1 to 64; with 1, a late client may reach the
+    /// server of the next meeting
     #[arg(
         long,
         env = "IPERF_SERVER_PORTS",
@@ -129,8 +129,8 @@ pub struct TestArgs {
         default_value = "300s"
     )]
     pub interval: String,
-    /// Longest time of a test, from omit + duration + 1s to 60s; its iperf3 is killed then [default:
-    /// omit + duration + 5s]
+    /// Longest time of a test, from omit + duration + 1s to 60s; its iperf3 is killed then
+    /// [default: omit + duration + 5s]
     #[arg(long, env = "IPERF_TEST_TIMEOUT", value_name = "DURATION")]
     pub timeout: Option<String>,
     /// Bitrate of a TCP test for each stream and direction; 0 is unlimited

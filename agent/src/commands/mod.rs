@@ -1,7 +1,7 @@
 //! The commands, one file for each. Results go to stdout, everything else to stderr.
 //!
-//! Exit codes: 0 for success, 1 for a command that failed or a bad result, 2 for an unusable command
-//! line or configuration.
+//! Exit codes: 0 for success, 1 for a command that failed or a bad result, 2 for an unusable
+//! command line or configuration.
 
 mod agent;
 pub mod check;

@@ -4,8 +4,8 @@ use super::{address, join, kubernetes};
 use crate::units;
 
 /// One value of an option, read as every kind of value that has a grammar of its own: bitrate,
-/// duration, target to join, address, namespace, label selector. What was accepted and is written
-/// again reads the same; what goes into a query of the Kubernetes API is printable ASCII.
+/// duration, target to join, address, namespace, label selector. An accepted value that is written
+/// again reads the same; a value for a query of the Kubernetes API is printable ASCII.
 ///
 /// # Panics
 /// If that does not hold.

@@ -61,8 +61,8 @@ pub struct Config {
     pub namespace: Option<String>,
     /// The label selector of the agents' pods.
     pub label_selector: String,
-    /// The silence after which a node counts as departed. `None` is the longer of 15 minutes and two
-    /// periods, and follows the size of the mesh.
+    /// The silence after which a node counts as departed. `None` is the longer of 15 minutes and
+    /// two periods, and follows the size of the mesh.
     pub forget_after: Option<Duration>,
     /// Its ports.
     pub ports: Ports,

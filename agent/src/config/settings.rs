@@ -144,8 +144,8 @@ fn interval(text: &str) -> Result<Duration, InvalidValue> {
     ))
 }
 
-/// The timeout: as given, or long enough for the parts of the test. An error of these names what the
-/// user typed, never the default timeout.
+/// The timeout: as given, or long enough for the parts of the test. An error of these names what
+/// the user typed, never the default timeout.
 fn timeout(
     errors: &mut OptionErrors,
     args: &TestArgs,

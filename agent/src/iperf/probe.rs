@@ -90,8 +90,8 @@ pub(super) async fn probe(program: &Path) -> Result<(PathBuf, Version), ProbeErr
     Ok((program, found))
 }
 
-/// Looks a bare name up on the `PATH`, once: iperf3 itself runs without the agent's environment, and
-/// so without a `PATH`. A file that is not executable does not hide a program further down the
+/// Looks a bare name up on the `PATH`, once: iperf3 itself runs without the agent's environment,
+/// and so without a `PATH`. A file that is not executable does not hide a program further down the
 /// `PATH`.
 fn find(program: &Path) -> Result<PathBuf, ProbeError> {
     let is_path = program.components().count() > 1;

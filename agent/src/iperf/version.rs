@@ -29,8 +29,8 @@ impl Version {
     }
 
     /// Reads the output of `iperf3 --version`, with a first line such as `iperf 3.12 (cJSON
-    /// 1.7.15)`. Suffixes (`3.17.1+`, `3.21-dev`) are ignored. `None` if `output` is that of another
-    /// program.
+    /// 1.7.15)`. Suffixes (`3.17.1+`, `3.21-dev`) are ignored. `None` if `output` is that of
+    /// another program.
     pub fn parse(output: &str) -> Option<Self> {
         let mut words = output.lines().next()?.split_whitespace();
         if words.next()? != "iperf" {
@@ -66,8 +66,8 @@ impl Version {
         self.is_from(12)
     }
 
-    /// The report has separate names for the two directions of `--bidir`. Older versions use the same
-    /// keys twice, so that the directions cannot be told apart.
+    /// The report has separate names for the two directions of `--bidir`. Older versions use the
+    /// same keys twice, so that the directions cannot be told apart.
     pub const fn names_bidir(self) -> bool {
         self.is_from(11)
     }

@@ -1,8 +1,8 @@
 //! The `check` command: finds what would keep this node out of the mesh, each with a hint.
 //!
-//! It changes nothing: it opens and closes ports, and creates and removes a file. It asks the agents
-//! to join for their names, but sends no test: only a test can tell whether a firewall lets the
-//! mesh through.
+//! It changes nothing: it opens and closes ports, and creates and removes a file. It asks the
+//! agents to join for their names, but sends no test: only a test can tell whether a firewall lets
+//! the mesh through.
 
 mod finding;
 mod iperf3;

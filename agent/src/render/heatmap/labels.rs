@@ -96,8 +96,8 @@ impl Labels {
     }
 }
 
-/// The common beginning and end of all names. Both stop at a separator, and leave something of every
-/// name.
+/// The common beginning and end of all names. Both stop at a separator, and leave something of
+/// every name.
 fn common<'a>(names: &[&'a str]) -> (&'a str, &'a str) {
     let [first, others @ ..] = names else {
         return ("", "");

@@ -1,4 +1,5 @@
-//! The notes below the tables: failed cells with their reasons, missing rows, the age of the results.
+//! The notes below the tables: failed cells with their reasons, missing rows, the age of the
+//! results.
 //!
 //! A node that no peer reaches takes one line, not one for each peer.
 

@@ -5,8 +5,8 @@ use owo_colors::{Style, XtermColors};
 use crate::api::CellResult;
 use crate::render::format::bandwidth;
 
-/// The colours from slow to fast, after viridis: luminance rises all the way, which stays readable in
-/// every kind of colour blindness and in grey. They are among xterm's 256.
+/// The colours from slow to fast, after viridis: luminance rises all the way, which stays readable
+/// in every kind of colour blindness and in grey. They are among xterm's 256.
 const RAMP: [u8; 7] = [54, 24, 30, 36, 77, 148, 227];
 /// The first step of the ramp on which black letters read better than white ones.
 const BRIGHT_FROM: usize = 2;
