@@ -255,7 +255,7 @@ fn as_text<S: Serializer>(epoch: &Epoch, serializer: S) -> Result<S::Ok, S::Erro
     serializer.collect_str(epoch)
 }
 
-/// `/api/v1/schedule`: what an agent does now and next.
+/// `/api/v1/schedule`: the present and the next work of an agent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScheduleReport {
     /// The version of the program that answers.
@@ -267,7 +267,7 @@ pub struct ScheduleReport {
     pub schedule: Schedule,
 }
 
-/// What a node does now and next.
+/// The present and the next work of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Schedule {
     /// The node is in its quiet time after the start.

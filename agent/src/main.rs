@@ -1,17 +1,17 @@
-//! `iperf3-mesh`: reads the command line, runs the command, prints what went wrong.
+//! `iperf3-mesh`: reads the command line, runs the command, and prints its error.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use iperf3_mesh::cli::Cli;
 
-/// How long a lookup that cannot be cancelled may hold up the end of the process.
+/// How long a name lookup, which cannot be cancelled, may delay the end of the process.
 const LAST_LOOKUPS_WITHIN: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let cli = Cli::get();
-    // One thread: iperf3 dies with the thread that started it, and this one lives as long as the
-    // process.
+    // A single thread: iperf3 dies with the thread that started it, and the main thread lives as
+    // long as the process.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -316,8 +316,8 @@ fn impossible_figures_are_a_bad_report() {
 }
 
 proptest! {
-    /// Any bytes, any JSON, and real reports with one value exchanged: something is read, and what is read as
-    /// a success is one.
+    /// Any bytes, any JSON, and real reports with one value exchanged: reading never panics, and
+    /// a success has plausible figures.
     #[test]
     fn hostile_reports_do_no_harm(
         noise in prop::collection::vec(any::<u8>(), 0..200),

@@ -64,7 +64,7 @@ fn routes(state: AgentState, client: Client) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// What can be read.
+/// The readable paths.
 enum Route {
     Page,
     Metrics,

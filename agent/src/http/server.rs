@@ -1,9 +1,9 @@
 //! Serves warp routes on a listener, within bounds: no client can make the port unusable for
 //! others.
 //!
-//! warp's own server has no limits. This one limits the number of connections, the size of heads and
-//! bodies, and the time that a head, a body, a connection and a stop may take. The routes decide
-//! what is answered.
+//! warp's own server has no limits. This one limits the number of connections, the size of heads
+//! and bodies, and the time that a head, a body, a connection and a stop may take. The routes
+//! decide what is answered.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -17,8 +17,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// Waiting for the test's timeout instead would make each such failure more expensive.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Payload of a UDP datagram in bytes: with its headers it fits the minimum MTU of IPv6, 1280, and so
-/// every link and overlay. A fragmented datagram is lost with any one of its fragments.
+/// Payload of a UDP datagram in bytes: with its headers it fits the minimum MTU of IPv6, 1280, and
+/// so every link and overlay. A fragmented datagram is lost with any one of its fragments.
 const DATAGRAM: u64 = 1200;
 
 /// The socket buffer of a UDP test in bytes. If it is too small, datagrams are lost at the receiver
@@ -28,9 +28,9 @@ const DATAGRAM: u64 = 1200;
 /// this kernel would allow it.
 pub(super) const BUFFER: u64 = 2 * 212_992;
 
-/// The interval of a server's reports, in seconds: the shortest that iperf3 accepts. A server writes
-/// its output only at these intervals, the address of its client included (`--forceflush` does not
-/// change that), so the shortest one shows an unexpected client soonest.
+/// The interval of a server's reports, in seconds: the shortest that iperf3 accepts. A server
+/// writes its output only at these intervals, the address of its client included (`--forceflush`
+/// does not change that), so the shortest one shows an unexpected client soonest.
 const SERVER_INTERVAL: &str = "0.1";
 
 /// iperf3's own block of a TCP test, in bytes.
@@ -99,9 +99,9 @@ fn tcp(args: &mut Args, spec: &TestSpec) {
     }
 }
 
-/// Without a bitrate, iperf3's default of 1 Mbit/s applies. `omit` is left out: it is meant for TCP's
-/// slow start, which UDP does not have, and iperf3 before 3.14 counts the datagrams lost in the
-/// omitted time.
+/// Without a bitrate, iperf3's default of 1 Mbit/s applies. `omit` is left out: it is meant for
+/// TCP's slow start, which UDP does not have, and iperf3 before 3.14 counts the datagrams lost in
+/// the omitted time.
 fn udp(args: &mut Args, buffer: u64) {
     args.flag("-u").with("-l", DATAGRAM).with("-w", buffer);
 }

@@ -1,5 +1,5 @@
-//! The limits that the kernel enforces on iperf3, even if this agent cannot: a timer kills it at its
-//! deadline, however frozen the agent is, and it dies together with the agent.
+//! The limits that the kernel enforces on iperf3, even if this agent cannot: a timer kills it at
+//! its deadline, however frozen the agent is, and it dies together with the agent.
 //!
 //! All code that runs between fork and exec is here. The agent's own kill at the deadline is in
 //! `process`.

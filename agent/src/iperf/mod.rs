@@ -1,9 +1,9 @@
 //! iperf3 as a child process, in both roles.
 //!
-//! One process of iperf3 is a [`Client`] or a [`Server`]. It is started under [`Limits`], is dead by
-//! its deadline whatever happens to it, its peer or this agent, and is always reaped. Nothing is
-//! decided here: the coordinator chooses peers, times and durations, and decides what a failure means
-//! for the matrix.
+//! One process of iperf3 is a [`Client`] or a [`Server`]. It is started under [`Limits`], is dead
+//! by its deadline whatever happens to it, its peer or this agent, and is always reaped. Nothing is
+//! decided here: the coordinator chooses peers, times and durations, and decides what a failure
+//! means for the matrix.
 
 mod client;
 mod command;

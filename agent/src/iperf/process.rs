@@ -1,5 +1,5 @@
-//! A child process in a process group of its own. It never outlives its deadline, its handle or this
-//! agent, and it is always reaped.
+//! A child process in a process group of its own. It never outlives its deadline, its handle or
+//! this agent, and it is always reaped.
 //!
 //! Nothing here knows the arguments and messages of iperf3. The limits that the kernel enforces by
 //! itself are in `limits`.
@@ -38,7 +38,8 @@ const PIECE: usize = 8 << 10;
 /// them open.
 const PIPES_AFTER_EXIT: Duration = Duration::from_millis(500);
 
-/// The longest wait for a killed process to be gone, where no task is left to wait without blocking.
+/// The longest wait for a killed process to be gone, where no task is left to wait without
+/// blocking.
 const LAST_REAP: Duration = Duration::from_millis(200);
 
 /// Gets every piece of standard output as it arrives, and may kill the process because of it.
@@ -153,11 +154,12 @@ impl Process {
         self.kill.clone()
     }
 
-    /// Waits until the process has ended and is reaped. Nothing is lost if the future is dropped and
-    /// this is called again.
+    /// Waits until the process has ended and is reaped. Nothing is lost if the future is dropped
+    /// and this is called again.
     pub(super) async fn wait(&mut self) -> &Ending {
         if self.ending.is_none() {
-            // Without an answer, the runtime is shutting down and the reaper has killed the process.
+            // Without an answer, the runtime is shutting down and the reaper has killed the
+            // process.
             self.ending = (&mut self.ended).await.ok();
         }
         self.ending.get_or_insert_with(|| Ending {
@@ -243,8 +245,8 @@ impl Leader {
     }
 }
 
-/// Reads a process's output, kills it at its deadline, and reaps it. If it is dropped before that (an
-/// early return, the end of the runtime), it kills the process.
+/// Reads a process's output, kills it at its deadline, and reaps it. If it is dropped before that
+/// (an early return, the end of the runtime), it kills the process.
 struct Reaper(Kill);
 
 impl Reaper {

@@ -1,7 +1,7 @@
 //! Derives a [`Reason`] from an error message of iperf3.
 //!
-//! The messages differ between versions, mostly in their beginnings; the parts matched here hold from
-//! 3.9 to 3.21. Exit codes are not used, since 3.11 to 3.13 end a failed test with 0.
+//! The messages differ between versions, mostly in their beginnings; the parts matched here hold
+//! from 3.9 to 3.21. Exit codes are not used, since 3.11 to 3.13 end a failed test with 0.
 
 use iperf3_mesh_core::Reason;
 

@@ -1,9 +1,9 @@
 //! Reads the outcome of a test from the output of its client.
 //!
-//! Pure. Only the client's report is read: the two ends exchange their results at the end of a test,
-//! and the server's own report has one side only. Exit codes are ignored. A test succeeded if the
-//! output has a JSON document without an `error`, with the sums that the test must have, and with
-//! bytes that arrived.
+//! Pure. Only the client's report is read: the two ends exchange their results at the end of a
+//! test, and the server's own report has one side only. Exit codes are ignored. A test succeeded if
+//! the output has a JSON document without an `error`, with the sums that the test must have, and
+//! with bytes that arrived.
 //!
 //! The document is kept as a tree and not as typed structs: up to 3.14 iperf3 repeats keys, which
 //! typed structs reject, and no field is present in every version.
@@ -26,7 +26,8 @@ const BITRATE_MAX: f64 = 1e14;
 /// The highest plausible count: up to here a double holds every whole number.
 const COUNT_MAX: f64 = (1_u64 << 53) as f64;
 
-/// Datagrams of each stream that may be in flight, neither lost nor counted, when the receiver stops.
+/// Datagrams of each stream that may be in flight, neither lost nor counted, when the receiver
+/// stops.
 const TAIL: f64 = 3.0;
 
 /// The same as a share of a large test's datagrams.
@@ -187,9 +188,9 @@ fn udp(spec: &TestSpec, document: &Value, end: &Map<String, Value>, reverse: boo
 
 /// The number of lost datagrams. `gaps` is iperf3's own count, from the sequence numbers that the
 /// receiver missed: exact to the datagram, but blind to every loss after the last datagram that
-/// arrived, so that it shows no loss if nothing arrives at all. The count by missing bytes does show
-/// that, but it includes the last few datagrams, still in flight when the receiver stopped. So the
-/// gaps count as long as those few explain the difference.
+/// arrived, so that it shows no loss if nothing arrives at all. The count by missing bytes does
+/// show that, but it includes the last few datagrams, still in flight when the receiver stopped. So
+/// the gaps count as long as those few explain the difference.
 fn lost(packets: f64, arrived: f64, gaps: f64, streams: u8) -> u64 {
     let missing = (packets - arrived).max(0.0).round();
     let tail = (TAIL * f64::from(streams.max(1))).max(packets * TAIL_RATIO);
@@ -201,8 +202,8 @@ fn lost(packets: f64, arrived: f64, gaps: f64, streams: u8) -> u64 {
     lost as u64
 }
 
-/// 3.9 and 3.10 report the sender's sum and the receiver's gaps only. A jitter of exactly zero means
-/// that fewer than two datagrams arrived.
+/// 3.9 and 3.10 report the sender's sum and the receiver's gaps only. A jitter of exactly zero
+/// means that fewer than two datagrams arrived.
 fn udp_by_gaps(total: &Sum) -> Outcome {
     let packets = total
         .count("packets")?
@@ -263,8 +264,8 @@ impl<'a> Sum<'a> {
         Ok(bitrate / 1e6)
     }
 
-    /// Zero if negative: iperf3 subtracts a datagram that arrives twice or late, even if it was never
-    /// counted as lost.
+    /// Zero if negative: iperf3 subtracts a datagram that arrives twice or late, even if it was
+    /// never counted as lost.
     fn lost(&self) -> Result<f64, Reason> {
         let lost = self
             .0
@@ -285,8 +286,8 @@ fn document(stdout: &[u8]) -> Option<Value> {
         .ok()
 }
 
-/// The last error message of iperf3 on standard error, without the program's name; if there is none,
-/// the last line.
+/// The last error message of iperf3 on standard error, without the program's name; if there is
+/// none, the last line.
 pub(super) fn error_message(stderr: &str) -> &str {
     let own = |line: &&str| line.starts_with(PREFIX) && *line != "iperf3: exiting";
     let mut lines = stderr

@@ -1,9 +1,9 @@
 //! iperf3 as a server: it serves one client, the peer, and no other.
 //!
-//! Its report is not read, since its measurements travel to the client. This module watches what only
-//! this end sees: when the server listens, and which client connects. It cannot see an unexpected
-//! client that connects and stays silent, because iperf3 names a client only once its test runs; such
-//! a client costs the peer its test, and is gone at the deadline.
+//! Its report is not read, since its measurements travel to the client. This module watches what
+//! only this end sees: when the server listens, and which client connects. It cannot see an
+//! unexpected client that connects and stays silent, because iperf3 names a client only once its
+//! test runs; such a client costs the peer its test, and is gone at the deadline.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::process::ExitStatusExt;
@@ -58,7 +58,7 @@ pub struct ServerEnd {
     pub detail: String,
 }
 
-/// What the output of a server has shown so far.
+/// The facts that the output of a server has shown so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
     listening: bool,

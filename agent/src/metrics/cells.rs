@@ -132,7 +132,7 @@ impl Cells {
     }
 }
 
-/// What a test measured.
+/// The figures of a test.
 #[derive(Clone)]
 struct FigureGauges {
     bandwidth: GaugeVec,

@@ -35,8 +35,8 @@ impl Gossip {
             )?,
             refused: register_int_counter_with_registry!(
                 "iperf_mesh_gossip_refused_total",
-                "Datagrams on the gossip port that were not gossip of this mesh, were too large, or \
-                 came from new nodes for which there is no room",
+                "Datagrams on the gossip port that were not gossip of this mesh, were too large, \
+                 or came from new nodes for which there is no room",
                 registry
             )?,
         })

@@ -2,7 +2,7 @@
 
 use prometheus::{GaugeVec, Registry, register_gauge_vec_with_registry};
 
-/// A gauge that is absent until it is set: a zero would claim a value that nobody measured.
+/// A gauge that is absent until it is set: a zero would claim a value that was never measured.
 ///
 /// A vector with no labels inside, as a plain gauge of the library always has a value.
 #[derive(Clone)]

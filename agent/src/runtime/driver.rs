@@ -119,7 +119,10 @@ impl Driver {
                 self.publish_members();
             }
             Output::Missing(node) => {
-                tracing::warn!(%node, "Kubernetes runs an agent there, and gossip has not heard of it");
+                tracing::warn!(
+                    %node,
+                    "Kubernetes runs an agent there, and gossip has not heard from it"
+                );
                 self.publish_members();
             }
             Output::SweepBegan(sweep) => {
@@ -162,7 +165,12 @@ impl Driver {
         self.state.metrics().reservation(role, outcome, lasted);
         match outcome {
             ReservationOutcome::NoAnswer | ReservationOutcome::Expired => {
-                tracing::warn!(%peer, %role, %outcome, "the peer stopped answering in a meeting, or never answered");
+                tracing::warn!(
+                    %peer,
+                    %role,
+                    %outcome,
+                    "the peer did not answer, or stopped answering during the meeting"
+                );
             }
             ReservationOutcome::Refused(reason) => {
                 tracing::debug!(%peer, %role, %outcome, %reason, "a reservation is over");

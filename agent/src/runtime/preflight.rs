@@ -1,5 +1,5 @@
-//! The conditions for an agent to start: iperf3 can run the tests, and can write its temporary files.
-//! Shared by `agent`, `local` and `check`.
+//! The conditions for an agent to start: iperf3 can run the tests, and can write its temporary
+//! files. Shared by `agent`, `local` and `check`.
 
 use std::fs::OpenOptions;
 use std::io;

@@ -48,7 +48,7 @@ struct Running {
     kill: Option<Kill>,
 }
 
-/// What a process reports.
+/// A report of a process.
 enum Report {
     /// The server listens.
     Ready(RunId),
@@ -229,7 +229,8 @@ impl Processes {
     fn insert(&mut self, run: RunId, meeting: MeetingId, kill: Option<Kill>) {
         if let Some(other) = self.running.values().find(|it| it.meeting != meeting) {
             self.metrics.overlap();
-            tracing::error!(%meeting, other = %other.meeting, "two meetings at once: this must never happen");
+            let other = &other.meeting;
+            tracing::error!(%meeting, %other, "two meetings at once: this must never happen");
         }
         self.running.insert(run, Running { meeting, kill });
     }
@@ -245,7 +246,7 @@ async fn run_client(
     let mut client = match client {
         Ok(client) => client,
         Err(error) => {
-            tracing::warn!(peer = %process.peer, %error, "the client of a test could not be started");
+            tracing::warn!(peer = %process.peer, %error, "cannot start the client of a test");
             let failed = Err(Reason::Spawn);
             return (Some(failed.clone()), is_two_way.then_some(failed));
         }
@@ -280,7 +281,7 @@ async fn run_server(
     let mut server = match server {
         Ok(server) => server,
         Err(error) => {
-            tracing::warn!(peer = %process.peer, %error, "the server of a test could not be started");
+            tracing::warn!(peer = %process.peer, %error, "cannot start the server of a test");
             return Input::ServerFailed(run, ServerFailure::Spawn);
         }
     };
@@ -301,7 +302,8 @@ async fn run_server(
     drop(server);
     if let Some(client) = end.unexpected_client {
         metrics.unexpected_client();
-        tracing::warn!(%client, peer = %process.peer, "disconnected an unexpected client from the iperf3 server");
+        let peer = &process.peer;
+        tracing::warn!(%client, %peer, "disconnected an unexpected client from the iperf3 server");
     }
     process.log_end(pid, server_end(&end), &end.detail);
     Input::ServerEnded {

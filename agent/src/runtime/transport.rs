@@ -135,9 +135,16 @@ impl MessageSender {
                 Ok(Err(error)) => error,
                 Err(_) => "too many messages at once".to_owned(),
             };
-            tracing::debug!(peer = %message.to, kind = message.body.kind(), error, "a message was not delivered");
+            let (peer, kind) = (&message.to, message.body.kind());
+            tracing::debug!(%peer, kind, error, "a message was not delivered");
             if let Some(meeting) = message.meeting {
-                let _ = this.inputs.send(Input::Undelivered { to: message.to, meeting }).await;
+                let _ = this
+                    .inputs
+                    .send(Input::Undelivered {
+                        to: message.to,
+                        meeting,
+                    })
+                    .await;
             }
         });
     }

@@ -35,7 +35,7 @@ pub struct Identity {
     pub protocols: Vec<Protocol>,
 }
 
-/// What the agent knows at one moment.
+/// All that the agent publishes, at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The other nodes that have not departed, sorted by name.

@@ -140,7 +140,7 @@ pub(crate) fn normalized(body: &str) -> String {
     text
 }
 
-/// What a failing peer does with a connection.
+/// The way in which a peer fails.
 #[derive(Clone, Copy)]
 pub(crate) enum Fault {
     Hangs,
@@ -148,7 +148,7 @@ pub(crate) enum Fault {
     Garbage,
     Endless,
     Fails,
-    SomebodyElse,
+    WrongNode,
 }
 
 pub(crate) async fn faulty_peer(fault: Fault) -> SocketAddr {
@@ -187,7 +187,7 @@ async fn misbehave(mut stream: TcpStream, fault: Fault) -> std::io::Result<()> {
                 .write_all(b"HTTP/1.1 500 Oh\r\nContent-Length: 4\r\n\r\n\x1b[31")
                 .await
         }
-        Fault::SomebodyElse => {
+        Fault::WrongNode => {
             let row = r#"{"version":"1","node":"mallory","zone":"","cells":[]}"#;
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", row.len());
             stream.write_all((head + row).as_bytes()).await

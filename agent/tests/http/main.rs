@@ -247,7 +247,7 @@ async fn a_failing_peer_costs_its_own_row_only() {
         member("fails", faulty_peer(Fault::Fails).await),
         member("garbage", faulty_peer(Fault::Garbage).await),
         member("hangs", faulty_peer(Fault::Hangs).await),
-        member("other", faulty_peer(Fault::SomebodyElse).await),
+        member("other", faulty_peer(Fault::WrongNode).await),
         member("refuses", closed_port().await),
         silent,
         member("well", at_well),
