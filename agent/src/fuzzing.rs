@@ -19,8 +19,8 @@ use crate::render::table;
 /// The peer of [`iperf_output`], which its seed corpus knows.
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
-/// What a client's iperf3 wrote: standard output up to the first zero byte, standard error after
-/// it. Whatever is read from it, the peer accepts as a result.
+/// Output of a client's iperf3: standard output up to the first zero byte, standard error after it.
+/// Whatever is read from it, the peer accepts as a result.
 ///
 /// # Panics
 /// If that does not hold.
@@ -44,8 +44,8 @@ pub fn iperf_report(bytes: &[u8]) {
     }
 }
 
-/// What a server's iperf3 prints, and the answer to `iperf3 --version`. It means the same in
-/// whatever pieces it arrives, and nobody but the peer counts as accepted.
+/// Output of a server's iperf3, and the answer to `iperf3 --version`. The meaning does not depend
+/// on the pieces in which it arrives, and only the peer counts as accepted.
 ///
 /// # Panics
 /// If that does not hold.

@@ -9,8 +9,8 @@ use crate::wire::{Body, MESSAGE_LEN_MAX, Message};
 #[cfg(feature = "gossip")]
 pub use crate::gossip::fuzzing::{gossip_datagram, gossip_state};
 
-/// A control message. What was accepted can be sent on: it encodes within the limit and decodes
-/// again.
+/// A control message. A message that is accepted can be sent on: it encodes within the limit and
+/// decodes again.
 ///
 /// # Panics
 /// If that does not hold.

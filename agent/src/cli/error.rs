@@ -1,4 +1,5 @@
-//! Errors of single values in the form of the configuration's: `OPTION is "VALUE": expected …. Fix.`
+//! Errors of single values in the form of the configuration's: `OPTION is "VALUE": expected ….
+//! Fix.`
 
 use std::error::Error as _;
 use std::ffi::OsString;

@@ -41,8 +41,8 @@ pub struct MeshArgs {
         value_delimiter = ','
     )]
     pub join: Vec<String>,
-    /// How to find peers: kubernetes, dns or static [default: kubernetes inside a pod with a token,
-    /// else static]
+    /// How to find peers: kubernetes, dns or static [default: kubernetes inside a pod with a
+    /// token, else static]
     #[arg(long, env = "MESH_DISCOVERY", value_name = "HOW")]
     pub discovery: Option<String>,
     /// Kubernetes namespace of the agents [default: the pod's own]
@@ -163,7 +163,8 @@ pub struct TestArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Tests")]
 pub struct Iperf3Arg {
-    /// The iperf3 program, version 3.9 or newer; a name without a slash is searched for on the PATH
+    /// The iperf3 program, version 3.9 or newer; a name without a slash is searched for on the
+    /// PATH
     #[arg(long, env = "IPERF3", value_name = "PATH", default_value = "iperf3")]
     pub iperf3: String,
 }

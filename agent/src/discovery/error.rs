@@ -46,7 +46,7 @@ pub enum DiscoveryError {
 }
 
 impl DiscoveryError {
-    /// What to do about the error, in one sentence.
+    /// The fix, in one sentence.
     pub fn hint(&self) -> String {
         match self {
             Self::NoCredentials(_) | Self::Unauthorized(_) => {

@@ -96,8 +96,7 @@ fn for_each_line(line: &mut Vec<u8>, piece: &[u8], mut take: impl FnMut(&str)) {
     }
 }
 
-/// What a server that serves `peer` shows by writing `output` in pieces of `size` bytes: whether it
-/// listens, whether it accepted the peer, and whom it accepted instead.
+/// The facts that a server for `peer` shows by writing `output` in pieces of `size` bytes.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn read_output(
     output: &[u8],

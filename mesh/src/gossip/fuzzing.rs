@@ -17,8 +17,8 @@ pub fn gossip_datagram(bytes: &[u8]) {
     }
 }
 
-/// The state that a peer publishes, one `key=value` a line. What was accepted can be published
-/// again and reads the same.
+/// The state that a peer publishes, one `key=value` a line. A state that is accepted can be
+/// published again, and reads the same.
 ///
 /// # Panics
 /// If that does not hold.

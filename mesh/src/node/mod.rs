@@ -46,8 +46,8 @@ pub struct Settings {
     pub tests: Vec<TestSpec>,
     /// The pause after a sweep.
     pub interval: Duration,
-    /// How long a node is silent before it has departed; `None` is the longer of 15 minutes and two
-    /// periods.
+    /// How long a node is silent before it has departed; `None` is the longer of 15 minutes and
+    /// two periods.
     pub forget_after: Option<Duration>,
     /// No agent ran on this node within the last [`QUIET_TIME`], so the quiet time can be skipped.
     pub skip_quiet_time: bool,

@@ -70,8 +70,8 @@ pub(crate) struct Changes {
 pub(crate) struct Peers {
     me: NodeName,
     peers: BTreeMap<NodeName, Peer>,
-    /// The silent peers, the longest silent first: every input checks for peers to forget, and must
-    /// not scan the whole list.
+    /// The silent peers, the longest silent first: every input checks for peers to forget, and
+    /// must not scan the whole list.
     silent: BTreeSet<(Time, NodeName)>,
     /// Departed peers, for as long as gossip still mentions that epoch, or the cluster that node.
     /// Only a sign of life brings a peer back.

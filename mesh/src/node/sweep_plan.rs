@@ -57,8 +57,8 @@ pub(crate) struct SweepPlan {
     pub(crate) pause_began: Option<Time>,
     /// When to give up the open pairs, because other nodes are already in the next sweep.
     pub(crate) closing: Option<Time>,
-    /// The first sweep of this epoch. This node may have joined in the middle of it, so a peer that
-    /// it does not meet is not at fault.
+    /// The first sweep of this epoch. This node may have joined in the middle of it, so a peer
+    /// that it does not meet is not at fault.
     pub(crate) is_first: bool,
     /// The number of nodes in the tournament, this one included.
     pub(crate) players: usize,
@@ -68,8 +68,8 @@ pub(crate) struct SweepPlan {
     cells: u8,
     pairs: Vec<PeerProgress>,
     index: BTreeMap<NodeName, usize>,
-    /// The places of the open pairs, so that a pair that stays open for long does not cost a search
-    /// past all pairs that have met.
+    /// The places of the open pairs, so that a pair that stays open for long does not cost a
+    /// search past all pairs that have met.
     open: BTreeSet<usize>,
 }
 

@@ -33,8 +33,8 @@ pub(super) struct Meeting {
     pub(super) run: Option<RunId>,
     /// All clients of the peer are dead by this instant.
     pub(super) hold_until: Time,
-    /// The server of the peer, the far end of a two-way test, sends nothing to this node after this
-    /// instant.
+    /// The server of the peer, the far end of a two-way test, sends nothing to this node after
+    /// this instant.
     pub(super) peer_server_until: Time,
     /// The first test that the peer may still ask to run as the client.
     pub(super) next_served: u8,

@@ -1,4 +1,7 @@
-//! The faults that a storm consists of.
+//! The faults that a storm consists of; `environment/faults.rs` carries them out.
+//!
+//! Clocks are no fault here: each host has its own offset and drift for the whole run
+//! (`kernel/clock.rs`).
 
 use std::time::Duration;
 
