@@ -15,7 +15,6 @@ const QUESTION_WORDS: [&str; 4] = ["Who", "Whose", "Of", "What"];
 const LEFTOVERS: [&str; 2] = [concat!("TO", "DO"), concat!("FIX", "ME")];
 
 #[test]
-#[ignore = "until all folders pass"]
 fn rust_files_follow_the_house_rules() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let root = root.canonicalize().expect("the workspace exists");
