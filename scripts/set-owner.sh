@@ -14,5 +14,5 @@ printf %s "$new" | grep -qxE '[a-z0-9]([a-z0-9-]{0,37}[a-z0-9])?' || {
 old=$(scripts/image-name.sh | cut -d/ -f2)
 
 # An owner is only replaced in front of the repository's name and of a team, never in prose.
-grep -rlIZE --exclude-dir=.git --exclude-dir=target --exclude-dir=node_modules "(/| )$old/iperf3-mesh|@$old/" . |
+grep -rlIZE --exclude-dir=.git --exclude-dir=target --exclude-dir=node_modules --exclude-dir=corpus "(/| )$old/iperf3-mesh|@$old/" . |
     xargs -0 -r sed -i -E "s#(/| )$old/iperf3-mesh#\1$new/iperf3-mesh#g; s#@$old/#@$new/#g"
