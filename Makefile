@@ -76,8 +76,8 @@ pictures: ## Draw and check the dashboards with Grafana's components, and renew 
 
 terminal-picture: setup-demo ## Renew docs/images/terminal.svg from a real run of the demo
 	@scripts/setup.sh python3
-	@$(CARGO) build -q --release $(LOCKED) -p iperf3-mesh
-	@scripts/terminal_picture.py $${CARGO_TARGET_DIR:-target}/release/iperf3-mesh docs/images/terminal.svg
+	@$(CARGO) build -q $(LOCKED) -p iperf3-mesh
+	@scripts/terminal_picture.py $${CARGO_TARGET_DIR:-target}/debug/iperf3-mesh docs/images/terminal.svg
 
 lint: lint-format lint-code lint-docs ## Check formatting, lints and documentation
 
