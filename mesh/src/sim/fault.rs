@@ -1,18 +1,18 @@
 //! The faults that a storm consists of; `environment/faults.rs` carries them out.
 //!
-//! Clocks are no fault here: each host has its own offset and drift for the whole run
+//! Clock errors are not faults: each host has its own clock offset and drift for the whole run
 //! (`kernel/clock.rs`).
 
 use std::time::Duration;
 
 use super::network::NetworkConditions;
 
-/// A fault and the time during which it lasts. At its end, everything that it broke is repaired.
+/// A fault and the time during which it lasts. When it ends, everything that it broke is repaired.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FaultWindow {
-    /// When it begins, counted from the start of the simulation.
+    /// The time at which the fault begins, counted from the start of the simulation.
     pub at: Duration,
-    /// How long it lasts.
+    /// The duration of the fault.
     pub lasts: Duration,
     /// The fault.
     pub fault: Fault,
@@ -23,31 +23,31 @@ pub struct FaultWindow {
 pub enum Fault {
     /// Messages are lost, duplicated, delayed or reordered.
     NetworkConditions(NetworkConditions),
-    /// Nothing that the first nodes send reaches the second ones.
+    /// Nothing that the first nodes send reaches the second nodes.
     Cut(Vec<usize>, Vec<usize>),
-    /// No packet passes between the first nodes and the second ones.
+    /// No packet passes between the first nodes and the second nodes.
     Part(Vec<usize>, Vec<usize>),
-    /// So many old messages arrive once more.
+    /// This many old messages arrive once more.
     Replay(usize),
-    /// The agent is killed, and its iperf3 processes with it. It restarts at the end.
+    /// The agent is killed together with its iperf3 processes. It restarts when the fault ends.
     Crash(usize),
-    /// The machine loses its power, so that no other node is told of the end of anything. Its agent
-    /// restarts at the end.
+    /// The machine loses power, so no other node is told that anything has ended. The agent
+    /// restarts when the fault ends.
     PowerCut(usize),
-    /// The agent stops cleanly and says goodbye. It restarts at the end.
+    /// The agent stops cleanly and says goodbye. It restarts when the fault ends.
     Leave(usize),
-    /// The agent stands still. Its iperf3 processes run on until the kernel ends them.
+    /// The agent stops running. Its iperf3 processes continue until the kernel ends them.
     Freeze(usize),
-    /// The agent stands still from the moment at which it is about to start its next iperf3.
+    /// The agent stops running at the moment at which it is about to start its next iperf3.
     FreezeAtSpawn(usize),
-    /// The machine stands still, with everything on it.
+    /// The machine and everything on it stop running.
     Suspend(usize),
-    /// The agent takes up to so long to handle what it receives.
+    /// The agent takes up to this long to handle what it receives.
     Slow(usize, Duration),
     /// The agent's view of the mesh does not change.
     StaleView(usize),
-    /// The agent restarts with another wire version and other tests. At the end it restarts with
-    /// those of the mesh.
+    /// The agent restarts with another wire version and other tests. When the fault ends, it
+    /// restarts with those of the mesh.
     Upgrade(usize, i8),
     /// All iperf3 processes on the node are killed, once.
     KillIperf3(usize),
@@ -62,6 +62,6 @@ pub enum Fault {
         /// The share of process deaths that the other end does not notice.
         unnoticed: f64,
     },
-    /// A process that is killed or past its deadline takes up to so long to die.
+    /// A process that is killed or past its deadline takes up to this long to die.
     SlowDeaths(Duration),
 }

@@ -1,23 +1,23 @@
 //! Simulated gossip, which spreads members, their incarnations and their sweeps.
 //!
 //! [`Epidemic`] does what the gossip library does. From time to time every node tells a few others
-//! what it knows, so that views lag and disagree, and a node that is cut off from another one
-//! hears of it through third parties. It is for small meshes with many faults. In a large and
-//! stable mesh, the environment gives every node every change at once.
+//! what it knows. Views therefore lag and disagree, and a node that is cut off from another one
+//! hears of it through third parties. [`Epidemic`] is for small meshes with many faults. In a large
+//! and stable mesh, the environment gives every node every change at once.
 
 use std::time::Duration;
 
 use crate::sim::ids::Incarnation;
 use crate::{Member, PeerState, Time, View};
 
-/// How often a node gossips, and to how many others.
+/// How often a node gossips, and to how many other nodes.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const FANOUT: usize = 3;
 
 /// The silence after which gossip forgets a node.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 
-/// The knowledge of one node about another.
+/// The knowledge that one node has about another.
 #[derive(Clone, Debug)]
 struct Entry {
     /// A later incarnation replaces an earlier one.
@@ -32,9 +32,9 @@ struct Entry {
 
 #[derive(Debug)]
 pub(super) struct Epidemic {
-    /// By observer and subject.
+    /// The entries, by observer and subject.
     known: Vec<Vec<Option<Entry>>>,
-    /// The silence after which each observer takes a node for silent.
+    /// The silence after which each observer considers a node silent.
     silent_after: Vec<Duration>,
 }
 
@@ -47,12 +47,12 @@ impl Epidemic {
         }
     }
 
-    /// A node restarts and knows nothing of the others.
+    /// Clears what a restarted node knows of the others.
     pub(super) fn forget(&mut self, node: usize) {
         self.known[node].fill(None);
     }
 
-    /// A node publishes its present state.
+    /// Publishes the present state of a node.
     pub(super) fn describe(
         &mut self,
         now: Time,
@@ -73,7 +73,7 @@ impl Epidemic {
         });
     }
 
-    /// A node says goodbye.
+    /// Publishes the goodbye of a node.
     pub(super) fn leave(&mut self, node: usize) {
         if let Some(entry) = &mut self.known[node][node] {
             entry.left = true;
@@ -81,7 +81,7 @@ impl Epidemic {
         }
     }
 
-    /// A node tells another one everything that it knows.
+    /// Tells a node everything that another one knows.
     pub(super) fn tell(&mut self, now: Time, from: usize, to: usize) {
         for subject in (0..self.known.len()).filter(|&subject| subject != to) {
             let Some(news) = &self.known[from][subject] else {
@@ -100,7 +100,7 @@ impl Epidemic {
         }
     }
 
-    /// The members as a node sees them.
+    /// Returns the members as a node sees them.
     pub(super) fn view(&self, now: Time, observer: usize) -> View {
         let entries = self.known[observer].iter().enumerate();
         let members = entries

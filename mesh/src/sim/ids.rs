@@ -7,12 +7,12 @@ use crate::NodeName;
 /// Counts the runs of one node's agent, from 1. Unlike an epoch, it tells which run came first.
 pub type Incarnation = u32;
 
-/// The name of a node. Names sort as their numbers do.
+/// Returns the name of a node. Names sort in the order of their numbers.
 pub fn name_of(number: usize) -> NodeName {
     NodeName::new(&format!("n{number:04}")).unwrap_or_else(|_| unreachable!("a letter and digits"))
 }
 
-/// The number at the end of a node's name; `usize::MAX` if there is none.
+/// Returns the number at the end of a node's name; `usize::MAX` if there is none.
 pub fn number_of(name: &NodeName) -> usize {
     let digits = name.as_str().rsplit(|c: char| !c.is_ascii_digit()).next();
     digits
@@ -20,7 +20,7 @@ pub fn number_of(name: &NodeName) -> usize {
         .unwrap_or(usize::MAX)
 }
 
-/// The address of a node, in the range for benchmarks (RFC 2544).
+/// Returns the address of a node, in the range for benchmarks (RFC 2544).
 pub fn address_of(number: usize) -> IpAddr {
     let bits = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + u32::try_from(number).unwrap_or(0);
     IpAddr::V4(Ipv4Addr::from_bits(bits))

@@ -3,13 +3,13 @@
 //! [`run`] simulates a mesh in operation, optionally with failing tests, lost packets or replaced
 //! nodes, and measures its sweeps: `iperf3-mesh plan` shows these figures. A [`Storm`] simulates a
 //! mesh that suffers random faults; its [`Verdict`] tells whether the guarantees held.
-//! `docs/simulation.md` explains how to analyse one that did not.
+//! `docs/simulation.md` explains how to analyse a storm in which they did not hold.
 //!
 //! The options, which include the seed, determine a run to the nanosecond. [`kernel`] simulates
-//! clocks, machines, messages and iperf3 processes; a [`kernel::Policy`] decides what may go one
-//! way or another. The policy here is `environment`: chance, with the control network (`network`),
-//! gossip and faults (`fault`). The tests of the core have policies of their own in
-//! `iperf3-mesh-core-testkit`.
+//! clocks, machines, messages and iperf3 processes; a [`kernel::Policy`] makes every decision that
+//! has more than one possible result. The policy here is `environment`, which decides by chance and
+//! contains the control network (`network`), gossip and faults (`fault`). The tests of the core
+//! have policies of their own in `iperf3-mesh-core-testkit`.
 
 pub mod defaults;
 mod environment;

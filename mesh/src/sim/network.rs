@@ -1,5 +1,5 @@
-//! The control network: whether a message arrives, how often, after how long, and which nodes can
-//! reach each other.
+//! The control network: whether, how often and after what delay a message arrives, and which nodes
+//! can reach each other.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use rand::{RngExt, SeedableRng};
 
 use super::kernel::{DELIVERY_TIMEOUT, Delivery};
 
-/// TCP's first retransmission timeout, of a new connection (RFC 6298) and of an established one
-/// (the minimum of Linux). Each retransmission doubles it.
+/// TCP's first retransmission timeout for a new connection (RFC 6298), and for an established one
+/// (the minimum of Linux). Each retransmission doubles the timeout.
 const INITIAL_RTO: Duration = Duration::from_secs(1);
 const MIN_RTO: Duration = Duration::from_millis(200);
 
 /// The conditions of the network, which apply to each message independently.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NetworkConditions {
-    /// The share of messages that are lost. Their senders are told.
+    /// The share of messages that are lost and reported to their senders as lost.
     pub loss: f64,
     /// The share of messages that arrive although their senders are told that they may be lost.
     pub delivery_uncertain: f64,
@@ -32,7 +32,7 @@ pub(super) struct Network {
     /// The share of packets that are lost, so that TCP sends them again.
     packet_loss: f64,
     pub(super) conditions: NetworkConditions,
-    /// By sender and receiver, the number of faults that cut the way from the one to the other.
+    /// The number of faults that cut the path, by sender and receiver.
     cut: Vec<Vec<u32>>,
     rng: StdRng,
 }
@@ -52,12 +52,12 @@ impl Network {
         self.latency
     }
 
-    /// Whether packets from one node reach the other.
+    /// Returns whether packets from one node reach the other.
     pub(super) fn is_open(&self, from: usize, to: usize) -> bool {
         self.cut[from][to] == 0
     }
 
-    /// Whether packets pass in both directions.
+    /// Returns whether packets pass in both directions.
     pub(super) fn is_connected(&self, one: usize, other: usize) -> bool {
         self.is_open(one, other) && self.is_open(other, one)
     }
@@ -70,7 +70,7 @@ impl Network {
         self.cut[from][to] -= 1;
     }
 
-    /// Draws the fate of a message.
+    /// Draws the fate of a message at random.
     pub(super) fn deliver(&mut self, from: usize, to: usize) -> Delivery {
         let lost = Delivery::lost(true);
         if !self.is_open(from, to) {
@@ -92,8 +92,8 @@ impl Network {
         let delays = (0..copies)
             .map(|_| retransmission + self.delay(jitter))
             .collect();
-        // Without a way back no connection can be made, but one may have been made before the way
-        // was cut.
+        // No connection can be made without a return path, but one may have been made before the
+        // path was cut.
         let reported_lost = self.happens(delivery_uncertain) || !self.is_open(to, from);
         Delivery {
             delays,
@@ -106,13 +106,13 @@ impl Network {
             + jitter.mul_f64(self.rng.random::<f64>())
     }
 
-    /// How much TCP's retransmissions delay a message; `None` if they take so long that the sender
-    /// gives up.
+    /// Returns how long TCP's retransmissions delay a message; `None` if they take so long that the
+    /// sender gives up.
     fn retransmission_delay(&mut self) -> Option<Duration> {
         if self.packet_loss == 0.0 {
             return Some(Duration::ZERO);
         }
-        // The connection needs a packet and its answer, the message needs one packet.
+        // The connection needs a packet and its answer; the message needs one packet.
         let connection = 1.0 - (1.0 - self.packet_loss).powi(2);
         let mut late = Duration::ZERO;
         for (loss, mut timeout) in [(connection, INITIAL_RTO), (self.packet_loss, MIN_RTO)] {

@@ -9,18 +9,19 @@ use crate::{Protocol, Time};
 /// The figures of one sweep, across all nodes.
 #[derive(Clone, Debug)]
 pub struct SweepStats {
-    /// Its number.
+    /// The number of the sweep.
     pub number: u64,
-    /// From the start of the first test to the end of the last one between nodes that have run
-    /// since the beginning: a replaced node is late, but delays no other one.
+    /// The time from the start of the first test to the end of the last one. It counts only tests
+    /// between nodes that have run since the beginning: a replaced node is late, but delays no
+    /// other one.
     pub duration: Duration,
-    /// Tests that ran.
+    /// The number of tests that ran.
     pub tests: u64,
-    /// Tests that failed.
+    /// The number of tests that failed.
     pub failed: u64,
-    /// Cells that were tested: ordered pairs of nodes, times protocols.
+    /// The number of cells that were tested: ordered pairs of nodes, times protocols.
     pub cells: u64,
-    /// The longest total test time of any one of these nodes: no schedule can be shorter.
+    /// The longest total test time of any of these nodes: no schedule can be shorter.
     pub busiest: Duration,
 }
 
@@ -30,7 +31,7 @@ struct Sweep {
     last_end: Time,
     tests: u64,
     failed: u64,
-    /// By source, destination and protocol, whether the cell was tested.
+    /// Whether each cell was tested, indexed by source, destination and protocol.
     cells: Vec<bool>,
     busy: Vec<Duration>,
 }
@@ -46,7 +47,7 @@ impl Sweep {
 pub(super) struct ResultLog {
     nodes: usize,
     sweeps: BTreeMap<u64, Sweep>,
-    /// By source, destination and protocol, the sweep in which the cell last succeeded.
+    /// The sweep in which each cell last succeeded, by source, destination and protocol.
     succeeded: BTreeMap<(usize, usize, Protocol), u64>,
 }
 
@@ -59,7 +60,7 @@ impl ResultLog {
         }
     }
 
-    /// Records a test; `since_the_start` if both nodes have run since the beginning.
+    /// Records a test. `since_the_start` tells whether both nodes have run since the beginning.
     pub(super) fn record_test(&mut self, test: &FinishedTest, since_the_start: bool) {
         let nodes = self.nodes;
         let sweep = self.sweeps.entry(test.sweep).or_insert_with(|| Sweep {
@@ -85,7 +86,7 @@ impl ResultLog {
         }
     }
 
-    /// Records that a cell succeeded in that sweep.
+    /// Records that a cell succeeded in the given sweep.
     pub(super) fn record_success(
         &mut self,
         sweep: u64,
@@ -97,7 +98,7 @@ impl ResultLog {
             .insert((source, destination, protocol), sweep);
     }
 
-    /// The sweep in which the cell last succeeded.
+    /// Returns the sweep in which the cell last succeeded.
     pub(super) fn last_success(
         &self,
         source: usize,

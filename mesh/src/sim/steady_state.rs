@@ -1,5 +1,5 @@
-//! A mesh without faults, but with loss, failing tests and replaced nodes: how long its sweeps take
-//! and what they cost.
+//! A mesh without injected faults, but with packet loss, failing tests and replaced nodes: how long
+//! its sweeps take and what they cost.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use super::network::Network;
 use super::result_log::SweepStats;
 use crate::{Settings, TestSpec, Time, schedule};
 
-/// A sweep is stuck if it takes this many times its bound and ten minutes more.
+/// The factor in the limit of a sweep: a sweep is stuck if it takes longer than its bound times
+/// this factor, plus ten minutes.
 const STUCK_FACTOR: u32 = 10;
 
 /// How long a replaced node is absent.
@@ -23,30 +24,31 @@ const ABSENCE: Duration = Duration::from_secs(10);
 /// The mesh to simulate.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many nodes.
+    /// The number of nodes.
     pub nodes: usize,
     /// The tests of a meeting, as in [`crate::Settings`].
     pub tests: Vec<TestSpec>,
     /// The pause after a sweep.
     pub interval: Duration,
-    /// How many sweeps.
+    /// The number of sweeps to simulate.
     pub sweeps: u64,
-    /// The one-way delay of a message; up to a tenth is added at random.
+    /// The one-way delay of a message; up to a tenth of it is added at random.
     pub latency: Duration,
     /// The share of packets that are lost; TCP sends them again.
     pub loss: f64,
-    /// The time that a test takes beyond its length: processes, connections, exchange of results.
+    /// The time that a test takes beyond its length, for processes, connections and the exchange of
+    /// results.
     pub overhead: Duration,
     /// The share of tests that hang.
     pub fail: f64,
-    /// How long they hang, unless their timeout ends them before.
+    /// How long a test hangs, unless its timeout ends it before.
     pub fail_time: Duration,
     /// The maximum difference between two nodes' clocks.
     pub skew: Duration,
-    /// The share of nodes that are replaced in each sweep, rounded up: they say goodbye and start
-    /// anew.
+    /// The share of nodes that are replaced in each sweep, rounded up. A replaced node says goodbye
+    /// and starts anew.
     pub churn: f64,
-    /// Two runs with the same options and seed are the same.
+    /// The seed of all random numbers. Two runs with the same options and seed are identical.
     pub seed: u64,
 }
 
@@ -55,11 +57,11 @@ pub struct Options {
 pub struct Report {
     /// The sweeps that were completed, in order.
     pub sweeps: Vec<SweepStats>,
-    /// How often two tests touched one node at the same time. Must be 0.
+    /// How often two tests touched one node at the same time. This must be 0.
     pub overlaps: usize,
     /// Whether the simulation was aborted because a sweep did not end.
     pub stuck: bool,
-    /// How many control messages were sent.
+    /// The number of control messages that were sent.
     pub messages: u64,
 }
 
@@ -102,7 +104,7 @@ pub fn run(options: &Options) -> Report {
     }
 }
 
-/// The replacements of all sweeps, each of a random node at a random time.
+/// Returns the replacements of all sweeps: each one replaces a random node at a random time.
 fn replacements(options: &Options, rng: &mut StdRng) -> Vec<FaultWindow> {
     let bound = schedule::sweep_bound(options.nodes, &options.tests);
     let each = (options.nodes as f64 * options.churn).ceil() as usize;

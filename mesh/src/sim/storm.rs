@@ -19,16 +19,16 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// From the end of the last fault until every node may take part in tests again, and gossip has
-/// spread that.
+/// The time from the end of the last fault until every node may take part in tests again and gossip
+/// has told all nodes so.
 const RECOVERY: Duration = Duration::from_secs(QUIET_TIME.as_secs() + 30);
 
-/// A mesh and the faults that it suffers. Two runs of one storm are the same.
+/// A mesh and the faults that it suffers. Two runs of one storm are identical.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Storm {
     /// The source of all random numbers.
     pub seed: u64,
-    /// How many nodes.
+    /// The number of nodes.
     pub nodes: usize,
     /// The tests of a meeting.
     pub tests: Vec<TestSpec>,
@@ -36,11 +36,12 @@ pub struct Storm {
     pub interval: Duration,
     /// The one-way delay of a message.
     pub latency: Duration,
-    /// How many ports the iperf3 servers have.
+    /// The number of ports for the iperf3 servers.
     pub ports: u16,
-    /// The silence after which a node has departed; `None` as in [`crate::Settings`].
+    /// The silence after which a node has departed; `None` has the meaning that it has in
+    /// [`crate::Settings`].
     pub forget_after: Option<Duration>,
-    /// The faults.
+    /// The faults that the mesh suffers.
     pub faults: Vec<FaultWindow>,
     /// Whether the kernel ends an iperf3 at its deadline while its agent stands still.
     pub kernel_timer: bool,
@@ -51,31 +52,31 @@ pub struct Storm {
 /// The result of a storm.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    /// Tests that touched one node at the same time. Must be empty.
+    /// Tests that touched one node at the same time. There must be none.
     pub overlaps: Vec<Overlap>,
-    /// Sweeps, meetings and processes that did not end in time, in words. Must be empty.
+    /// Sweeps, meetings and processes that did not end in time, in words. There must be none.
     pub stuck: Vec<String>,
-    /// The cells without a successful test one sweep after the last fault, in words. Must be
-    /// empty.
+    /// The cells without a successful test one sweep after the last fault, in words. There must be
+    /// none.
     pub unmeasured: Vec<String>,
-    /// Clients that the server of another test let in. Must be 0.
+    /// The number of clients that the server of another test let in. It must be 0.
     pub intruders: u64,
-    /// How many tests ran.
+    /// The number of tests that ran.
     pub tests: u64,
-    /// From the end of the last fault until every cell was measured, including the quiet time of
-    /// restarted agents.
+    /// The time from the end of the last fault until every cell was measured, including the quiet
+    /// time of restarted agents.
     pub recovery: Duration,
     /// The last events, if they were recorded.
     pub trace: Vec<String>,
 }
 
 impl Verdict {
-    /// Whether all guarantees held.
+    /// Returns whether all guarantees held.
     pub fn is_good(&self) -> bool {
         self.violations() == [false; 4]
     }
 
-    /// Which guarantees were violated.
+    /// Returns, for each guarantee, whether it was violated.
     fn violations(&self) -> [bool; 4] {
         [
             !self.overlaps.is_empty(),
@@ -105,7 +106,8 @@ impl fmt::Display for Verdict {
 }
 
 impl Storm {
-    /// The storm of that seed: 2 to 12 nodes, and up to two dozen faults in up to four minutes.
+    /// Creates the storm of this seed: 2 to 12 nodes, and up to two dozen faults in up to four
+    /// minutes.
     pub fn random(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let rng = &mut rng;
@@ -158,7 +160,7 @@ impl Storm {
         }
     }
 
-    /// The same mesh with these faults only.
+    /// Returns the same mesh with only these faults.
     pub fn with_faults(&self, faults: Vec<FaultWindow>) -> Self {
         Self {
             faults,
@@ -166,7 +168,8 @@ impl Storm {
         }
     }
 
-    /// The same storm without each fault that is not needed to violate the same guarantees.
+    /// Returns the same storm with only those faults that are needed to violate the same
+    /// guarantees.
     pub fn reduced(&self) -> Self {
         let violations = self.run().violations();
         let mut storm = self.clone();
@@ -184,7 +187,7 @@ impl Storm {
         storm
     }
 
-    /// When the last fault is over.
+    /// Returns the time at which the last fault is over.
     pub fn end(&self) -> Duration {
         self.faults
             .iter()
@@ -198,7 +201,7 @@ impl Storm {
         self.judge(self.world())
     }
 
-    /// As [`Self::run`], and records the events.
+    /// Works like [`Self::run`], and records the events.
     pub fn run_traced(&self) -> Verdict {
         let mut world = self.world();
         world.switch_trace_on();
@@ -234,8 +237,8 @@ impl Storm {
         world
     }
 
-    /// The longest possible meeting: all its tests up to their last instants, and the hold after
-    /// the last one.
+    /// Returns the longest possible duration of a meeting: all its tests up to their last instants,
+    /// and the hold after the last one.
     fn longest_meeting(&self) -> Duration {
         let tests = self
             .tests
@@ -256,12 +259,12 @@ impl Storm {
         }
     }
 
-    /// Simulates the storm, the recovery and one sweep more, and checks the guarantees.
+    /// Simulates the storm, the recovery and one more sweep, and checks the guarantees.
     fn judge(&self, mut world: World) -> Verdict {
         let calm = Time::default() + self.end();
         world.run(calm + RECOVERY, |_| false);
         let (recovered, last) = (world.now, world.policy.highest_sweep + 1);
-        // A node that is in a sweep finishes or closes it; then come a pause and another sweep.
+        // A node that is in a sweep finishes or closes it; then follow a pause and another sweep.
         let bound = schedule::sweep_bound(self.nodes, &self.tests);
         let patience = (bound + self.interval) * 2 + self.longest_meeting() * 4 + 2 * QUIET_TIME;
         let done = world.run(recovered + patience, |world| world.is_swept(last));
@@ -284,7 +287,7 @@ impl Storm {
     }
 }
 
-/// The nodes that have not completed the sweep.
+/// Returns the nodes that have not completed the sweep.
 fn laggards(world: &World, sweep: u64) -> Vec<String> {
     world
         .hosts
@@ -302,7 +305,7 @@ fn laggards(world: &World, sweep: u64) -> Vec<String> {
         .collect()
 }
 
-/// Processes that should be dead and are not.
+/// Returns the processes that should be dead but are not.
 fn leftovers(world: &World) -> Vec<String> {
     world
         .processes
@@ -312,7 +315,7 @@ fn leftovers(world: &World) -> Vec<String> {
         .collect()
 }
 
-/// The cells that have not succeeded in the sweep or a later one.
+/// Returns the cells that have not succeeded in this sweep or a later one.
 fn unmeasured(world: &World, sweep: u64) -> Vec<String> {
     let mut cells = Vec::new();
     for (source, host) in world.hosts.iter().enumerate() {
@@ -331,7 +334,7 @@ fn unmeasured(world: &World, sweep: u64) -> Vec<String> {
     cells
 }
 
-/// A random fault at a random time.
+/// Draws a random fault at a random time.
 fn window(rng: &mut StdRng, nodes: usize, within: f64) -> FaultWindow {
     let lasts = Duration::from_secs_f64(10f64.powf(rng.random_range(-0.7..1.8)));
     let at = Duration::from_secs_f64(rng.random_range(3.0..3.0 + within));
@@ -387,7 +390,7 @@ fn conditions(rng: &mut StdRng) -> NetworkConditions {
     }
 }
 
-/// The nodes, divided at random; neither side is empty.
+/// Divides the nodes into two sides at random; neither side is empty.
 fn sides(rng: &mut StdRng, nodes: usize) -> (Vec<usize>, Vec<usize>) {
     let first = rng.random_range(0..nodes);
     let is_one = |node: &usize, rng: &mut StdRng| *node == first || rng.random_bool(0.4);

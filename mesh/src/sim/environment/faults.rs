@@ -1,4 +1,4 @@
-//! The faults: what each breaks when it begins, and repairs when it ends.
+//! The faults: what each one breaks when it begins, and repairs when it ends.
 
 use std::time::Duration;
 
@@ -72,7 +72,8 @@ impl World {
                 self.revive(node);
             }
             Fault::Leave(node) => {
-                // Stopping has a bound: after it the agent ends, even within a meeting.
+                // Stopping has a time limit, after which the agent ends even in the middle of a
+                // meeting.
                 if self.policy.nodes[node].leaving && self.hosts[node].agent.is_some() {
                     self.crash(node);
                 }
@@ -129,7 +130,7 @@ impl World {
         self.spread();
     }
 
-    /// One fault less keeps the agent from running.
+    /// Removes one of the faults that keep the agent from running, and restarts it after the last.
     fn revive(&mut self, node: usize) {
         self.policy.nodes[node].down -= 1;
         if self.policy.nodes[node].down == 0 && self.hosts[node].agent.is_none() {
@@ -138,7 +139,8 @@ impl World {
         }
     }
 
-    /// A new version replaces the old one. Its tests change, too: it adds UDP, or drops it.
+    /// Replaces the agent's version by a new one. The tests change, too: the new version adds or
+    /// drops UDP.
     fn upgrade(&mut self, node: usize, wire: i8) {
         let host = &mut self.hosts[node];
         host.wire = wire;
@@ -159,7 +161,7 @@ impl World {
         self.restart(node);
     }
 
-    /// The version and the tests of the mesh return.
+    /// Restores the version and the tests of the mesh.
     fn downgrade(&mut self, node: usize) {
         let host = &mut self.hosts[node];
         host.wire = 0;
@@ -186,7 +188,7 @@ impl World {
     }
 }
 
-/// All pairs of a node of the first group and one of the second.
+/// Returns all pairs of a node of the first group and a node of the second one.
 fn pairs<'a>(first: &'a [usize], second: &'a [usize]) -> impl Iterator<Item = (usize, usize)> + 'a {
     first
         .iter()

@@ -21,10 +21,10 @@ use super::result_log::ResultLog;
 use crate::wire::Message;
 use crate::{Epoch, MeetingStatus, Node, Output, ServerFailure, ServerStart, TestSpec, View};
 
-/// The probability that a port is taken on a node where most are.
+/// The probability that a port is taken on a node where most ports are taken.
 const PORT_TAKEN: f64 = 0.8;
 
-/// How many old messages are kept for replays.
+/// The maximum number of old messages that are kept for replays.
 const SENT_MAX: usize = 5000;
 
 /// A simulated mesh.
@@ -38,24 +38,25 @@ pub(super) enum Event {
     FaultEnds(usize),
 }
 
-/// How tests go.
+/// The behaviour of tests.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TestBehaviour {
     /// The time that a test takes beyond its length.
     pub(super) overhead: Duration,
-    /// The share of tests that hang, and after how long they fail unless they are killed before.
+    /// The share of tests that hang, and how long one hangs before it fails if nothing kills it
+    /// earlier.
     pub(super) hang: f64,
     pub(super) hang_time: Duration,
     /// The share of tests that fail at some point.
     pub(super) fail: f64,
     /// The share of deaths that the other end does not notice.
     pub(super) unnoticed: f64,
-    /// How long a process takes to die, at most.
+    /// The maximum time that a process takes to die.
     pub(super) slow_deaths: Duration,
 }
 
 impl TestBehaviour {
-    /// All tests succeed.
+    /// Returns the behaviour in which all tests succeed.
     pub(super) fn healthy(overhead: Duration) -> Self {
         Self {
             overhead,
@@ -70,19 +71,19 @@ impl TestBehaviour {
 
 /// The environment's part of one node.
 pub(super) struct NodeState {
-    /// Its tests, unless an upgrade changes them for a while.
+    /// The node's tests when no upgrade has changed them for a while.
     usual_tests: Vec<TestSpec>,
-    /// The last sweep that its agent completed.
+    /// The last sweep that the node's agent completed.
     pub(super) completed: u64,
-    /// How many faults keep its agent from running.
+    /// The number of faults that keep the agent from running.
     down: u32,
-    /// How many faults take most of its ports.
+    /// The number of faults that take most of the node's ports.
     ports_taken: u32,
-    /// How many faults keep its view from changing.
+    /// The number of faults that keep the node's view from changing.
     stale: u32,
-    /// How long its agent takes to handle what it receives, at most.
+    /// The maximum time that the agent takes to handle what it receives.
     slow: Duration,
-    /// It is stopping: it says goodbye and ends as soon as it is in no meeting.
+    /// Whether the agent is stopping: it says goodbye and ends as soon as it is in no meeting.
     leaving: bool,
 }
 
@@ -90,27 +91,27 @@ pub(super) struct Environment {
     network: Network,
     behaviour: TestBehaviour,
     pub(super) nodes: Vec<NodeState>,
-    /// `None`: every node is told of every change.
+    /// The simulated gossip; `None` if every node is told of every change.
     epidemic: Option<Epidemic>,
-    /// The view that all nodes get then.
+    /// The view that all nodes get if gossip is not simulated.
     latest: View,
     pub(super) result_log: ResultLog,
     faults: Vec<FaultWindow>,
-    /// The present faults, in the order in which they began.
+    /// The active faults, in the order in which they began.
     active: Vec<usize>,
     /// Old messages, the newest first.
     sent: VecDeque<Message>,
     pub(super) messages: u64,
-    /// Meetings that took longer than any may, in words.
+    /// Meetings that took longer than [`Self::longest_meeting`], in words.
     pub(super) overlong: Vec<String>,
-    /// How long a meeting may take; `None` is no limit.
+    /// The maximum duration of a meeting; `None` means no limit.
     pub(super) longest_meeting: Option<Duration>,
     pub(super) highest_sweep: u64,
     rng: StdRng,
 }
 
 impl World {
-    /// A mesh whose agents do not run yet.
+    /// Creates a mesh whose agents do not run yet.
     pub(super) fn simulated(
         hosts: Vec<Host>,
         network: Network,
@@ -163,7 +164,7 @@ impl World {
         self.start_agent(number, epoch, skip_quiet_time);
     }
 
-    /// Whether all nodes have completed that sweep.
+    /// Returns whether all nodes have completed this sweep.
     pub(super) fn is_swept(&self, sweep: u64) -> bool {
         self.policy.nodes.iter().all(|node| node.completed >= sweep)
     }
@@ -291,7 +292,7 @@ impl Policy for Environment {
 }
 
 impl World {
-    /// Lets some old message arrive once more.
+    /// Delivers a random old message once more.
     fn replay_any(&mut self) {
         let Environment { sent, rng, .. } = &mut self.policy;
         if !sent.is_empty() {
@@ -300,7 +301,7 @@ impl World {
         }
     }
 
-    /// Records the meeting of a node if it takes longer than any may.
+    /// Records the meeting of a node if it takes longer than allowed.
     fn check_meeting_length(&mut self, number: usize) {
         let Some(longest) = self.policy.longest_meeting else {
             return;

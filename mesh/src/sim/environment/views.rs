@@ -9,12 +9,13 @@ use super::{Event, World};
 use crate::sim::gossip::{Epidemic, FANOUT, INTERVAL};
 use crate::{Input, Member, PeerState, View, WIRE_VERSION};
 
-/// Added to gossiped wire versions, so that a version below the present one can be gossiped.
+/// The offset added to gossiped wire versions, so that a version below the present one can be
+/// gossiped.
 const WIRE_BASE: u16 = 100;
 
 impl World {
-    /// Simulates gossip, which takes time and reaches some nodes before others. `silent_after` is
-    /// the silence after which each node takes a peer for silent.
+    /// Simulates gossip, which takes time and reaches some nodes before others. `silent_after` has,
+    /// for each node, the silence after which it considers a peer silent.
     pub(in crate::sim) fn simulate_gossip(&mut self, silent_after: Vec<Duration>) {
         for node in 0..silent_after.len() {
             let at = self.now + INTERVAL.mul_f64(self.policy.rng.random::<f64>());
@@ -23,7 +24,7 @@ impl World {
         self.policy.epidemic = Some(Epidemic::new(silent_after));
     }
 
-    /// A node that has left its last meeting says goodbye and ends.
+    /// Says goodbye for a node that has left its last meeting, and ends its agent.
     pub(super) fn say_goodbye(&mut self, number: usize) {
         self.trace.note(self.now, || format!("n{number} has left"));
         self.hosts[number].agent = None;
@@ -48,7 +49,7 @@ impl World {
         (WIRE_VERSION + WIRE_BASE).saturating_add_signed(self.hosts[number].wire.into())
     }
 
-    /// A node gossips, as it does every second.
+    /// Lets a node gossip, as it does every second.
     pub(super) fn gossip(&mut self, number: usize) {
         self.plan(self.now + INTERVAL, Event::Gossips(number));
         let (nodes, now) = (self.hosts.len(), self.now);
@@ -84,7 +85,7 @@ impl World {
         }
     }
 
-    /// Unless gossip is simulated, every node gets the present view within two seconds.
+    /// Shows the latest view to every node within two seconds, unless gossip is simulated.
     pub(super) fn spread(&mut self) {
         if self.policy.epidemic.is_some() {
             return;
@@ -104,7 +105,7 @@ impl World {
         }
     }
 
-    /// A node gets the view that gossip has brought it.
+    /// Shows a node the view that gossip has brought it.
     pub(super) fn show_view(&mut self, number: usize) {
         if self.policy.nodes[number].stale > 0 || !self.hosts[number].is_up() {
             return;
@@ -116,8 +117,9 @@ impl World {
         self.handle(number, Input::View(view));
     }
 
-    /// Translates wire versions for an observer, whose own version is always that of the code: the
-    /// others exceed it by as much as the two differ.
+    /// Translates wire versions for an observer. The code always compares them with its own
+    /// version, so a translated version exceeds that one by the difference between the member's
+    /// version and the observer's.
     fn translate(&self, observer: usize, view: &View) -> View {
         let own = self.gossiped_wire(observer);
         let members = view.members().iter().map(|member| Member {

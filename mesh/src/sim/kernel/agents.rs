@@ -1,4 +1,4 @@
-//! The agents: gives inputs to the coordinators, and carries out their outputs.
+//! The agents: passes inputs to the coordinators, and carries out their outputs.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::sim::ids::{Incarnation, number_of};
 use crate::wire::Message;
 use crate::{Epoch, Input, Node, Output};
 
-/// How soon a node can be woken again, so that the simulation cannot loop at one instant.
+/// How soon a node can be woken again. It keeps the simulation from looping at one instant.
 const TICK: Duration = Duration::from_micros(1);
 
 impl<P: Policy> Kernel<P> {
@@ -31,12 +31,12 @@ impl<P: Policy> Kernel<P> {
         self.handle(number, Input::Tick);
     }
 
-    /// Gives an input to a node now, or when its standstill ends.
+    /// Passes an input to a node now, or when its standstill ends.
     pub fn input(&mut self, number: usize, input: Input) {
         self.deliver(number, self.hosts[number].incarnation, input);
     }
 
-    /// As [`Self::input`], unless that incarnation of the agent has ended.
+    /// Works like [`Self::input`], unless that incarnation of the agent has ended.
     pub(super) fn deliver(&mut self, number: usize, incarnation: Incarnation, input: Input) {
         let host = &mut self.hosts[number];
         if host.incarnation != incarnation || host.agent.is_none() {
@@ -49,7 +49,7 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// As [`Self::deliver`], but a slow agent takes its time.
+    /// Works like [`Self::deliver`], but a slow agent takes its time.
     pub(super) fn receive(&mut self, number: usize, incarnation: Incarnation, input: Input) {
         let delay = self.policy.reaction_time(number);
         if delay.is_zero() {
@@ -62,13 +62,13 @@ impl<P: Policy> Kernel<P> {
             .plan(at, Event::Handles(number, incarnation, input));
     }
 
-    /// Gives an input to a running agent, and carries out what comes of it.
+    /// Passes an input to a running agent, and carries out the resulting outputs.
     pub(in crate::sim) fn handle(&mut self, number: usize, input: Input) {
         self.feed(number, input);
         self.drain(number);
     }
 
-    /// Gives an input to a node, and leaves its outputs to [`Self::drain`].
+    /// Passes an input to a node, and leaves its outputs to [`Self::drain`].
     fn feed(&mut self, number: usize, input: Input) {
         if self.hosts[number].agent.is_none() {
             return;
@@ -111,7 +111,7 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// The agent's standstill is over: it handles its backlog.
+    /// Ends the agent's standstill: the agent handles its backlog.
     pub(super) fn catch_up(&mut self, number: usize) {
         self.hosts[number].awake_since = self.now;
         if self.policy.ticks_before_backlog() {
@@ -132,7 +132,7 @@ impl<P: Policy> Kernel<P> {
                 break;
             }
         }
-        // After another standstill, the rest goes before what has arrived in the meantime.
+        // If another standstill has begun, the rest goes before what has arrived in the meantime.
         let host = &mut self.hosts[number];
         drop(host.backlog.splice(0..0, backlog));
         if host.is_up() {
@@ -140,7 +140,7 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// Carries out an output: sends, starts, kills. The other outputs only inform.
+    /// Carries out an output that sends, starts or kills something. The other outputs only inform.
     pub fn perform(&mut self, number: usize, output: Output) {
         match output {
             Output::Send(_, message) => self.send(number, &message),
@@ -189,7 +189,7 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// Lets a message arrive once more. No agent waits for its fate: no incarnation is 0.
+    /// Delivers a message once more. No agent waits to learn its fate, because no incarnation is 0.
     pub(in crate::sim) fn replay(&mut self, message: Message) {
         self.plan_arrival(Duration::ZERO, number_of(&message.from), 0, message);
     }
@@ -213,7 +213,7 @@ impl<P: Policy> Kernel<P> {
         );
     }
 
-    /// The sender will be told that the message may be lost.
+    /// Plans to tell the sender that the message may be lost.
     fn report_lost(&mut self, from: usize, sender: Incarnation, message: &Message) {
         if let Some(meeting) = message.meeting.clone() {
             let input = Input::Undelivered {
@@ -234,7 +234,7 @@ impl<P: Policy> Kernel<P> {
         }
         let is_understood = (host.wire - self.hosts[from].wire).abs() <= 1;
         if host.agent.is_none() || !is_understood {
-            // The machine, or the agent, rejects it at once.
+            // The machine or the agent rejects the message at once.
             if let Some(meeting) = message.meeting {
                 let input = Input::Undelivered {
                     to: message.to,

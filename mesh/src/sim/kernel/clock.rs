@@ -1,6 +1,6 @@
 //! The boot-time clock of one node. Each clock starts at another value and drifts.
 //!
-//! There is no wall clock: the coordinator never reads one, so steps of it have no effect.
+//! There is no wall clock: the coordinator never reads one, so wall-clock steps have no effect.
 
 use crate::Time;
 
@@ -9,20 +9,20 @@ const MILLION: i128 = 1_000_000;
 /// A boot-time clock, described relative to true time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
-    /// The time that it shows when the simulation begins, in nanoseconds.
+    /// The time that the clock shows when the simulation begins, in nanoseconds.
     pub offset: u64,
-    /// How much faster than true time it runs, in parts per million.
+    /// How much faster than true time the clock runs, in parts per million.
     pub drift_ppm: i32,
 }
 
 impl Clock {
-    /// The time that the clock shows at true time `at`.
+    /// Returns the time that the clock shows at true time `at`.
     pub fn local(self, at: Time) -> Time {
         let at = i128::from(at.as_nanos());
         time(i128::from(self.offset) + at + at * i128::from(self.drift_ppm) / MILLION)
     }
 
-    /// The first true time at which the clock shows `local` or more.
+    /// Returns the first true time at which the clock shows `local` or more.
     pub fn instant(self, local: Time) -> Time {
         let passed = (i128::from(local.as_nanos()) - i128::from(self.offset)).max(0);
         // Start two nanoseconds early: each of the two divisions rounds by up to one.

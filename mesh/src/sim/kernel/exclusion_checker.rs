@@ -1,7 +1,8 @@
 //! Checks rule 1 from outside: which tests really touch which node, whatever the nodes believe.
 //!
-//! It knows neither leases nor slots. A running iperf3 process touches its node, and the node that
-//! it sends to. Two tests whose processes touch one node at the same time are an overlap.
+//! The checker knows neither leases nor slots. A running iperf3 process touches its own node and
+//! the node that it sends to. If the processes of two tests touch one node at the same time, that
+//! is an overlap.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,7 +59,7 @@ pub struct Overlap {
     pub at: Time,
     /// The number of the node.
     pub node: usize,
-    /// The two tests, in words.
+    /// The two tests that overlapped, in words.
     pub tests: [String; 2],
 }
 
@@ -91,7 +92,7 @@ impl ExclusionChecker {
         }
     }
 
-    /// From now on the process touches the node.
+    /// Records that the process touches the node from now on.
     pub(super) fn touch(&mut self, at: Time, node: usize, pid: Pid, test: &TestKey, role: Role) {
         let touching = &mut self.touching[node];
         if touching.iter().any(|present| present.pid == pid) {
@@ -110,19 +111,19 @@ impl ExclusionChecker {
         self.touched.entry(pid).or_default().push(node);
     }
 
-    /// The process no longer touches any node.
+    /// Records that the process no longer touches any node.
     pub(super) fn release(&mut self, pid: Pid) {
         for node in self.touched.remove(&pid).into_iter().flatten() {
             self.touching[node].retain(|present| present.pid != pid);
         }
     }
 
-    /// The process no longer touches this node.
+    /// Records that the process no longer touches this node.
     pub(super) fn leave(&mut self, pid: Pid, node: usize) {
         self.touching[node].retain(|present| present.pid != pid);
     }
 
-    /// The tests that touch the node.
+    /// Returns the tests that touch the node.
     pub(super) fn touching(&self, node: usize) -> impl Iterator<Item = &TestKey> {
         self.touching[node].iter().map(|touch| &touch.test)
     }

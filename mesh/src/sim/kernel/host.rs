@@ -1,4 +1,4 @@
-//! One machine: its clock, its agent, and the reasons for which either stands still.
+//! One machine: its clock, its agent, and the reasons why either of them stands still.
 
 use super::clock::Clock;
 use super::process_table::Start;
@@ -14,20 +14,20 @@ pub struct Host {
     pub(in crate::sim) incarnation: Incarnation,
     /// The agent, while one runs.
     pub(in crate::sim) agent: Option<Node>,
-    /// When the agent is to be woken, in true time.
+    /// When to wake the agent, in true time.
     pub(super) wake: Option<Time>,
-    /// How many power cuts the machine suffers at present.
+    /// The number of power cuts that the machine suffers at present.
     pub(super) dark: u32,
-    /// How many faults freeze the agent, and how many suspend the whole machine.
+    /// The number of faults that freeze the agent, and of faults that suspend the whole machine.
     pub(super) frozen: u32,
     pub(super) suspended: u32,
-    /// How many faults wait for the next start of an iperf3 to freeze the agent.
+    /// The number of faults that will freeze the agent when it next starts an iperf3.
     pub(super) freezes_at_spawn: u32,
     /// When the last standstill ended.
     pub(in crate::sim) awake_since: Time,
     /// Inputs and starts that wait for the end of the agent's standstill.
     pub(super) backlog: Vec<Waiting>,
-    /// When a slow agent has handled everything that it was given so far.
+    /// The time at which a slow agent has handled everything that it was given so far.
     pub(super) busy_until: Time,
 }
 
@@ -38,7 +38,7 @@ pub(super) enum Waiting {
 }
 
 impl Host {
-    /// A machine on which no agent runs yet.
+    /// Creates a machine on which no agent runs yet.
     pub fn new(settings: Settings, clock: Clock) -> Self {
         Self {
             settings,
@@ -57,27 +57,27 @@ impl Host {
         }
     }
 
-    /// The settings of its agent's present or next run.
+    /// Returns the settings of the agent's present or next run.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// The coordinator of its agent, while one runs.
+    /// Returns the coordinator of the agent, while one runs.
     pub fn agent(&self) -> Option<&Node> {
         self.agent.as_ref()
     }
 
-    /// As [`Self::agent`], to give inputs without the kernel.
+    /// Works like [`Self::agent`], but allows inputs without the kernel.
     pub fn agent_mut(&mut self) -> Option<&mut Node> {
         self.agent.as_mut()
     }
 
-    /// Ends the agent and hands its coordinator over.
+    /// Ends the agent and returns its coordinator.
     pub fn take_agent(&mut self) -> Option<Node> {
         self.agent.take()
     }
 
-    /// Whether an agent runs on it and does not stand still.
+    /// Returns whether an agent runs on the machine and does not stand still.
     pub fn is_up(&self) -> bool {
         self.agent.is_some() && !self.stands_still()
     }

@@ -1,4 +1,4 @@
-//! Machines and agents that freeze, stand still, lose their power or end.
+//! Operations on machines and agents: they freeze, stand still, lose power or end.
 
 use super::Kernel;
 use super::policy::Policy;
@@ -6,12 +6,12 @@ use super::process_table::Death;
 use crate::Reason;
 
 impl<P: Policy> Kernel<P> {
-    /// The agent stands still. Its iperf3 processes run on until the kernel ends them.
+    /// Freezes the agent. Its iperf3 processes continue until the kernel ends them.
     pub fn freeze(&mut self, number: usize) {
         self.hosts[number].frozen += 1;
     }
 
-    /// One freeze is over; after the last one, the agent handles what it has missed.
+    /// Ends one freeze; after the last one, the agent handles what it has missed.
     pub fn thaw(&mut self, number: usize) {
         let host = &mut self.hosts[number];
         host.frozen -= 1;
@@ -20,12 +20,12 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// The agent freezes when it is about to start its next iperf3.
+    /// Freezes the agent when it is about to start its next iperf3.
     pub(in crate::sim) fn freeze_at_spawn(&mut self, number: usize) {
         self.hosts[number].freezes_at_spawn += 1;
     }
 
-    /// Such a freeze is over, whether it has begun or not.
+    /// Ends a freeze of [`Self::freeze_at_spawn`], whether it has begun or not.
     pub(in crate::sim) fn thaw_at_spawn(&mut self, number: usize) {
         let host = &mut self.hosts[number];
         if host.freezes_at_spawn > 0 {
@@ -35,7 +35,7 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// The whole machine stands still, so that its processes touch no node.
+    /// Suspends the whole machine, so that its processes touch no node.
     pub(in crate::sim) fn suspend(&mut self, number: usize) {
         self.hosts[number].suspended += 1;
         self.processes
@@ -44,7 +44,7 @@ impl<P: Policy> Kernel<P> {
             .for_each(|pid| self.exclusion.release(pid));
     }
 
-    /// The machine runs again. A process that is past its deadline dies before it does anything
+    /// Lets the machine run again. A process that is past its deadline dies before it does anything
     /// else.
     pub(in crate::sim) fn resume(&mut self, number: usize) {
         let host = &mut self.hosts[number];
@@ -69,7 +69,7 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// The agent ends without a goodbye, and the kernel kills its iperf3 processes.
+    /// Ends the agent without a goodbye; the kernel kills its iperf3 processes.
     pub(in crate::sim) fn end_agent(&mut self, number: usize) {
         self.hosts[number].agent = None;
         for pid in self.processes.on(number) {
@@ -77,7 +77,7 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// The machine loses its power: agent and processes are gone at once, and no other node is
+    /// Cuts the machine's power: the agent and its processes are gone at once, and no other node is
     /// told.
     pub fn cut_power(&mut self, number: usize) {
         let host = &mut self.hosts[number];
@@ -89,13 +89,13 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// The machine has power again, unless there was another power cut. No agent runs yet.
+    /// Restores the machine's power, unless another power cut lasts. No agent runs yet.
     pub fn restore_power(&mut self, number: usize) {
         let host = &mut self.hosts[number];
         host.dark = host.dark.saturating_sub(1);
     }
 
-    /// Something kills all iperf3 processes on the node.
+    /// Kills all iperf3 processes on the node.
     pub(in crate::sim) fn kill_processes(&mut self, number: usize) {
         for pid in self.processes.on(number) {
             self.plan_death(pid, self.now, Death::Failed(Reason::Interrupted));

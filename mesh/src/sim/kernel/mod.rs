@@ -1,11 +1,12 @@
-//! The virtual-time kernel: does for each coordinator what the agent does, in virtual time.
+//! The virtual-time kernel: it does for each coordinator in virtual time what the agent does in
+//! real time.
 //!
-//! It has the clock, the queue of events, the machines, the iperf3 processes, and the checker that
-//! watches which tests touch which node. A [`Policy`] decides everything that may go one way or
-//! another. Nothing here decides anything that the coordinator should.
+//! The kernel has the clock, the queue of events, the machines, the iperf3 processes, and the
+//! checker that watches which tests touch which node. A [`Policy`] makes every decision that has
+//! more than one possible result. Nothing here makes a decision that belongs to the coordinator.
 //!
-//! Split by concern: `agents` gives inputs to coordinators and carries out their outputs,
-//! `processes` starts and ends iperf3, `machines` freezes, suspends and kills.
+//! The kernel is split by concern: `agents` passes inputs to coordinators and carries out their
+//! outputs, `processes` starts and ends iperf3, `machines` freezes, suspends and kills.
 
 mod agents;
 mod clock;
@@ -32,14 +33,14 @@ use crate::wire::Message;
 use crate::{Input, Member, Node, Time};
 
 enum Event<E> {
-    /// A message reaches a node; sent by that incarnation of another one.
+    /// A message, sent by the given incarnation of another node, reaches a node.
     Arrives {
         to: usize,
         from: usize,
         sender: Incarnation,
         message: Message,
     },
-    /// An agent handles an input, unless it is no longer that incarnation.
+    /// An agent handles an input, unless another incarnation of it runs by then.
     Handles(usize, Incarnation, Input),
     Wakes(usize),
     Listens(Pid),
@@ -49,8 +50,8 @@ enum Event<E> {
     Policy(E),
 }
 
-/// The safeguards that bound an iperf3 while its agent stands still. Each can be removed, to see
-/// that the checkers notice.
+/// The safeguards that limit how long an iperf3 runs while its agent stands still. Each one can be
+/// removed, to show that the checkers notice its absence.
 #[derive(Clone, Copy, Debug)]
 pub struct Safeguards {
     /// The kernel ends an iperf3 at its deadline.
@@ -59,9 +60,9 @@ pub struct Safeguards {
     pub start_guard: bool,
 }
 
-/// Simulated machines with real coordinators. Two runs with the same policy are the same.
+/// Simulated machines with real coordinators. Two runs with the same policy are identical.
 pub struct Kernel<P: Policy> {
-    /// Decides everything that may go one way or another.
+    /// The policy, which makes every decision that has more than one possible result.
     pub policy: P,
     pub(super) safeguards: Safeguards,
     pub(super) now: Time,
@@ -69,13 +70,13 @@ pub struct Kernel<P: Policy> {
     pub(super) hosts: Vec<Host>,
     pub(super) processes: ProcessTable,
     pub(super) exclusion: ExclusionChecker,
-    /// Clients that the server of another test let in.
+    /// The number of clients that the server of another test let in.
     pub(super) intruders: u64,
     pub(super) trace: Trace,
 }
 
 impl<P: Policy> Kernel<P> {
-    /// Machines numbered from 0, on which no agent runs yet.
+    /// Creates machines, numbered from 0, on which no agent runs yet.
     pub fn new(hosts: Vec<Host>, policy: P) -> Self {
         Self {
             policy,
@@ -93,43 +94,43 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// The true time.
+    /// Returns the true time.
     pub fn now(&self) -> Time {
         self.now
     }
 
-    /// The time on the clock of a node.
+    /// Returns the time on the clock of a node.
     pub fn local(&self, number: usize) -> Time {
         self.hosts[number].clock.local(self.now)
     }
 
-    /// The machines, by number.
+    /// Returns the machines, by number.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
 
-    /// One machine.
+    /// Returns one machine.
     pub fn host_mut(&mut self, number: usize) -> &mut Host {
         &mut self.hosts[number]
     }
 
-    /// The tests whose processes touch the node.
+    /// Returns the tests whose processes touch the node.
     pub fn touching(&self, number: usize) -> impl Iterator<Item = &TestKey> {
         self.exclusion.touching(number)
     }
 
-    /// The overlaps so far. Rule 1 says that there are none.
+    /// Returns the overlaps so far. Rule 1 says that there are none.
     pub fn overlaps(&self) -> &[Overlap] {
         self.exclusion.overlaps()
     }
 
-    /// The sweep that a node works on; 0 before the first one, and while no agent runs.
+    /// Returns the sweep that a node works on; 0 before the first one, and while no agent runs.
     pub fn sweep_of(&self, number: usize) -> u64 {
         let agent = self.hosts[number].agent.as_ref();
         agent.map_or(0, |agent| agent.status(Time::default()).sweep.number)
     }
 
-    /// A live node as it describes itself in gossip now.
+    /// Returns a live node as it describes itself in gossip now.
     pub fn member(&self, number: usize) -> Member {
         Member {
             sweep: self.sweep_of(number),
@@ -137,12 +138,12 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// Plans an event of the policy's own.
+    /// Plans an event of the policy.
     pub fn plan(&mut self, at: Time, event: P::Event) {
         self.queue.plan(at, Event::Policy(event));
     }
 
-    /// Lets time pass until `done`; false if that is not so by `end`.
+    /// Lets time pass until `done` returns true; returns false if it has not by `end`.
     pub fn run(&mut self, end: Time, mut done: impl FnMut(&Self) -> bool) -> bool {
         while !done(self) {
             if !self.step(end) {
@@ -152,7 +153,7 @@ impl<P: Policy> Kernel<P> {
         true
     }
 
-    /// Lets the next event happen; false if none is due by `end`.
+    /// Lets the next event happen; returns false if none is due by `end`.
     pub fn step(&mut self, end: Time) -> bool {
         let Some((at, event)) = self.queue.next_by(end) else {
             return false;
@@ -165,7 +166,7 @@ impl<P: Policy> Kernel<P> {
         true
     }
 
-    /// Lets time pass until `end`, and all events happen that are due by then.
+    /// Lets time pass until `end`; all events that are due by then happen.
     pub fn run_to(&mut self, end: Time) {
         self.run(end, |_| false);
         self.now = self.now.max(end);
@@ -191,7 +192,7 @@ impl<P: Policy> Kernel<P> {
 }
 
 impl<P: Policy> Kernel<P> {
-    /// The coordinator of a node.
+    /// Returns the coordinator of a node.
     ///
     /// # Panics
     /// If no agent runs on that node.

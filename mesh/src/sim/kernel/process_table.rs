@@ -13,13 +13,13 @@ use crate::{
 /// Identifies one iperf3 process of the whole mesh.
 pub(super) type Pid = u64;
 
-/// From the spawn of a server until it listens (p50 measured: 2.6 ms).
+/// The time from the spawn of a server until it listens (p50 measured: 2.6 ms).
 pub(super) const SERVER_START: Duration = Duration::from_millis(3);
 
-/// From the spawn of a client until it connects.
+/// The time from the spawn of a client until it connects.
 pub(super) const CLIENT_START: Duration = Duration::from_millis(2);
 
-/// From a kill, or from the other end's death, until the process is reaped.
+/// The time from a kill, or from the other end's death, until the process is reaped.
 pub(super) const DEATH: Duration = Duration::from_millis(1);
 
 /// How a process ends.
@@ -27,11 +27,11 @@ pub(super) const DEATH: Duration = Duration::from_millis(1);
 pub(super) enum Death {
     /// The test is over, and both ends agree.
     Completed,
-    /// The agent killed it early.
+    /// The agent killed the process early.
     Killed,
-    /// Its own timer killed it, or the agent did so at the deadline.
+    /// The process's own timer killed it, or the agent did so at the deadline.
     Deadline,
-    /// The test failed, or the other end is gone.
+    /// The test failed, or the process at the other end is gone.
     Failed(Reason),
 }
 
@@ -50,16 +50,16 @@ impl Death {
 #[derive(Debug)]
 pub(in crate::sim) struct Process {
     pub(in crate::sim) host: usize,
-    /// The incarnation of the agent that started it.
+    /// The incarnation of the agent that started the process.
     pub(super) incarnation: Incarnation,
     pub(super) run: RunId,
     pub(in crate::sim) test: TestKey,
-    /// On the clock of its machine.
+    /// The deadline of the process, on the clock of its machine.
     pub(in crate::sim) deadline: Time,
     pub(super) kind: Kind,
-    /// The process at the other end.
+    /// The process at the other end of the test.
     pub(super) other: Option<Pid>,
-    /// Its death is planned.
+    /// Whether the death of the process is already planned.
     pub(super) dying: bool,
 }
 
@@ -72,7 +72,7 @@ pub(super) enum Kind {
     Server {
         start: ServerStart,
         listens: bool,
-        /// It has a client, and sends to it as well.
+        /// Whether this server has a client and also sends to it.
         sends: bool,
     },
 }
@@ -92,7 +92,7 @@ impl Start {
         }
     }
 
-    /// The input to the node if the start comes too late.
+    /// Returns the input to the node if the start comes too late.
     pub(super) fn too_late(&self) -> Input {
         match self {
             Self::Client(start) => client_ended(start, Death::Deadline),
@@ -149,7 +149,7 @@ impl Process {
         }
     }
 
-    /// The input to the node when the process is reaped.
+    /// Returns the input to the node when the process is reaped.
     pub(super) fn exit_input(&self, death: Death) -> Input {
         match &self.kind {
             Kind::Server { listens: true, .. } => Input::ServerEnded {
@@ -175,7 +175,7 @@ impl fmt::Display for Process {
 #[derive(Debug)]
 pub(in crate::sim) struct ProcessTable {
     alive: BTreeMap<Pid, Process>,
-    /// The processes on each node.
+    /// The processes, by node.
     on: Vec<Vec<Pid>>,
     last: Pid,
 }
@@ -210,12 +210,12 @@ impl ProcessTable {
         Some(process)
     }
 
-    /// The processes on that node.
+    /// Returns the processes on this node.
     pub(super) fn on(&self, host: usize) -> Vec<Pid> {
         self.on[host].clone()
     }
 
-    /// The process that an incarnation of an agent knows by that number.
+    /// Returns the process that an incarnation of an agent knows by this number.
     pub(super) fn find(&self, host: usize, incarnation: Incarnation, run: RunId) -> Option<Pid> {
         let is_it = |pid: &&Pid| {
             self.alive
@@ -225,7 +225,7 @@ impl ProcessTable {
         self.on[host].iter().find(is_it).copied()
     }
 
-    /// The server on that node that listens on that port and has no client yet.
+    /// Returns the server on this node that listens on this port and has no client yet.
     pub(super) fn listener(&self, host: usize, port: u16) -> Option<Pid> {
         let is_it = |pid: &&Pid| {
             self.alive.get(pid).is_some_and(|process| {
@@ -243,7 +243,7 @@ impl ProcessTable {
         self.on[host].iter().find(is_it).copied()
     }
 
-    /// The client has connected to the server.
+    /// Records that the client has connected to the server.
     pub(super) fn join(&mut self, client: Pid, server: Pid, now: Time) {
         if let Some(process) = self.alive.get_mut(&server) {
             process.other = Some(client);

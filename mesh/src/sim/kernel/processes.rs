@@ -1,5 +1,5 @@
-//! The life of an iperf3 process: from the decision to start it until its death, and what its agent
-//! is told.
+//! The course of an iperf3 process, from the decision to start it until its death, and what its
+//! agent is told.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use super::{Event, Kernel};
 use crate::sim::ids::number_of;
 use crate::{Input, Reason, Time};
 
-/// After how long a client tries again to reach its server.
+/// How long a client waits before it tries again to reach its server.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How often a process on a suspended machine checks whether it may go on.
 const SUSPEND_POLL: Duration = Duration::from_millis(100);
 
 impl<P: Policy> Kernel<P> {
-    /// Starts an iperf3, unless it is too late for it.
+    /// Starts an iperf3, unless it is too late to start it.
     pub(super) fn spawn(&mut self, number: usize, start: Start) {
         let host = &self.hosts[number];
         let is_late = host.clock.local(self.now) > start.start_by();
@@ -40,7 +40,7 @@ impl<P: Policy> Kernel<P> {
         self.queue.plan(due, Event::DeadlinePasses(pid));
     }
 
-    /// From now on the process touches its node, and the node that it sends to.
+    /// Records that from now on the process touches its own node and the node that it sends to.
     pub(super) fn touch(&mut self, pid: Pid) {
         let Some(process) = self.processes.get(pid) else {
             return;
@@ -87,7 +87,7 @@ impl<P: Policy> Kernel<P> {
         self.receive(host, incarnation, Input::ServerReady(run));
     }
 
-    /// Postpones an event of a process on a suspended machine.
+    /// Postpones an event of a process on a suspended machine, and returns whether it did.
     fn waits_for_its_machine(&mut self, pid: Pid, event: Event<P::Event>) -> bool {
         let host = self.processes.get(pid).map(|process| process.host);
         let waits = host.is_some_and(|host| self.hosts[host].suspended > 0);
@@ -130,11 +130,11 @@ impl<P: Policy> Kernel<P> {
             TestEnd::Failed(after) => (after, Death::Failed(Reason::Interrupted)),
             TestEnd::Never => return,
         };
-        // Not yet certain: the process may be killed before.
+        // This is not yet certain: the process may be killed before.
         self.queue.plan(self.now + after, Event::Dies(pid, death));
     }
 
-    /// A two-way server touches its client's node, too.
+    /// Records that a two-way server now touches its client's node, too.
     fn begin_to_send(&mut self, pid: Pid) {
         let kind = self.processes.get_mut(pid).map(|server| &mut server.kind);
         if let Some(Kind::Server { start, sends, .. }) = kind {
@@ -143,7 +143,7 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// The server has stopped sending, so that it no longer touches its client's node.
+    /// Records that the server has stopped sending, so that it no longer touches its client's node.
     fn stop_sending(&mut self, pid: Pid) {
         let Some(server) = self.processes.get_mut(pid) else {
             return;
@@ -154,7 +154,8 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    /// The kernel's timer ends the process. Without a timer the agent does, unless it is frozen.
+    /// Ends the process at its deadline by the kernel's timer. If there is no timer, the agent ends
+    /// the process, unless the agent is frozen.
     pub(super) fn pass_deadline(&mut self, pid: Pid) {
         let Some(process) = self.processes.get(pid) else {
             return;
@@ -175,7 +176,8 @@ impl<P: Policy> Kernel<P> {
         };
         let host = &self.hosts[process.host];
         if host.suspended > 0 {
-            // Nothing runs there: `resume` first ends what came due in the meantime.
+            // Nothing runs on a suspended machine: `resume` first ends what came due in the
+            // meantime.
             return self
                 .queue
                 .plan(self.now + SUSPEND_POLL, Event::Dies(pid, death));
@@ -188,7 +190,7 @@ impl<P: Policy> Kernel<P> {
         self.end_process(pid, death);
     }
 
-    /// Whether the two ends of a test can agree that it is over.
+    /// Returns whether the two ends of a test can agree that it is over.
     fn can_agree(&self, client: &Process) -> bool {
         let server = client.other.and_then(|server| self.processes.get(server));
         server.is_some_and(|server| {
@@ -215,7 +217,7 @@ impl<P: Policy> Kernel<P> {
         self.receive(process.host, process.incarnation, input);
     }
 
-    /// The death of one end of a test ends the other one, if that notices it.
+    /// Ends the other end of a test after the death of one end, if the other end notices it.
     fn end_other(&mut self, dead: &Process, other: Pid, death: Death) {
         let at = self.now + self.policy.latency();
         if death == Death::Completed {

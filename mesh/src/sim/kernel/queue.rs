@@ -1,4 +1,5 @@
-//! Planned events, ordered by time; events of the same instant keep the order of their planning.
+//! Planned events, ordered by time. Events of the same instant keep the order in which they were
+//! planned.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,7 @@ impl<E> Queue<E> {
         self.events.insert((at, self.planned), event);
     }
 
-    /// The next event, if it is due by `end`.
+    /// Returns the next event, if it is due by `end`.
     pub(super) fn next_by(&mut self, end: Time) -> Option<(Time, E)> {
         let first = self.events.first_entry()?;
         let (at, _) = *first.key();

@@ -1,4 +1,4 @@
-//! The last events in words, for the analysis of a failure.
+//! The most recent events in words, for the analysis of a failure.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -8,14 +8,14 @@ use super::policy::Policy;
 use crate::wire::{Body, Message};
 use crate::{Output, Time};
 
-/// How many lines are kept in all, and how many of them may follow the first overlap.
+/// The maximum number of lines in all, and the number of lines that may follow the first overlap.
 const LINES_MAX: usize = 20_000;
 const LINES_AFTER_OVERLAP: usize = 200;
 
 #[derive(Debug, Default)]
 pub(in crate::sim) struct Trace {
     is_on: bool,
-    /// How many more lines are recorded, once there was an overlap.
+    /// The number of lines that are still recorded after an overlap.
     left: Option<usize>,
     lines: VecDeque<String>,
 }
@@ -41,7 +41,7 @@ impl Trace {
         ));
     }
 
-    /// An overlap occurred: keeps the lines that led to it and a few that follow.
+    /// Keeps the lines that led to an overlap and a few that follow it.
     pub(super) fn end_after_overlap(&mut self) {
         self.left.get_or_insert(LINES_AFTER_OVERLAP);
     }
@@ -52,12 +52,12 @@ impl Trace {
 }
 
 impl<P: Policy> Kernel<P> {
-    /// Records from now on what happens, in words.
+    /// Starts to record what happens, in words.
     pub fn switch_trace_on(&mut self) {
         self.trace.switch_on();
     }
 
-    /// The last `count` lines of the trace.
+    /// Returns the last `count` lines of the trace.
     pub fn last_lines(&self, count: usize) -> impl Iterator<Item = &str> {
         let lines = &self.trace.lines;
         let skipped = lines.len().saturating_sub(count);
