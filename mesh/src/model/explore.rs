@@ -1,4 +1,4 @@
-//! Visits every reachable state, the nearest first, so that the path to a violation is a shortest
+//! Visits every reachable state in the order of distance, so the path to a violation is a shortest
 //! one.
 
 use std::collections::{HashMap, HashSet};
@@ -13,9 +13,9 @@ use super::world::{Outcomes, World};
 
 /// The result of an exploration.
 pub(super) struct Report {
-    /// How many states there are.
+    /// The number of states.
     pub(super) states: usize,
-    /// How many steps lead to the farthest state.
+    /// The number of steps that lead to the farthest state.
     pub(super) depth: usize,
     /// How reservations ended.
     pub(super) seen: Outcomes,
@@ -75,10 +75,11 @@ fn visit_all(model: &Model) -> Report {
     report
 }
 
-/// How many states are expanded before their successors are deduplicated: it bounds the memory.
+/// The maximum number of states that are expanded before their successors are deduplicated. It
+/// bounds the memory.
 const BATCH: usize = 1 << 14;
 
-/// The new successors of a batch of states. Uses all processors.
+/// Returns the new successors of a batch of states. Uses all processors.
 fn successors(model: &Model, paths: &Paths, batch: &[World], seen: &mut Outcomes) -> Vec<Found> {
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let share = batch.len().div_ceil(threads);
@@ -86,7 +87,7 @@ fn successors(model: &Model, paths: &Paths, batch: &[World], seen: &mut Outcomes
         let parts = batch
             .chunks(share)
             .map(|part| scope.spawn(|| model.flawed(|| expand(model, paths, part))))
-            // All threads start before the first one is joined.
+            // This starts all threads before the first one is joined.
             .collect::<Vec<_>>();
         parts
             .into_iter()
@@ -126,7 +127,7 @@ fn expand(model: &Model, paths: &Paths, part: &[World]) -> (Vec<Found>, Outcomes
     (all, seen)
 }
 
-/// The path from the start to a state, in words.
+/// Returns the path from the start to a state, in words.
 fn path_in_words(model: &Model, paths: &Paths, mut to: u64) -> String {
     let mut steps = Vec::new();
     while let Some(Some((from, step))) = paths.get(&to) {

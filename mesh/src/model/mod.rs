@@ -2,9 +2,9 @@
 //! meetings.
 //!
 //! A state consists of the nodes themselves, all messages ever sent, and the iperf3 processes. A
-//! step is any event that can happen next. `docs/model.md` says which cases are covered and which
-//! are not. Nothing here knows how a reservation works. The explorer and its rules are independent
-//! of the simulator and its checker, so that each can reveal a mistake of the other.
+//! step is any event that can happen next. `docs/model.md` says which cases the check covers and
+//! which it does not. Nothing here knows how a reservation works. The explorer and its rules are
+//! independent of the simulator and its checker, so each can reveal a mistake of the other.
 
 mod explore;
 mod network;
@@ -27,25 +27,25 @@ use crate::sim::defaults::test_spec;
 use crate::sim::ids::name_of;
 use crate::{NodeName, Protocol, TestSpec, Time};
 
-/// The clocks always show this instant. When time passes, all other instants move instead.
+/// The instant that the clocks always show. When time passes, all other instants move instead.
 const NOW: Time = Time::from_nanos(1_000_000_000_000);
 
-/// Time passes in steps of this length, of which all durations of the model are multiples.
+/// The length of a step in which time passes. All durations of the model are multiples of it.
 const UNIT: Duration = Duration::from_millis(500);
 
-/// How long a kill takes to take effect, at most: a multiple of the unit. [`MARGIN`] covers more.
+/// The maximum time until a kill takes effect: a multiple of the unit. [`MARGIN`] covers more.
 const KILL: Duration = UNIT;
 
 /// A state space to explore.
 #[derive(Clone, Debug)]
 struct Model {
     nodes: usize,
-    /// How many requests the nodes make in all.
+    /// The number of requests that the nodes make in all.
     asks: u8,
-    /// How many times an agent restarts, with an empty memory.
+    /// The number of times that an agent restarts, with an empty memory.
     restarts: u8,
     tests: Vec<TestSpec>,
-    /// How many ports the iperf3 servers rotate through.
+    /// The number of ports that the iperf3 servers rotate through.
     ports: u16,
     broken_assumption: Option<BrokenAssumption>,
     /// The rule of the protocol to leave out.
@@ -61,7 +61,7 @@ struct Model {
 enum BrokenAssumption {
     /// A kill takes as long as the margin.
     SlowKill,
-    /// A client starts however late, and its deadline counts from then.
+    /// A client may start at any time, however late, and its deadline counts from its start.
     LateStart,
 }
 
@@ -86,7 +86,7 @@ impl Model {
         }
     }
 
-    /// Calls `run` with the flaw in effect, which is so for this thread only.
+    /// Calls `run` with the flaw in effect on this thread only.
     fn flawed<T>(&self, run: impl FnOnce() -> T) -> T {
         match self.flaw {
             Some(flaw) => flaw::with(flaw, run),
@@ -110,7 +110,7 @@ fn others(nodes: usize, me: usize) -> Vec<NodeName> {
         .collect()
 }
 
-/// A test of minimum length, so that few instants matter.
+/// Returns a test of minimum length, so that few instants matter.
 fn spec(protocol: Protocol) -> TestSpec {
     TestSpec {
         duration: 2 * UNIT,

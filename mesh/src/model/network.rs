@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::wire::{Body, Message};
 
-/// A message under way. Two are equal if the hashes of their bytes are.
+/// A message that may still arrive. Two messages are equal if the hashes of their bytes are.
 #[derive(Clone, Debug)]
 pub(super) struct Envelope {
     key: u64,

@@ -17,11 +17,11 @@ pub(super) struct Process {
     pub(super) kind: Kind,
     pub(super) two_way: bool,
     pub(super) phase: Phase,
-    /// The time until it is dead, by its deadline or by a kill.
+    /// The time until the process is dead, by its deadline or by a kill.
     pub(super) left: Duration,
-    /// The agent has killed it: its test has no result.
+    /// Whether the agent has killed the process, so that its test has no result.
     pub(super) killed: bool,
-    /// The agent that started it is gone: no agent waits for its death.
+    /// Whether the agent that started the process is gone, so that no agent waits for its death.
     pub(super) orphan: bool,
 }
 
@@ -42,20 +42,21 @@ pub(super) enum Kind {
 /// The node that a server of a two-way test sends to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum FarEnd {
-    /// None yet: no client has connected.
+    /// No node yet: no client has connected.
     Awaited,
-    /// The node of the client, whether that is alive or not.
+    /// The node of the client, whether the client is alive or not.
     Sends(usize),
-    /// None any more: the test is complete.
+    /// No node any more: the test is complete.
     Done,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Phase {
-    /// Decided on and not started yet. After this time it must not start any more.
+    /// The agent has decided on the start, but the process has not started. It must not start after
+    /// this time.
     Decided(Duration),
     Alive,
-    /// Dead, and not reaped yet.
+    /// The process is dead, but not yet reaped.
     Dead,
 }
 
@@ -103,7 +104,7 @@ impl Process {
         matches!(self.kind, Kind::Client { .. })
     }
 
-    /// Whether it would disturb a measurement on the node.
+    /// Returns whether the process would disturb a measurement on the node.
     pub(super) fn touches(&self, node: usize) -> bool {
         let far_end = match self.kind {
             Kind::Client { to, .. } => Some(to),
@@ -116,14 +117,14 @@ impl Process {
         self.is_alive() && (self.node == node || far_end == Some(node))
     }
 
-    /// Changes where this server sends to.
+    /// Changes the node that this server sends to.
     pub(super) fn send_to(&mut self, to: FarEnd) {
         if let Kind::Server { far_end, .. } = &mut self.kind {
             *far_end = to;
         }
     }
 
-    /// The agent kills it. A process that is just being started may still start at this instant.
+    /// Kills the process. A process that is just being started may still start at this instant.
     pub(super) fn kill(&mut self, kill: Duration) {
         self.killed = true;
         self.left = self.left.min(kill);
@@ -132,7 +133,7 @@ impl Process {
         }
     }
 
-    /// Time passes.
+    /// Lets time pass.
     pub(super) fn age(&mut self, by: Duration) {
         match &mut self.phase {
             Phase::Decided(start_by) if *start_by < by => self.phase = Phase::Dead,
@@ -147,7 +148,7 @@ impl Process {
         }
     }
 
-    /// The input that the agent gives to its node when it has reaped the process.
+    /// Returns the input that the agent passes to its node when it has reaped the process.
     pub(super) fn exit_input(&self, outcome: Outcome, failure: ServerFailure) -> Input {
         let run = self.run;
         match self.kind {

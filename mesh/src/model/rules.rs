@@ -8,8 +8,8 @@ use super::world::{Outcomes, World};
 use super::{Model, NOW, UNIT};
 use crate::wire::MeetingId;
 
-/// After so many units of silence every slot is free: twice the timeout, and the margin. One unit
-/// less is not enough.
+/// The number of units of silence after which every slot is free: twice the timeout, plus the
+/// margin. One unit less is not enough.
 const SILENCE_MAX: u32 = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(super) enum Rule {
 impl Rule {
     pub(super) const ALL: [Self; 3] = [Self::Alone, Self::Taken, Self::Freed];
 
-    /// How the state breaks the rule, in words.
+    /// Describes, in words, how the state breaks the rule.
     pub(super) fn broken_in(self, world: &World, model: &Model) -> Option<String> {
         let mut nodes = 0..world.nodes.len();
         match self {
@@ -66,8 +66,8 @@ impl World {
         (!is_exempt).then(|| format!("{unheld} touches n{number} without occupying its slot"))
     }
 
-    /// The node that is still in a meeting after a long silence, in which processes run up to their
-    /// deadlines and agents act in time.
+    /// Returns the node that is still in a meeting after a long silence. During the silence,
+    /// processes run up to their deadlines and agents act in time.
     fn stuck(&self, model: &Model) -> Option<String> {
         let mut world = self.clone();
         for _ in 0..=SILENCE_MAX {

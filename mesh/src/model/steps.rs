@@ -10,7 +10,7 @@ use super::processes::{FarEnd, Kind, Phase, Process};
 use super::world::{Outcomes, World};
 use super::{BrokenAssumption, Model, NOW, UNIT, others};
 
-/// Placeholder; meaningful only for a server that failed to start.
+/// A placeholder; it has a meaning only for a server that failed to start.
 const SPAWN: ServerFailure = ServerFailure::Spawn;
 
 /// An event. Processes and messages are given by index.
@@ -20,7 +20,7 @@ pub(super) enum Step {
     Ask(usize, usize),
     /// A message arrives, for the first time or again.
     Deliver(usize),
-    /// The node is told that its message may be lost, whether that is so or not.
+    /// The node is told that its message may be lost, whether it is lost or not.
     ReportLost(usize),
     /// A timer of the node's agent fires, in time or late.
     Tick(usize),
@@ -45,7 +45,7 @@ pub(super) enum Step {
 }
 
 impl World {
-    /// All steps. Some of them may change nothing.
+    /// Returns all steps. Some of them may change nothing.
     pub(super) fn steps(&self, model: &Model) -> Vec<Step> {
         let mut steps = vec![Step::Pass];
         for (number, node) in self.nodes.iter().enumerate() {
@@ -121,7 +121,7 @@ impl World {
         )
     }
 
-    /// The state after that step.
+    /// Returns the state after that step.
     pub(super) fn after(&self, model: &Model, step: Step, seen: &mut Outcomes) -> Self {
         let mut world = self.clone();
         match step {
@@ -164,7 +164,8 @@ impl World {
         world
     }
 
-    /// How much time passes in one step: a unit, or all of it if only quiet times are running.
+    /// Returns how much time passes in one step: a unit, or all of it if only quiet times are
+    /// running.
     pub(super) fn next_instant(&self) -> Duration {
         if self.nodes.iter().all(|node| node.quiet_for(NOW).is_zero()) {
             return UNIT;
@@ -178,7 +179,7 @@ impl World {
         }
     }
 
-    /// The step in words.
+    /// Describes the step in words.
     pub(super) fn describe(&self, step: Step) -> String {
         match step {
             Step::Ask(number, other) => format!("n{number} asks n{other}"),

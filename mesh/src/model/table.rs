@@ -1,4 +1,4 @@
-//! `make model`: larger bounds and all broken variants, as a table. Takes minutes.
+//! `make model`: larger bounds and all broken variants, as a table. It takes minutes.
 
 #![allow(clippy::disallowed_methods, reason = "it prints how long it took")]
 #![allow(clippy::print_stdout, reason = "it is for people to read")]

@@ -1,15 +1,16 @@
-//! The state spaces to explore: of the protocol, and of variants that must break a rule.
+//! The state spaces to explore: those of the protocol, and those of variants that must break a
+//! rule.
 
 use super::rules::Rule;
 use super::{BrokenAssumption, Flaw, Model, spec};
 use crate::{Protocol, TestSpec};
 
-/// One test in each direction.
+/// Returns a model with one test in each direction.
 pub(super) fn one_way(nodes: usize, asks: u8, restarts: u8) -> Model {
     Model::new(nodes, asks, restarts, vec![spec(Protocol::Tcp)])
 }
 
-/// Two tests in each direction, so that each node sends `next`.
+/// Returns a model with two tests in each direction, so that each node sends `next`.
 pub(super) fn two_protocols(nodes: usize, asks: u8, restarts: u8) -> Model {
     Model::new(
         nodes,
@@ -19,7 +20,7 @@ pub(super) fn two_protocols(nodes: usize, asks: u8, restarts: u8) -> Model {
     )
 }
 
-/// One test in both directions at the same time: its server sends as well.
+/// Returns a model with one test in both directions at the same time: its server sends as well.
 pub(super) fn two_way(nodes: usize, asks: u8, restarts: u8) -> Model {
     Model::new(
         nodes,
@@ -32,7 +33,8 @@ pub(super) fn two_way(nodes: usize, asks: u8, restarts: u8) -> Model {
     )
 }
 
-/// One test in each direction; a server whose port is taken tries the other one.
+/// Returns a model with one test in each direction; a server whose port is taken tries the other
+/// port.
 pub(super) fn two_ports(nodes: usize, asks: u8, restarts: u8) -> Model {
     Model {
         ports: 2,
@@ -40,7 +42,7 @@ pub(super) fn two_ports(nodes: usize, asks: u8, restarts: u8) -> Model {
     }
 }
 
-/// A world in which an assumption of the protocol does not hold.
+/// Returns a model in which an assumption of the protocol does not hold.
 pub(super) fn beyond_assumption(broken_assumption: BrokenAssumption) -> Model {
     Model {
         broken_assumption: Some(broken_assumption),
@@ -49,7 +51,8 @@ pub(super) fn beyond_assumption(broken_assumption: BrokenAssumption) -> Model {
     }
 }
 
-/// The protocol without one of its rules, and the rule of the model that it must break.
+/// Returns a model of the protocol without one of its rules, and with the rule of the model that
+/// the protocol must then break.
 pub(super) fn flawed(flaw: Flaw) -> Model {
     let (model, rules): (_, &[Rule]) = match flaw {
         Flaw::WaitsWhileHolding | Flaw::NeitherWithdraws => (one_way(2, 2, 0), &[Rule::Freed]),

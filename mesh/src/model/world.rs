@@ -1,5 +1,5 @@
-//! One state: the nodes, the messages under way, and the iperf3 processes. Also the effects of a
-//! node's outputs.
+//! One state: the nodes, the messages that may still arrive, and the iperf3 processes. This file
+//! also has the effects of a node's outputs.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,7 +17,7 @@ use super::network::Envelope;
 use super::processes::{Phase, Process};
 use super::{BrokenAssumption, Model, NOW};
 
-/// How much a restart adds to the epoch.
+/// The number that a restart adds to the epoch.
 const EPOCH_STEP: u64 = 100;
 
 /// How reservations ended in the states seen so far.
@@ -61,7 +61,7 @@ impl World {
         world
     }
 
-    /// The view that all nodes would have if gossip were instantaneous.
+    /// Returns the view that all nodes would have if gossip were instantaneous.
     pub(super) fn view(&self) -> View {
         let members = (0..).zip(&self.nodes).map(|(number, node)| Member {
             sweep: 1,
@@ -70,7 +70,7 @@ impl World {
         View::new(members.collect(), false)
     }
 
-    /// Gives an input to a node, and carries out its outputs.
+    /// Passes an input to a node, and carries out the node's outputs.
     pub(super) fn input(
         &mut self,
         model: &Model,
@@ -81,7 +81,7 @@ impl World {
         self.change(model, number, seen, |node| node.handle(NOW, input));
     }
 
-    /// Changes a node, and carries out its outputs.
+    /// Changes a node, and carries out the node's outputs.
     pub(super) fn change(
         &mut self,
         model: &Model,
@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// The agent dies, with its processes, and restarts with an empty memory.
+    /// Restarts the agent with an empty memory. Its processes die with it.
     pub(super) fn restart(&mut self, model: &Model, number: usize) {
         let epoch = Epoch(self.nodes[number].epoch().0 + EPOCH_STEP);
         let settings = settings(model, number, epoch, false);
@@ -190,7 +190,7 @@ impl World {
             .collect();
     }
 
-    /// Whether it is a request that its receiver has not seen yet.
+    /// Returns whether the message is a request that its receiver has not seen yet.
     fn is_new_request(&self, Envelope { message, .. }: &Envelope) -> bool {
         let receiver = &self.nodes[number_of(&message.to)];
         let number = message.meeting.as_ref().map_or(0, |meeting| meeting.number);
@@ -201,8 +201,8 @@ impl World {
         is_request && message.to_epoch == receiver.epoch() && !seen
     }
 
-    /// Whether the message can still have an effect. `new` are the meetings that their granter may
-    /// still enter.
+    /// Returns whether the message can still have an effect. `new` has the meetings that their
+    /// granters may still enter.
     fn is_heeded(&self, envelope: &Envelope, new: &[Option<MeetingId>]) -> bool {
         let message = &*envelope.message;
         let is_new = new.contains(&message.meeting);
@@ -221,13 +221,13 @@ impl World {
         }
     }
 
-    /// Whether the node, in this epoch, is in the meeting that the message is about.
+    /// Returns whether the node, in this epoch, is in the meeting that the message is about.
     fn is_in(&self, name: &NodeName, epoch: Epoch, message: &Message) -> bool {
         let node = &self.nodes[number_of(name)];
         node.epoch() == epoch && node.meeting_id() == message.meeting.as_ref()
     }
 
-    /// Identifies the state.
+    /// Returns a hash that identifies the state.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.fingerprint_without_quiet_times().hash(&mut hasher);
@@ -237,7 +237,7 @@ impl World {
         hasher.finish()
     }
 
-    /// Identifies the state but for its quiet times.
+    /// Returns a hash that identifies the state without its quiet times.
     pub(super) fn fingerprint_without_quiet_times(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         let Self {

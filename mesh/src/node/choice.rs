@@ -1,9 +1,9 @@
-//! Which peer to ask, and when; which peer to let in.
+//! The choice of the peer to ask, and of the time to ask it; the choice of the peers to grant.
 //!
-//! The order of the tournament comes first: in a healthy mesh every node then finds its partner
-//! free, and no time is lost. A partner that is late, failing or refusing must cost no more than
-//! its own meetings, so a node that has waited long enough asks out of order.
-//! `docs/schedule.md` has the measurements.
+//! The order of the tournament comes first. In a healthy mesh, it lets every node find its partner
+//! free, so no time is lost. A partner that is late, failing or refusing must cost no more than its
+//! own meetings, so a node that has waited long enough asks out of order. `docs/schedule.md` has
+//! the measurements.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::{NodeName, Protocol, Reason, Time, schedule};
 /// How long to leave a peer alone after a meeting with it broke off.
 pub(super) const PAUSE_AFTER_BREAK: Duration = Duration::from_secs(1);
 
-/// How many requests in a row may fail through the peer's fault before the pair is given up in
-/// this sweep.
+/// The number of requests in a row that fail through the peer's fault before the pair is given up
+/// in this sweep.
 const STRIKES_MAX: u8 = 3;
 
-/// How long to leave a peer alone after such a failure: the first figure times the number of
-/// strikes, but no longer than the second.
+/// How long to leave a peer alone after a request that failed through its fault: the first figure
+/// times the number of strikes, but no longer than the second figure.
 const PAUSE_AFTER_STRIKE: Duration = Duration::from_secs(2);
 const PAUSE_AFTER_STRIKE_MAX: Duration = Duration::from_secs(6);
 
@@ -29,23 +29,24 @@ const PAUSE_AFTER_STRIKE_MAX: Duration = Duration::from_secs(6);
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
-/// How long the node of a pair that is not the rightful asker waits before it asks all the same.
+/// How long the node of a pair that is not the rightful asker waits before it asks nevertheless.
 const FALLBACK_ASK_DELAY: Duration = Duration::from_millis(100);
 
-/// How long a busy partner is worth waiting for, in lengths of a meeting. Measured
-/// (`docs/schedule.md`): a small mesh that leaves the order because of a late partner loses more
-/// by disorder than by waiting; in a large mesh some other peer is free at any moment.
+/// How long a busy partner is worth waiting for, as a multiple of the length of a meeting. The
+/// factor is measured (`docs/schedule.md`). A small mesh that leaves the order because of a late
+/// partner loses more by the disorder than it would lose by waiting. In a large mesh, some other
+/// peer is free at any moment.
 const WORTH_WAITING: f64 = 1.1;
 const WORTH_WAITING_LARGE: f64 = 0.1;
 
 /// The number of nodes from which a mesh counts as large.
 const LARGE: usize = 64;
 
-/// The pause between two requests out of order, most of which are refused: it bounds the messages
-/// of a large mesh.
+/// The pause between two requests out of order. Most such requests are refused, so the pause bounds
+/// the messages of a large mesh.
 const OUT_OF_ORDER_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long a busy peer may stay busy beyond the end that it predicted.
+/// How much longer than it predicted a busy peer may stay busy.
 const SLACK: Duration = Duration::from_millis(100);
 
 /// The conclusions to draw from a request that has ended.
@@ -57,8 +58,8 @@ struct Lesson {
     busy_for: Option<Duration>,
     /// The peer is itself waiting for another node.
     waiting: bool,
-    /// The request failed through the peer's fault: the reason that stands for the pair if the two
-    /// never meet.
+    /// The reason that stands for the pair if the two nodes never meet; set if the request failed
+    /// through the peer's fault.
     strike: Option<Reason>,
 }
 
@@ -81,14 +82,14 @@ impl Lesson {
 }
 
 impl Node {
-    /// Whether this node is the one of the two that asks in this sweep. The other node asks only
-    /// as a fallback.
+    /// Returns whether this node is the rightful asker of the pair in this sweep. The other node
+    /// asks only as a fallback.
     pub(super) fn is_rightful(&self, peer: &NodeName) -> bool {
         (self.settings.name < *peer) == self.sweep_plan.number.is_multiple_of(2)
     }
 
-    /// Records that the node has nothing to do from now on, and keeps to the order for `patience`
-    /// at least.
+    /// Records that the node has nothing to do from now on, and that it keeps to the order for at
+    /// least `patience`.
     pub(super) fn mark_idle(&mut self, now: Time, patience: Duration) {
         let bye = if self.sweep_plan.is_at_bye() {
             self.meeting_length()
@@ -103,7 +104,7 @@ impl Node {
     /// Checks whether it is the peer's turn to have this free node now.
     ///
     /// # Errors
-    /// How long the peer should wait.
+    /// Returns how long the peer should wait.
     pub(super) fn check_turn(&self, now: Time, peer: &NodeName) -> Result<(), Duration> {
         let wait = self.patient_until.since(now);
         let due = self.sweep_plan.due(now);
@@ -114,7 +115,7 @@ impl Node {
         }
     }
 
-    /// Asks the next peer if there is one to ask now; otherwise records when there may be.
+    /// Asks the next peer if there is one to ask now; otherwise records when there may be one.
     pub(super) fn ask_next(&mut self, now: Time) -> bool {
         self.ask_at = None;
         if now < self.quiet_until || self.stopping || self.name_taken {
@@ -160,7 +161,8 @@ impl Node {
         chosen
     }
 
-    /// When this peer may be asked; `in_order` tells whether no other peer is due before it.
+    /// Returns when this peer may be asked; `in_order` tells whether no other peer is due before
+    /// it.
     fn may_ask_at(&self, now: Time, progress: &PeerProgress, in_order: bool) -> Time {
         let at = if progress.not_before > now {
             progress.not_before
@@ -190,7 +192,8 @@ impl Node {
         if let Some(wait) = lesson.busy_for {
             progress.busy_until = now + wait;
             if lesson.quiet {
-                // The peer may restart again and again: no node keeps the order for its sake.
+                // The peer may restart again and again, so no node keeps to the order because of
+                // it.
                 progress.not_before = progress.busy_until;
             }
         }
@@ -212,7 +215,7 @@ impl Node {
         }
     }
 
-    /// Keeps to the order while the partner that is due is busy, if that is worth it.
+    /// Keeps to the order while the partner that is due is busy, if waiting for it is worthwhile.
     fn wait_for_busy_partner(&mut self, now: Time, wait: Duration) {
         let lengths = if self.sweep_plan.players < LARGE {
             WORTH_WAITING
@@ -226,7 +229,7 @@ impl Node {
         }
     }
 
-    /// The tests of a meeting that this node asks for: its own first, then the peer's.
+    /// Returns the tests of a meeting that this node asks for: its own first, then the peer's.
     pub(super) fn planned_tests(&self, wanted: impl Fn(Protocol) -> bool) -> Vec<PlannedTest> {
         let specs = || {
             self.settings
@@ -246,14 +249,14 @@ impl Node {
             .collect()
     }
 
-    /// The length of one meeting with this node's own settings.
+    /// Returns the length of one meeting with this node's own settings.
     pub(super) fn meeting_length(&self) -> Duration {
         schedule::meeting_length(&self.settings.tests)
     }
 }
 
 impl PeerProgress {
-    /// Counts a request that failed through the peer's fault; returns whether to give it up.
+    /// Counts a request that failed through the peer's fault; returns whether to give up the pair.
     ///
     /// Only failures in a row and for the same reason count: any other answer shows that the peer
     /// is there.
@@ -265,13 +268,13 @@ impl PeerProgress {
         self.last_reason = Some(reason);
         let pause = PAUSE_AFTER_STRIKE * u32::from(self.strikes);
         self.not_before = now + pause.min(PAUSE_AFTER_STRIKE_MAX);
-        // A peer that is only behind catches up: it is given up by the end of the sweep alone.
+        // A peer that is merely behind catches up, so only the end of the sweep gives it up.
         self.strikes >= STRIKES_MAX && reason != Reason::NotMet
     }
 }
 
-/// The reason that stands for the pair if this refusal is repeated; `None` if the peer only asks
-/// for another time.
+/// Returns the reason that stands for the pair if this refusal is repeated; `None` if the peer only
+/// asks for another time.
 fn reason_of_refusal(refusal: Refusal) -> Option<Reason> {
     match refusal {
         Refusal::Busy

@@ -4,8 +4,9 @@
 //! pass an [`Input::Tick`] at [`Node::deadline`] at the latest. Nothing here fails because of what
 //! a peer sends: bad input is refused, counted and forgotten.
 //!
-//! The parts: `requests` answers other nodes, `sweeps` begins and closes sweeps, `choice` picks the
-//! peer to ask, `sweep_plan` is one sweep, `peers` the list of peers.
+//! The module has these parts: `requests` answers other nodes, `sweeps` begins and closes sweeps,
+//! `choice` picks the peer to ask, `sweep_plan` is the plan of one sweep, `peers` is the list of
+//! peers.
 
 mod choice;
 #[cfg(all(test, feature = "flaws"))]
@@ -46,10 +47,11 @@ pub struct Settings {
     pub tests: Vec<TestSpec>,
     /// The pause after a sweep.
     pub interval: Duration,
-    /// How long a node is silent before it has departed; `None` is the longer of 15 minutes and
-    /// two periods.
+    /// The silence after which a node has departed; `None` means 15 minutes or two periods,
+    /// whichever is longer.
     pub forget_after: Option<Duration>,
-    /// No agent ran on this node within the last [`QUIET_TIME`], so the quiet time can be skipped.
+    /// Whether to skip the quiet time, because no agent ran on this node within the last
+    /// [`QUIET_TIME`].
     pub skip_quiet_time: bool,
 }
 
@@ -64,22 +66,22 @@ pub struct Node {
     settle: sweeps::Settle,
     /// The highest sweep that any node is known to have begun.
     highest_sweep: u64,
-    /// The instant since which the node could have been in a meeting, and was in none.
+    /// The instant since which the node could have been in a meeting, but was in none.
     idle_since: Time,
-    /// The node keeps to the order of the tournament until then.
+    /// The instant until which the node keeps to the order of the tournament.
     patient_until: Time,
-    /// The node may ask the next peer out of order from then on.
+    /// The instant from which on the node may ask the next peer out of order.
     out_of_order_at: Time,
-    /// When there may be a peer to ask.
+    /// The instant at which there may be a peer to ask.
     ask_at: Option<Time>,
-    /// Another live agent uses this node's name.
+    /// Whether another live agent uses this node's name.
     name_taken: bool,
     stopping: bool,
     outputs: VecDeque<Output>,
 }
 
 impl Node {
-    /// A node that starts at `now`.
+    /// Creates a node that starts at `now`.
     pub fn new(settings: Settings, now: Time) -> Self {
         let has_past = !settings.skip_quiet_time && rules::start_is_quiet();
         let quiet_until = if has_past { now + QUIET_TIME } else { now };
@@ -146,12 +148,12 @@ impl Node {
         self.advance(now);
     }
 
-    /// The next output; `None` when all have been taken.
+    /// Returns the next output; `None` when all have been taken.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// When the next input is due at the latest, even if it is only an [`Input::Tick`].
+    /// Returns when the next input is due at the latest, even if it is only an [`Input::Tick`].
     pub fn deadline(&self) -> Option<Time> {
         let peers = self.peers.deadline(self.forget_after());
         let next = if self.slot.peer().is_some() {
@@ -165,32 +167,32 @@ impl Node {
             .min()
     }
 
-    /// The peers that have not departed.
+    /// Returns the peers that have not departed.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
         self.peers.iter()
     }
 
-    /// The peer of that name, if it has not departed.
+    /// Returns the peer of this name, if it has not departed.
     pub fn peer(&self, name: &NodeName) -> Option<&Peer> {
         self.peers.get(name)
     }
 
-    /// The epoch of this agent.
+    /// Returns the epoch of this agent.
     pub fn epoch(&self) -> Epoch {
         self.settings.epoch
     }
 
-    /// Whether the node is in no meeting, so that a stopping agent may end.
+    /// Returns whether the node is in no meeting, so that a stopping agent may end.
     pub fn is_free(&self) -> bool {
         self.slot.peer().is_none()
     }
 
-    /// Whether another live agent uses this node's name.
+    /// Returns whether another live agent uses this node's name.
     pub fn is_name_taken(&self) -> bool {
         self.name_taken
     }
 
-    /// The state of the node at `now`.
+    /// Returns the state of the node at `now`.
     pub fn status(&self, now: Time) -> Status {
         Status {
             sweep: SweepStatus {
@@ -205,7 +207,7 @@ impl Node {
         }
     }
 
-    /// The peers that the node still has to meet in this sweep, in order.
+    /// Returns the peers that the node still has to meet in this sweep, in order.
     pub fn open_pairs(&self) -> impl Iterator<Item = &NodeName> {
         self.sweep_plan.open_pairs().map(|pair| &pair.peer)
     }
@@ -373,7 +375,7 @@ impl Node {
         });
     }
 
-    /// Fails all cells of the peer, whether or not they have a result in this sweep.
+    /// Fails all cells of the peer, whether they have a result in this sweep or not.
     fn fail_cells(&mut self, peer: &NodeName, reason: Reason) {
         for test in &self.settings.tests {
             let (destination, outcome) = (peer.clone(), Err(reason));
@@ -386,7 +388,7 @@ impl Node {
     }
 
     /// Gives up the pair for this sweep. Its cells without a result fail, unless the peer never had
-    /// its chance.
+    /// a chance to meet this node.
     fn give_up(&mut self, peer: &NodeName, reason: Reason) {
         for protocol in self.sweep_plan.give_up(peer, reason) {
             let (destination, outcome) = (peer.clone(), Err(reason));
@@ -399,10 +401,10 @@ impl Node {
     }
 }
 
-/// The shortest silence after which a node has departed, unless the settings give another.
+/// The minimum silence after which a node has departed, unless the settings give another value.
 const FORGET_AFTER_MIN: Duration = Duration::from_secs(15 * 60);
 
-/// The reason why a peer in this state cannot be met; `None` if it can.
+/// Returns the reason why a peer in this state cannot be met; `None` if it can be met.
 fn reason_of_state(peer: Option<&Peer>) -> Option<Reason> {
     match peer {
         Some(peer) if peer.is_meetable() => None,

@@ -1,7 +1,6 @@
 //! Hooks of the model check into a node, in test builds only; the rest of the node is the shipped
-//! code. The check decides when the node asks which peer, so that all schedules are covered at
-//! once; the node's instants can move into the past; nodes that will behave alike have equal
-//! hashes.
+//! code. The check decides when the node asks which peer, so that it covers all schedules at once.
+//! The node's instants can move into the past, and nodes that will behave alike have equal hashes.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -11,11 +10,11 @@ use crate::node::sweep_plan::SweepPlan;
 use crate::wire::MeetingId;
 use crate::{Epoch, NodeName, Reason, TestSpec, Time};
 
-/// Longer than any exploration lasts.
+/// A time that is longer than any exploration lasts.
 const NEVER: Duration = Duration::from_secs(1 << 30);
 
 impl SweepPlan {
-    /// The sweep plan of a node that has given up all peers and pauses for ever.
+    /// Creates the sweep plan of a node that has given up all peers and pauses for ever.
     pub(crate) fn at_rest(
         now: Time,
         me: &NodeName,
@@ -37,8 +36,8 @@ impl SweepPlan {
 }
 
 impl Node {
-    /// A node that accepts every request and makes none of its own: it is in the endless pause
-    /// after a sweep in which it has given up all peers.
+    /// Creates a node that accepts every request and makes none of its own: it is in the endless
+    /// pause after a sweep in which it has given up all peers.
     pub(crate) fn resting(settings: Settings, now: Time, at_rest: SweepPlan) -> Self {
         let mut node = Self::new(
             Settings {
@@ -74,28 +73,28 @@ impl Node {
         self.quiet_until = (self.quiet_until - by).max(now);
     }
 
-    /// The present meeting.
+    /// Returns the present meeting.
     pub(crate) fn meeting_id(&self) -> Option<&MeetingId> {
         self.slot.meeting_id()
     }
 
-    /// When the slot needs its next tick.
+    /// Returns when the slot needs its next tick.
     pub(crate) fn slot_deadline(&self) -> Option<Time> {
         self.slot.deadline()
     }
 
-    /// The rest of the quiet time.
+    /// Returns the rest of the quiet time.
     pub(crate) fn quiet_for(&self, now: Time) -> Duration {
         self.quiet_until.since(now)
     }
 
-    /// The epoch and number of the peer's last known request.
+    /// Returns the epoch and number of the peer's last known request.
     pub(crate) fn last_request(&self, peer: &NodeName) -> Option<(Epoch, u64)> {
         self.peers.get(peer)?.last_request
     }
 }
 
-/// Covers everything that decides the node's behaviour but its quiet time, as long as
+/// The hash covers everything that decides the node's behaviour except its quiet time, as long as
 /// [`Node::rest`] resets the node after every input.
 impl Hash for Node {
     fn hash<H: Hasher>(&self, state: &mut H) {

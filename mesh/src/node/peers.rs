@@ -1,9 +1,9 @@
 //! The node's own list of its peers.
 //!
-//! Gossip forgets a silent node after minutes. This list keeps it until it has departed: it said
-//! goodbye, was silent for long enough, or is silent and gone from the cluster. The list also has
-//! the nodes that the cluster knows and gossip does not: a node that starts while one of them is
-//! down would otherwise never miss it.
+//! Gossip forgets a silent node after minutes. This list keeps a silent node until it has departed:
+//! because it said goodbye, because it was silent for long enough, or because it is silent and gone
+//! from the cluster. The list also has the nodes that the cluster knows and gossip does not.
+//! Without them, a node that starts while one of those nodes is down would never miss that node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -21,8 +21,8 @@ const APPEARS_WITHIN: Duration = Duration::from_secs(30);
 /// A peer that has not departed.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The peer as it last described itself: `PeerState::Silent` if gossip has lost it,
-    /// `PeerState::Missing` if gossip has never known it.
+    /// The peer as it last described itself. Its state is `PeerState::Silent` if gossip has lost
+    /// the peer, and `PeerState::Missing` if gossip has never known it.
     pub member: Member,
     /// When the peer became silent or missing.
     pub silent_since: Option<Time>,
@@ -31,12 +31,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whether this node can meet the peer: it is live and speaks a compatible wire version.
+    /// Returns whether this node can meet the peer: the peer is live and speaks a compatible wire
+    /// version.
     pub fn is_meetable(&self) -> bool {
         self.member.state == PeerState::Live && is_compatible(self.member.wire)
     }
 
-    /// The peer as the other node of a meeting.
+    /// Returns the peer as the other node of a meeting.
     pub(crate) fn as_partner(&self) -> Partner {
         Partner {
             name: self.member.name.clone(),
@@ -45,7 +46,7 @@ impl Peer {
         }
     }
 
-    /// Whether the request is new. Records it.
+    /// Records the request, and returns whether it is new.
     pub(crate) fn is_new_request(&mut self, epoch: Epoch, number: u64) -> bool {
         let seen = self
             .last_request
@@ -60,9 +61,9 @@ impl Peer {
 /// The changes that a new view made.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    /// Peers that can be met now and could not before.
+    /// The peers that can be met now, but could not be met before.
     pub(crate) arrived: Vec<NodeName>,
-    /// Peers that have departed and are no longer listed.
+    /// The peers that have departed and are no longer listed.
     pub(crate) departed: Vec<NodeName>,
 }
 
@@ -70,15 +71,15 @@ pub(crate) struct Changes {
 pub(crate) struct Peers {
     me: NodeName,
     peers: BTreeMap<NodeName, Peer>,
-    /// The silent peers, the longest silent first: every input checks for peers to forget, and
-    /// must not scan the whole list.
+    /// The silent peers in the order of their silence, the longest first. Every input checks for
+    /// peers to forget, and must not scan the whole list.
     silent: BTreeSet<(Time, NodeName)>,
-    /// Departed peers, for as long as gossip still mentions that epoch, or the cluster that node.
-    /// Only a sign of life brings a peer back.
+    /// The departed peers. Each one is kept for as long as gossip still mentions its epoch, or the
+    /// cluster still has its node. Only a sign of life brings a peer back.
     departed: BTreeMap<NodeName, Epoch>,
     cluster: BTreeMap<NodeName, ClusterNode>,
-    /// Nodes of the cluster that may still appear, with the instant since which they have been
-    /// awaited. Almost always empty.
+    /// The nodes of the cluster that may still appear, each with the instant since which it has
+    /// been awaited. The map is almost always empty.
     awaited: BTreeMap<NodeName, Time>,
 }
 
@@ -203,8 +204,8 @@ impl Peers {
         over
     }
 
-    /// Removes the peer if it is silent or missing, and returns whether it was. A peer that still
-    /// speaks is there, whatever other sources say.
+    /// Removes the peer if it is silent or missing, and returns whether it did. A peer that still
+    /// speaks is present, whatever other sources report.
     pub(crate) fn forget_absent(&mut self, name: &NodeName) -> bool {
         if self
             .get(name)
@@ -218,8 +219,8 @@ impl Peers {
         true
     }
 
-    /// Takes the present nodes of the cluster. Returns the missing nodes that are no longer among
-    /// them: they have departed.
+    /// Updates the list with the present nodes of the cluster. Returns the missing nodes that are
+    /// no longer in the cluster: they have departed.
     pub(crate) fn update_cluster(
         &mut self,
         now: Time,
@@ -244,7 +245,7 @@ impl Peers {
     }
 
     /// Adds the nodes of the cluster that have not appeared in time, and returns them. A node that
-    /// said goodbye, or has not been ready for `forget_after`, has departed instead.
+    /// said goodbye, or has not been ready for `forget_after`, is not added: it has departed.
     pub(crate) fn add_missing(&mut self, now: Time, forget_after: Duration) -> Vec<NodeName> {
         let late: Vec<NodeName> = self
             .awaited
@@ -267,15 +268,15 @@ impl Peers {
         missing
     }
 
-    /// Whether a live peer has this address: its agent then uses a name other than that of the
-    /// node.
+    /// Returns whether a live peer has this address. In that case, the agent at the address uses a
+    /// name other than that of the node.
     fn is_taken(&self, address: IpAddr) -> bool {
         let mut live = self.iter().filter(|peer| peer.silent_since.is_none());
         live.any(|peer| peer.member.control.ip() == address)
     }
 
-    /// The instant at which the next silent peer departs, or the next node of the cluster goes
-    /// missing.
+    /// Returns the instant at which the next silent peer departs, or the next node of the cluster
+    /// becomes missing.
     pub(crate) fn deadline(&self, forget_after: Duration) -> Option<Time> {
         let forget = self.silent.first().map(|&(since, _)| since + forget_after);
         let miss = self
@@ -294,7 +295,7 @@ fn missing_peer(now: Time, name: NodeName, node: ClusterNode) -> Peer {
     } = node;
     let member = Member {
         name,
-        // The epoch of no agent: epochs are drawn at random.
+        // No agent has this epoch: epochs are drawn at random.
         epoch: Epoch(0),
         wire: WIRE_VERSION,
         zone: String::new(),

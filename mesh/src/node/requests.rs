@@ -8,7 +8,7 @@ use crate::io::{Output, ReservationOutcome};
 use crate::wire::{Body, Message, Refusal, Role};
 use crate::{NodeName, Protocol, Reason, Time, rules};
 
-/// Why a request cannot be granted now, and in how long it perhaps can.
+/// The reason why a request cannot be granted now, and the time after which it perhaps can.
 struct Denial {
     refusal: Refusal,
     free_in: Option<Duration>,
@@ -26,8 +26,8 @@ impl From<Refusal> for Denial {
 impl Node {
     pub(super) fn on_message(&mut self, now: Time, message: Message) {
         if message.to != self.settings.name {
-            // Another node had this address before. The sender would not accept an answer from
-            // this node in its place.
+            // Another node had this address before. The sender would not accept an answer from this
+            // node in place of that one.
             return;
         }
         if message.to_epoch != self.settings.epoch && rules::epochs_are_compared() {
@@ -57,7 +57,8 @@ impl Node {
             body if self.slot.is_in(meeting, &message.from, message.from_epoch) => {
                 self.slot.on_message(now, body);
             }
-            // The peer waits for something in a meeting that is over here: tell it so.
+            // The peer waits for something in a meeting that is over here, so this node tells it
+            // that.
             Body::Next { .. } | Body::Grant { .. } | Body::Go { .. } => {
                 let end = Body::End {
                     handover: Vec::new(),
@@ -161,7 +162,7 @@ impl Node {
         Ok(())
     }
 
-    /// Checks whether the schedule lets the sender have this node's free slot now.
+    /// Checks whether the schedule allows the sender to take this node's free slot now.
     fn check_schedule(&self, now: Time, message: &Message) -> Result<(), Denial> {
         if message.sweep != self.sweep_plan.number {
             return Err(Refusal::Sweep.into());

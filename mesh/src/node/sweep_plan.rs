@@ -1,4 +1,4 @@
-//! One sweep as one node sees it: the peers that it still has to meet, and in which order.
+//! One sweep as one node sees it: the peers that the node still has to meet, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,22 +11,23 @@ pub(crate) struct PeerProgress {
     pub(crate) peer: NodeName,
     /// The cells of this node without a result in this sweep, one bit for each protocol.
     wanted: u8,
-    /// The peer is not due before this instant: the last request failed through its fault, or met
-    /// its quiet time.
+    /// The instant before which the peer is not due, because the last request failed through its
+    /// fault or found the peer in its quiet time.
     pub(crate) not_before: Time,
-    /// The peer is in another meeting until then, by its own prediction.
+    /// The instant until which the peer is in another meeting, by its own prediction.
     pub(crate) busy_until: Time,
-    /// The peer has asked in vain, and waits for this node.
+    /// Whether the peer has asked without success and is waiting for this node.
     pub(crate) peer_wants_us: bool,
-    /// The peer is in a later sweep: the two will not meet in this one any more.
+    /// Whether the peer is in a later sweep, so that the two nodes will not meet in this sweep any
+    /// more.
     pub(crate) in_later_sweep: bool,
-    /// The peer last answered that it is in its quiet time.
+    /// Whether the peer last answered that it is in its quiet time.
     pub(crate) quiet: bool,
-    /// How many requests in a row failed through the peer's fault, for the same reason.
+    /// The number of requests in a row that failed through the peer's fault, for the same reason.
     pub(crate) strikes: u8,
-    /// The reason that stands for the pair if the two never meet.
+    /// The reason that stands for the pair if the two nodes never meet.
     pub(crate) last_reason: Option<Reason>,
-    /// This node asks the peer no more in this sweep; the peer may still ask.
+    /// Whether this node has stopped asking the peer in this sweep. The peer may still ask.
     given_up: bool,
 }
 
@@ -52,29 +53,30 @@ pub(crate) struct SweepPlan {
     pub(crate) number: u64,
     pub(crate) began: Time,
     /// The first instant of this sweep at which no meeting was going on and no pair was open. The
-    /// pause counts from then: a peer that comes later, perhaps again and again, is met if there
-    /// is time, but does not delay the next sweep.
+    /// pause counts from this instant. A peer that comes later, perhaps again and again, is met if
+    /// there is time, but does not delay the next sweep.
     pub(crate) pause_began: Option<Time>,
-    /// When to give up the open pairs, because other nodes are already in the next sweep.
+    /// The instant at which to give up the open pairs, because other nodes are already in the next
+    /// sweep.
     pub(crate) closing: Option<Time>,
-    /// The first sweep of this epoch. This node may have joined in the middle of it, so a peer
-    /// that it does not meet is not at fault.
+    /// Whether this is the first sweep of this epoch. This node may have joined in the middle of
+    /// it, so a peer that it does not meet is not at fault.
     pub(crate) is_first: bool,
     /// The number of nodes in the tournament, this one included.
     pub(crate) players: usize,
     pub(crate) failed_cells: usize,
-    /// This node has its bye before the pair at this place.
+    /// The position of the pair before which this node has its bye.
     bye: Option<usize>,
     cells: u8,
     pairs: Vec<PeerProgress>,
     index: BTreeMap<NodeName, usize>,
-    /// The places of the open pairs, so that a pair that stays open for long does not cost a
-    /// search past all pairs that have met.
+    /// The positions of the open pairs. If a pair stays open for long, no search has to pass all
+    /// the pairs that have met.
     open: BTreeSet<usize>,
 }
 
 impl SweepPlan {
-    /// The plan before the first sweep, without peers.
+    /// Returns the plan before the first sweep, without peers.
     pub(crate) fn none(now: Time) -> Self {
         Self {
             number: 0,
@@ -92,8 +94,8 @@ impl SweepPlan {
         }
     }
 
-    /// A plan to meet the `meetable` peers, which must be sorted, and then to probe each of the
-    /// `others` once.
+    /// Creates a plan to meet the `meetable` peers, which must be sorted, and then to probe each of
+    /// the `others` once.
     pub(crate) fn new<'a>(
         now: Time,
         number: u64,
@@ -141,7 +143,7 @@ impl SweepPlan {
         self.open.insert(at);
     }
 
-    /// Adds a peer that arrived, or reopens the pair if it was given up.
+    /// Adds a peer that arrived, or reopens its pair if it was given up.
     pub(crate) fn welcome(&mut self, peer: &NodeName) {
         let Some(&at) = self.index.get(peer) else {
             self.push(peer.clone());
@@ -163,28 +165,28 @@ impl SweepPlan {
         self.index.get(peer).map(|&at| &mut self.pairs[at])
     }
 
-    /// The open pairs, in the order of their meetings.
+    /// Returns the open pairs, in the order of their meetings.
     pub(crate) fn open_pairs(&self) -> impl Iterator<Item = &PeerProgress> {
         self.open.iter().map(|&at| &self.pairs[at])
     }
 
-    /// The pair that is due: the first open one whose peer is not left alone at the moment.
+    /// Returns the pair that is due: the first open one whose peer is not left alone at the moment.
     pub(crate) fn due(&self, now: Time) -> Option<&PeerProgress> {
         self.open_pairs()
             .find(|progress| progress.not_before <= now)
     }
 
-    /// The peer at this place of the order.
+    /// Returns the peer at this position in the order.
     pub(crate) fn partner_of_round(&self, round: usize) -> Option<&NodeName> {
         self.pairs.get(round).map(|pair| &pair.peer)
     }
 
-    /// Whether the bye comes before the next meeting of this node, if the order is kept.
+    /// Returns whether the bye comes before the next meeting of this node, if the order is kept.
     pub(crate) fn is_at_bye(&self) -> bool {
         self.bye == Some(self.open.first().copied().unwrap_or(self.pairs.len()))
     }
 
-    /// Whether the next sweep may begin.
+    /// Returns whether the next sweep may begin.
     pub(crate) fn is_over(&self) -> bool {
         self.open.is_empty() || self.pause_began.is_some()
     }

@@ -14,21 +14,21 @@ use crate::status::SweepSummary;
 use crate::wire::{Body, SWEEP_MAX};
 use crate::{NodeName, PeerState, Reason, Time};
 
-/// How long the membership must be stable before the first sweep of an epoch.
+/// How long the membership must be stable before the first sweep of an epoch begins.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// The longest wait for a stable membership, counted from the first peer.
+/// How long to wait for a stable membership at most, counted from the first peer.
 const SETTLE_MAX: Duration = Duration::from_secs(15);
 
-/// How long a node keeps to the order at least in the first round, in which some nodes begin later
-/// than others.
+/// How long a node keeps to the order at least during the first round, in which some nodes begin
+/// later than others.
 const START_PATIENCE: Duration = Duration::from_secs(3);
 
-/// The shortest wait of a node without any meeting for its open pairs, before it closes the sweep.
-/// It is longer than the quiet time of a peer that has just started.
+/// How long a node without any meeting waits for its open pairs at least, before it closes the
+/// sweep. The time is longer than the quiet time of a peer that has just started.
 const STALL_MIN: Duration = Duration::from_secs(2 * QUIET_TIME.as_secs());
 
-/// Tells when the membership is stable after a start.
+/// The detector of a stable membership after a start.
 #[derive(Clone, Debug)]
 pub(super) struct Settle {
     at: Time,
@@ -110,7 +110,7 @@ impl Node {
         }
     }
 
-    /// When the passage of time alone changes the sweep.
+    /// Returns when the passage of time alone changes the sweep.
     pub(super) fn sweep_deadline(&self) -> Option<Time> {
         if self.stopping || self.name_taken || self.slot.peer().is_some() {
             return None;
@@ -125,18 +125,19 @@ impl Node {
             .min()
     }
 
-    /// When this node has waited too long for the pairs that are still open. A bye is a wait as
-    /// well, and the partner after it may be late, so longer meetings take a longer wait.
+    /// Returns when this node has waited too long for the pairs that are still open. A bye is a
+    /// wait as well, and the partner after it may be late, so longer meetings need a longer wait.
     fn stalls_at(&self) -> Option<Time> {
         let wait = STALL_MIN.max(self.close_after());
         (self.sweep_plan.open() > 0).then(|| self.idle_since.max(self.sweep_plan.began) + wait)
     }
 
-    /// When this node raises the sweep number: after the pause that follows its last pair.
+    /// Returns when this node raises the sweep number: after the pause that follows its last pair.
     ///
     /// A node with its bye in the last round is done before the others, so the pause begins no
-    /// earlier than the lower bound allows. Where there is no peer to meet it begins no earlier
-    /// than one meeting's length: without a pause, probes of silent peers would follow each other
+    /// earlier than the lower bound of the sweep allows. If there is no peer to meet, the pause
+    /// begins no earlier than after one meeting's length: without a pause, probes of silent peers
+    /// would follow each other endlessly.
     /// endlessly.
     pub(super) fn raise_at(&self) -> Option<Time> {
         let pause_began = self.sweep_plan.pause_began?;
@@ -145,8 +146,8 @@ impl Node {
         Some(pause_began.max(self.sweep_plan.began + least) + self.settings.interval)
     }
 
-    /// How long a node goes on with its open pairs once other nodes are in the next sweep: time for
-    /// two meetings in which every test hangs.
+    /// Returns how long a node goes on with its open pairs once other nodes are in the next sweep:
+    /// the time for two meetings in which every test hangs.
     fn close_after(&self) -> Duration {
         let timeouts: Duration = self
             .settings
@@ -173,8 +174,8 @@ impl Node {
     /// Records that no peer is left to meet now.
     ///
     /// A peer that comes later, or is in its quiet time, is met in the pause if there is time, and
-    /// otherwise in the next sweep: the sweep does not wait for it. The exception is a sweep
-    /// without any other peer, as when a whole mesh starts.
+    /// otherwise in the next sweep: the sweep does not wait for it. The exception is a sweep in
+    /// which there is no other peer, as when a whole mesh starts.
     fn finish_sweep(&mut self, now: Time) {
         let has_met_none =
             self.sweep_plan.open() > 0 && self.sweep_plan.open() == self.sweep_plan.total();
@@ -228,9 +229,9 @@ impl Node {
         }
     }
 
-    /// Tells the partners of rounds 0, 1, 3, 7, … that the sweep has begun, as they will tell
-    /// theirs. Every node knows after a few messages, while gossip would take seconds. (Two rounds
-    /// r and s make a rotation by 2(s − r).)
+    /// Tells the partners of rounds 0, 1, 3, 7, … that the sweep has begun. Those nodes in turn
+    /// tell their own partners. Every node knows after a few messages, while gossip would take
+    /// seconds. (Two rounds r and s make a rotation by 2(s − r).)
     fn announce(&mut self) {
         let recipients: Vec<_> = std::iter::successors(Some(0), |round| Some(2 * round + 1))
             .map_while(|round| self.sweep_plan.partner_of_round(round).cloned())

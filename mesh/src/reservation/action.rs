@@ -9,9 +9,10 @@ use crate::{Epoch, NodeName, Outcome, Protocol, Time};
 /// How a meeting ended for this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum EndReason {
-    /// All of this node's part is done, or the peer said that its own part is.
+    /// This node's part of the meeting is done, or the peer said that its own part is.
     Done,
-    /// The peer refused, and expects to be free after that time, if it said so.
+    /// The peer refused. The duration is the time after which it expects to be free, if it gave
+    /// one.
     Refused(Refusal, Option<Duration>),
     /// The peer did not answer in time, or could not be reached.
     NoAnswer,
@@ -39,10 +40,10 @@ impl From<EndReason> for ReservationOutcome {
     }
 }
 
-/// A request of the slot to its node, which completes what the slot does not know.
+/// A request of the slot to its node. The node adds what the slot does not know.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
-    /// Pass this on.
+    /// Pass this output on.
     Do(Output),
     /// Send `body` about the meeting to its other node.
     Send {

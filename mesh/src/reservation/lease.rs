@@ -14,17 +14,17 @@ use crate::{TestSpec, Time};
 /// The two instants at the client's node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ClientLease {
-    /// The client must start by then, or not at all.
+    /// The instant by which the client must start; it must not start later.
     pub(crate) start_by: Time,
-    /// The client's iperf3 is dead by then.
+    /// The instant by which the client's iperf3 is dead.
     pub(crate) use_until: Time,
 }
 
 impl ClientLease {
-    /// The lease of a request sent at `sent`.
+    /// Returns the lease of a request sent at `sent`.
     ///
-    /// Half of the slack between the test's length and its timeout is for the time until the start,
-    /// half for the set-up inside iperf3.
+    /// The slack is the difference between the test's timeout and its length. Half of it is for the
+    /// time until the start, half for the set-up inside iperf3.
     pub(crate) fn from_request(sent: Time, test: &TestSpec) -> Self {
         let slack = test.timeout.saturating_sub(test.length());
         let timeout = if !rules::client_has_deadline() {
@@ -42,14 +42,14 @@ impl ClientLease {
 /// The two instants at the server's node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ServerLease {
-    /// The server's iperf3 is dead by then.
+    /// The instant by which the server's iperf3 is dead.
     pub(crate) use_until: Time,
-    /// The peer's client is dead by then, and the slot is free again.
+    /// The instant by which the peer's client is dead, and the slot is free again.
     pub(crate) hold_until: Time,
 }
 
 impl ServerLease {
-    /// The lease of a request received at `received`.
+    /// Returns the lease of a request received at `received`.
     pub(crate) fn from_request(received: Time, test: &TestSpec) -> Self {
         let use_until = received + test.timeout;
         let margin = if !rules::hold_outlasts_use() {

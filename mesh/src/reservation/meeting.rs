@@ -1,4 +1,4 @@
-//! One meeting as one of its two nodes sees it. It only records; the rules are in `mod.rs`.
+//! One meeting as one of its two nodes sees it. This file only records; the rules are in `mod.rs`.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -31,26 +31,26 @@ pub(super) struct Meeting {
     pub(super) step_began: Time,
     /// This node's iperf3 process, until it is known to be dead.
     pub(super) run: Option<RunId>,
-    /// All clients of the peer are dead by this instant.
+    /// The instant by which all clients of the peer are dead.
     pub(super) hold_until: Time,
-    /// The server of the peer, the far end of a two-way test, sends nothing to this node after
-    /// this instant.
+    /// The instant after which the peer's server, the far end of a two-way test, sends nothing to
+    /// this node.
     pub(super) peer_server_until: Time,
     /// The first test that the peer may still ask to run as the client.
     pub(super) next_served: u8,
-    /// A message that came while this node's server was still being reaped.
+    /// A message that arrived before this node's server was reaped.
     pub(super) pending: Option<Pending>,
-    /// Results for the peer.
+    /// The results that this node has for the peer.
     pub(super) handover: Vec<Handover>,
-    /// Cells of this node whose two-way test ran and whose result has not come back yet.
+    /// The cells of this node whose two-way test ran and whose result has not come back yet.
     pub(super) awaiting_results: Vec<Protocol>,
-    /// How the meeting ends once `run` is dead, and whether to tell the peer.
+    /// The reason to end the meeting once `run` is dead, and whether to tell the peer.
     pub(super) leaving: Option<(EndReason, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, Hash)]
 pub(super) enum Step {
-    /// This node has asked to be the client of a test.
+    /// This node has asked to run the client of a test.
     Asked { test: u8, lease: ClientLease },
     /// This node's client runs.
     RunningClient { test: u8, lease: ClientLease },
@@ -61,9 +61,9 @@ pub(super) enum Step {
         tries: u16,
         lease: ServerLease,
     },
-    /// This node's server listens, or serves.
+    /// This node's server listens for the peer's client, or serves it.
     Serving { test: u8, lease: ServerLease },
-    /// The peer sends next.
+    /// The peer is to send the next message.
     Listening,
     /// This node has left, but the peer's server of a two-way test may still be sending.
     Draining,
@@ -120,19 +120,21 @@ impl Meeting {
         self.turn_to(Step::Asked { test, lease }, now);
     }
 
-    /// Whether the peer sends next: this node serves, or listens.
+    /// Returns whether the peer sends next: this node serves, or listens.
     pub(super) fn is_peers_turn(&self) -> bool {
         self.leaving.is_none()
             && self.pending.is_none()
             && !matches!(self.step, Step::Asked { .. } | Step::RunningClient { .. })
     }
 
-    /// Whether a server of this meeting sends as well, so that its node must confirm the end.
+    /// Returns whether a server of this meeting sends as well, so that its node must confirm the
+    /// end.
     pub(super) fn is_two_way(&self) -> bool {
         self.plan.iter().any(|test| test.spec.bidir)
     }
 
-    /// The place of the granter's first test in the plan; the plan's length if it has none.
+    /// Returns the position of the granter's first test in the plan; the plan's length if there is
+    /// none.
     pub(super) fn first_of_granter(&self) -> u8 {
         let first = self
             .plan

@@ -92,7 +92,8 @@ impl Slot {
         }
     }
 
-    /// The peer's client is dead, so this node's server has nothing left to do.
+    /// Acts on a message that shows that the peer's client is dead, so this node's server has
+    /// nothing left to do.
     fn after_server(&mut self, now: Time, pending: Pending) {
         let Some(meeting) = &mut self.meeting else {
             return;
@@ -159,7 +160,7 @@ impl Slot {
         let Some(meeting) = &mut self.meeting else {
             return;
         };
-        // Only the request as a whole can be refused; of later tests, only the start of a server
+        // Only the request as a whole can be refused. For later tests, only the start of a server
         // can fail.
         let is_answer = match meeting.step {
             Step::Asked { test, .. } => test == 0 || refusal == Refusal::Spawn,
@@ -173,7 +174,7 @@ impl Slot {
         }
     }
 
-    /// A message of this meeting could not be delivered.
+    /// Handles the report that a message of this meeting could not be delivered.
     pub(crate) fn on_undelivered(&mut self, now: Time, id: &MeetingId) {
         let Some(meeting) = self.meeting.as_ref().filter(|meeting| meeting.id == *id) else {
             return;

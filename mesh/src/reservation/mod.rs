@@ -1,12 +1,13 @@
 //! The one slot of a node: both sides of a reservation, from the request to the end of the meeting.
 //!
 //! Asking takes the slot first, and a node without a free slot refuses at once, so no node waits
-//! while it holds its slot. The slot is free again when this node's own iperf3 is dead *and* the
-//! peer's can send nothing more, because the peer said so or because its lease is over.
-//! `docs/protocol.md` has the reasons, [`crate::reservation::lease`] the instants.
+//! for another one's slot while it holds its own. The slot is free again when this node's own
+//! iperf3 is dead *and* the peer's iperf3 can send nothing more, because the peer said so or
+//! because its lease is over. `docs/protocol.md` has the reasons, [`crate::reservation::lease`] the
+//! instants.
 //!
-//! The slot does not decide which peer to meet, nor whether a request may be granted: that is the
-//! node's part.
+//! The slot does not decide which peer to meet, nor whether a request may be granted: the node
+//! decides both.
 
 mod action;
 pub(crate) mod lease;
@@ -33,7 +34,7 @@ use crate::status::MeetingStatus;
 use crate::wire::{Body, MeetingId, PlannedTest, Role};
 use crate::{Epoch, NodeName, Protocol, Reason, Time};
 
-/// How long beyond its length a test may last before it counts as overdue.
+/// How long a test may last beyond its length before it counts as overdue.
 const OVERDUE: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Debug)]
@@ -66,12 +67,12 @@ impl Slot {
         self.actions.pop_front()
     }
 
-    /// The other node of the present meeting.
+    /// Returns the other node of the present meeting.
     pub(crate) fn peer(&self) -> Option<&NodeName> {
         self.meeting.as_ref().map(|meeting| &meeting.peer.name)
     }
 
-    /// The present meeting.
+    /// Returns the present meeting.
     pub(crate) fn meeting(&self) -> Option<MeetingStatus> {
         self.meeting.as_ref().map(|meeting| MeetingStatus {
             peer: meeting.peer.name.clone(),
@@ -80,8 +81,8 @@ impl Slot {
         })
     }
 
-    /// Whether `id` is the present meeting, and the message comes from the epoch of the other node
-    /// that is in it.
+    /// Returns whether `id` is the present meeting, and whether the message comes from that epoch
+    /// of the other node that is in the meeting.
     pub(crate) fn is_in(&self, id: &MeetingId, from: &NodeName, from_epoch: Epoch) -> bool {
         self.meeting.as_ref().is_some_and(|meeting| {
             let is_this = meeting.id == *id
@@ -92,7 +93,7 @@ impl Slot {
         })
     }
 
-    /// Whether this node has asked this peer for a meeting, and has no answer yet.
+    /// Returns whether this node has asked this peer for a meeting and has no answer yet.
     pub(crate) fn is_asking(&self, peer: &NodeName) -> bool {
         self.meeting.as_ref().is_some_and(|meeting| {
             meeting.peer.name == *peer
@@ -101,7 +102,8 @@ impl Slot {
         })
     }
 
-    /// How long the present meeting is expected to last from now, if nothing more goes wrong.
+    /// Returns how long the present meeting is expected to last from now, if nothing more goes
+    /// wrong.
     pub(crate) fn free_in(&self, now: Time) -> Duration {
         let Some(meeting) = &self.meeting else {
             return Duration::ZERO;
@@ -132,7 +134,7 @@ impl Slot {
         end.since(now) + rest
     }
 
-    /// When to call [`Self::on_timeout`].
+    /// Returns when to call [`Self::on_timeout`].
     pub(crate) fn deadline(&self) -> Option<Time> {
         let meeting = self.meeting.as_ref()?;
         match meeting.step {
@@ -145,8 +147,8 @@ impl Slot {
         }
     }
 
-    /// Takes the slot and asks `peer` for a meeting. The slot must be free, and the plan's first
-    /// test must be the asker's.
+    /// Takes the slot and asks `peer` for a meeting. The slot must be free, and the first test of
+    /// the plan must belong to the asker.
     pub(crate) fn ask(&mut self, now: Time, peer: Partner, sweep: u64, plan: Vec<PlannedTest>) {
         debug_assert!(self.meeting.is_none());
         self.meetings += 1;
@@ -166,7 +168,7 @@ impl Slot {
         self.meeting = Some(meeting);
     }
 
-    /// Takes the slot for a meeting that the peer asked for. The slot must be free. `wanted` are
+    /// Takes the slot for a meeting that the peer asked for. The slot must be free. `wanted` has
     /// the protocols that this node wants to run as a client.
     pub(crate) fn grant(
         &mut self,
@@ -187,8 +189,8 @@ impl Slot {
         self.open(now, now, 0);
     }
 
-    /// Gives the slot back before anything was granted: the peer asked at the same time, and is the
-    /// rightful asker.
+    /// Gives the slot back before anything was granted, because the peer asked at the same time and
+    /// is the rightful asker.
     pub(crate) fn withdraw(&mut self, now: Time) {
         self.leave(now, EndReason::Withdrawn, false);
     }
@@ -196,7 +198,7 @@ impl Slot {
     /// Leaves the present meeting because this node is stopping.
     pub(crate) fn cancel(&mut self, now: Time) {
         match &mut self.meeting {
-            // Whatever is still sent to this node disturbs no test: it meets no other peer.
+            // This node meets no other peer, so whatever is still sent to it disturbs no test.
             Some(meeting) if matches!(meeting.step, Step::Draining) => {
                 meeting.peer_server_until = now;
                 self.finish(now);
@@ -219,8 +221,8 @@ impl Slot {
         }
     }
 
-    /// Ends the meeting as soon as this node's iperf3 is dead. `tell` asks for an `end` to the
-    /// peer.
+    /// Ends the meeting as soon as this node's iperf3 is dead. `tell` says whether to send an `end`
+    /// to the peer.
     pub(super) fn leave(&mut self, now: Time, end_reason: EndReason, tell: bool) {
         let Some(meeting) = &mut self.meeting else {
             return;
@@ -239,8 +241,8 @@ impl Slot {
         }
     }
 
-    /// All iperf3 processes of this node are dead: tells the peer, and frees the slot unless the
-    /// peer may still be sending to it.
+    /// Acts on the death of all iperf3 processes of this node: tells the peer, and frees the slot
+    /// unless the peer may still be sending to this node.
     pub(super) fn finish(&mut self, now: Time) {
         let Some(meeting) = &mut self.meeting else {
             return;

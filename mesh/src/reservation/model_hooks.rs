@@ -9,7 +9,7 @@ use super::{MeetingId, Slot};
 use crate::Time;
 
 impl Slot {
-    /// The present meeting.
+    /// Returns the present meeting.
     pub(crate) fn meeting_id(&self) -> Option<&MeetingId> {
         self.meeting.as_ref().map(|meeting| &meeting.id)
     }
@@ -24,7 +24,7 @@ impl Slot {
 
 impl Meeting {
     fn age(&mut self, now: Time, by: Duration) {
-        // For these, past and present are equivalent.
+        // For these instants, past and present are equivalent.
         let aged = |at: Time| (at - by).max(now);
         self.hold_until = aged(self.hold_until);
         self.peer_server_until = aged(self.peer_server_until);
@@ -40,15 +40,16 @@ impl Meeting {
             Step::Listening | Step::Draining => {}
         }
         if let Some(Pending::Next { test, received }) = &mut self.pending {
-            // A lease counts from it; once that is over, the time since makes no difference.
+            // A lease counts from this instant; once the lease is over, the time since then makes
+            // no difference.
             let timeout = self.plan[usize::from(*test)].spec.timeout;
             *received = (*received - by).max(now - timeout);
         }
     }
 }
 
-/// A grant still counts at the last instant to start. After that, the time since makes no
-/// difference.
+/// Ages the last instant at which a grant still counts. After that instant, the time since then
+/// makes no difference.
 fn not_after(start_by: Time, now: Time, by: Duration) -> Time {
     let start_by = start_by - by;
     if start_by < now {

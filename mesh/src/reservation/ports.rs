@@ -1,13 +1,13 @@
-//! The rotation of iperf3 ports: each server gets the next port of a small range, so that a client
-//! that comes late, out of a forgotten reservation, finds its port closed.
+//! The rotation of iperf3 ports. Each server gets the next port of a small range, so a late client
+//! of a forgotten reservation finds its port closed.
 
 /// A range of ports for iperf3 servers. One of them is open at a time, and only during a meeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PortRange {
     /// The first port.
     pub first: u16,
-    /// The number of ports, at least 1. With a single port nothing rotates, and only the leases
-    /// keep a late client away.
+    /// The number of ports, at least 1. If there is only one port, nothing rotates, and only the
+    /// leases keep a late client away.
     pub count: u16,
 }
 

@@ -1,4 +1,4 @@
-//! How the slot starts this node's iperf3 processes, and reacts to their ends.
+//! How the slot starts this node's iperf3 processes and reacts when they end.
 
 use super::Slot;
 use super::action::{Action, EndReason};
@@ -10,9 +10,9 @@ use crate::wire::{Body, Handover, Refusal, Role};
 use crate::{Outcome, Time, rules};
 
 impl Slot {
-    /// This node's client is dead. `forward` is the result for this node's cell, `reverse` the one
-    /// for the peer's cell in a two-way test; `None` if the client was killed before its deadline,
-    /// which is no result.
+    /// Handles the death of this node's client. `forward` is the result for this node's cell,
+    /// `reverse` the result for the peer's cell in a two-way test. `None` means that the client was
+    /// killed before its deadline, which is no result.
     pub(crate) fn on_client_ended(
         &mut self,
         now: Time,
@@ -54,7 +54,7 @@ impl Slot {
         }
     }
 
-    /// This node's server is listening.
+    /// Handles the report that this node's server is listening.
     pub(crate) fn on_server_ready(&mut self, now: Time, run: RunId) {
         let Some(meeting) = self
             .meeting
@@ -83,7 +83,7 @@ impl Slot {
         }
     }
 
-    /// This node's server never came to listen, and is dead.
+    /// Handles the death of this node's server before it came to listen.
     pub(crate) fn on_server_failed(&mut self, now: Time, run: RunId, failure: ServerFailure) {
         let Some(meeting) = self
             .meeting
@@ -115,7 +115,8 @@ impl Slot {
         }
     }
 
-    /// This node's server is dead; `accepted` tells whether the peer's client connected.
+    /// Handles the death of this node's server; `accepted` tells whether the peer's client
+    /// connected.
     pub(crate) fn on_server_ended(&mut self, now: Time, run: RunId, accepted: bool) {
         let Some(meeting) = self
             .meeting
@@ -140,7 +141,7 @@ impl Slot {
         }
     }
 
-    /// Goes on with this node's own part, now that all its iperf3 processes are dead.
+    /// Continues with this node's own part, now that all its iperf3 processes are dead.
     pub(super) fn take_turn(&mut self, now: Time) {
         let Some(meeting) = &mut self.meeting else {
             return;
@@ -176,8 +177,8 @@ impl Slot {
 
     pub(super) fn start_server(&mut self, now: Time, test: u8, tries: u16, lease: ServerLease) {
         if now >= lease.use_until {
-            // The agent was frozen. Nothing was granted under this lease, so no process depends on
-            // it.
+            // The agent was frozen. No request was granted under this lease, so no process depends
+            // on it.
             self.leave(now, EndReason::Expired, true);
             return;
         }
