@@ -1,13 +1,14 @@
-//! The protocol broken on purpose, one rule at a time: a checker that has never caught anything
-//! proves nothing.
+//! Deliberately broken variants of the protocol, with one rule left out at a time: a checker that
+//! has never caught anything proves nothing.
 //!
-//! The predicates in `rules` ask [`is`] whether their rule is left out. Without the feature `flaws`
-//! the answer is the constant `false`. With it, a test leaves out one rule by [`with`].
+//! The predicates in `rules` ask [`is`] whether their rule is left out. Without the feature
+//! `flaws`, the answer is the constant `false`. With the feature, a test leaves out one rule by
+//! calling [`with`].
 
 /// A rule that is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// A node in a meeting grants another one.
+    /// A node in a meeting grants another meeting.
     GrantsWhileBusy,
     /// A client has practically no deadline.
     NoClientDeadline,
@@ -15,17 +16,17 @@ pub enum Flaw {
     OneSharedDeadline,
     /// The client's node counts its lease from the grant, not from the request.
     CountsFromGrant,
-    /// The granter runs its tests without waiting for the asker's `go`, and the asker lets it.
+    /// The granter runs its tests without waiting for the asker's `go`, and the asker accepts that.
     NoGo,
-    /// Messages from or to an earlier epoch count.
+    /// Messages from or to an earlier epoch are accepted.
     StaleEpoch,
-    /// A message about any meeting counts as one about the present meeting.
+    /// A message about any meeting is accepted as one about the present meeting.
     AnyMeeting,
     /// A busy node leaves requests unanswered, and the askers wait.
     WaitsWhileHolding,
-    /// Both nodes have asked, and each waits for the answer of the other.
+    /// Both nodes of a pair have asked, and each waits for the answer of the other.
     NeitherWithdraws,
-    /// The slot is free when the process has been told to die, not when it is dead.
+    /// The slot is free when the node has killed the process, not only when the process is dead.
     FreeBeforeReaped,
     /// The asker does not wait for the far end of a two-way test.
     ForgetsFarEnd,

@@ -1,16 +1,17 @@
 //! Entry points of the fuzz targets in `fuzz/`: each takes arbitrary bytes and asserts what must
 //! hold for all of them.
 //!
-//! Behind the feature `fuzzing`, which no shipped build enables. The parsers are private, so the
-//! properties stand here, next to them; `tests/fuzz_seeds.rs` runs the seed corpora through them.
+//! The feature `fuzzing` enables them; no shipped build enables it. The parsers are private, so the
+//! properties are stated here, next to them. `tests/fuzz_seeds.rs` runs the seed corpora through
+//! them.
 
 use crate::wire::{Body, MESSAGE_LEN_MAX, Message};
 
 #[cfg(feature = "gossip")]
 pub use crate::gossip::fuzzing::{gossip_datagram, gossip_state};
 
-/// A control message. A message that is accepted can be sent on: it encodes within the limit and
-/// decodes again.
+/// Checks a control message. A message that is accepted can be sent on: it encodes within the limit
+/// and decodes again.
 ///
 /// # Panics
 /// If that does not hold.

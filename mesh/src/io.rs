@@ -1,5 +1,5 @@
-//! The whole interface of the core: [`Input`] goes into a [`Node`](crate::Node), [`Output`] comes
-//! out of it.
+//! The whole interface of the core: an [`Input`] goes into a [`Node`](crate::Node), an [`Output`]
+//! comes out of it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -46,13 +46,14 @@ pub enum Input {
         /// The result of the test; `None` if the client was killed before its deadline, which is
         /// no result.
         forward: Option<Outcome>,
-        /// The result of the other direction of a two-way test.
+        /// The result of the other direction if the test is two-way.
         reverse: Option<Outcome>,
     },
-    /// This node is no longer in the cluster: if it is silent, it has departed. Idempotent.
+    /// This node is no longer in the cluster: if it is silent, it has departed. The input is
+    /// idempotent.
     Gone(NodeName),
     /// The complete set of nodes that should have an agent, according to the cluster. A node of
-    /// this set that does not appear in gossip is missing. Idempotent.
+    /// this set that does not appear in gossip is missing. The input is idempotent.
     Cluster(BTreeMap<NodeName, ClusterNode>),
     /// Time has passed.
     Tick,
@@ -80,14 +81,14 @@ pub enum Output {
         /// The result.
         outcome: Outcome,
     },
-    /// The node has departed: its cells go.
+    /// The node has departed, so its cells must be removed.
     Departed(NodeName),
-    /// The node should have an agent, and gossip has not heard of it: its cells fail until it has
+    /// The node should have an agent, but gossip has not heard of it. Its cells fail until it has
     /// departed.
     Missing(NodeName),
-    /// This node has begun this sweep; to be gossiped.
+    /// This node has begun this sweep, and gossip must publish its number.
     SweepBegan(u64),
-    /// This node has met, or given up, every peer that was due.
+    /// This node has met or given up every peer that was due.
     SweepEnded(SweepSummary),
     /// A reservation was refused, was not answered, or is over.
     ReservationEnded {
@@ -95,9 +96,9 @@ pub enum Output {
         peer: NodeName,
         /// This node's role.
         role: Role,
-        /// How it ended.
+        /// How the reservation ended.
         outcome: ReservationOutcome,
-        /// How long it occupied this node's slot.
+        /// How long the reservation occupied this node's slot.
         lasted: Duration,
     },
 }
@@ -146,16 +147,16 @@ pub struct ServerStart {
     pub deadline: Time,
 }
 
-/// Why an iperf3 server never came to listen.
+/// The reason why an iperf3 server never came to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerFailure {
-    /// The port is in use: another one may work.
+    /// The port is in use; another port may work.
     PortTaken,
-    /// Anything else: another try would fail as well.
+    /// Something else failed; another try would fail as well.
     Spawn,
 }
 
-/// How a reservation ended for this node.
+/// The way in which a reservation ended for this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ReservationOutcome {
@@ -167,19 +168,19 @@ pub enum ReservationOutcome {
     NoAnswer,
     /// The peer fell silent during the meeting, and its lease ran out.
     Expired,
-    /// Both nodes asked at once, and this one yielded to the rightful asker.
+    /// Both nodes asked at once, and this node yielded to the rightful asker.
     Withdrawn,
     /// This node stopped.
     Cancelled,
 }
 
 impl ReservationOutcome {
-    /// The name in labels.
+    /// Returns the name in labels.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
-    /// The reason of a refusal.
+    /// Returns the reason of a refusal; `None` if this is no refusal.
     pub const fn refusal(self) -> Option<Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// The longest node name, in bytes: that of a Kubernetes node (a DNS subdomain, RFC 1123).
+/// The maximum length of a node name, in bytes: that of a Kubernetes node (a DNS subdomain, RFC
+/// 1123).
 pub const NAME_LEN_MAX: usize = 253;
 
-/// The name of a node, as in the labels of the metrics.
+/// The name of a node, as it appears in the labels of the metrics.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct NodeName(Arc<str>);
 
-/// Why a text is not a node name.
+/// The reason why a text is not a node name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The text is empty.
@@ -28,10 +29,11 @@ pub enum NameError {
 }
 
 impl NodeName {
-    /// Makes a node name of `name`.
+    /// Makes a node name from `name`.
     ///
     /// # Errors
-    /// If it is empty, longer than [`NAME_LEN_MAX`], or has white space or control characters.
+    /// If the text is empty, longer than [`NAME_LEN_MAX`], or has white space or control
+    /// characters.
     pub fn new(name: &str) -> Result<Self, NameError> {
         if name.is_empty() {
             return Err(NameError::Empty);
@@ -45,7 +47,7 @@ impl NodeName {
         Ok(Self(name.into()))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -64,7 +66,8 @@ impl<'de> Deserialize<'de> for NodeName {
     }
 }
 
-/// One run of an agent: a random number, drawn at the start and compared for equality only.
+/// The identity of one run of an agent: a random number, drawn at the start and compared for
+/// equality only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);

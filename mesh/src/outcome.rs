@@ -3,32 +3,32 @@
 use serde::{Deserialize, Serialize};
 use strum::{Display, IntoStaticStr, VariantArray};
 
-/// The figures of a successful test. The bandwidth is what arrived at the receiver.
+/// The figures of a successful test. The bandwidth is the rate that arrived at the receiver.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Figures {
-    /// Megabits (10^6 bits) per second that arrived at the receiver.
+    /// The rate that arrived at the receiver, in megabits (10^6 bits) per second.
     pub bandwidth_mbps: f64,
-    /// UDP: smoothed variation of the transit time at the end of the test (RFC 1889),
+    /// The smoothed variation of the transit time at the end of a UDP test (RFC 1889), in
     /// milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter_ms: Option<f64>,
-    /// UDP: datagrams sent.
+    /// The number of datagrams that a UDP test sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packets: Option<u64>,
-    /// UDP: datagrams sent that did not arrive.
+    /// The number of datagrams that a UDP test sent and that did not arrive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_packets: Option<u64>,
-    /// TCP: segments retransmitted by the sender.
+    /// The number of segments that the sender of a TCP test retransmitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retransmits: Option<u64>,
-    /// TCP: mean round-trip time seen by the sender, milliseconds.
+    /// The mean round-trip time that the sender of a TCP test saw, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
 }
 
 impl Figures {
-    /// UDP: the share of datagrams that did not arrive, 0 to 1.
+    /// Returns the share of a UDP test's datagrams that did not arrive, from 0 to 1.
     pub fn loss_ratio(&self) -> Option<f64> {
         match (self.packets, self.lost_packets) {
             (Some(packets), Some(lost)) if packets > 0 => Some(lost as f64 / packets as f64),
@@ -40,7 +40,8 @@ impl Figures {
 /// The outcome of one cell's test.
 pub type Outcome = Result<Figures, Reason>;
 
-/// Why a cell failed. A short fixed list: it is a label of the metrics.
+/// The reason why a cell failed. The list is short and fixed, because the reason is a label of the
+/// metrics.
 #[derive(
     Clone,
     Copy,
@@ -75,7 +76,7 @@ pub enum Reason {
     Busy,
     /// The other end stopped in the middle of the test.
     Interrupted,
-    /// The test ran, and nothing arrived.
+    /// The test ran, but nothing arrived.
     NoData,
     /// iperf3's report could not be read.
     BadReport,
@@ -91,7 +92,7 @@ impl Reason {
     /// All reasons, in the order of the documentation.
     pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// The name in labels, logs and the API.
+    /// Returns the name in labels, logs and the API.
     pub fn as_str(self) -> &'static str {
         self.into()
     }

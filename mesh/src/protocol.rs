@@ -6,20 +6,20 @@ use std::time::Duration;
 /// before it.
 pub const WIRE_VERSION: u16 = 1;
 
-/// The longest timeout of one test, and so the longest promise that a node can forget in a restart.
+/// The maximum timeout of one test, and so the longest promise that a node can forget in a restart.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
-/// The longest time from a client's request to its iperf3's start. A grant that comes later is
+/// The maximum time from a client's request to the start of its iperf3. A grant that comes later is
 /// void.
 pub const START_WINDOW: Duration = Duration::from_secs(3);
 
-/// Between the death of the client's iperf3 and the end of the server's reservation: 900 ms for the
-/// kill to take effect, and 100 ms for two clocks that drift apart by [`DRIFT_PPM_MAX`] each during
-/// [`TIMEOUT_MAX`].
+/// The time between the death of the client's iperf3 and the end of the server's reservation. It is
+/// 900 ms for the kill to take effect, and 100 ms for two clocks that drift apart by
+/// [`DRIFT_PPM_MAX`] each during [`TIMEOUT_MAX`].
 pub const MARGIN: Duration = Duration::from_secs(1);
 
-/// The drift of a boot-time clock that [`MARGIN`] covers, in parts per million (NTP's own limit,
-/// RFC 5905).
+/// The maximum drift of a boot-time clock that [`MARGIN`] covers, in parts per million (NTP's own
+/// limit, RFC 5905).
 pub const DRIFT_PPM_MAX: u32 = 500;
 
 /// The quiet time: how long an agent stays out of all meetings after its start, because a previous

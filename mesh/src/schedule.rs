@@ -10,21 +10,21 @@ use crate::TestSpec;
 
 /// A tournament of players numbered from 0, in which each pair meets exactly once.
 ///
-/// Every answer is computed from the numbers alone, so all nodes with the same view agree without a
-/// message.
+/// Every answer is computed from the numbers alone, so all nodes with the same view agree without
+/// exchanging a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tournament {
     players: usize,
 }
 
 impl Tournament {
-    /// A tournament of this many players.
+    /// Creates a tournament of this many players.
     pub const fn new(players: usize) -> Self {
         Self { players }
     }
 
-    /// The number of rounds: one less than the players if their number is even, else as many, with
-    /// one bye for each.
+    /// Returns the number of rounds: one less than the number of players if that is even. If it is
+    /// odd, there are as many rounds as players, and each player has one bye.
     pub const fn rounds(self) -> usize {
         match self.players {
             0 | 1 => 0,
@@ -33,7 +33,7 @@ impl Tournament {
         }
     }
 
-    /// The partner of `player` in `round`; `None` is a bye.
+    /// Returns the partner of `player` in `round`; `None` is a bye.
     ///
     /// On a circle of `rounds` seats, i and j meet in round r when i + j ≡ 2r. A player that would
     /// meet itself meets the player outside the circle, which exists only if the number of players
@@ -57,7 +57,7 @@ impl Tournament {
     }
 }
 
-/// The length of one meeting in which nothing goes wrong, and only the tests take time.
+/// Returns the length of one meeting in which nothing goes wrong and only the tests take time.
 pub fn meeting_length(tests: &[TestSpec]) -> Duration {
     tests
         .iter()
@@ -65,8 +65,8 @@ pub fn meeting_length(tests: &[TestSpec]) -> Duration {
         .sum()
 }
 
-/// The lower bound of the duration of a sweep of `nodes` nodes, in which every pair is tested and
-/// no node is in two tests at once.
+/// Returns the lower bound of the duration of a sweep of `nodes` nodes, in which every pair is
+/// tested and no node is in two tests at once.
 pub fn sweep_bound(nodes: usize, tests: &[TestSpec]) -> Duration {
     let rounds = u32::try_from(Tournament::new(nodes).rounds()).unwrap_or(u32::MAX);
     meeting_length(tests).saturating_mul(rounds)

@@ -24,9 +24,9 @@ use strum::{Display, IntoStaticStr, VariantArray};
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Protocol {
-    /// Bandwidth, retransmits and round-trip time.
+    /// The protocol that measures bandwidth, retransmits and round-trip time.
     Tcp,
-    /// Jitter and loss at a given bitrate.
+    /// The protocol that measures jitter and loss at a given bitrate.
     Udp,
 }
 
@@ -34,13 +34,13 @@ impl Protocol {
     /// All protocols, in the order of a meeting's tests.
     pub const ALL: &[Self] = Self::VARIANTS;
 
-    /// The name in labels and in the API.
+    /// Returns the name in labels and in the API.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// The settings of one test, as iperf3 takes them.
+/// The settings of one test, in the form in which iperf3 takes them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TestSpec {
@@ -49,33 +49,35 @@ pub struct TestSpec {
     /// The length of the measured part (iperf3 `-t`, whole seconds).
     #[serde(rename = "duration_ms", with = "millis")]
     pub duration: Duration,
-    /// The length of the part before it, which is not measured (iperf3 `-O`, whole seconds).
+    /// The length of the part before the measured part, which is not measured (iperf3 `-O`, whole
+    /// seconds).
     #[serde(rename = "omit_ms", with = "millis")]
     pub omit: Duration,
-    /// From the client's request for this test until its iperf3 is dead.
+    /// The maximum time from the client's request for this test until its iperf3 is dead.
     #[serde(rename = "timeout_ms", with = "millis")]
     pub timeout: Duration,
-    /// Bits per second for each stream; `None` is unlimited (TCP only).
+    /// The bitrate of each stream, in bits per second; `None` is unlimited (TCP only).
     #[serde(
         rename = "bitrate_bps",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub bitrate: Option<u64>,
-    /// Parallel streams (iperf3 `-P`).
+    /// The number of parallel streams (iperf3 `-P`).
     pub streams: u8,
-    /// Both directions at the same time (iperf3 `--bidir`): one test fills two cells.
+    /// Whether both directions run at the same time (iperf3 `--bidir`): one test then fills two
+    /// cells.
     pub bidir: bool,
 }
 
 impl TestSpec {
-    /// The length of the test when nothing goes wrong, without any set-up.
+    /// Returns the length of the test when nothing goes wrong, not counting any set-up.
     pub fn length(&self) -> Duration {
         self.omit + self.duration
     }
 }
 
-/// Durations are whole milliseconds on the wire.
+/// The encoding of durations on the wire as whole milliseconds.
 mod millis {
     use std::time::Duration;
 

@@ -10,9 +10,9 @@ use crate::{NodeName, Time};
 pub struct Status {
     /// The present sweep.
     pub sweep: SweepStatus,
-    /// The present meeting, also while this node is only asking for it.
+    /// The present meeting, including one that this node is only asking for.
     pub meeting: Option<MeetingStatus>,
-    /// The rest of the quiet time after the start.
+    /// The time that remains of the quiet time after the start.
     pub quiet_for: Duration,
 }
 
@@ -23,9 +23,9 @@ pub struct SweepStatus {
     pub number: u64,
     /// When the sweep began at this node.
     pub began: Time,
-    /// All pairs of this node in the sweep.
+    /// The number of pairs of this node in the sweep.
     pub pairs: usize,
-    /// The pairs that have neither met nor been given up.
+    /// The number of pairs that have neither met nor been given up.
     pub open: usize,
     /// The lower bound of the sweep's duration.
     pub bound: Duration,
@@ -47,10 +47,11 @@ pub struct MeetingStatus {
 pub struct SweepSummary {
     /// The number of the sweep.
     pub number: u64,
-    /// From the beginning at this node until the last pair had met or was given up.
+    /// The time from the beginning of the sweep at this node until the last pair had met or was
+    /// given up.
     pub duration: Duration,
     /// The lower bound of that duration.
     pub bound: Duration,
-    /// The cells of this node that failed.
+    /// The number of cells of this node that failed.
     pub failed: usize,
 }

@@ -5,22 +5,23 @@ use std::time::Duration;
 
 /// An instant on one node's boot-time clock (`CLOCK_BOOTTIME`), in nanoseconds since its boot.
 ///
-/// Comparable only with instants of the same node: durations travel between nodes, instants never.
+/// An instant is comparable only with instants of the same node: durations travel between nodes,
+/// instants never do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 
 impl Time {
-    /// The instant `nanos` nanoseconds after boot.
+    /// Returns the instant `nanos` nanoseconds after boot.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since boot.
+    /// Returns the nanoseconds since boot.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// The time from `earlier` to `self`, zero if `earlier` is later.
+    /// Returns the time from `earlier` to `self`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -1,5 +1,5 @@
 //! The membership as one node sees it. Views lag and disagree, so nothing that must be certain may
-//! depend on them.
+//! depend on a view.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use crate::{Epoch, NodeName};
 /// The state of a peer, as gossip reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PeerState {
-    /// Heard from recently.
+    /// The node was heard from recently.
     Live,
-    /// Not heard from for some seconds: dead, frozen or cut off.
+    /// The node was not heard from for some seconds: it is dead, frozen or cut off.
     Silent,
-    /// Left with a goodbye.
+    /// The node left with a goodbye.
     Left,
-    /// Never heard from, although the cluster has the node. Only a node's own list has this state,
-    /// a [`View`] never does.
+    /// The node was never heard from, although the cluster has it. Only a node's own list has this
+    /// state; a [`View`] never has it.
     Missing,
-    /// Two live agents use the same name.
+    /// Two live agents use the name of the node.
     Conflict,
 }
 
@@ -44,19 +44,20 @@ pub struct Member {
     pub state: PeerState,
 }
 
-/// All members, sorted by name, each name once. The node itself may or may not be among them. Cheap
-/// to clone.
+/// All members, sorted by name, with each name once. The observing node itself may or may not be
+/// among them. A view is cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     members: Arc<[Member]>,
-    /// Another live agent uses this node's own name.
+    /// Whether another live agent uses this node's own name.
     pub name_taken: bool,
-    /// The control address of that agent, for people; `None` if it is not known.
+    /// The control address of that agent, for human readers; `None` if it is not known.
     pub namesake: Option<SocketAddr>,
 }
 
 impl View {
-    /// Sorts `members` by name. If a name occurs more than once, the last one stays.
+    /// Creates a view and sorts `members` by name. If a name occurs more than once, the last one
+    /// stays.
     pub fn new(mut members: Vec<Member>, name_taken: bool) -> Self {
         members.reverse();
         members.sort_by(|a, b| a.name.cmp(&b.name));
@@ -68,12 +69,12 @@ impl View {
         }
     }
 
-    /// The members, sorted by name.
+    /// Returns the members, sorted by name.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
 
-    /// The member of this name.
+    /// Returns the member of this name.
     pub fn get(&self, name: &NodeName) -> Option<&Member> {
         let at = self
             .members
@@ -88,6 +89,6 @@ impl View {
 pub struct ClusterNode {
     /// The address of the agent.
     pub address: IpAddr,
-    /// How long the cluster has seen the agent not ready.
+    /// How long the cluster has considered the agent not ready.
     pub unready_for: Duration,
 }

@@ -11,17 +11,17 @@ use strum::{Display, IntoStaticStr, VariantArray};
 use crate::protocol::TIMEOUT_MAX;
 use crate::{Epoch, NodeName, Outcome, Protocol, TestSpec, WIRE_VERSION};
 
-/// The longest encoded message, in bytes.
+/// The maximum length of an encoded message, in bytes.
 pub const MESSAGE_LEN_MAX: usize = 8 * 1024;
 
-/// The most tests of one meeting.
+/// The maximum number of tests in one meeting.
 pub const TESTS_MAX: usize = 8;
 
-/// The highest sweep number that is accepted: what JSON carries without loss. The sweep is a
-/// gossiped maximum, so an absurd number, once accepted, would stay.
+/// The highest sweep number that is accepted: the maximum that JSON carries without loss. The sweep
+/// is a gossiped maximum, so an absurd number would stay once it is accepted.
 pub const SWEEP_MAX: u64 = 1 << 53;
 
-/// The identity of one meeting, given by its asker.
+/// The identity of one meeting. The asker assigns it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MeetingId {
@@ -29,7 +29,7 @@ pub struct MeetingId {
     pub asker: NodeName,
     /// The asker's epoch.
     pub epoch: Epoch,
-    /// Counts up the meetings that the asker has asked for in this epoch.
+    /// The number of this meeting among those that the asker has asked for in this epoch.
     pub number: u64,
 }
 
@@ -56,14 +56,15 @@ impl fmt::Display for MeetingId {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Role {
-    /// Asked for the meeting, and runs the client of the first tests.
+    /// The node that asked for the meeting. It runs the client of the first tests.
     Asker,
-    /// Granted the meeting, and runs the client of the last tests, after the asker's `go`.
+    /// The node that granted the meeting. It runs the client of the last tests, after the asker's
+    /// `go`.
     Granter,
 }
 
 impl Role {
-    /// The name in labels and logs.
+    /// Returns the name in labels and logs.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -73,13 +74,13 @@ impl Role {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedTest {
-    /// The side that runs the client, and is the source of the cell.
+    /// The role of the node that runs the client, which is the source of the cell.
     pub client: Role,
     /// The test.
     pub spec: TestSpec,
 }
 
-/// Why a request was not granted. A refusal alone fails no cell.
+/// The reason why a request was not granted. A refusal alone does not fail any cell.
 #[derive(
     Clone,
     Copy,
@@ -102,7 +103,7 @@ pub enum Refusal {
     Busy,
     /// The granter is free, but about to meet another node.
     Expecting,
-    /// Both nodes asked at once, and the refusing one is the rightful asker.
+    /// Both nodes asked at once, and the refusing node is the rightful asker.
     Crossed,
     /// The granter is in its quiet time, or does not yet know the mesh.
     Quiet,
@@ -123,13 +124,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The name in labels and logs.
+    /// Returns the name in labels and logs.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// The result of a two-way test, for the side that did not run the client.
+/// The result of a two-way test, for the node that did not run the client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handover {
@@ -147,31 +148,31 @@ pub struct Handover {
 pub enum Body {
     /// The sender has begun the sweep whose number every message carries.
     Sweep,
-    /// Asks for a meeting, and at once to be the client of its first test.
+    /// The sender asks for a meeting, and at the same time to be the client of its first test.
     Request {
         /// All tests of the meeting, the asker's first.
         plan: Vec<PlannedTest>,
     },
-    /// Asks to be the client of another test of the same meeting.
+    /// The sender asks to be the client of another test of the same meeting.
     Next {
-        /// The place of the test in the plan.
+        /// The position of the test in the plan.
         test: u8,
     },
     /// The server of a test is listening.
     Grant {
-        /// The test's place in the plan.
+        /// The position of the test in the plan.
         test: u8,
-        /// The address of the server. The receiver knows it already, and drops a grant that names
-        /// another: a grant must not aim its client at a third node.
+        /// The address of the server. The receiver knows this address already, and drops a grant
+        /// that names another one: a grant must not direct the receiver's client to a third node.
         address: IpAddr,
         /// The port of this test.
         port: u16,
     },
     /// The meeting does not take place.
     Refuse {
-        /// Why.
+        /// The reason of the refusal.
         refusal: Refusal,
-        /// How long until the granter expects to be free, in milliseconds; `None` if it cannot
+        /// The time until the granter expects to be free, in milliseconds; `None` if it cannot
         /// tell.
         free_in_ms: Option<u64>,
     },
@@ -188,7 +189,7 @@ pub enum Body {
 }
 
 impl Body {
-    /// The name in logs.
+    /// Returns the name in logs.
     pub fn kind(&self) -> &'static str {
         self.into()
     }
@@ -210,53 +211,54 @@ pub struct Message {
     pub to_epoch: Epoch,
     /// The sender's present sweep.
     pub sweep: u64,
-    /// The meeting that the message is about; only [`Body::Sweep`] is about none.
+    /// The meeting that the message is about; only a [`Body::Sweep`] is about no meeting.
     pub meeting: Option<MeetingId>,
     /// The content.
     pub body: Body,
 }
 
-/// Why bytes are not an acceptable message.
+/// The reason why bytes are not an acceptable message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum WireError {
-    /// Longer than [`MESSAGE_LEN_MAX`].
+    /// The message is longer than [`MESSAGE_LEN_MAX`].
     #[error("a message has at most {MESSAGE_LEN_MAX} bytes, this one has {0}")]
     TooLong(usize),
-    /// Not JSON, or not in the form of a message.
+    /// The bytes are not JSON, or do not have the form of a message.
     #[error("not a message: {0}")]
     Malformed(String),
-    /// An incompatible wire version.
+    /// The wire version is incompatible.
     #[error("wire version {0}, and this agent speaks {WIRE_VERSION}")]
     Incompatible(u16),
-    /// Well-formed, but beyond a limit of the protocol.
+    /// The message is well-formed, but beyond a limit of the protocol.
     #[error("beyond a limit of the protocol: {0}")]
     Limit(&'static str),
 }
 
 impl WireError {
-    /// The name in labels.
+    /// Returns the name in labels.
     pub fn as_str(&self) -> &'static str {
         self.into()
     }
 }
 
-/// Whether this version is compatible with `other`: each version talks to itself and to its
+/// Returns whether this version is compatible with `other`: each version talks to itself and to its
 /// neighbours.
 pub const fn is_compatible(other: u16) -> bool {
     other.abs_diff(WIRE_VERSION) <= 1
 }
 
 impl Message {
-    /// The message as bytes.
+    /// Returns the message as bytes.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads a message and checks every limit of the protocol.
+    /// Reads a message and checks every limit of the protocol. It checks the version first, so that
+    /// an incompatible version is not mistaken for garbage.
     ///
-    /// If the bytes are too many, are not a message, or break a limit. The version is checked
-    /// first, so that an incompatible version is not mistaken for garbage.
+    /// # Errors
+    /// If the bytes are too many, are not a message, or break a limit.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         #[derive(Deserialize)]
         struct Version {

@@ -1,5 +1,5 @@
-//! Admission control: a decorator around any transport that measures this node's digest and stops
-//! admitting new nodes before the digest outgrows a datagram.
+//! Admission control. It wraps any transport, measures this node's digest, and stops admitting new
+//! nodes before the digest outgrows a datagram.
 //!
 //! Every SYN carries the digest of all known nodes. Once the digest leaves no room for the reply,
 //! chitchat panics on the next SYN that it answers. From outside, only the messages that reach
@@ -19,15 +19,17 @@ use chitchat::{ChitchatEnvelope, ChitchatMessage};
 
 /// The largest payload of a UDP datagram over IPv4, and of a chitchat message.
 pub(super) const DATAGRAM_MAX: usize = 65_507;
-/// From this size on the supervisor logs an alarm: 80 % of a datagram.
+/// The digest size from which on the supervisor logs an alarm: 80 % of a datagram.
 pub(super) const DIGEST_ALARM: usize = DATAGRAM_MAX / 100 * 80;
-/// From this size on no new node is admitted. The rest of the datagram is for the states.
+/// The digest size from which on no new node is admitted. The rest of the datagram is for the
+/// states.
 pub(super) const DIGEST_CEILING: usize = 57_000;
-/// From this size on no SYN is answered, because the answer would panic. It leaves room for what
-/// the digest grows between two measurements.
+/// The digest size from which on no SYN is answered, because the answer would make chitchat panic.
+/// It leaves room for the growth of the digest between two measurements.
 const DIGEST_CRITICAL: usize = 62_000;
-/// The digest of a node that has just started and knows itself and a few peers. Such a node admits
-/// a message of any size: the answer to its first SYN may fill a datagram, mostly with states.
+/// The digest size of a node that has just started and knows only itself and a few peers. Such a
+/// node admits a message of any size: the answer to its first SYN may fill a datagram, mostly with
+/// states.
 const FRESH_DIGEST_BYTES: usize = 500;
 
 /// The counters of the gossip layer, shared with its transport.
@@ -55,9 +57,9 @@ pub(super) struct Admission {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The size of the last SYN sent, in bytes: this node's digest as measured.
+    /// The size of the last SYN that was sent, in bytes: the measured size of this node's digest.
     digest_bytes: usize,
-    /// The size of the messages admitted from unknown addresses since then, in bytes.
+    /// The size of the messages admitted from unknown addresses since that SYN, in bytes.
     unmeasured_bytes: usize,
     /// The gossip addresses of all known identities.
     known: BTreeSet<SocketAddr>,
@@ -71,12 +73,12 @@ impl Admission {
         }
     }
 
-    /// The size of this node's digest when it was last sent, in bytes.
+    /// Returns the size of this node's digest when it was last sent, in bytes.
     pub(super) fn digest_bytes(&self) -> usize {
         self.lock().digest_bytes
     }
 
-    /// Whether new nodes are still admitted.
+    /// Returns whether new nodes are still admitted.
     pub(super) fn is_open(&self) -> bool {
         self.digest_bytes() < DIGEST_CEILING
     }
@@ -86,7 +88,7 @@ impl Admission {
         self.lock().known = known;
     }
 
-    /// Takes the size of a SYN that was sent as the size of the digest.
+    /// Records the size of a SYN that was sent as the size of the digest.
     pub(super) fn measured(&self, bytes: usize) {
         let mut inner = self.lock();
         inner.digest_bytes = bytes;
@@ -95,7 +97,7 @@ impl Admission {
         self.counters.digest_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether a message of `bytes` bytes may reach chitchat.
+    /// Returns whether a message of `bytes` bytes may reach chitchat.
     pub(super) fn admits(&self, from: SocketAddr, message: &ChitchatMessage, bytes: usize) -> bool {
         let (is_syn, has_digest) = match message {
             ChitchatMessage::Syn { .. } => (true, true),
@@ -123,7 +125,7 @@ impl Admission {
     }
 }
 
-/// A transport behind admission control.
+/// A transport that admission control protects.
 pub(super) struct AdmissionTransport {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) admission: Arc<Admission>,

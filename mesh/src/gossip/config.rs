@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::state::{self, ZONE_LEN_MAX};
 use crate::{Epoch, NodeName};
 
-/// Chitchat ignores messages of another cluster. A label, not a secret.
+/// The name of the cluster: chitchat ignores messages of another cluster. The name is a label, not
+/// a secret.
 pub(super) const CLUSTER: &str = "iperf3-mesh";
 /// The shortest gossip interval.
 pub const INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// The longest gossip interval.
 pub const INTERVAL_MAX: Duration = Duration::from_secs(30);
-/// The longest time that a goodbye takes.
+/// The maximum time that a goodbye takes.
 pub const GOODBYE_MAX: Duration = Duration::from_millis(1500);
 /// The settings of gossip, and the state that a node publishes about itself.
 #[derive(Clone, Debug)]
@@ -21,10 +22,10 @@ pub struct GossipConfig {
     pub name: NodeName,
     /// The epoch of this run of the agent.
     pub epoch: Epoch,
-    /// Unix time of the start, in seconds. Must rise from run to run of a node. It only orders the
-    /// runs of one node, so the clocks of different nodes need not agree.
+    /// The Unix time of the start, in seconds. It must rise from run to run of a node. It only
+    /// orders the runs of one node, so the clocks of different nodes need not agree.
     pub generation: u64,
-    /// The zone, at most [`ZONE_LEN_MAX`] bytes, empty if there is none.
+    /// The zone: at most [`ZONE_LEN_MAX`] bytes, empty if there is none.
     pub zone: String,
     /// The address at which peers reach the gossip of this node.
     pub advertise: SocketAddr,
@@ -34,9 +35,9 @@ pub struct GossipConfig {
     pub control: SocketAddr,
     /// The port of the read API, on the IP address of `control`.
     pub http_port: u16,
-    /// The pause between two rounds of gossip, from [`INTERVAL_MIN`] to [`INTERVAL_MAX`]. 1 s
-    /// suits up to 300 nodes, 2 s up to 1000: traffic grows with the number of nodes. Chitchat
-    /// cannot change it later; the nodes of one mesh may use different intervals.
+    /// The pause between two rounds of gossip, from [`INTERVAL_MIN`] to [`INTERVAL_MAX`]. Traffic
+    /// grows with the number of nodes: 1 s suits up to 300 nodes, 2 s up to 1000. Chitchat cannot
+    /// change the interval later; the nodes of one mesh may use different intervals.
     pub interval: Duration,
 }
 
@@ -63,7 +64,7 @@ pub enum GossipError {
     Listen {
         /// The address to listen on.
         listen: SocketAddr,
-        /// The error of the transport, with a hint.
+        /// The error of the transport, with a hint on how to fix it.
         reason: String,
     },
 }

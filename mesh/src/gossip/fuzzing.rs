@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::prefilter::{SENTINEL, prefilter};
 use super::state::{Published, is_reachable};
 
-/// A datagram on the gossip port. The prefilter lets nothing pass that chitchat takes for the
-/// sentinel, with which the end of a decoded datagram is found.
+/// Checks a datagram on the gossip port. The prefilter must reject everything that chitchat would
+/// decode as the sentinel, because the sentinel marks the end of a decoded datagram.
 ///
 /// # Panics
 /// If that does not hold.
@@ -17,8 +17,8 @@ pub fn gossip_datagram(bytes: &[u8]) {
     }
 }
 
-/// The state that a peer publishes, one `key=value` a line. A state that is accepted can be
-/// published again, and reads the same.
+/// Checks the state that a peer publishes, one `key=value` per line. A state that is accepted can
+/// be published again, and reads the same.
 ///
 /// # Panics
 /// If that does not hold.

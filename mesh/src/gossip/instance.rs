@@ -15,25 +15,26 @@ use super::config::{CLUSTER, GossipConfig};
 use super::observations::Observations;
 use super::state::Published;
 
-/// How long chitchat keeps dead identities. They stay in the digest for half of that time, and a
+/// How long chitchat keeps dead identities. They stay in the digest for half of that time. A
 /// rolling restart leaves one dead identity per node.
 const DEAD_KEPT_FOR: Duration = Duration::from_secs(300);
-/// How long chitchat keeps deleted keys. This layer never deletes one.
+/// How long chitchat keeps deleted keys. This layer never deletes a key.
 const DELETED_KEPT_FOR: Duration = Duration::from_secs(3600);
-/// Heartbeat intervals that the failure detector averages over: eight bytes each, for every peer.
+/// The number of heartbeat intervals that the failure detector averages over. Each one takes eight
+/// bytes per peer.
 const SAMPLES: usize = 100;
-/// The phi at which the failure detector declares a peer dead: chitchat's default.
+/// The value of phi at which the failure detector declares a peer dead: chitchat's default.
 const PHI: f64 = 8.0;
-/// No node publishes this often. A greater version was not written by this node, and a version near
-/// the end of its range makes chitchat panic on the next change.
+/// The maximum version of a key that this node can have written, because no node publishes more
+/// often. A version near the end of its range makes chitchat panic on the next change.
 const VERSION_MAX: u64 = 1 << 40;
-/// The longest time that a shutdown of chitchat takes.
+/// The maximum time that a shutdown of chitchat takes.
 pub(super) const SHUTDOWN_MAX: Duration = Duration::from_millis(400);
 
-/// A running chitchat.
+/// A running instance of chitchat.
 pub(super) struct Instance {
     handle: ChitchatHandle,
-    /// The keys and values that chitchat was given to publish.
+    /// The keys and values that this instance was given to publish.
     pairs: Vec<(String, String)>,
     pub(super) generation: u64,
     pub(super) started: Instant,
@@ -88,7 +89,7 @@ impl Instance {
     /// Publishes a new state of this node.
     ///
     /// # Errors
-    /// If the present one was overwritten.
+    /// If the present state was overwritten.
     pub(super) async fn publish(&mut self, published: &Published) -> Result<(), String> {
         let chitchat = self.handle.chitchat();
         let mut chitchat = chitchat.lock().await;
@@ -104,11 +105,11 @@ impl Instance {
     /// Sends a SYN to `address`. In the exchange that follows, each side learns what the other
     /// knows.
     pub(super) fn contact(&self, address: SocketAddr) {
-        // Fails only if chitchat has ended, which the supervisor is about to notice.
+        // This fails only if chitchat has ended, which the supervisor is about to notice.
         let _ = self.handle.gossip(address);
     }
 
-    /// Ends chitchat and waits for its socket to close, at most [`SHUTDOWN_MAX`].
+    /// Ends chitchat and waits for its socket to close, but no longer than [`SHUTDOWN_MAX`].
     pub(super) async fn shut_down(self) {
         // The result does not matter: chitchat has ended, or is dropped here.
         let _ = timeout(SHUTDOWN_MAX, self.handle.shutdown()).await;
@@ -139,7 +140,8 @@ fn settings(id: &str, generation: u64, config: &GossipConfig) -> ChitchatConfig 
         cluster_id: CLUSTER.to_owned(),
         gossip_interval: config.interval,
         listen_addr: config.listen,
-        // The first peers come through `join`: chitchat would resolve names before it starts.
+        // The first peers come through `join`, because chitchat would resolve names before it
+        // starts.
         seed_nodes: Vec::new(),
         failure_detector_config: FailureDetectorConfig {
             phi_threshold: PHI,

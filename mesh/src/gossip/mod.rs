@@ -1,5 +1,5 @@
-//! The gossip layer: how a node learns which other nodes are in the mesh. The only module of this
-//! crate that knows chitchat and tokio.
+//! The gossip layer: how a node learns which other nodes are in the mesh. This is the only module
+//! of this crate that depends on chitchat and tokio.
 //!
 //! A view is a belief, not knowledge. Chitchat is eventually consistent: in a healthy network, what
 //! a node publishes reaches every other node within two or three rounds. A dead node is believed
@@ -7,18 +7,18 @@
 //! Views therefore decide only which peer to ask, and in which order; nothing that must be certain
 //! rests on them. Reservations are certain, and two nodes make them without gossip.
 //!
-//! Chitchat lacks the following, which this layer adds: a goodbye and a restart after a failure
-//! (`supervisor`), one member per name however many identities that name has had (`view`), a bound
-//! on the size of the mesh (`admission`) and of a message (`prefilter`), and a memory of peers lost
-//! to a partition (`rejoin`).
+//! This layer adds what chitchat lacks: a goodbye and a restart after a failure (`supervisor`), one
+//! member per name however many identities that name has had (`view`), a bound on the size of the
+//! mesh (`admission`) and of a message (`prefilter`), and a memory of peers lost to a partition
+//! (`rejoin`).
 //!
 //! # Robustness, not security
 //!
 //! `prefilter`, `admission` and the restarts protect the agent from accidents and broken peers:
 //! stray datagrams, truncated messages, a mesh that outgrows a datagram, two agents with one
 //! identity. They do not keep out an attacker: anyone that reaches the gossip port can publish
-//! members. Two gaps of chitchat 0.13 make them necessary, and a fix of both upstream would make
-//! most of them superfluous:
+//! members. Two gaps of chitchat 0.13 make these protections necessary. A fix of both gaps upstream
+//! would make most of them superfluous:
 //!
 //! - Its codec is private (`ChitchatEnvelope::{serialize, deserialize}` are `pub(crate)`) and
 //!   decompresses without a bound. So `prefilter` parses the outer form of a datagram itself, and
@@ -28,9 +28,9 @@
 //!
 //! # Not in this layer
 //!
-//! Names and DNS (discovery finds addresses and passes them to [`Gossip::join`]), the list of
-//! departed nodes (the agent keeps its own), secrecy and authenticity (a transport can add them: it
-//! is an argument).
+//! This layer leaves out names and DNS (discovery finds addresses and passes them to
+//! [`Gossip::join`]), the list of departed nodes (the agent keeps its own), and secrecy and
+//! authenticity (a transport, which is an argument, can add them).
 
 mod admission;
 mod config;
@@ -64,27 +64,28 @@ pub use udp::{UdpTransport, bind_hint};
 use crate::View;
 use supervisor::{Channels, Supervisor};
 
-/// The most addresses that one [`Gossip::join`] takes.
+/// The maximum number of addresses that one [`Gossip::join`] takes.
 const JOIN_MAX: usize = 4096;
-/// The most calls of [`Gossip::join`] that wait for the supervisor.
+/// The maximum number of calls of [`Gossip::join`] that wait for the supervisor.
 const JOINS_WAITING_MAX: usize = 4;
 
-/// The state of the gossip layer: totals since the start, and present sizes.
+/// The state of the gossip layer: totals since the start, and current sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GossipStatus {
-    /// Identities that chitchat knows, dead ones included. Each takes room in the digest.
+    /// The number of identities that chitchat knows, including dead ones. Each takes room in the
+    /// digest.
     pub identities: u64,
     /// The size of this node's digest when it was last sent, in bytes.
     pub digest_bytes: u64,
     /// The size of the digest from which on no new node is admitted, in bytes.
     pub digest_bytes_max: u64,
-    /// Datagrams that were not gossip of this mesh, or could not be decoded.
+    /// The number of datagrams that were not gossip of this mesh, or could not be decoded.
     pub rejected: u64,
-    /// Messages larger than a datagram, or too large once decompressed.
+    /// The number of messages that were larger than a datagram, or too large once decompressed.
     pub oversize: u64,
-    /// Messages dropped because the digest has no room left.
+    /// The number of messages that were dropped because the digest had no room left.
     pub refused: u64,
-    /// Restarts of chitchat after a failure.
+    /// The number of restarts of chitchat after a failure.
     pub restarts: u64,
 }
 
@@ -158,7 +159,7 @@ impl Gossip {
         })
     }
 
-    /// The view, published whenever it changes. Starts empty.
+    /// Returns the view, which is published whenever it changes. It starts empty.
     pub fn views(&self) -> watch::Receiver<View> {
         self.views.clone()
     }
@@ -168,16 +169,16 @@ impl Gossip {
         self.sweep.send_replace(sweep);
     }
 
-    /// Contacts the peers at `addresses` that are not live already. Cheap, and to be repeated as
-    /// long as discovery finds anything: each call tries a few addresses, does not repeat a lost
-    /// message, and does nothing while earlier calls still wait.
+    /// Contacts those peers at `addresses` that are not live already. A call is cheap, and must be
+    /// repeated as long as discovery finds anything: it tries a few addresses, does not repeat a
+    /// lost message, and does nothing while earlier calls still wait.
     pub fn join(&self, addresses: &[SocketAddr]) {
         let addresses = &addresses[..addresses.len().min(JOIN_MAX)];
-        // Full or closed: the next call makes up for it.
+        // If the channel is full or closed, the next call makes up for it.
         let _ = self.joins.try_send(addresses.to_vec());
     }
 
-    /// The present state of the gossip layer.
+    /// Returns the present state of the gossip layer.
     pub fn status(&self) -> GossipStatus {
         let counters = &self.counters;
         let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -193,8 +194,8 @@ impl Gossip {
     }
 
     /// Waits until gossip has failed for good, and returns the reason. A single failure of chitchat
-    /// does not count: it is logged, counted as a restart, and repaired. The agent should exit and
-    /// let its supervisor start it again.
+    /// does not count: it is logged, counted as a restart, and repaired. After this returns, the
+    /// agent should exit and let its supervisor start it again.
     pub async fn failed(&self) -> String {
         let mut failed = self.failed.clone();
         match failed.wait_for(Option::is_some).await {
@@ -203,7 +204,7 @@ impl Gossip {
         }
     }
 
-    /// Tells the peers that this node leaves, and stops gossip. Takes at most [`GOODBYE_MAX`].
+    /// Tells the peers that this node leaves, and stops gossip. This takes at most [`GOODBYE_MAX`].
     pub async fn goodbye(mut self) {
         if self.goodbye.send(()).is_ok()
             && timeout(GOODBYE_MAX, &mut self.supervisor).await.is_err()

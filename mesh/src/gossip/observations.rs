@@ -1,8 +1,9 @@
-//! The identities that chitchat knows, tracked from one poll to the next: when each was first seen,
-//! whether its heartbeat still rises, and what it publishes (parsed again only after a change).
+//! The identities that chitchat knows, tracked from one poll to the next: when each one was first
+//! seen, whether its heartbeat still rises, and the state that it publishes (parsed again only
+//! after a change).
 //!
-//! This module draws no conclusions; `view` does. Its size is that of chitchat's own state, which
-//! admission control bounds.
+//! This module draws no conclusions; `view` does that. The size of this module's data is that of
+//! chitchat's own state, which admission control bounds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 use super::state::Published;
 use super::view::Identity;
 
-/// Every known identity except the node's own.
+/// Every known identity except that of the node itself.
 #[derive(Default)]
 pub(super) struct Observations {
     by_id: BTreeMap<ChitchatId, Observation>,
@@ -58,7 +59,7 @@ impl Observation {
 }
 
 impl Observations {
-    /// Takes over what chitchat knows at `now`.
+    /// Updates the observations with what chitchat knows at `now`.
     pub(super) fn update(&mut self, chitchat: &Chitchat, now: Instant) {
         let own = chitchat.self_chitchat_id();
         let states = chitchat.node_states();
@@ -76,7 +77,7 @@ impl Observations {
         }
     }
 
-    /// The identities with a complete and valid state.
+    /// Returns the identities with a complete and valid state.
     pub(super) fn identities(&self) -> Vec<Identity> {
         self.by_id
             .iter()
@@ -94,12 +95,12 @@ impl Observations {
             .collect()
     }
 
-    /// The number of known identities.
+    /// Returns the number of known identities.
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// The gossip addresses of all known identities.
+    /// Returns the gossip addresses of all known identities.
     pub(super) fn addresses(&self) -> BTreeSet<SocketAddr> {
         self.by_id
             .keys()
@@ -107,7 +108,7 @@ impl Observations {
             .collect()
     }
 
-    /// The gossip addresses of all live identities.
+    /// Returns the gossip addresses of all live identities.
     pub(super) fn live_addresses(&self) -> BTreeSet<SocketAddr> {
         self.by_id
             .iter()

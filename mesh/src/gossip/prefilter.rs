@@ -1,5 +1,5 @@
 //! A check of each datagram before chitchat decodes it: whether it is a message of this mesh, and
-//! how large it can become.
+//! how large it can become when decompressed.
 //!
 //! Chitchat decompresses without a bound: 65 KB of malformed blocks expand to hundreds of
 //! megabytes. Its messages consist of a header and one or two streams of blocks. Each block
@@ -8,27 +8,29 @@
 
 use super::config::CLUSTER;
 
-/// Chitchat's header: magic number (little endian) and protocol version 1. The kind follows.
+/// Chitchat's header: magic number (little endian) and protocol version 1. The kind of message
+/// follows.
 const HEADER: [u8; 3] = [0x53, 0xb0, 1];
 const SYN: u8 = 0;
 const SYN_ACK: u8 = 1;
 const ACK: u8 = 2;
 const BAD_CLUSTER: u8 = 3;
 
-/// A message that chitchat always decodes. Only the loopback codec sends it, behind each datagram,
-/// to learn that the decoder has skipped that datagram.
+/// A message that chitchat always decodes. Only the loopback codec sends it: it follows each
+/// datagram, and shows whether the decoder has skipped that datagram.
 pub(super) const SENTINEL: [u8; 4] = [HEADER[0], HEADER[1], HEADER[2], BAD_CLUSTER];
 
-/// The most blocks in a valid message. Chitchat fills blocks with 16 KiB. A message at the ceiling
-/// holds 11 blocks of digest; messages measured with 1000 nodes hold 4 of digest and 17 of state.
+/// The maximum number of blocks in a valid message. Chitchat fills blocks with 16 KiB. A message at
+/// the ceiling holds 11 blocks of digest; messages measured with 1000 nodes hold 4 of digest and 17
+/// of state.
 const BLOCKS_MAX: usize = 40;
 
-/// Why a datagram is dropped.
+/// The reason why a datagram is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejection {
-    /// It is not a gossip message of this mesh.
+    /// The datagram is not a gossip message of this mesh.
     Foreign,
-    /// It could become larger than any valid message.
+    /// The datagram could become larger than any valid message.
     Oversize,
 }
 
@@ -70,7 +72,7 @@ fn skip_stream<'a>(mut bytes: &'a [u8], blocks: &mut usize) -> Result<&'a [u8], 
     }
 }
 
-/// Whether `bytes` are the name of this mesh's cluster and nothing else.
+/// Returns whether `bytes` are exactly the name of this mesh's cluster.
 fn is_cluster(bytes: &[u8]) -> bool {
     bytes.split_first_chunk().is_some_and(|(length, name)| {
         usize::from(u16::from_le_bytes(*length)) == name.len() && name == CLUSTER.as_bytes()

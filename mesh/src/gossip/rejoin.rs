@@ -1,9 +1,9 @@
 //! The addresses to contact: those that discovery found, and those of peers that were live
 //! recently.
 //!
-//! The second kind heals a partition without any help from outside: chitchat forgets dead peers
-//! after minutes and would never contact them again. This module sends nothing; it only selects
-//! addresses.
+//! The addresses of recent peers heal a partition without any help from outside: chitchat forgets
+//! dead peers after minutes and would never contact them again. This module sends nothing; it only
+//! selects addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The most addresses to contact at once. Discovery repeats itself, and gossip spreads the rest.
+/// The maximum number of addresses to contact at once. Discovery repeats itself, and gossip spreads
+/// the rest.
 pub(super) const CONTACTS_MAX: usize = 16;
-/// How long the address of a peer is remembered after it was last live. Another host may have the
-/// address by then.
+/// How long the address of a peer is remembered after the peer was last live. By the end of that
+/// time, another host may have the address.
 const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
-/// The most addresses that are remembered.
+/// The maximum number of addresses that are remembered.
 const REMEMBERED_MAX: usize = 4096;
 
 /// Addresses worth contacting, and the positions at which the next selection starts.
@@ -40,7 +41,8 @@ impl RejoinCandidates {
         }
     }
 
-    /// One remembered address that is no longer among the `known` ones; a different one each time.
+    /// Returns one remembered address that is no longer among the `known` ones; a different one
+    /// each time.
     pub(super) fn lost(&mut self, known: &BTreeSet<SocketAddr>) -> Option<SocketAddr> {
         let after_last =
             |address: &&SocketAddr| self.tried_last.is_none_or(|last| **address > last);
@@ -57,8 +59,8 @@ impl RejoinCandidates {
         next
     }
 
-    /// The addresses `found` by discovery that are not `live`: at most [`CONTACTS_MAX`], and
-    /// different ones each time.
+    /// Returns the addresses `found` by discovery that are not `live`: at most [`CONTACTS_MAX`],
+    /// and different ones each time.
     pub(super) fn found(
         &mut self,
         found: &[SocketAddr],

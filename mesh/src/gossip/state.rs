@@ -1,18 +1,18 @@
-//! The state that a node publishes through gossip: how it is written, and how that of a peer is
-//! read.
+//! The state that a node publishes through gossip: how a node writes its own state, and how it
+//! reads the state of a peer.
 //!
-//! Text in, plain values out; this module does not know chitchat. The state of a peer may be
-//! incomplete or invalid. Such a peer is not (yet) a member; it never causes an error.
+//! The module reads text and returns plain values; it does not depend on chitchat. The state of a
+//! peer may be incomplete or invalid. Such a peer is not (yet) a member; it never causes an error.
 
 use std::net::SocketAddr;
 
 use crate::wire::SWEEP_MAX;
 use crate::{Epoch, NodeName};
 
-/// The longest zone, in bytes: that of a Kubernetes label value.
+/// The maximum length of a zone, in bytes: that of a Kubernetes label value.
 pub const ZONE_LEN_MAX: usize = 63;
 
-/// Keys are one letter, because every state carries them.
+/// The keys of the published state. They have one letter each, because every state carries them.
 mod key {
     pub(super) const NAME: &str = "n";
     pub(super) const EPOCH: &str = "e";
@@ -41,7 +41,7 @@ pub(super) struct Published {
 }
 
 impl Published {
-    /// The keys and values to publish, less than 1 KB in total.
+    /// Returns the keys and values to publish, less than 1 KB in total.
     pub(super) fn to_pairs(&self) -> Vec<(String, String)> {
         let state = if self.leaving { LEAVING } else { UP };
         let pairs = [
@@ -57,8 +57,8 @@ impl Published {
         pairs.map(|(key, value)| (key.to_owned(), value)).to_vec()
     }
 
-    /// Reads a node's state through `get`. `None` if a key is missing because the state has not
-    /// fully arrived yet, or if a value is invalid.
+    /// Reads a node's state through `get`. Returns `None` if a key is missing because the state has
+    /// not fully arrived yet, or if a value is invalid.
     ///
     /// Any wire version is accepted: the caller shows the member as `incompatible`.
     pub(super) fn read<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
@@ -79,22 +79,23 @@ impl Published {
     }
 }
 
-/// Whether `zone` can be a label value and a column of a table.
+/// Returns whether `zone` can be a label value and a column of a table.
 pub(super) fn zone_is_valid(zone: &str) -> bool {
     zone.len() <= ZONE_LEN_MAX && !zone.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
-/// Whether `address` is a possible destination: it has a port, and is that of one host.
+/// Returns whether `address` is a possible destination: it has a port, and its IP address is that
+/// of a single host.
 pub(super) fn is_reachable(address: SocketAddr) -> bool {
     let ip = address.ip();
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
 }
 
-/// A node's id in the digests: eight characters of a hash (FNV-1a), because every digest carries
-/// every id, and the size of the digest limits the size of the mesh.
+/// Returns a node's id in the digests: eight characters of a hash (FNV-1a). The id is short because
+/// every digest carries every id, and the size of the digest limits the size of the mesh.
 ///
-/// Two names may share an id without harm: the identity also includes address and generation, and
-/// the view goes by the published name.
+/// Two names may share an id without harm: the identity also includes the address and the
+/// generation, and the view uses the published name.
 pub(super) fn short_id(name: &NodeName) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

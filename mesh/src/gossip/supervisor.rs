@@ -1,5 +1,5 @@
-//! The supervisor of chitchat: polls it twice a round, passes on what to publish, says goodbye
-//! through it, and restarts it when it fails.
+//! The supervisor of chitchat. It polls chitchat twice a round, passes on what to publish, sends
+//! goodbyes through it, and restarts it when it fails.
 //!
 //! A restarted chitchat is a new *identity* (a greater generation) of the same *epoch*: the agent
 //! keeps running, so peers must not take it for a restarted node.
@@ -25,14 +25,14 @@ use super::state::Published;
 use super::view::{self, Observer};
 use crate::{View, WIRE_VERSION};
 
-/// The least `patience` of [`view::view`]; it is also at least [`ROUNDS_TO_SETTLE`] rounds.
+/// The minimum `patience` of [`view::view`], which is also at least [`ROUNDS_TO_SETTLE`] rounds.
 const CONFLICT_AFTER: Duration = Duration::from_secs(15);
 /// The number of rounds after which a change has reached every node, with a wide margin.
 const ROUNDS_TO_SETTLE: u32 = 15;
 
 /// The number of times that a goodbye is sent.
 const GOODBYES: usize = 3;
-/// The pause after each.
+/// The pause after each goodbye.
 const GOODBYE_PAUSE: Duration = Duration::from_millis(250);
 const _: () = assert!(
     GOODBYE_PAUSE.as_millis() * GOODBYES as u128 + SHUTDOWN_MAX.as_millis()
@@ -43,9 +43,9 @@ const _: () = assert!(
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// The longest pause before a restart.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// The most restarts in a row; after them gossip has failed for good.
+/// The maximum number of restarts in a row. After them, gossip has failed for good.
 const RESTARTS_MAX: u32 = 8;
-/// An instance that ran this long ends the row.
+/// How long an instance must run to end the row of restarts.
 const HEALTHY_AFTER: Duration = Duration::from_secs(600);
 
 /// The pause between two alarms about a digest that grows too large.
@@ -57,11 +57,12 @@ pub(super) struct Channels {
     pub(super) failed: watch::Sender<Option<String>>,
     pub(super) sweep: watch::Receiver<u64>,
     pub(super) joins: mpsc::Receiver<Vec<SocketAddr>>,
-    /// Closed without a message if the [`super::Gossip`] was dropped.
+    /// The request to say goodbye. It is closed without a message if the [`super::Gossip`] was
+    /// dropped.
     pub(super) goodbye: oneshot::Receiver<()>,
 }
 
-/// See the module documentation.
+/// The supervisor of chitchat; see the module documentation.
 pub(super) struct Supervisor {
     id: String,
     config: GossipConfig,
@@ -72,13 +73,14 @@ pub(super) struct Supervisor {
     started: Instant,
     observations: Observations,
     rejoin_candidates: RejoinCandidates,
-    /// A restarted chitchat knows no peer yet: until this instant the view from before stands.
+    /// The instant until which the view from before a restart stands, because a restarted chitchat
+    /// knows no peer yet.
     settling_until: Instant,
     last_alarm: Option<Instant>,
     restarts_in_a_row: u32,
 }
 
-/// Why the supervisor stopped serving an instance.
+/// The reason why the supervisor stopped serving an instance.
 enum Stop {
     Goodbye,
     Dropped,
@@ -177,7 +179,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes over what chitchat knows, and publishes the view if it changed.
+    /// Updates the observations from chitchat, and publishes the view if it changed.
     async fn poll(&mut self, instance: &Instance) -> Result<(), String> {
         let now = Instant::now();
         instance.observe(&mut self.observations, now).await?;
@@ -220,7 +222,7 @@ impl Supervisor {
         self.config.interval * ROUNDS_TO_SETTLE
     }
 
-    /// Logs, once a minute, that the mesh is about to outgrow its gossip.
+    /// Logs a warning, once a minute, that the mesh is about to outgrow its gossip.
     fn raise_alarm(&mut self, now: Instant) {
         let digest_bytes = self.admission.digest_bytes();
         let is_recent = self.last_alarm.is_some_and(|at| now - at < ALARM_EVERY);
@@ -251,7 +253,7 @@ impl Supervisor {
     }
 
     /// Publishes that this node leaves, contacts at most [`GOODBYES`] times [`CONTACTS_MAX`] peers,
-    /// and ends chitchat. Those peers spread the news.
+    /// and ends chitchat. The contacted peers spread the news.
     async fn say_goodbye(mut self, mut instance: Instance) {
         self.published.leaving = true;
         let live: Vec<SocketAddr> = self.observations.live_addresses().into_iter().collect();
@@ -269,8 +271,8 @@ impl Supervisor {
         instance.shut_down().await;
     }
 
-    /// Restarts chitchat after it failed for `reason`. `None` if the restarts failed too, or if the
-    /// [`super::Gossip`] is gone.
+    /// Restarts chitchat after it failed for `reason`. Returns `None` if the restarts failed too,
+    /// or if the [`super::Gossip`] is gone.
     async fn restart(&mut self, failed: Instance, mut reason: String) -> Option<Instance> {
         if failed.started.elapsed() >= HEALTHY_AFTER {
             self.restarts_in_a_row = 0;

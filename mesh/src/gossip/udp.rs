@@ -1,9 +1,9 @@
 //! Gossip over UDP, with a check of every datagram before chitchat decodes it.
 //!
 //! Chitchat's codec is private. Its only public entrance is chitchat's own UDP socket, so each
-//! message takes a detour over loopback. This gives access to the bytes in both directions, to
-//! count and bound them, and later to encrypt them. The detour costs tens of microseconds per
-//! message, for some ten messages a second.
+//! message takes a detour over loopback. The detour gives access to the bytes in both directions,
+//! to count and bound them, and later to encrypt them. It costs tens of microseconds per message,
+//! for some ten messages a second.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,13 +20,13 @@ use tracing::debug;
 use super::admission::{DATAGRAM_MAX, GossipCounters, count};
 use super::prefilter::{Rejection, SENTINEL, prefilter};
 
-/// Receive buffer of the gossip socket, in bytes: it holds the digests that arrive while the agent
-/// is busy. The kernel may grant less.
+/// The size of the gossip socket's receive buffer, in bytes. The buffer holds the digests that
+/// arrive while the agent is busy. The kernel may grant less.
 const RECEIVE_BUFFER: usize = 1 << 20;
-/// The longest time that the codec takes. Loopback delivers a datagram at once or not at all.
+/// The maximum time that the codec takes. Loopback delivers a datagram at once or not at all.
 const CODEC_TIMEOUT: Duration = Duration::from_millis(500);
-/// The least time for a receive that continues after its deadline because the process was frozen.
-/// Shorter than any gossip interval, because chitchat cancels its receive in each.
+/// The minimum time for a receive that continues after its deadline because the process was frozen.
+/// It is shorter than any gossip interval, because chitchat cancels its receive in each interval.
 const CODEC_TIMEOUT_MIN: Duration = Duration::from_millis(40);
 const _: () = assert!(CODEC_TIMEOUT_MIN.as_millis() < super::config::INTERVAL_MIN.as_millis());
 
@@ -37,7 +37,7 @@ pub struct UdpTransport {
 }
 
 impl UdpTransport {
-    /// A transport that counts into `counters`.
+    /// Creates a transport that counts into `counters`.
     pub fn new(counters: Arc<GossipCounters>) -> Self {
         Self { counters }
     }
@@ -67,7 +67,7 @@ impl Transport for UdpTransport {
     }
 }
 
-/// The fix for a failed bind to `ip` of a port that `option` sets.
+/// Returns a hint on how to fix a failed bind to `ip` of a port that `option` sets.
 pub fn bind_hint(error: &io::Error, ip: IpAddr, option: &str) -> String {
     if error.kind() == io::ErrorKind::AddrNotAvailable {
         format!(
@@ -79,11 +79,11 @@ pub fn bind_hint(error: &io::Error, ip: IpAddr, option: &str) -> String {
     }
 }
 
-/// Chitchat's own socket on loopback, and two handles of the socket of ours that faces it.
+/// Chitchat's own socket on loopback, and two handles of our socket that faces it.
 struct Codec {
     chitchat: UdpSocket,
     address: SocketAddr,
-    /// Sends without waiting, so that a cancelled receive leaves no step half done.
+    /// The handle that sends without waiting, so that a cancelled receive leaves no step half done.
     to_decoder: std::net::UdpSocket,
     from_encoder: tokio::net::UdpSocket,
 }
@@ -103,7 +103,7 @@ impl Codec {
         })
     }
 
-    /// Encodes a message into `buffer`. `None` if it does not fit into a datagram.
+    /// Encodes a message into `buffer`. Returns `None` if the message does not fit into a datagram.
     async fn encode<'a>(
         &mut self,
         envelope: ChitchatEnvelope,
@@ -119,15 +119,15 @@ impl Codec {
         Ok(Some(&buffer[..length]))
     }
 
-    /// Sends `datagram` to the decoder, and a sentinel behind it. The decoder skips a datagram that
-    /// it cannot decode, and then the sentinel comes out first.
+    /// Sends `datagram` to the decoder, followed by a sentinel. If the decoder cannot decode the
+    /// datagram, it skips it, and the sentinel comes out first.
     fn feed(&self, datagram: &[u8]) -> io::Result<()> {
         self.to_decoder.send(datagram)?;
         self.to_decoder.send(&SENTINEL)?;
         Ok(())
     }
 
-    /// The next message out of the decoder. Cancel-safe.
+    /// Returns the next message out of the decoder. Cancel-safe.
     async fn decoded(&mut self, deadline: Instant) -> anyhow::Result<Decoded> {
         let deadline = deadline.max(Instant::now() + CODEC_TIMEOUT_MIN);
         loop {
@@ -205,7 +205,7 @@ impl FilteredSocket {
     }
 }
 
-/// Whether the error concerns one datagram, not the socket.
+/// Returns whether the error concerns one datagram, not the socket.
 fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, Interrupted, OutOfMemory};
     matches!(
@@ -220,7 +220,8 @@ impl Socket for FilteredSocket {
         self.net.local_addr().map_err(|error| anyhow!(error))
     }
 
-    /// A datagram that cannot be sent counts as lost in the network; that is not an error.
+    /// Sends a datagram. One that cannot be sent counts as lost in the network; that is not an
+    /// error.
     async fn send(
         &mut self,
         to: SocketAddr,
@@ -229,7 +230,7 @@ impl Socket for FilteredSocket {
         let mut buffer = vec![0; DATAGRAM_MAX];
         let Some(bytes) = self.codec.encode(envelope, &mut buffer).await? else {
             count(&self.counters.oversize);
-            // The least size that it can have; admission control needs it.
+            // The minimum size that the message can have; admission control needs this number.
             let num_bytes_sent = DATAGRAM_MAX + 1;
             return Ok(SendOutcome { num_bytes_sent });
         };

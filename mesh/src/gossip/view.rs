@@ -1,9 +1,9 @@
 //! The view, computed from the identities that gossip knows: which identity of each name counts,
-//! and the state of that member.
+//! and which state the member of that name has.
 //!
-//! A pure function over plain values. An *identity* is one run of chitchat on one node. A restart
-//! creates a new identity, and the old one stays beside it for minutes: chitchat does not let one
-//! supersede the other, so this module decides.
+//! The computation is a pure function over plain values. An *identity* is one run of chitchat on
+//! one node. A restart creates a new identity, and the old one stays beside it for minutes:
+//! chitchat does not let one supersede the other, so this module decides which one counts.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,24 +14,25 @@ use tokio::time::Instant;
 use super::state::Published;
 use crate::{Epoch, Member, NodeName, PeerState, View};
 
-/// The most epochs of one name that are compared with each other. More than two occur only in a
-/// crash loop or with forged messages.
+/// The maximum number of epochs of one name that are compared with each other. More than two epochs
+/// occur only in a crash loop or with forged messages.
 const EPOCHS_MAX: usize = 8;
 
 /// One identity of a node, as gossip sees it now.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub(super) published: Published,
-    /// Rises with each identity of a node (Unix time in seconds).
+    /// The Unix time in seconds at which the identity started. It rises with each identity of a
+    /// node.
     pub(super) generation: u64,
     /// The gossip address of the node.
     pub(super) address: SocketAddr,
-    /// Whether chitchat's failure detector takes it for live.
+    /// Whether chitchat's failure detector considers the identity live.
     pub(super) live: bool,
-    /// Whether it has ever been taken for live.
+    /// Whether the identity has ever been considered live.
     pub(super) ever_live: bool,
     pub(super) first_seen: Instant,
-    /// When its heartbeat was last seen to rise.
+    /// When the heartbeat of the identity was last seen to rise.
     pub(super) last_heartbeat: Instant,
 }
 
@@ -40,8 +41,8 @@ impl Identity {
         self.live && !self.published.leaving
     }
 
-    /// The newest identity of a name has the greatest value. Epoch and address break ties, in the
-    /// same way on all nodes.
+    /// Returns a value that is greatest for the newest identity of a name. Epoch and address break
+    /// ties in the same way on all nodes.
     fn recency(&self) -> (u64, Epoch, SocketAddr) {
         (self.generation, self.published.epoch, self.address)
     }
@@ -55,7 +56,7 @@ pub(super) struct Observer {
     pub(super) started: Instant,
 }
 
-/// The view of `observer`, computed from `identities` (all except its own present one).
+/// Returns the view of `observer`, computed from `identities` (all except its own present one).
 ///
 /// Two epochs of one name are in conflict if both heartbeats still rise `patience` after the second
 /// epoch appeared. The heartbeat of a restarted node's old epoch stops, but its last values still
@@ -79,7 +80,7 @@ pub(super) fn view(observer: &Observer, identities: &[Identity], patience: Durat
     view
 }
 
-/// The control address of another live agent that uses the observer's name.
+/// Returns the control address of another live agent that uses the observer's name.
 fn namesake(
     observer: &Observer,
     namesakes: &[&Identity],
@@ -97,7 +98,7 @@ fn namesake(
     Some(other.published.control)
 }
 
-/// The member that the identities of one name stand for, if any of them counts yet.
+/// Returns the member that the identities of one name stand for, if any of them counts yet.
 fn member(mut identities: Vec<&Identity>, patience: Duration) -> Option<Member> {
     identities.sort_by_key(|identity| std::cmp::Reverse(identity.recency()));
     if let Some(newest) = identities.iter().find(|identity| identity.is_up()) {
@@ -121,8 +122,8 @@ fn member(mut identities: Vec<&Identity>, patience: Duration) -> Option<Member> 
     Some(describe(newest, state))
 }
 
-/// Whether two epochs of these identities, all of one name, have been up side by side for too long
-/// to be a restart.
+/// Returns whether two epochs of these identities, all of one name, have been up side by side for
+/// too long to be a restart.
 fn in_conflict(identities: &[&Identity], patience: Duration) -> bool {
     let lifetimes = lifetimes(identities);
     let up: Vec<&Lifetime> = lifetimes
@@ -138,7 +139,8 @@ fn in_conflict(identities: &[&Identity], patience: Duration) -> bool {
     })
 }
 
-/// When an epoch was seen, across all its identities: chitchat may have been restarted within it.
+/// The time in which an epoch was seen, across all its identities: chitchat may have been restarted
+/// within it.
 struct Lifetime {
     first_seen: Instant,
     last_heartbeat: Instant,

@@ -1,5 +1,5 @@
-//! Failures of chitchat: forged messages that make it panic or grow, over real UDP; restarts; and
-//! names that share a short id.
+//! Tests of chitchat's failures: forged messages over real UDP that make it panic or grow,
+//! restarts, and names that share a short id.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ async fn forged_message_that_panics_chitchat_keeps_the_epoch() {
     let ops = [key_value("s", "1", 1000), set_max_version(500)].concat();
     attack(&victim, &ack(&peer.id(), &ops));
     victim.until(|status| status.restarts == 1).await;
-    // It finds the peer again without another join, and the peer sees the same epoch.
+    // The victim finds the peer again without another join, and the peer sees the same epoch.
     peer.sees_live(&victim).await;
     victim.sees_live(&peer).await;
     victim.gossip.publish_sweep(9);
@@ -67,7 +67,7 @@ async fn flood_of_forged_identities_stops_at_the_ceiling() {
 #[tokio::test]
 async fn decompression_bomb_is_dropped_before_decoding() {
     let victim = Udp::start("victim", 1).await;
-    // Eleven bytes that decompress to 64 KiB: a frame with one run of zeros.
+    // These eleven bytes decompress to 64 KiB: a frame with one run of zeros.
     let frame = [
         0x28, 0xb5, 0x2f, 0xfd, 0x60, 0xff, 0xfe, 0xfb, 0xff, 0x07, 0,
     ];
@@ -118,7 +118,7 @@ async fn gossip_that_keeps_failing_gives_up_with_the_reason() {
     gossip.goodbye().await;
 }
 
-/// A transport with sockets that open and fail on each receive.
+/// A transport whose sockets open, but fail on each receive.
 struct Broken;
 
 #[async_trait]
@@ -154,7 +154,7 @@ struct Udp {
 impl Udp {
     async fn start(of: &'static str, epoch: u64) -> Self {
         for _ in 0..20 {
-            // The port is free now. If another process takes it meanwhile, try another one.
+            // The port is free now. If another process takes it in the meantime, try another port.
             let free = UdpSocket::bind("127.0.0.1:0")
                 .unwrap()
                 .local_addr()
@@ -204,7 +204,7 @@ fn attack(victim: &Udp, datagram: &[u8]) {
     attacker.send_to(datagram, victim.address).unwrap();
 }
 
-/// An uncompressed stream of blocks.
+/// Returns an uncompressed stream of blocks.
 fn stream(content: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for block in content.chunks(16_384) {
@@ -219,7 +219,7 @@ fn stream(content: &[u8]) -> Vec<u8> {
 fn ack(node: &ChitchatId, ops: &[u8]) -> Vec<u8> {
     let mut delta = vec![0];
     node.serialize(&mut delta);
-    // Garbage-collected up to, and newer than: zero.
+    // These are the two versions "garbage-collected up to" and "newer than", both zero.
     delta.extend([0; 16]);
     delta.extend(ops);
     [&[0x53, 0xb0, 1, 2], &stream(&delta)[..]].concat()
@@ -240,11 +240,11 @@ fn set_max_version(version: u64) -> Vec<u8> {
     op
 }
 
-/// A SYN that fills a datagram with forged identities.
+/// Returns a SYN that fills a datagram with forged identities.
 fn syn(wave: u64) -> Vec<u8> {
     let mut digest = Vec::new();
     for node in wave * 1300..wave * 1300 + 1300 {
-        // Spreads the bits, so that the digest hardly compresses.
+        // This spreads the bits, so that the digest hardly compresses.
         let noise = (node + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let [a, b, c, d, ..] = noise.to_le_bytes();
         let id = ChitchatId::new(

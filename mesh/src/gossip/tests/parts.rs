@@ -211,7 +211,7 @@ fn lost_addresses_are_tried_in_turn_until_forgotten() {
     assert_eq!(candidates.lost(&known), None);
 }
 
-/// A message of `kind` with `streams` of so many blocks each, followed by `rest`.
+/// Returns a message of `kind` with streams of the given numbers of blocks, followed by `rest`.
 fn message(kind: u8, streams: &[usize], rest: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0x53, 0xb0, 1, kind];
     for blocks in streams {
@@ -224,7 +224,7 @@ fn message(kind: u8, streams: &[usize], rest: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An empty SYN.
+/// Returns an empty SYN.
 fn syn() -> ChitchatMessage {
     ChitchatMessage::Syn {
         cluster_id: String::new(),
@@ -232,7 +232,7 @@ fn syn() -> ChitchatMessage {
     }
 }
 
-/// An empty SYN-ACK.
+/// Returns an empty SYN-ACK.
 fn syn_ack() -> ChitchatMessage {
     ChitchatMessage::SynAck {
         digest: Default::default(),

@@ -180,7 +180,7 @@ impl Timeline {
         self.start + Duration::from_secs(second)
     }
 
-    /// An identity first seen at `first`, with its last heartbeat at `last`.
+    /// Returns an identity that was first seen at `first` and had its last heartbeat at `last`.
     fn identity(&self, of: &str, epoch: u64, first: u64, last: u64) -> Identity {
         Identity {
             published: published(of, epoch),
