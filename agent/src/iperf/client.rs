@@ -1,4 +1,4 @@
-//! iperf3 as a client: it runs the test, and its report is the outcome of the test.
+//! The iperf3 client. It runs the test, and its report is the outcome of the test.
 //!
 //! `command` chooses the arguments, `report` reads the report.
 
@@ -9,7 +9,7 @@ use iperf3_mesh_core::{Reason, TestSpec};
 use super::process::{Cause, Ending, Kill, Process};
 use super::report::Report;
 
-/// A running client. Dropping it kills the process.
+/// A running iperf3 client. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Client {
     pub(super) process: Process,
@@ -19,26 +19,26 @@ pub struct Client {
 /// How a client ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientEnd {
-    /// The outcome of its test.
+    /// The outcome of the test.
     pub report: Report,
-    /// It was killed early through its [`Kill`]; the report is then neither a measurement nor a
-    /// failure of the test.
+    /// Whether the client was killed early through its [`Kill`]. The report is then neither a
+    /// measurement nor a failure of the test.
     pub cancelled: bool,
 }
 
 impl Client {
-    /// The process id, which is also that of the group.
+    /// Returns the process id, which is also the id of the process group.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// A handle that kills it early.
+    /// Returns a handle that kills the client early.
     pub fn killer(&self) -> Kill {
         self.process.killer()
     }
 
-    /// Waits until the process has ended and is reaped, which is at its deadline at the latest.
-    /// Nothing is lost if the future is dropped and this is called again.
+    /// Waits until the process has ended and has been reaped, at the latest at its deadline.
+    /// Dropping the future loses nothing: call this function again.
     pub async fn wait(&mut self) -> ClientEnd {
         let ending = self.process.wait().await;
         ClientEnd {

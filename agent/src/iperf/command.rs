@@ -1,7 +1,7 @@
-//! A test as iperf3 takes it: the arguments of its client and of its server.
+//! The arguments of the iperf3 client and of the iperf3 server for a test.
 //!
-//! Pure. It knows nothing of processes, deadlines or reports, and checks no caps: the settings of a
-//! test have been validated or agreed upon before.
+//! This module does no I/O. It handles neither processes nor deadlines nor reports, and it checks
+//! no limits on the settings of a test: they have already been validated or agreed upon.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -10,45 +10,49 @@ use iperf3_mesh_core::{Protocol, TestSpec};
 
 use super::Version;
 
-/// The control connection is up within this time, or the peer is unreachable.
+/// How long to wait for the control connection. After that, the peer counts as unreachable.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// After this time without a byte (receiver) or an acknowledgement (sender), the other end is gone.
-/// Waiting for the test's timeout instead would make each such failure more expensive.
+/// How long to wait for a byte (receiver) or an acknowledgement (sender) before the other end
+/// counts as gone. Waiting for the timeout of the test instead would make each such failure more
+/// expensive.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Payload of a UDP datagram in bytes: with its headers it fits the minimum MTU of IPv6, 1280, and
-/// so every link and overlay. A fragmented datagram is lost with any one of its fragments.
+/// The payload of a UDP datagram, in bytes. With its headers, the datagram fits the minimum MTU of
+/// IPv6 (1280 bytes), and therefore every link and overlay. A fragmented datagram is lost as soon
+/// as any one of its fragments is lost.
 const DATAGRAM: u64 = 1200;
 
-/// The socket buffer of a UDP test in bytes. If it is too small, datagrams are lost at the receiver
-/// that the network has delivered. iperf3 reads back the value that the kernel has doubled, so
-/// 2 × `rmem_max` is the most that it accepts; this is the value for a kernel with its default
-/// limit. The peer gets the same value, and its limit is not known here: hence no more, even where
-/// this kernel would allow it.
+/// The socket buffer of a UDP test, in bytes. If it is too small, the receiver loses datagrams that
+/// the network has delivered. iperf3 reads back the value that the kernel has doubled, so 2 ×
+/// `rmem_max` is the largest size that it accepts. This constant is that size for a kernel with its
+/// default limit. The peer gets the same size, and its limit is not known here, so a larger buffer
+/// is not used even where this kernel would allow one.
 pub(super) const BUFFER: u64 = 2 * 212_992;
 
-/// The interval of a server's reports, in seconds: the shortest that iperf3 accepts. A server
-/// writes its output only at these intervals, the address of its client included (`--forceflush`
-/// does not change that), so the shortest one shows an unexpected client soonest.
+/// The interval of a server's reports, in seconds: the shortest interval that iperf3 accepts. A
+/// server writes its output, including the address of its client, only at these intervals
+/// (`--forceflush` does not change that). The shortest interval therefore reveals an unexpected
+/// client soonest.
 const SERVER_INTERVAL: &str = "0.1";
 
-/// iperf3's own block of a TCP test, in bytes.
+/// The default block size of iperf3 in a TCP test, in bytes.
 const BLOCK: u64 = 128 * 1024;
 
-/// The least number of blocks per second in a TCP test with a bitrate. iperf3 paces whole blocks: a
-/// figure made of a handful of them is coarse, and the gap between two must stay far below
-/// [`SILENCE`].
+/// The minimum number of blocks per second in a TCP test with a bitrate. iperf3 paces whole blocks:
+/// a figure based on only a few blocks is coarse, and the gap between two blocks must stay far
+/// below [`SILENCE`].
 const BLOCKS_PER_SECOND: u64 = 50;
 
-/// Samples of the round-trip time in one test. iperf3 takes one for each interval that it reports,
-/// and each interval makes the report longer.
+/// The number of samples of the round-trip time in one test. iperf3 takes one sample for each
+/// interval that it reports, and each interval makes the report longer.
 const SAMPLES: u64 = 10;
 
 /// The longest interval that iperf3 accepts, in seconds.
 const INTERVAL_MAX: u64 = 60;
 
-/// The arguments of the client. `buffer` is the socket buffer for UDP in bytes.
+/// Returns the arguments of the client. `buffer` is the size of the socket buffer for UDP, in
+/// bytes.
 pub(super) fn client(
     version: Version,
     buffer: u64,
@@ -67,7 +71,7 @@ pub(super) fn client(
     if version.has_snd_timeout() {
         args.with("--snd-timeout", SILENCE.as_millis());
     }
-    // A client that only sends rejects it.
+    // A client that only sends rejects this option.
     if spec.bidir && version.has_rcv_timeout() {
         args.with("--rcv-timeout", SILENCE.as_millis());
     }
@@ -99,17 +103,17 @@ fn tcp(args: &mut Args, spec: &TestSpec) {
     }
 }
 
-/// Without a bitrate, iperf3's default of 1 Mbit/s applies. `omit` is left out: it is meant for
-/// TCP's slow start, which UDP does not have, and iperf3 before 3.14 counts the datagrams lost in
-/// the omitted time.
+/// Adds the arguments of a UDP test. Without a bitrate, iperf3's default of 1 Mbit/s applies.
+/// `omit` is not passed on: it is meant for TCP's slow start, which UDP does not have, and iperf3
+/// before 3.14 counts the datagrams lost in the omitted time.
 fn udp(args: &mut Args, buffer: u64) {
     args.flag("-u").with("-l", DATAGRAM).with("-w", buffer);
 }
 
-/// The arguments of the server, which serves one client and ends.
+/// Returns the arguments of the server, which serves one client and then ends.
 ///
-/// It writes text: a server with `-J` writes nothing until its test is over, but its readiness and
-/// the address of its client must be known before.
+/// The server writes text rather than JSON: with `-J`, it would write nothing until its test is
+/// over, but the agent must know earlier that it is ready and which address its client has.
 pub(super) fn server(version: Version, spec: &TestSpec, local: IpAddr, port: u16) -> Vec<String> {
     let mut args = Args::default();
     args.flag("-s")
@@ -129,7 +133,8 @@ pub(super) fn server(version: Version, spec: &TestSpec, local: IpAddr, port: u16
     args.0
 }
 
-/// Whole seconds, rounded up. At least one, since zero means "without end" to iperf3.
+/// Rounds a duration up to whole seconds. The result is at least 1, because 0 means "without end"
+/// to iperf3.
 fn seconds(duration: Duration) -> u64 {
     let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     whole.max(1)

@@ -1,8 +1,8 @@
-//! The limits that the kernel enforces on iperf3, even if this agent cannot: a timer kills it at
-//! its deadline, however frozen the agent is, and it dies together with the agent.
+//! The limits on iperf3 that the kernel enforces even when this agent cannot: a timer kills iperf3
+//! at its deadline even if the agent is frozen, and iperf3 dies together with the agent.
 //!
-//! All code that runs between fork and exec is here. The agent's own kill at the deadline is in
-//! `process`.
+//! This module contains all code that runs between fork and exec. The agent itself also kills
+//! iperf3 at the deadline: see `process`.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -14,32 +14,33 @@ use nix::errno::Errno;
 
 use crate::clock::boot_now;
 
-/// The longest time between two readings of the clock, one before and one after arming the timer. A
-/// longer time means that the process was frozen in between, and the timer is late by as much.
+/// The longest acceptable time between reading the clock before arming the timer and reading it
+/// again afterwards. A longer time means that the process was frozen in between, and that the timer
+/// is late by that time.
 const FREEZE: Duration = Duration::from_millis(5);
 
-/// How often the timer is armed again after such a freeze.
+/// The maximum number of times that the timer is armed again after such a freeze.
 const ATTEMPTS: u32 = 8;
 
 /// The two instants that bound an iperf3 process, on the boot clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The process is started by then or not at all. An agent that was frozen between the decision
-    /// and the start would otherwise start it in the time of another meeting.
+    /// The latest time at which the process may start. Otherwise, an agent that was frozen between
+    /// the decision and the start would start the process during another meeting.
     pub start_by: Time,
-    /// The process is dead by then.
+    /// The time by which the process must be dead.
     pub deadline: Time,
 }
 
-/// The error of a child that would start iperf3 too late.
+/// The error of a child process that would start iperf3 too late.
 const TOO_LATE: Errno = Errno::ETIME;
 
-/// Whether the child itself refused to start iperf3, because of [`Limits`].
+/// Returns whether the child process itself refused to start iperf3, because of [`Limits`].
 pub(super) fn is_too_late(error: &io::Error) -> bool {
     error.raw_os_error() == Some(TOO_LATE as i32)
 }
 
-/// Makes `command` apply `limits` to itself when it is spawned.
+/// Makes `command` apply `limits` to its own process when it is spawned.
 ///
 /// The spawning *thread* must live as long as the agent: the parent-death signal is sent when that
 /// thread ends.
@@ -56,23 +57,24 @@ pub(super) fn apply(command: &mut Command, limits: Limits) {
 }
 
 fn die_with_parent(parent: u32) -> io::Result<()> {
-    // SAFETY: plain system call on plain numbers.
+    // SAFETY: this is a plain system call with plain numbers.
     Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
-    // If the parent died before the call, no signal comes any more; the child then has another
-    // parent.
+    // If the parent died before this call, no signal will come any more, and the child already has
+    // another parent.
     if nix::unistd::getppid().as_raw().cast_unsigned() != parent {
         return Err(Errno::ESRCH.into());
     }
     Ok(())
 }
 
-/// `ITIMER_REAL` survives exec, and iperf3 leaves the default action of its signal, which is to
-/// terminate, in both roles.
+/// Arms the timer that kills iperf3 at its deadline. `ITIMER_REAL` survives exec, and iperf3 keeps
+/// the default action of the timer's signal in both roles: the process is terminated.
 ///
-/// The timer runs on the monotonic clock. It and the boot clock differ only by the time that the
-/// machine is suspended, and then iperf3 is as well.
+/// The timer runs on the monotonic clock. This clock and the boot clock differ only by the time
+/// during which the machine is suspended, and iperf3 is suspended as well during that time.
 fn arm_timer(limits: Limits) -> io::Result<()> {
-    // SAFETY: resets a disposition; an ignored signal would stay ignored across exec.
+    // SAFETY: the call resets a signal disposition; an ignored signal would stay ignored across
+    // exec.
     unsafe { libc::signal(libc::SIGALRM, libc::SIG_DFL) };
     for _ in 0..ATTEMPTS {
         let before = boot_now();

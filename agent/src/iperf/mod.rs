@@ -1,9 +1,9 @@
-//! iperf3 as a child process, in both roles.
+//! iperf3 as a child process, as the client or as the server.
 //!
-//! One process of iperf3 is a [`Client`] or a [`Server`]. It is started under [`Limits`], is dead
-//! by its deadline whatever happens to it, its peer or this agent, and is always reaped. Nothing is
-//! decided here: the coordinator chooses peers, times and durations, and decides what a failure
-//! means for the matrix.
+//! A [`Client`] or a [`Server`] is one iperf3 process. It is started under [`Limits`], is dead by
+//! its deadline whatever happens to it, to its peer or to this agent, and is always reaped. This
+//! module decides nothing: the coordinator chooses peers, times and durations, and decides what a
+//! failure means for the matrix.
 
 mod client;
 mod command;
@@ -37,12 +37,12 @@ pub use vulnerabilities::FIRST_SAFE;
 
 use process::{Process, Stdout};
 
-/// The iperf3 of this node.
+/// The iperf3 program of this node.
 #[derive(Clone, Debug)]
 pub struct Iperf {
     program: PathBuf,
     version: Version,
-    /// Bytes of the socket buffer of UDP tests.
+    /// The size of the socket buffer of UDP tests, in bytes.
     buffer: u64,
 }
 
@@ -66,7 +66,7 @@ pub struct ServerRun {
     pub spec: TestSpec,
     /// This node's address, the only one on which the server listens.
     pub local: IpAddr,
-    /// The port, TCP and UDP, on which it listens.
+    /// The port (TCP and UDP) on which the server listens.
     pub port: u16,
     /// The only address from which a client may connect.
     pub peer: IpAddr,
@@ -74,28 +74,30 @@ pub struct ServerRun {
     pub limits: Limits,
 }
 
-/// Why iperf3 was not started. The outcome of the test is [`iperf3_mesh_core::Reason::Spawn`].
+/// The reason why iperf3 was not started. The outcome of the test is
+/// [`iperf3_mesh_core::Reason::Spawn`].
 #[derive(Debug, Error)]
 pub enum SpawnError {
-    /// `start_by` or the deadline has passed, because this agent or the machine was frozen.
+    /// `start_by` or the deadline had passed, because this agent or the machine was frozen.
     #[error("iperf3 was not started: the time to start it has passed")]
     TooLate,
-    /// The system refused.
+    /// The operating system refused to start the process.
     #[error("iperf3: {program:?} could not be started: {source}")]
     System {
         /// The path of the program.
         program: PathBuf,
-        /// Why it was not started.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
 impl Iperf {
-    /// Finds `program`, a path or a name in PATH, and reads its version. Takes at most 5 s.
+    /// Finds `program`, a path or a name in `PATH`, and reads its version. This takes at most 5 s.
     ///
     /// # Errors
     ///
-    /// If it is missing, not iperf3 or too old; the message says how to fix it.
+    /// Returns an error if the program is missing, is not iperf3 or is too old. The message says
+    /// how to fix it.
     pub async fn probe(program: &Path) -> Result<Self, ProbeError> {
         let (program, version) = probe::probe(program).await?;
         Ok(Self {
@@ -105,22 +107,22 @@ impl Iperf {
         })
     }
 
-    /// Its version.
+    /// Returns the version of iperf3.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The path of the program.
+    /// Returns the path of the program.
     pub fn program(&self) -> &Path {
         &self.program
     }
 
-    /// Starts the client of a test. To be called within the runtime, on a thread that lives as long
-    /// as the agent: iperf3 dies with the thread that started it.
+    /// Starts the client of a test. Call this function within the runtime, on a thread that lives
+    /// as long as the agent: iperf3 dies together with the thread that started it.
     ///
     /// # Errors
     ///
-    /// If iperf3 was not started, also because it is too late.
+    /// Returns an error if iperf3 was not started, for example because it is too late.
     pub fn client(&self, run: ClientRun) -> Result<Client, SpawnError> {
         let args = command::client(self.version, self.buffer, &run.spec, run.local, run.remote);
         let process = self.spawn(&args, run.limits, Stdout::Keep)?;
@@ -130,12 +132,12 @@ impl Iperf {
         })
     }
 
-    /// Starts the server of a test, on the same conditions as [`Iperf::client`]. It listens once
-    /// [`Server::ready`] returns.
+    /// Starts the server of a test, under the same conditions as [`Iperf::client`]. The server
+    /// listens once [`Server::ready`] has returned successfully.
     ///
     /// # Errors
     ///
-    /// If iperf3 was not started, also because it is too late.
+    /// Returns an error if iperf3 was not started, for example because it is too late.
     pub fn server(&self, run: &ServerRun) -> Result<Server, SpawnError> {
         let args = command::server(self.version, &run.spec, run.local, run.port);
         let (seen, watch) = server::watch_output(run.peer);
@@ -162,8 +164,8 @@ impl Iperf {
     }
 }
 
-/// [`command::BUFFER`], or less if this kernel allows less. A container may not see the limits; the
-/// defaults are assumed then.
+/// Returns [`command::BUFFER`], or less if this kernel allows less. A container may not be able to
+/// read the kernel's limits; the default limits are assumed in that case.
 fn buffer() -> u64 {
     ["/proc/sys/net/core/rmem_max", "/proc/sys/net/core/wmem_max"]
         .into_iter()

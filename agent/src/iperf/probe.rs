@@ -15,22 +15,22 @@ use super::version::{LEAST, Version};
 use crate::clock::boot_now;
 use crate::text::excerpt;
 
-/// The longest time of `iperf3 --version`, which takes some 2 ms on an idle machine.
+/// How long to wait for `iperf3 --version`, which takes about 2 ms on an idle machine.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// The longest excerpt of an unexpected answer.
+/// The maximum length of an excerpt from unexpected output.
 const QUOTE_MAX: usize = 80;
 
-/// Why iperf3 cannot be used.
+/// The reason why iperf3 cannot be used.
 #[derive(Debug, Error)]
 pub enum ProbeError {
-    /// There is no such program.
+    /// The program does not exist.
     #[error(
         "iperf3: program {program:?} not found; expected a path, or a name in PATH \
          (install it: apt-get install iperf3)"
     )]
     NotFound {
-        /// The program as given.
+        /// The program as the user gave it.
         program: PathBuf,
     },
     /// The file exists, but this user may not execute it.
@@ -42,7 +42,7 @@ pub enum ProbeError {
         /// The path of the program.
         program: PathBuf,
     },
-    /// It did not print a version of iperf3, or did not end in time.
+    /// The program did not print a version of iperf3, or did not end in time.
     #[error(
         "iperf3: {program:?} --version printed {answer:?} within {ANSWER:?}; expected \"iperf 3.x\" \
          (install it: apt-get install iperf3)"
@@ -50,10 +50,10 @@ pub enum ProbeError {
     NotIperf {
         /// The path of the program.
         program: PathBuf,
-        /// The beginning of its output.
+        /// The beginning of the program's output.
         answer: String,
     },
-    /// It is older than the oldest supported version.
+    /// The program is older than the oldest supported version.
     #[error(
         "iperf3: {program:?} is version {found}; expected {LEAST} or later \
          (install a newer one: apt-get install iperf3)"
@@ -61,20 +61,20 @@ pub enum ProbeError {
     TooOld {
         /// The path of the program.
         program: PathBuf,
-        /// Its version.
+        /// The version of the program.
         found: Version,
     },
-    /// The system refused to start it.
+    /// The operating system refused to start the program.
     #[error("iperf3: {program:?} could not be started: {source}")]
     Spawn {
         /// The path of the program.
         program: PathBuf,
-        /// Why it was not started.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
-/// The path of iperf3 and its version.
+/// Returns the path and the version of iperf3.
 pub(super) async fn probe(program: &Path) -> Result<(PathBuf, Version), ProbeError> {
     let program = find(program)?;
     let answer = version_text(&program).await?;
@@ -90,9 +90,9 @@ pub(super) async fn probe(program: &Path) -> Result<(PathBuf, Version), ProbeErr
     Ok((program, found))
 }
 
-/// Looks a bare name up on the `PATH`, once: iperf3 itself runs without the agent's environment,
-/// and so without a `PATH`. A file that is not executable does not hide a program further down the
-/// `PATH`.
+/// Looks up a bare name on the `PATH`. This happens only once, because iperf3 itself runs without
+/// the agent's environment, and therefore without a `PATH`. A file that is not executable does not
+/// hide a program in a later directory of the `PATH`.
 fn find(program: &Path) -> Result<PathBuf, ProbeError> {
     let is_path = program.components().count() > 1;
     which::which(program).map_err(|_| {
@@ -127,7 +127,7 @@ async fn version_text(program: &Path) -> Result<String, ProbeError> {
         },
     })?;
     let ending = process.wait().await;
-    // A failure to start, of the dynamic linker for instance, is reported on standard error.
+    // A failure to start, for instance one of the dynamic linker, is reported on standard error.
     let text = match ending.cause {
         Cause::Exited(_) if ending.stdout.is_empty() => &ending.stderr,
         _ => &ending.stdout,

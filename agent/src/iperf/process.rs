@@ -1,8 +1,8 @@
 //! A child process in a process group of its own. It never outlives its deadline, its handle or
 //! this agent, and it is always reaped.
 //!
-//! Nothing here knows the arguments and messages of iperf3. The limits that the kernel enforces by
-//! itself are in `limits`.
+//! This module does not depend on the arguments and messages of iperf3. `limits` contains the
+//! limits that the kernel itself enforces.
 
 use std::ffi::OsStr;
 use std::io;
@@ -24,43 +24,44 @@ use tokio::sync::oneshot;
 use super::limits::{self, Limits};
 use crate::clock::sleep_until;
 
-/// Bytes of standard output that are kept: the longest report is that of 255 streams in ten
-/// intervals, 1.5 MB.
+/// The maximum number of bytes of standard output that are kept. The longest report has 255 streams
+/// in ten intervals and takes 1.5 MB.
 const STDOUT_MAX: usize = 4 << 20;
 
-/// Bytes of standard error that are kept.
+/// The maximum number of bytes of standard error that are kept.
 const STDERR_MAX: usize = 64 << 10;
 
-/// Bytes per read.
+/// The maximum number of bytes per read.
 const PIECE: usize = 8 << 10;
 
-/// The pipes of a process that has ended are empty within this time, unless another process holds
-/// them open.
+/// How long to wait for the pipes of an ended process to become empty. They take longer only if
+/// another process holds them open.
 const PIPES_AFTER_EXIT: Duration = Duration::from_millis(500);
 
-/// The longest wait for a killed process to be gone, where no task is left to wait without
-/// blocking.
+/// How long to wait for a killed process to be gone, in a place where no task is left that could
+/// wait without blocking.
 const LAST_REAP: Duration = Duration::from_millis(200);
 
-/// Gets every piece of standard output as it arrives, and may kill the process because of it.
+/// A callback that gets every piece of standard output as it arrives, and that may kill the
+/// process.
 pub(super) type Watch = Box<dyn FnMut(&[u8], &Kill) + Send>;
 
-/// The use of a process's standard output.
+/// How the standard output of a process is used.
 pub(super) enum Stdout {
-    /// It is kept for the [`Ending`].
+    /// The output is kept for the [`Ending`].
     Keep,
-    /// It is watched and discarded.
+    /// The output is watched and then discarded.
     Watch(Watch),
 }
 
-/// Why a process ended.
+/// The cause of a process's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// By itself.
+    /// The process ended by itself.
     Exited(ExitStatus),
-    /// Killed at its deadline, by this agent or by the kernel's timer.
+    /// The process was killed at its deadline, by this agent or by the kernel's timer.
     Deadline,
-    /// Killed through its [`Kill`], or its handle was dropped.
+    /// The process was killed through its [`Kill`], or because its handle was dropped.
     Killed,
 }
 
@@ -72,13 +73,13 @@ pub(super) struct Ending {
     pub(super) stderr: Vec<u8>,
 }
 
-/// Kills a process and its whole group early. Cheap to clone; without effect once the process is
-/// reaped.
+/// A handle that kills a process and its whole group early. It is cheap to clone, and has no effect
+/// once the process has been reaped.
 #[derive(Clone, Debug)]
 pub struct Kill(Arc<Group>);
 
 impl Kill {
-    /// Sends SIGKILL to the group.
+    /// Sends SIGKILL to the process group.
     pub fn kill(&self) {
         self.0.kill(Cause::Killed);
     }
@@ -94,15 +95,16 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `program` under `limits`. To be called on the thread that lives as long as the agent
-    /// (see [`limits::apply`]), within the runtime.
+    /// Starts `program` under `limits`. Call this function within the runtime, on the thread that
+    /// lives as long as the agent (see [`limits::apply`]).
     pub(super) fn spawn(
         program: &OsStr,
         args: &[String],
         limits: Limits,
         output: Stdout,
     ) -> io::Result<Self> {
-        // Registered before the child exists, so that its end cannot be missed.
+        // The signal handler is registered before the child exists, so that the child's end cannot
+        // be missed.
         let ends = signal(SignalKind::child())?;
         let mut command = Command::new(program);
         command
@@ -110,7 +112,7 @@ impl Process {
             .env_clear()
             .env("LC_ALL", "C")
             .process_group(0);
-        // iperf3 creates a file there for each stream.
+        // iperf3 creates a file for each stream in this directory.
         command.envs(std::env::var_os("TMPDIR").map(|dir| ("TMPDIR", dir)));
         command
             .stdin(Stdio::null())
@@ -135,7 +137,7 @@ impl Process {
             let ending = reaper
                 .run(ends, limits.deadline, (stdout, stderr), output)
                 .await;
-            // The handle may have been dropped.
+            // Sending fails only if the handle has been dropped.
             let _ = report.send(ending);
         });
         Ok(Self {
@@ -154,11 +156,11 @@ impl Process {
         self.kill.clone()
     }
 
-    /// Waits until the process has ended and is reaped. Nothing is lost if the future is dropped
-    /// and this is called again.
+    /// Waits until the process has ended and has been reaped. Dropping the future loses nothing:
+    /// call this function again.
     pub(super) async fn wait(&mut self) -> &Ending {
         if self.ending.is_none() {
-            // Without an answer, the runtime is shutting down and the reaper has killed the
+            // If no report arrives, the runtime is shutting down and the reaper has killed the
             // process.
             self.ending = (&mut self.ended).await.ok();
         }
@@ -176,8 +178,9 @@ impl Drop for Process {
     }
 }
 
-/// Killing and reaping take the same lock. The group gets a signal only while its leader is not
-/// reaped, alive or zombie, so its number cannot belong to other processes.
+/// The process and its group. Killing and reaping take the same lock: the group gets a signal only
+/// before its leader, alive or zombie, has been reaped, so its number cannot belong to other
+/// processes.
 #[derive(Debug)]
 struct Group(Mutex<Leader>);
 
@@ -185,7 +188,7 @@ struct Group(Mutex<Leader>);
 struct Leader {
     child: Child,
     reaped: Option<ExitStatus>,
-    /// The cause of the first kill while it was alive.
+    /// The cause of the first kill that found the process alive.
     killed: Option<Cause>,
 }
 
@@ -209,7 +212,8 @@ impl Group {
         let mut leader = self.lock();
         if leader.reaped.is_none() && leader.ended() {
             leader.kill_group();
-            // If the status is lost, because something else reaped it, its output alone must do.
+            // If something else reaped the process and its status is lost, the output alone must
+            // suffice.
             let status = leader.child.try_wait();
             leader.reaped = status.unwrap_or(Some(ExitStatus::default()));
         }
@@ -222,7 +226,7 @@ impl Leader {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// Whether it has ended; does not reap it.
+    /// Returns whether the leader has ended, without reaping it.
     fn ended(&self) -> bool {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         !matches!(
@@ -232,7 +236,7 @@ impl Leader {
     }
 
     fn kill_group(&self) {
-        // Fails only if the group is empty, which is the goal.
+        // This fails only if the group is empty, and an empty group is the goal.
         let _ = killpg(self.pid(), nix::sys::signal::Signal::SIGKILL);
     }
 
@@ -245,8 +249,8 @@ impl Leader {
     }
 }
 
-/// Reads a process's output, kills it at its deadline, and reaps it. If it is dropped before that
-/// (an early return, the end of the runtime), it kills the process.
+/// Reads the output of a process, kills the process at its deadline, and reaps it. If the reaper is
+/// dropped earlier (by an early return or at the end of the runtime), it kills the process.
 struct Reaper(Kill);
 
 impl Reaper {
@@ -281,7 +285,7 @@ impl Reaper {
                 }
             };
             if draining {
-                // The output until then counts, even if a pipe stays open.
+                // The output read so far counts, even if a pipe stays open.
                 let _ = tokio::time::timeout(PIPES_AFTER_EXIT, drained).await;
             }
             cause
@@ -315,7 +319,7 @@ async fn drain(pipe: Option<impl AsyncRead + Unpin>, mut take: impl FnMut(&[u8])
     }
 }
 
-/// Adds `piece` to `kept`, which grows to `max` bytes and no further.
+/// Appends `piece` to `kept`, which grows to at most `max` bytes.
 fn keep(kept: &mut Vec<u8>, max: usize, piece: &[u8]) {
     let room = max - kept.len();
     kept.extend_from_slice(&piece[..piece.len().min(room)]);

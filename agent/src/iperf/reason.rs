@@ -1,22 +1,24 @@
 //! Derives a [`Reason`] from an error message of iperf3.
 //!
-//! The messages differ between versions, mostly in their beginnings; the parts matched here hold
-//! from 3.9 to 3.21. Exit codes are not used, since 3.11 to 3.13 end a failed test with 0.
+//! The messages differ between versions, mostly in how they begin. The parts that are matched here
+//! are the same from 3.9 to 3.21. Exit codes are not used, because 3.11 to 3.13 exit with 0 after a
+//! failed test.
 
 use iperf3_mesh_core::Reason;
 
-/// The server is serving another client.
+/// Messages that mean that the server is serving another client.
 const BUSY: &[&str] = &["busy running a test"];
 
-/// The control or data connection was not made. 3.9 reports that as "Bad file descriptor" only.
-/// "unable to read from stream socket" means that the first datagram of UDP got no answer.
+/// Messages that mean that the control or data connection could not be made. 3.9 reports this only
+/// as "Bad file descriptor". "unable to read from stream socket" means that the first UDP datagram
+/// got no answer.
 const CONNECT: &[&str] = &[
     "unable to connect",
     "unable to read from stream socket",
     "unable to send control message: Bad file descriptor",
 ];
 
-/// The connection was made and broke.
+/// Messages that mean that an established connection broke.
 const INTERRUPTED: &[&str] = &[
     "control socket has closed",
     "has terminated",
@@ -30,7 +32,8 @@ const INTERRUPTED: &[&str] = &[
     "test duration expired",
 ];
 
-/// Why iperf3 failed, by its message. `begun`: it had made a data connection before.
+/// Returns the reason for a failure of iperf3, given its message. `begun` says whether iperf3 had
+/// already made a data connection.
 pub(super) fn of(message: &str, begun: bool) -> Reason {
     let has = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
     if has(BUSY) {

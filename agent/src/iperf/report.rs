@@ -1,12 +1,12 @@
 //! Reads the outcome of a test from the output of its client.
 //!
-//! Pure. Only the client's report is read: the two ends exchange their results at the end of a
-//! test, and the server's own report has one side only. Exit codes are ignored. A test succeeded if
-//! the output has a JSON document without an `error`, with the sums that the test must have, and
-//! with bytes that arrived.
+//! This module does no I/O. Only the client's report is read: both ends exchange their results at
+//! the end of a test, and the server's own report contains only one side. Exit codes are ignored. A
+//! test succeeded if the output contains a JSON document without an `error`, if the document has
+//! the sums that the test must have, and if at least one byte arrived.
 //!
-//! The document is kept as a tree and not as typed structs: up to 3.14 iperf3 repeats keys, which
-//! typed structs reject, and no field is present in every version.
+//! The document is kept as a tree rather than as typed structs: iperf3 up to 3.14 repeats keys,
+//! which typed structs reject, and no field is present in every version.
 
 use iperf3_mesh_core::{Figures, Outcome, Protocol, Reason, TestSpec};
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::reason;
 use crate::text::excerpt;
 
-/// Characters of iperf3's words that are kept for the log.
+/// The maximum number of characters of an iperf3 message that are kept for the log.
 pub(super) const DETAIL_MAX: usize = 300;
 
 /// The prefix of iperf3's own messages.
@@ -26,26 +26,26 @@ const BITRATE_MAX: f64 = 1e14;
 /// The highest plausible count: up to here a double holds every whole number.
 const COUNT_MAX: f64 = (1_u64 << 53) as f64;
 
-/// Datagrams of each stream that may be in flight, neither lost nor counted, when the receiver
-/// stops.
+/// The maximum number of datagrams per stream that may be in flight, neither lost nor counted, when
+/// the receiver stops.
 const TAIL: f64 = 3.0;
 
-/// The same as a share of a large test's datagrams.
+/// The same limit for a large test, as a share of its datagrams.
 const TAIL_RATIO: f64 = 0.003;
 
 /// The outcome of one client.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// From the client to the server.
+    /// The outcome from the client to the server.
     pub forward: Outcome,
-    /// From the server to the client, if the test was of both directions.
+    /// The outcome from the server to the client, if the test measured both directions.
     pub reverse: Option<Outcome>,
-    /// For the log: iperf3's message after a failure, empty after a success.
+    /// Text for the log: iperf3's message after a failure, empty after a success.
     pub detail: String,
 }
 
 impl Report {
-    /// Reads the standard output and error of a client that ended by itself.
+    /// Reads the standard output and standard error of a client that ended by itself.
     pub fn read(spec: &TestSpec, stdout: &[u8], stderr: &[u8]) -> Self {
         let stderr = String::from_utf8_lossy(stderr);
         let message = error_message(&stderr);
@@ -60,7 +60,7 @@ impl Report {
             let error = error.as_str().unwrap_or("an error that is not text");
             return Self::failed(spec, reason::of(error, begun(&document)), error);
         }
-        // 3.9 writes its errors to stderr only, even that of a test that broke off.
+        // 3.9 writes its errors only to standard error, even if the test broke off.
         let reason = reason::of(message, begun(&document));
         if !message.is_empty() && reason != Reason::Iperf {
             return Self::failed(spec, reason, message);
@@ -74,7 +74,7 @@ impl Report {
         }
     }
 
-    /// Every direction failed.
+    /// Returns a report in which every direction has failed.
     pub(super) fn failed(spec: &TestSpec, reason: Reason, detail: &str) -> Self {
         Self {
             forward: Err(reason),
@@ -84,7 +84,7 @@ impl Report {
     }
 }
 
-/// Whether a data connection was made.
+/// Returns whether a data connection was made.
 fn begun(document: &Value) -> bool {
     let connected = document
         .pointer("/start/connected")
@@ -125,8 +125,8 @@ fn tcp(end: &Map<String, Value>, reverse: bool) -> Outcome {
         Some(sent) => sent.count("retransmits")?,
         None => None,
     };
-    // Only the sending end observes the round-trip time, and the report has only the streams that
-    // the client sent.
+    // Only the sending end measures the round-trip time, and the report contains only the streams
+    // that the client sent.
     let rtt_ms = if reverse { None } else { rtt_ms(end)? };
     Ok(Figures {
         bandwidth_mbps,
@@ -136,8 +136,8 @@ fn tcp(end: &Map<String, Value>, reverse: bool) -> Outcome {
     })
 }
 
-/// The mean of the mean round-trip times of all streams. They are in microseconds, and zero where
-/// this end did not send.
+/// Returns the mean of the mean round-trip times of all streams. The report gives them in
+/// microseconds, with zero for a stream that this end did not send.
 fn rtt_ms(end: &Map<String, Value>) -> Result<Option<f64>, Reason> {
     let streams = end
         .get("streams")
@@ -186,11 +186,12 @@ fn udp(spec: &TestSpec, document: &Value, end: &Map<String, Value>, reverse: boo
     })
 }
 
-/// The number of lost datagrams. `gaps` is iperf3's own count, from the sequence numbers that the
-/// receiver missed: exact to the datagram, but blind to every loss after the last datagram that
-/// arrived, so that it shows no loss if nothing arrives at all. The count by missing bytes does
-/// show that, but it includes the last few datagrams, still in flight when the receiver stopped. So
-/// the gaps count as long as those few explain the difference.
+/// Returns the number of lost datagrams. `gaps` is iperf3's own count, derived from gaps in the
+/// sequence numbers at the receiver. It is exact, but misses every loss after the last datagram
+/// that arrived, so it shows no loss if nothing arrives at all. The count derived from missing
+/// bytes does include such losses, but it also includes the last few datagrams that were still in
+/// flight when the receiver stopped. Therefore `gaps` is used as long as those few datagrams
+/// explain the difference.
 fn lost(packets: f64, arrived: f64, gaps: f64, streams: u8) -> u64 {
     let missing = (packets - arrived).max(0.0).round();
     let tail = (TAIL * f64::from(streams.max(1))).max(packets * TAIL_RATIO);
@@ -202,8 +203,8 @@ fn lost(packets: f64, arrived: f64, gaps: f64, streams: u8) -> u64 {
     lost as u64
 }
 
-/// 3.9 and 3.10 report the sender's sum and the receiver's gaps only. A jitter of exactly zero
-/// means that fewer than two datagrams arrived.
+/// Reads the outcome from the sender's sum and the receiver's gaps, which are all that 3.9 and 3.10
+/// report. A jitter of exactly zero means that fewer than two datagrams arrived.
 fn udp_by_gaps(total: &Sum) -> Outcome {
     let packets = total
         .count("packets")?
@@ -224,8 +225,8 @@ fn udp_by_gaps(total: &Sum) -> Outcome {
     })
 }
 
-/// One object of figures in the report. An absent figure is `None`; an impossible one is a bad
-/// report.
+/// One JSON object with figures in the report. An absent figure is `None`; an impossible figure
+/// makes the whole report bad.
 struct Sum<'a>(&'a Map<String, Value>);
 
 impl<'a> Sum<'a> {
@@ -264,8 +265,9 @@ impl<'a> Sum<'a> {
         Ok(bitrate / 1e6)
     }
 
-    /// Zero if negative: iperf3 subtracts a datagram that arrives twice or late, even if it was
-    /// never counted as lost.
+    /// Returns the number of lost datagrams, or zero if iperf3 reports a negative number: it
+    /// subtracts each datagram that arrives twice or late, even if that datagram was never counted
+    /// as lost.
     fn lost(&self) -> Result<f64, Reason> {
         let lost = self
             .0
@@ -276,7 +278,7 @@ impl<'a> Sum<'a> {
     }
 }
 
-/// The first JSON document in the output. Warnings may precede it.
+/// Returns the first JSON document in the output. Warnings may precede it.
 fn document(stdout: &[u8]) -> Option<Value> {
     let start =
         (0..stdout.len()).find(|&at| stdout[at] == b'{' && (at == 0 || stdout[at - 1] == b'\n'))?;
@@ -286,8 +288,8 @@ fn document(stdout: &[u8]) -> Option<Value> {
         .ok()
 }
 
-/// The last error message of iperf3 on standard error, without the program's name; if there is
-/// none, the last line.
+/// Returns the last error message of iperf3 on standard error, without the program's name. If there
+/// is no such message, returns the last line.
 pub(super) fn error_message(stderr: &str) -> &str {
     let own = |line: &&str| line.starts_with(PREFIX) && *line != "iperf3: exiting";
     let mut lines = stderr

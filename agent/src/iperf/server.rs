@@ -1,9 +1,10 @@
-//! iperf3 as a server: it serves one client, the peer, and no other.
+//! The iperf3 server. It serves exactly one client, the peer.
 //!
-//! Its report is not read, since its measurements travel to the client. This module watches what
-//! only this end sees: when the server listens, and which client connects. It cannot see an
-//! unexpected client that connects and stays silent, because iperf3 names a client only once its
-//! test runs; such a client costs the peer its test, and is gone at the deadline.
+//! The server's report is not read, because its measurements are sent to the client. This module
+//! watches what only the server side can see: when the server listens, and which client connects.
+//! It cannot detect an unexpected client that connects and stays silent, because iperf3 reports a
+//! client only once its test runs. Such a client makes the peer's test fail, and is gone at the
+//! deadline.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::process::ExitStatusExt;
@@ -15,29 +16,29 @@ use tokio::sync::watch;
 use super::process::{Cause, Ending, Kill, Process, Watch};
 use super::report::{DETAIL_MAX, error_message};
 
-/// The longest time for a server to listen, which takes some 3 ms on an idle machine.
+/// How long to wait for a server to listen, which takes about 3 ms on an idle machine.
 const READY: Duration = Duration::from_secs(2);
 
-/// The bytes of a line that are read; the lines that matter are shorter.
+/// The maximum number of bytes that are read of one line. The relevant lines are shorter.
 const LINE_MAX: usize = 256;
 
-/// A running server. Dropping it kills the process.
+/// A running iperf3 server. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Server {
     process: Process,
     seen: watch::Receiver<Seen>,
 }
 
-/// Why a server does not listen. It is dead or dying.
+/// The reason why a server does not listen. The server is dead or dying.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NotReady {
     /// Another program uses the port.
     #[error("the port is in use by another program")]
     PortTaken,
-    /// It ended before it listened.
+    /// The server ended before it listened.
     #[error("iperf3 ended before it listened: {0}")]
     Ended(String),
-    /// It neither listened nor ended in time.
+    /// The server neither listened nor ended in time.
     #[error("iperf3 did not listen within {READY:?}")]
     Slow,
 }
@@ -45,20 +46,20 @@ pub enum NotReady {
 /// How a server ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerEnd {
-    /// The peer connected as its client, and the server ran long enough to report it (a tenth of a
-    /// second).
+    /// Whether the peer connected as the client, and the server ran long enough to report this (a
+    /// tenth of a second).
     pub accepted: bool,
-    /// Another client connected, and the server was killed because of it.
+    /// The address of another client, if one connected; the server was killed because of it.
     pub unexpected_client: Option<IpAddr>,
-    /// It was killed early through its [`Kill`].
+    /// Whether the server was killed early through its [`Kill`].
     pub cancelled: bool,
-    /// It was killed at its deadline.
+    /// Whether the server was killed at its deadline.
     pub timed_out: bool,
-    /// For the log: iperf3's error message, empty if there is none.
+    /// Text for the log: iperf3's error message, empty if there is none.
     pub detail: String,
 }
 
-/// The facts that the output of a server has shown so far.
+/// What the output of a server has shown so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
     listening: bool,
@@ -66,8 +67,8 @@ pub(super) struct Seen {
     unexpected_client: Option<IpAddr>,
 }
 
-/// Watches the output of a server that may serve `peer` only, and kills the server as soon as an
-/// unexpected client shows.
+/// Watches the output of a server that may serve only `peer`, and kills the server as soon as the
+/// output shows an unexpected client.
 pub(super) fn watch_output(peer: IpAddr) -> (watch::Receiver<Seen>, Watch) {
     let (show, seen) = watch::channel(Seen::default());
     let mut line = Vec::new();
@@ -82,7 +83,7 @@ pub(super) fn watch_output(peer: IpAddr) -> (watch::Receiver<Seen>, Watch) {
     (seen, Box::new(watch))
 }
 
-/// Adds `piece` to `line`, and gives every line that it completes to `take`.
+/// Appends `piece` to `line`, and passes every completed line to `take`.
 fn for_each_line(line: &mut Vec<u8>, piece: &[u8], mut take: impl FnMut(&str)) {
     for &byte in piece {
         if byte != b'\n' {
@@ -96,7 +97,7 @@ fn for_each_line(line: &mut Vec<u8>, piece: &[u8], mut take: impl FnMut(&str)) {
     }
 }
 
-/// The facts that a server for `peer` shows by writing `output` in pieces of `size` bytes.
+/// Returns what is detected when a server for `peer` writes `output` in pieces of `size` bytes.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn read_output(
     output: &[u8],
@@ -113,7 +114,7 @@ pub(crate) fn read_output(
 }
 
 impl Seen {
-    /// Takes in a line of output; whether it showed something new.
+    /// Reads a line of output, and returns whether it showed something new.
     fn parse_line(&mut self, line: &str, peer: IpAddr) -> bool {
         if line.starts_with("Server listening on ") {
             self.listening = true;
@@ -122,7 +123,7 @@ impl Seen {
                 .split([',', '%'])
                 .next()
                 .and_then(|from| from.parse::<IpAddr>().ok());
-            // An address that cannot be read is not the peer's.
+            // An unreadable address cannot be the peer's address.
             let from = from.unwrap_or(Ipv6Addr::UNSPECIFIED.into()).to_canonical();
             if from == peer.to_canonical() {
                 self.accepted = true;
@@ -141,26 +142,27 @@ impl Server {
         Self { process, seen }
     }
 
-    /// The process id, which is also that of the group.
+    /// Returns the process id, which is also the id of the process group.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// A handle that kills it early.
+    /// Returns a handle that kills the server early.
     pub fn killer(&self) -> Kill {
         self.process.killer()
     }
 
-    /// Waits until it listens. If it does not within two seconds, it is killed.
+    /// Waits until the server listens. A server that does not listen within two seconds is killed.
     ///
     /// # Errors
     ///
-    /// If it does not listen. It is dead or dying then.
+    /// Returns an error if the server does not listen. It is then dead or dying.
     pub async fn ready(&mut self) -> Result<(), NotReady> {
         let listening = self.seen.wait_for(|seen| seen.listening);
         match tokio::time::timeout(READY, listening).await {
             Ok(Ok(_)) => return Ok(()),
-            // The watch is gone, so the process is at its end.
+            // The task that watched the output is gone, so the process has ended or is about to
+            // end.
             Ok(Err(_)) => {}
             Err(_) => {
                 self.process.killer().kill();
@@ -174,8 +176,8 @@ impl Server {
         Err(NotReady::Ended(detail(ending)))
     }
 
-    /// Waits until the process has ended and is reaped, which is at its deadline at the latest.
-    /// Nothing is lost if the future is dropped and this is called again.
+    /// Waits until the process has ended and has been reaped, at the latest at its deadline.
+    /// Dropping the future loses nothing: call this function again.
     pub async fn wait(&mut self) -> ServerEnd {
         let ending = self.process.wait().await;
         let seen = *self.seen.borrow();

@@ -1,6 +1,6 @@
-//! The version of iperf3, and its abilities.
+//! The version of iperf3, and the features that depend on it.
 //!
-//! Each ability has a named method, so that no other file compares version numbers for one.
+//! Each feature has a named method, so that no other file compares version numbers.
 
 use std::fmt;
 
@@ -10,16 +10,16 @@ pub const LEAST: Version = Version::new(3, 9, 0);
 /// A version of iperf3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// 3 for every iperf3.
+    /// The major version, which is 3 for every iperf3.
     pub major: u32,
-    /// 12 in "3.12" and in "3.12.1".
+    /// The minor version: 12 in "3.12" and in "3.12.1".
     pub minor: u32,
-    /// 1 in "3.12.1", 0 in "3.12".
+    /// The patch version: 1 in "3.12.1", 0 in "3.12".
     pub patch: u32,
 }
 
 impl Version {
-    /// A version by its numbers.
+    /// Creates a version from its numbers.
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
         Self {
             major,
@@ -28,9 +28,9 @@ impl Version {
         }
     }
 
-    /// Reads the output of `iperf3 --version`, with a first line such as `iperf 3.12 (cJSON
-    /// 1.7.15)`. Suffixes (`3.17.1+`, `3.21-dev`) are ignored. `None` if `output` is that of
-    /// another program.
+    /// Reads the output of `iperf3 --version`, which has a first line such as `iperf 3.12 (cJSON
+    /// 1.7.15)`. Suffixes (`3.17.1+`, `3.21-dev`) are ignored. Returns `None` if `output` comes
+    /// from another program.
     pub fn parse(output: &str) -> Option<Self> {
         let mut words = output.lines().next()?.split_whitespace();
         if words.next()? != "iperf" {
@@ -51,33 +51,34 @@ impl Version {
         self.major > 3 || (self.major == 3 && self.minor >= minor)
     }
 
-    /// `--rcv-timeout`: ends a receiver that receives nothing any more.
+    /// Returns whether `--rcv-timeout` exists: it ends a receiver that no longer receives anything.
     pub const fn has_rcv_timeout(self) -> bool {
         self.is_from(10)
     }
 
-    /// `--idle-timeout`: ends a server without a client.
+    /// Returns whether `--idle-timeout` exists: it ends a server that gets no client.
     pub const fn has_idle_timeout(self) -> bool {
         self.is_from(10)
     }
 
-    /// `--snd-timeout`: ends a sender when its bytes are not acknowledged.
+    /// Returns whether `--snd-timeout` exists: it ends a sender whose bytes are not acknowledged.
     pub const fn has_snd_timeout(self) -> bool {
         self.is_from(12)
     }
 
-    /// The report has separate names for the two directions of `--bidir`. Older versions use the
-    /// same keys twice, so that the directions cannot be told apart.
+    /// Returns whether the report has separate names for the two directions of `--bidir`. Older
+    /// versions use the same keys twice, so the directions cannot be told apart.
     pub const fn names_bidir(self) -> bool {
         self.is_from(11)
     }
 
-    /// The report of a UDP test has the number of bytes that arrived.
+    /// Returns whether the report of a UDP test contains the number of bytes that arrived.
     pub const fn tells_received(self) -> bool {
         self.is_from(11)
     }
 
-    /// The drawbacks of this version, one sentence each; empty for a version without any.
+    /// Returns the drawbacks of this version, one sentence each. The list is empty if there are
+    /// none.
     pub fn drawbacks(self) -> Vec<&'static str> {
         let checks = [
             (

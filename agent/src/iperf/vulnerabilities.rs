@@ -1,19 +1,20 @@
-//! Known vulnerabilities of iperf3, by the version that fixed them.
+//! Known vulnerabilities of iperf3, and the versions that fixed them.
 //!
 //! Sources: the CVE records, and iperf3's release notes up to 3.22.1. Distributions backport fixes
 //! without changing the version, so that a listed vulnerability may be fixed in a package.
 
 use super::version::Version;
 
-/// A vulnerability that a program on the network can use.
+/// A vulnerability that can be exploited over the network.
 #[derive(Clone, Copy)]
 struct Vulnerability {
     id: &'static str,
-    /// The first affected version; `None` if all old versions are affected.
+    /// The first affected version; `None` if all older versions are affected.
     since: Option<Version>,
     /// The first version with the fix.
     fixed: Version,
-    /// Whether it affects servers with iperf3's own authentication only. The agent starts none.
+    /// Whether the vulnerability affects only servers that use iperf3's own authentication. The
+    /// agent starts no such server.
     needs_authentication: bool,
 }
 
@@ -47,13 +48,13 @@ const V3_20: Version = Version::new(3, 20, 0);
 const V3_21: Version = Version::new(3, 21, 0);
 const V3_22: Version = Version::new(3, 22, 0);
 
-/// All of them, oldest fix first.
+/// All known vulnerabilities, oldest fix first.
 const ALL: [Vulnerability; 12] = [
-    // A crafted length overflows: crash, memory corruption.
+    // A crafted length causes an overflow: a crash or memory corruption.
     in_all("CVE-2023-38403", Version::new(3, 14, 0)),
     // An incomplete control message blocks the server.
     in_all("CVE-2023-7250", Version::new(3, 15, 0)),
-    // The padding of RSA has a timing side channel.
+    // The RSA padding has a timing side channel.
     in_authentication("CVE-2024-26306", Version::new(3, 17, 0)),
     // Parameters of the wrong type crash the server.
     in_all("CVE-2024-53580", V3_18),
@@ -78,13 +79,13 @@ const ALL: [Vulnerability; 12] = [
 pub const FIRST_SAFE: Version = V3_22;
 
 impl Version {
-    /// The vulnerabilities of this version that an attacker can use against an agent.
+    /// Returns the vulnerabilities of this version that an attacker can use against an agent.
     pub fn vulnerabilities(self) -> Vec<&'static str> {
         self.affected_by(false)
     }
 
-    /// The vulnerabilities of this version in iperf3's own authentication, which the agent does not
-    /// use.
+    /// Returns the vulnerabilities of this version that are in iperf3's own authentication, which
+    /// the agent does not use.
     pub fn vulnerabilities_in_authentication(self) -> Vec<&'static str> {
         self.affected_by(true)
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum Level {
-    /// All is well.
+    /// Nothing is wrong.
     Ok,
     /// The node takes part, but with a drawback.
     Warning,
@@ -24,9 +24,9 @@ pub struct Finding {
     pub subject: String,
     /// The severity.
     pub level: Level,
-    /// The result, one sentence.
+    /// The result, as one sentence.
     pub detail: String,
-    /// The remedy; absent if there is nothing to do.
+    /// The fix; absent if nothing needs to be fixed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -67,12 +67,12 @@ impl Finding {
     }
 }
 
-/// Whether nothing keeps the node out of the mesh.
+/// Returns whether the node can take part in the mesh: none of the findings is an error.
 pub fn can_take_part(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| finding.level < Level::Error)
 }
 
-/// The findings as a table, each hint below its finding, and a conclusion.
+/// Formats the findings as a table, with each hint below its finding and a conclusion at the end.
 pub fn table(findings: &[Finding]) -> String {
     let width = findings
         .iter()
@@ -109,10 +109,10 @@ pub fn table(findings: &[Finding]) -> String {
     out
 }
 
-/// The findings as one JSON document.
+/// Formats the findings as one JSON document.
 ///
 /// # Errors
-/// Never in practice: all values are text.
+/// Never fails in practice, because all values are text.
 pub fn json(findings: &[Finding]) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct Document<'a> {

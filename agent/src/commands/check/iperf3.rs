@@ -45,7 +45,8 @@ fn versions(config: &Config, program: &Path, version: Version) -> Vec<Finding> {
     findings
 }
 
-/// A warning and never an error: the version does not tell whether a package has the fixes.
+/// Returns a warning rather than an error, because the version does not tell whether a
+/// distribution's package contains the fixes.
 fn vulnerabilities(version: Version) -> Option<Finding> {
     let exposed = version.vulnerabilities();
     let unused = version.vulnerabilities_in_authentication();

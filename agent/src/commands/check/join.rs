@@ -1,4 +1,4 @@
-//! The other agents: those to join, and those in the pods of the Kubernetes API.
+//! Checks the other agents: the agents to join, and the agents in the pods of the Kubernetes API.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,13 +13,13 @@ use crate::discovery::addresses::Resolved;
 use crate::http::client::ClientError;
 use crate::net::ListenAddrs;
 
-/// The most addresses that are asked. A DNS name may stand for a whole cluster.
+/// The maximum number of addresses to query. A DNS name may stand for a whole cluster.
 const ASKED_MAX: usize = 32;
 
 const SUBJECT: &str = "join";
 
-/// The agents to join. A name that does not resolve keeps no agent out of the mesh, since the agent
-/// tries again, but an agent that finds no other stays alone.
+/// Checks the agents to join. A name that does not resolve does not keep the agent out of the mesh,
+/// because the agent tries again; but an agent that finds no other agent stays alone.
 pub(super) async fn check(
     config: &Config,
     resolved: &Resolved,
@@ -60,7 +60,8 @@ fn nobody() -> Finding {
     )
 }
 
-/// Asks the read API at each address, since an address does not tell whether there is an agent.
+/// Queries the read API at each address, because an address alone does not tell whether an agent
+/// runs there.
 async fn agents(config: &Config, addresses: &[SocketAddr], own: Option<IpAddr>) -> Vec<Finding> {
     let others: Vec<IpAddr> = addresses
         .iter()
@@ -105,7 +106,8 @@ fn silent(http: SocketAddr, cause: &ClientError) -> Finding {
     )
 }
 
-/// The other agents' pods. An agent without access to the API uses the names to join.
+/// Checks the pods of the other agents. An agent without access to the API uses the names to join
+/// instead.
 pub(super) async fn pods(config: &Config, own: Option<IpAddr>) -> Option<Finding> {
     let own = own.filter(|_| config.discovery == Discovery::Kubernetes)?;
     let gossip = ListenAddrs::new(own, &config.ports).gossip;

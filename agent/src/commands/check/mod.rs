@@ -1,8 +1,9 @@
-//! The `check` command: finds what would keep this node out of the mesh, each with a hint.
+//! The `check` command: finds the problems that would keep this node out of the mesh, each with a
+//! hint.
 //!
-//! It changes nothing: it opens and closes ports, and creates and removes a file. It asks the
-//! agents to join for their names, but sends no test: only a test can tell whether a firewall lets
-//! the mesh through.
+//! The command leaves nothing changed: it opens and closes ports, and creates and removes a file.
+//! It asks the agents to join for their names, but it runs no test: only a test can tell whether a
+//! firewall lets the traffic of the mesh through.
 
 mod finding;
 mod iperf3;
@@ -26,18 +27,19 @@ use crate::runtime::preflight;
 
 pub use finding::{Finding, Level, can_take_part, json, table};
 
-/// The longest time for all names to resolve.
+/// How long to wait for all names to resolve.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
-/// The kernel's default limit of a socket's buffers, in bytes. With less, a node loses datagrams
-/// that arrived.
+/// The kernel's default limit on socket buffers, in bytes. A node with a lower limit loses
+/// datagrams that have already arrived.
 const BUFFER_MIN: u64 = 212_992;
-/// Enough files for two HTTP ports with all their connections, the log and an iperf3.
+/// The minimum limit on open files: enough for two HTTP ports with all their connections, the log
+/// and one iperf3.
 const FILES_MIN: u64 = 1024;
 
-/// Prints the findings. The exit code is 1 if one of them is an error.
+/// Prints the findings. The exit code is 1 if at least one finding is an error.
 ///
 /// # Errors
-/// If the configuration cannot be used, or stdout cannot be written to.
+/// Returns an error if the configuration cannot be used, or if stdout cannot be written to.
 pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let config = Config::try_from(args.agent)?;
     let findings = findings(&config).await;
@@ -52,7 +54,7 @@ pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Checks everything that `config` needs.
+/// Checks everything that an agent with this `config` needs.
 pub async fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = variables();
     findings.extend(iperf3::check(config).await);
@@ -75,7 +77,7 @@ pub async fn findings(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// A misspelt variable leaves its option at the default.
+/// Finds misspelt variables. A misspelt variable leaves its option at the default.
 fn variables() -> Vec<Finding> {
     let hint = "Correct its name (`iperf3-mesh agent --help` lists all), or remove it.";
     cli::unread_variables()
@@ -84,7 +86,7 @@ fn variables() -> Vec<Finding> {
         .collect()
 }
 
-/// iperf3 creates a file for each stream. A test without a place for it fails with an obscure
+/// Checks that iperf3 can create a file for each stream. If it cannot, a test fails with an obscure
 /// message.
 fn temporary_directory(directory: &Path) -> Finding {
     match preflight::temporary_directory(directory) {
@@ -110,7 +112,7 @@ fn buffer(name: &str) -> Finding {
             ),
             format!("On the node: `sysctl -w net.core.{name}={BUFFER_MIN}`."),
         ),
-        // Some sandboxes hide it.
+        // Some sandboxes hide the limit.
         None => Finding::ok(name, "unknown"),
     }
 }

@@ -1,4 +1,4 @@
-//! The advertised address, and the ports on it.
+//! Checks the advertised address, and the ports on it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
@@ -24,7 +24,7 @@ pub(super) async fn check(
         }
     };
     let found = address(advertised.address, &advertised.source.to_string(), resolved);
-    // On an address of another node, each port would only repeat the error.
+    // If the address belongs to another node, a check of each port would only repeat this error.
     let is_local = found.level < Level::Error;
     let mut findings = vec![found];
     if is_local {
@@ -54,7 +54,8 @@ fn address(address: IpAddr, source: &str, resolved: &Resolved) -> Finding {
     Finding::ok("address", format!("{address} ({source})"))
 }
 
-/// Every port that the agent and its iperf3 open. Those of a running agent are one finding.
+/// Checks every port that the agent and its iperf3 open. All ports of a running agent make one
+/// finding.
 async fn ports(config: &Config, listen: &ListenAddrs) -> Vec<Finding> {
     let own = [
         Port::tcp(listen.http, "listen_port"),
@@ -80,8 +81,8 @@ async fn ports(config: &Config, listen: &ListenAddrs) -> Vec<Finding> {
     findings
 }
 
-/// The ports `in_use` while an agent runs here. In the agent's own container that is as it should
-/// be.
+/// Returns the finding for the ports `in_use` while an agent runs here. This is normal in the
+/// agent's own container.
 fn used_by(config: &Config, running: &Running, in_use: &[&Port]) -> Finding {
     let Running { node, version } = running;
     let subjects: Vec<_> = in_use.iter().map(|port| port.subject.as_str()).collect();
@@ -109,7 +110,7 @@ fn used_by(config: &Config, running: &Running, in_use: &[&Port]) -> Finding {
     )
 }
 
-/// The ports of iperf3. A test uses any free one.
+/// Checks the ports of iperf3. A test uses any free port among them.
 fn test_ports(config: &Config, address: IpAddr) -> Finding {
     let range = &config.ports.iperf;
     let subject = format!("ports {}-{} tcp+udp", range.start(), range.end());
@@ -135,7 +136,7 @@ fn test_ports(config: &Config, address: IpAddr) -> Finding {
     }
 }
 
-/// A port of this node, opened and closed again.
+/// A port of this node that the check opens and closes again.
 struct Port {
     subject: String,
     option: &'static str,

@@ -1,4 +1,4 @@
-//! Agents that run already, at the addresses to join or on the ports of this node.
+//! Finds agents that already run, at the addresses to join or on the ports of this node.
 
 use std::fs::read_link;
 use std::net::SocketAddr;
@@ -9,26 +9,27 @@ use serde::Deserialize;
 
 use crate::http::client::{Client, ClientError, Limits};
 
-/// The answer is short. The agent may be as far away as the mesh is wide.
+/// The limits of a query. The answer is short, but the agent may be at the far end of the mesh.
 const LIMITS: Limits = Limits {
     within: Duration::from_secs(2),
     bytes: 64 * 1024,
 };
 
-/// An agent that answers.
+/// An agent that has answered.
 #[derive(Debug, Deserialize)]
 pub(super) struct Running {
     pub(super) node: NodeName,
     pub(super) version: String,
 }
 
-/// Asks the agent with that read API for its name.
+/// Asks the agent with this read API for its name.
 pub(super) async fn ask(http: SocketAddr) -> Result<Running, ClientError> {
     let url = format!("http://{http}/api/v1/schedule");
     Client::default().get(&url, LIMITS).await
 }
 
-/// Whether this process runs in the agent's own container, where the agent is the first process.
+/// Returns whether this process runs in the agent's own container, where the agent is the first
+/// process.
 pub(super) fn is_own_container() -> bool {
     let [first, this] = ["/proc/1/exe", "/proc/self/exe"].map(|link| read_link(link).ok());
     this.is_some() && first == this
