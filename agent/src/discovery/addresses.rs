@@ -1,4 +1,4 @@
-//! Resolution of the agents to join (`--join`) to their addresses.
+//! Resolves the agents to join (`--join`) to their addresses.
 
 use std::collections::HashSet;
 use std::io;
@@ -21,7 +21,7 @@ pub struct Resolved {
     pub failures: Vec<Unresolved>,
 }
 
-/// A target that did not resolve. It may resolve later, so it is tried again.
+/// A target that did not resolve. It is tried again, because it may resolve later.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot resolve {target} of {}: {cause}", option_name("join"))]
 pub struct Unresolved {
@@ -31,11 +31,11 @@ pub struct Unresolved {
     pub cause: io::Error,
 }
 
-/// Resolves all `targets` concurrently, each within `timeout`. A name stands for all its addresses;
-/// a target without a port gets `default_port`.
+/// Resolves all `targets` concurrently, each within `timeout`. A name yields all its addresses; a
+/// target without a port gets `default_port`.
 ///
-/// The resolver of the C library cannot be cancelled: after the timeout its thread may run on for
-/// some seconds. A runtime that must end in time is ended with `shutdown_background`.
+/// The resolver of the C library cannot be cancelled: its thread may continue for some seconds
+/// after the timeout. A runtime that must end in time must be ended with `shutdown_background`.
 pub async fn resolve(targets: &[JoinTarget], default_port: u16, timeout: Duration) -> Resolved {
     let mut lookups = JoinSet::new();
     for (order, target) in targets.iter().cloned().enumerate() {

@@ -1,5 +1,6 @@
-//! The errors of discovery through the Kubernetes API, each with a hint, and their reporter: the
-//! log gets each kind once until discovery succeeds again, the metrics count every error.
+//! The errors of discovery through the Kubernetes API, each with a hint, and the reporter of these
+//! errors. The log gets each kind of error once until discovery succeeds again; the metrics count
+//! every error.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -8,10 +9,10 @@ use crate::cli::option_name;
 use crate::metrics::Metrics;
 use crate::text::{excerpt, root_cause};
 
-/// The longest excerpt of a message of the API server, in characters.
+/// The maximum length of an excerpt from a message of the API server, in characters.
 const WORDS_MAX: usize = 300;
 
-/// Why the list of pods could not be read or kept up to date.
+/// The reason why the list of pods could not be read or kept up to date.
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum DiscoveryError {
@@ -21,7 +22,7 @@ pub enum DiscoveryError {
     /// The connection failed.
     #[error("the API server cannot be reached ({0})")]
     Unreachable(String),
-    /// The answer did not begin in time.
+    /// The API server did not begin to answer in time.
     #[error("the API server has not answered within {0:?}")]
     Timeout(Duration),
     /// The API server does not accept the token (401).
@@ -39,14 +40,14 @@ pub enum DiscoveryError {
     /// More pods match than a mesh can have nodes.
     #[error("more than {0} pods match the label selector")]
     TooManyPods(usize),
-    /// The API server no longer has the events since the last one received (410). Part of normal
-    /// operation: the pods are listed again.
+    /// The API server no longer has the events since the last one that was received (410). This is
+    /// part of normal operation: the pods are listed again.
     #[error("the API server no longer has the events since the last one received")]
     Expired,
 }
 
 impl DiscoveryError {
-    /// The fix, in one sentence.
+    /// Returns one sentence that says how to fix the error.
     pub fn hint(&self) -> String {
         match self {
             Self::NoCredentials(_) | Self::Unauthorized(_) => {
@@ -67,13 +68,13 @@ impl DiscoveryError {
         }
     }
 
-    /// The value of the label `reason` in the metrics.
+    /// Returns the value of the label `reason` in the metrics.
     pub(super) fn reason(&self) -> &'static str {
         self.into()
     }
 
-    /// Whether a watch may resume where it ended. This spares an API server that comes back the
-    /// lists of all agents at once.
+    /// Returns whether a watch may resume where it ended. If it may, an API server that comes back
+    /// does not have to send the whole list to all agents at once.
     pub(super) fn is_resumable(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Timeout(_))
     }
@@ -114,15 +115,15 @@ impl From<kube::core::Status> for DiscoveryError {
     }
 }
 
-/// The innermost reason says what happened; what is around it only says where.
+/// Returns the innermost cause, which says what happened. The outer errors only say where.
 fn cause(error: impl std::error::Error + 'static) -> String {
     excerpt(&root_cause(&error), WORDS_MAX)
 }
 
-/// Reports the errors of discovery, and its recovery.
+/// Reports the errors of discovery, and the recovery from them.
 pub(super) struct Reporter {
     metrics: Metrics,
-    /// The reasons logged since the last success.
+    /// The reasons that have been logged since the last success.
     logged: BTreeSet<&'static str>,
 }
 
@@ -134,7 +135,7 @@ impl Reporter {
         }
     }
 
-    /// Takes a success.
+    /// Records a success.
     pub(super) fn succeeded(&mut self) {
         self.metrics.discovery_succeeded(SystemTime::now());
         if !self.logged.is_empty() {
@@ -145,7 +146,7 @@ impl Reporter {
         }
     }
 
-    /// Takes an error.
+    /// Records an error.
     pub(super) fn failed(&mut self, error: &DiscoveryError) {
         self.metrics.discovery_failed(error.reason());
         if !matches!(error, DiscoveryError::Expired) && self.logged.insert(error.reason()) {

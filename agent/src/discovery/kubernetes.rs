@@ -1,26 +1,26 @@
-//! A watcher of the agents' pods: lists them through the Kubernetes API, and follows their changes
-//! for as long as the agent runs.
+//! A watcher of the agents' pods. It lists them through the Kubernetes API, and follows their
+//! changes for as long as the agent runs.
 //!
-//! It needs to get, list and watch pods in one namespace, and nothing else. The agent tolerates any
-//! behaviour of the API server: it logs an error once, and retries after a pause that grows and has
-//! jitter, so that the agents do not overrun a server that comes back. The pods found so far stay
-//! known meanwhile.
+//! The watcher needs permission to get, list and watch pods in one namespace, and nothing else. The
+//! agent tolerates any behaviour of the API server: it logs an error once, and retries after a
+//! pause that grows and has jitter, so that the agents do not overload a server that comes back.
+//! Meanwhile, the pods found so far remain known.
 //!
 //! # Why not `kube-runtime`
 //!
-//! The loop here was compared with `kube::runtime::watcher` (kube 5.0). The watcher adds 20 crates
-//! to the agent (187 become 207), among them second versions of `getrandom` and `hashbrown`, and 53
-//! kB to its 14 MB, and saves some 40 lines. It loses the following, which tests in
-//! `tests/kubernetes` require:
+//! The loop in this module was compared with `kube::runtime::watcher` (kube 5.0). That watcher
+//! would save about 40 lines, but it adds 20 crates to the agent (207 instead of 187), among them
+//! second versions of `getrandom` and `hashbrown`, and 53 kB to its 14 MB. It also lacks the
+//! following features, which tests in `tests/kubernetes` require:
 //!
-//! - A pause before a watch that the server ended at once: the watcher reopens it immediately, some
-//!   80 times a second in the test.
+//! - A pause before a new watch when the server ended the last one at once: the watcher reopens it
+//!   immediately, about 80 times a second in the test.
 //! - A timeout for the head of an answer, and a bound on the pages of a list.
-//! - A new list after status 410 in answer to the request for a watch. The watcher sends the same
+//! - A new list after status 410 in answer to the request for a watch: the watcher sends the same
 //!   request again for ever.
-//! - Repeated lists where the right to watch is missing.
+//! - Repeated lists if the permission to watch is missing.
 //! - The time of the last success: the watcher reports neither bookmarks nor an opened watch, so in
-//!   a cluster without changes it could not be told from one that fails.
+//!   a cluster without changes, success would look the same as failure.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -38,16 +38,16 @@ use super::pod::{Pod, resource};
 use super::pods::{PodStore, pod_entry};
 use crate::metrics::Metrics;
 
-/// Pods per page of a list: some hundred kilobytes.
+/// The number of pods per page of a list. A page has some hundred kilobytes.
 const PAGE: u32 = 100;
 
-/// The most pages of a list.
+/// The maximum number of pages of a list.
 const PAGES_MAX: usize = 40;
-/// The most pods. Gossip carries fewer nodes.
+/// The maximum number of pods. Gossip supports fewer nodes than that.
 const PODS_MAX: usize = PAGES_MAX * PAGE as usize;
 
-/// The shortest and the longest duration of one watch, in seconds. It is random, because all agents
-/// may have started together and must not reconnect together.
+/// The shortest and the longest duration of one watch, in seconds. Each watch has a random
+/// duration, because all agents may have started together and must not reconnect together.
 const WATCH_MIN: u32 = 190;
 const WATCH_MAX: u32 = 290;
 
@@ -55,7 +55,7 @@ const WATCH_MAX: u32 = 290;
 pub struct Search {
     /// The client configuration for the API server.
     pub server: kube::Config,
-    /// The namespace of the pods; `None` is that of this pod.
+    /// The namespace of the pods; `None` selects the namespace of this pod.
     pub namespace: Option<String>,
     /// The labels of the pods.
     pub label_selector: String,
@@ -68,15 +68,15 @@ pub struct Search {
 /// The pauses and the timeout of a [`Watcher`].
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// The longest pause before the first request; the shortest is zero. The agents of a whole
-    /// cluster may start at once.
+    /// The longest pause before the first request; the shortest is zero. The pause is random,
+    /// because the agents of a whole cluster may start at once.
     pub start_max: Duration,
-    /// The pause after the first failure. It doubles with each failure in a row.
+    /// The pause after the first failure. It doubles with each further failure in a row.
     pub retry_min: Duration,
-    /// The longest pause between two attempts. An attempt that lasted this long ends the row of
-    /// failures, whatever its outcome.
+    /// The longest pause between two attempts. An attempt that lasted at least this long ends the
+    /// series of failures, whatever its outcome.
     pub retry_max: Duration,
-    /// The longest wait for the head of an answer.
+    /// How long to wait for the head of an answer.
     pub answer_timeout: Duration,
 }
 
@@ -92,7 +92,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// The pause after `failures` failures in a row, reduced at random by up to half.
+    /// Returns the pause after `failures` failures in a row, reduced at random by up to half.
     fn pause(&self, failures: u32) -> Duration {
         let doubled = 2u32
             .checked_pow(failures)
@@ -114,10 +114,10 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// A watcher that has sent no request yet.
+    /// Creates a watcher that has not sent any request yet.
     ///
     /// # Errors
-    /// If `search.server` is invalid, for example its certificates.
+    /// Returns an error if `search.server` is invalid, for example its certificates.
     pub fn new(search: Search) -> Result<Self, DiscoveryError> {
         let Search {
             mut server,
@@ -127,7 +127,7 @@ impl Watcher {
             pace,
         } = search;
         server.connect_timeout = Some(pace.answer_timeout);
-        // This module decides when to retry.
+        // The client must not retry, because this module decides when to retry.
         server.default_retry = false;
         let namespace = namespace.unwrap_or_else(|| server.default_namespace.clone());
         let client = Client::try_from(server)?;
@@ -141,7 +141,7 @@ impl Watcher {
         })
     }
 
-    /// The known pods, published after each change.
+    /// Subscribes to the known pods, which are published after each change.
     pub fn pods(&self) -> watch::Receiver<PodStore> {
         self.pods.subscribe()
     }
@@ -149,13 +149,13 @@ impl Watcher {
     /// Lists the pods once, and returns the number of other agents to gossip with.
     ///
     /// # Errors
-    /// If the list cannot be read.
+    /// Returns an error if the list cannot be read.
     pub async fn count_peers(&self) -> Result<usize, DiscoveryError> {
         self.list().await?;
         Ok(self.pods.borrow().addresses().len())
     }
 
-    /// Keeps the pods up to date for ever.
+    /// Keeps the pods up to date, and never returns.
     pub async fn run(mut self, metrics: Metrics) {
         let mut reporter = Reporter::new(metrics);
         sleep(self.pace.start_max.mul_f64(rand::random_range(0.0..=1.0))).await;

@@ -1,9 +1,9 @@
 //! Discovery: finds the first peers and passes their addresses to gossip, which finds the others.
 //!
-//! The names to join are resolved again and again. So an address that did not exist at the start,
-//! or that changed, is found, and two halves of a mesh that lost each other meet again. In
-//! Kubernetes the agents' pods are found as well. Either source suffices, so a mesh needs the API
-//! server or DNS only at its start.
+//! The names to join are resolved again and again. This finds addresses that changed or did not
+//! exist at the start, and reunites two halves of a mesh that lost each other. In Kubernetes, the
+//! agents' pods are found as well. Once a mesh has started, it no longer depends on the API server
+//! or on DNS.
 
 pub mod addresses;
 pub mod error;
@@ -26,7 +26,7 @@ use names::find_names;
 
 pub use sink::DiscoverySink;
 
-/// The longest time that the resolution of a name may take.
+/// How long to wait for a name to resolve.
 pub const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pause between two searches in a mesh that relies on DNS, where new addresses may appear at
@@ -36,7 +36,7 @@ const PAUSE_DNS: Duration = Duration::from_secs(10);
 /// The pause between two searches in any other mesh.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// Looks for peers for ever. `own` is the gossip address of this agent.
+/// Looks for peers, and never returns. `own` is the gossip address of this agent.
 pub async fn discover(
     sink: &DiscoverySink<'_>,
     config: &Config,
@@ -52,7 +52,8 @@ pub async fn discover(
             let pods = async {
                 match watcher(config, own) {
                     Ok(watcher) => find_pods(sink, watcher, &config.node_name, metrics).await,
-                    // A pod that lacks its credentials gets them only when it is replaced.
+                    // The pod gets the missing credentials only when it is replaced, so there is no
+                    // point in retrying.
                     Err(error) => Reporter::new(metrics).failed(&error),
                 }
             };
@@ -61,10 +62,10 @@ pub async fn discover(
     }
 }
 
-/// A watcher that queries the API server of the cluster of this pod.
+/// Creates a watcher that queries the API server of this pod's cluster.
 ///
 /// # Errors
-/// If the pod has no credentials for the API server, or they are invalid.
+/// Returns an error if the pod has no credentials for the API server, or if they are invalid.
 pub fn watcher(config: &Config, own: SocketAddr) -> Result<Watcher, DiscoveryError> {
     Watcher::new(Search {
         server: kube::Config::incluster()?,
@@ -75,9 +76,9 @@ pub fn watcher(config: &Config, own: SocketAddr) -> Result<Watcher, DiscoveryErr
     })
 }
 
-/// Passes on what `watcher` finds, for ever: after each change, and again and again, because gossip
-/// contacts a few addresses at a time, and a node may fall silent after its pod is gone. `own` is
-/// the name of this agent's node.
+/// Passes on the pods that `watcher` finds, and never returns. It does so after each change and
+/// also at intervals, because gossip contacts only a few addresses at a time, and because a node
+/// may fall silent after its pod is gone. `own` is the name of this agent's node.
 pub async fn find_pods(
     sink: &DiscoverySink<'_>,
     watcher: Watcher,
@@ -98,10 +99,10 @@ pub async fn find_pods(
             sink.gossip.join(&addresses);
             let gone = gone.into_iter().map(Input::Gone);
             for input in gone.chain([Input::Cluster(cluster)]) {
-                // Closed only when the agent ends.
+                // Sending fails only when the agent ends.
                 let _ = sink.inputs.send(input).await;
             }
-            // Never closed: the watcher below runs for ever.
+            // The channel is never closed, because the watcher below never returns.
             let _ = tokio::time::timeout(sink.pause(PAUSE), pods.changed()).await;
         }
     };

@@ -1,5 +1,5 @@
-//! The agents to join (`--join`): their names are resolved again and again, and a name that does
-//! not resolve is reported, at a pace that slows down, until it does.
+//! Resolves the names of the agents to join (`--join`) again and again. A name that does not
+//! resolve is reported until it does, at growing intervals.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 use super::addresses::{Resolved, Unresolved};
 use super::sink::DiscoverySink;
 
-/// The pauses between two warnings about one target that does not resolve. The last one repeats.
+/// The pauses between two warnings about a target that does not resolve. The last pause repeats.
 const WARNING_PAUSES: [Duration; 3] = [
     Duration::from_secs(60),
     Duration::from_secs(5 * 60),
     Duration::from_secs(30 * 60),
 ];
 
-/// Resolves the agents to join for ever, once per `pause` while the mesh has peers. `own` is the
-/// gossip address of this agent. Addresses of the other family are dropped, because they cannot be
-/// reached from `own`; a dual-stack Service has one of each family for every agent.
+/// Resolves the agents to join, once per `pause` while the mesh has peers, and never returns. `own`
+/// is the gossip address of this agent. Addresses of the other family are dropped, because they
+/// cannot be reached from `own`; a dual-stack Service has an address of each family for every
+/// agent.
 pub(super) async fn find_names(
     sink: &DiscoverySink<'_>,
     resolve: impl AsyncFn() -> Resolved,
@@ -41,7 +42,7 @@ pub(super) async fn find_names(
     }
 }
 
-/// The targets that do not resolve. As many at most as there are targets.
+/// The targets that do not resolve. There are at most as many entries as targets.
 #[derive(Default)]
 struct Failures {
     by_target: BTreeMap<String, Failure>,
@@ -61,7 +62,7 @@ enum Event {
 }
 
 impl Failures {
-    /// Takes the targets that failed at `now`, and returns the log lines that are due.
+    /// Records the targets that failed at `now`, and returns the log lines that are due.
     fn update(&mut self, failed: &[Unresolved], now: Instant) -> Vec<Event> {
         let mut events = Vec::new();
         let failed: BTreeMap<String, &Unresolved> = failed
@@ -94,14 +95,15 @@ impl Failures {
         events
     }
 
-    /// The targets that do not resolve at present.
+    /// Returns the targets that do not resolve at present.
     fn targets(&self) -> Vec<String> {
         self.by_target.keys().cloned().collect()
     }
 }
 
 impl Failure {
-    /// Whether a warning is due at `now`; if so, the next one is due after the next pause.
+    /// Returns whether a warning is due at `now`. If so, the next warning is due after the next
+    /// pause.
     fn is_warning_due(&mut self, now: Instant) -> bool {
         if now < self.next_warning {
             return false;

@@ -1,4 +1,4 @@
-//! The few fields of a pod that discovery needs: the node, the gossip address and the readiness.
+//! The few fields of a pod that discovery needs: its node, its gossip address and its readiness.
 //! All other fields are skipped while parsing.
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,10 +11,10 @@ use serde::Deserialize;
 /// The name of the gossip port in the manifests.
 const GOSSIP_PORT: &str = "gossip";
 
-/// A pod, reduced to these fields.
+/// A pod with only the fields that discovery needs.
 pub(super) type Pod = kube::core::Object<Spec, Status>;
 
-/// The desired state.
+/// The desired state of a pod.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Spec {
@@ -23,7 +23,7 @@ pub(super) struct Spec {
     containers: Vec<Container>,
 }
 
-/// The observed state.
+/// The observed state of a pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Status {
@@ -64,18 +64,18 @@ pub(super) struct Port {
     container_port: u16,
 }
 
-/// The API resource of pods.
+/// Returns the API resource of pods.
 pub(super) fn resource() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"))
 }
 
-/// The node that the pod is bound to.
+/// Returns the node that the pod is bound to.
 pub(super) fn node(pod: &Pod) -> Option<NodeName> {
     NodeName::new(pod.spec.node_name.as_deref()?).ok()
 }
 
-/// Since when the pod has not been ready. Kubernetes marks the pods of a dead node as not ready
-/// after some 40 s.
+/// Returns the time since which the pod has not been ready. Kubernetes marks the pods of a dead
+/// node as not ready after about 40 s.
 pub(super) fn unready_since(pod: &Pod) -> Option<Timestamp> {
     let mut conditions = pod.status.as_ref()?.conditions.iter();
     let ready = conditions.find(|condition| condition.name == "Ready")?;
@@ -86,8 +86,9 @@ pub(super) fn unready_since(pod: &Pod) -> Option<Timestamp> {
     }
 }
 
-/// The gossip address of the pod's agent, if the pod runs and has an IP address of the family of
-/// `own`, this agent's gossip address. The port is the one named in the pod, else that of `own`.
+/// Returns the gossip address of the pod's agent, if the pod is running and has an IP address of
+/// the same family as `own`, the gossip address of this agent. The port is the named gossip port of
+/// the pod, or the port of `own` if the pod has none.
 pub(super) fn gossip_address(pod: &Pod, own: SocketAddr) -> Option<SocketAddr> {
     let status = pod
         .status

@@ -1,5 +1,5 @@
-//! The store of the agents' pods as last received from the API server: their gossip addresses, the
-//! nodes that have a pod, and the nodes that have lost theirs. This module does no I/O.
+//! The agents' pods as last received from the API server: their gossip addresses, the nodes that
+//! have a pod, and the nodes that have lost theirs. This module does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,29 +11,29 @@ use k8s_openapi::jiff::Timestamp;
 use super::pod::{self, Pod};
 
 /// How long a node that lost its pod counts as gone. Its agent falls silent around the time of the
-/// deletion; an agent that is not silent by then runs elsewhere.
+/// deletion. An agent that is not silent after this time runs elsewhere.
 const GONE_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// The pods, by name.
 #[derive(Debug, Default)]
 pub struct PodStore {
     pods: BTreeMap<String, PodEntry>,
-    /// Nodes that had a pod and have none now, and since when.
+    /// The nodes that had a pod and have none now, with the time of the loss.
     gone: BTreeMap<NodeName, Instant>,
 }
 
-/// The remembered part of a pod.
+/// The part of a pod that is stored.
 #[derive(Debug)]
 pub(super) struct PodEntry {
     node: Option<NodeName>,
     gossip: Option<SocketAddr>,
-    /// Its deletion has begun.
+    /// Whether the deletion of the pod has begun.
     is_ending: bool,
-    /// Since when Kubernetes has not considered it ready.
+    /// The time since which Kubernetes has not considered the pod ready.
     unready_since: Option<Timestamp>,
 }
 
-/// The name of `pod` and its entry. `own` is the gossip address of this agent.
+/// Returns the name of `pod` and its entry. `own` is the gossip address of this agent.
 pub(super) fn pod_entry(pod: &Pod, own: SocketAddr) -> Option<(String, PodEntry)> {
     let gossip = pod::gossip_address(pod, own).filter(|address| *address != own);
     let entry = PodEntry {
@@ -46,15 +46,15 @@ pub(super) fn pod_entry(pod: &Pod, own: SocketAddr) -> Option<(String, PodEntry)
 }
 
 impl PodStore {
-    /// The gossip addresses of the other agents, sorted.
+    /// Returns the gossip addresses of the other agents, sorted.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let addresses: BTreeSet<SocketAddr> =
             self.pods.values().filter_map(|pod| pod.gossip).collect();
         addresses.into_iter().collect()
     }
 
-    /// The nodes with a running pod that is not being deleted. Empty if the node `own`, this
-    /// agent's, has no pod: agent names then differ from node names.
+    /// Returns the nodes with a running pod that is not being deleted. Returns nothing if this
+    /// agent's node `own` has no pod, because agent names then differ from node names.
     pub fn cluster(&self, own: &NodeName) -> BTreeMap<NodeName, ClusterNode> {
         if !self.pods.values().any(|pod| pod.node.as_ref() == Some(own)) {
             return BTreeMap::new();
@@ -76,8 +76,9 @@ impl PodStore {
             .collect()
     }
 
-    /// The nodes that lost their last pod not long before `now`. Only nodes with a pod seen before
-    /// are among them; agents that run outside the cluster, or under another name, never are.
+    /// Returns the nodes that lost their last pod shortly before `now`. Only nodes whose pod was
+    /// seen before are included, and therefore never the agents that run outside the cluster or
+    /// under another name.
     pub fn gone(&self, now: Instant) -> Vec<NodeName> {
         self.gone
             .iter()
@@ -86,7 +87,7 @@ impl PodStore {
             .collect()
     }
 
-    /// The number of pods.
+    /// Returns the number of pods.
     pub(super) fn len(&self) -> usize {
         self.pods.len()
     }

@@ -1,4 +1,4 @@
-//! The receivers of what discovery finds.
+//! The receivers of the results of discovery.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use tokio::sync::mpsc;
 /// The pause between two searches while there is no peer.
 const PAUSE_ALONE: Duration = Duration::from_secs(1);
 
-/// The receivers of what discovery finds.
+/// The receivers of the results of discovery.
 pub struct DiscoverySink<'a> {
-    /// Takes the addresses.
+    /// Receives the addresses.
     pub gossip: &'a Gossip,
-    /// Takes the nodes that are gone, and the nodes of the cluster.
+    /// Receives the nodes that are gone, and the nodes of the cluster.
     pub inputs: mpsc::Sender<Input>,
-    /// Takes the names to join that do not resolve at present.
+    /// Receives the names to join that do not resolve at present.
     pub unresolved: &'a (dyn Fn(Vec<String>) + Send + Sync),
 }
 
 impl DiscoverySink<'_> {
-    /// The pause until the next search: `pause`, or [`PAUSE_ALONE`] while there is no peer.
+    /// Returns the pause until the next search: `pause`, or [`PAUSE_ALONE`] while there is no peer.
     pub(super) fn pause(&self, pause: Duration) -> Duration {
         let is_alone = self.gossip.views().borrow().members().is_empty();
         if is_alone { PAUSE_ALONE } else { pause }

@@ -1,5 +1,5 @@
-//! A small HTTP client with bounds: JSON over GET and POST, with a deadline and a size limit on the
-//! answer.
+//! A small HTTP client with bounds. It sends GET and POST requests with JSON, each with a deadline
+//! and with a limit on the size of the answer.
 //!
 //! It does not follow redirects and does not retry: only the caller knows whether a second request
 //! is safe.
@@ -18,24 +18,24 @@ use serde::de::DeserializeOwned;
 
 use crate::text::{excerpt, root_cause};
 
-/// An idle connection is closed after this time: sooner than the server closes it (`server`), so
-/// that no request is sent on a connection that is just being closed.
+/// How long an idle connection stays open. This is shorter than the server's own limit (`server`),
+/// so that no request is sent on a connection that the server is just closing.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection attempt may continue after the deadline of its request, but no longer than this.
+/// How long a connection attempt may take. It may continue after the deadline of its request.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// The number of characters that are kept of a text from outside.
+/// The maximum number of characters that are kept of a text from outside.
 const TEXT_MAX: usize = 200;
 
 /// The bounds of a single request.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// From the request until the complete answer.
+    /// The time from the request until the answer is complete.
     pub within: Duration,
-    /// The longest answer, in bytes.
+    /// The maximum length of the answer, in bytes.
     pub bytes: usize,
 }
 
-/// Why there is no answer. The texts do not name the server: the caller does.
+/// The reason why there is no answer. The messages do not name the server, because the caller does.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The URL is not valid.
@@ -44,13 +44,13 @@ pub enum ClientError {
     /// The request body cannot be written as JSON.
     #[error("the request cannot be encoded: {0}")]
     Request(#[source] serde_json::Error),
-    /// No server accepts connections there.
+    /// No server accepts connections at the address.
     #[error("no connection: {0}")]
     Connect(String),
     /// The connection broke before the answer was complete.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// The deadline passed.
+    /// The deadline passed before the answer was complete.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     /// The status of the answer is not a success.
@@ -64,8 +64,8 @@ pub enum ClientError {
     Answer(String),
 }
 
-/// The client. Cheap to clone; all clones share one pool of connections, at most one idle for each
-/// peer.
+/// The HTTP client. It is cheap to clone: all clones share one pool of connections, with at most
+/// one idle connection per peer.
 #[derive(Clone, Debug)]
 pub struct Client {
     pool: Pool<HttpConnector, Full<Bytes>>,
@@ -89,7 +89,7 @@ impl Client {
     /// Gets JSON from `url`.
     ///
     /// # Errors
-    /// If there is no good answer within the limits.
+    /// Returns an error if there is no valid answer within the limits.
     pub async fn get<A: DeserializeOwned>(
         &self,
         url: &str,
@@ -101,7 +101,8 @@ impl Client {
     /// Posts `body` as JSON to `url`, and reads the answer as JSON.
     ///
     /// # Errors
-    /// If there is no good answer within the limits. The request may have arrived all the same.
+    /// Returns an error if there is no valid answer within the limits. The request may nevertheless
+    /// have arrived.
     pub async fn post<B: Serialize + Sync, A: DeserializeOwned>(
         &self,
         url: &str,

@@ -1,7 +1,7 @@
-//! The whole matrix: asks the peers for their rows and assembles them.
+//! Assembles the whole matrix from the rows of the peers.
 //!
-//! No agent keeps the matrix. It is made on request, within bounds of time and memory, and a
-//! failing peer costs its own row only: that row is marked, and the rest stands.
+//! No agent stores the matrix. It is assembled on request, within bounds of time and memory. A
+//! failing peer affects only its own row: that row is marked, and the other rows remain valid.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,26 +17,26 @@ use crate::api::{CellReport, CellResult, Matrix, Member, NodeReport, NodeState, 
 use crate::http::client::{Client, Limits};
 use crate::state::AgentState;
 
-/// The bounds of one row: one of a thousand destinations with long names fits.
+/// The bounds for one row. A row of a thousand destinations with long names fits.
 const ROW: Limits = Limits {
     within: Duration::from_millis(1500),
     bytes: 2 << 20,
 };
-/// The longest that all rows together take.
+/// How long to wait for all rows together.
 const ALL_ROWS_WITHIN: Duration = Duration::from_secs(3);
-/// The number of peers asked at once: it bounds the memory for their answers.
+/// The maximum number of peers that are queried at once. It bounds the memory for their answers.
 const CONCURRENT_REQUESTS: usize = 32;
-/// A matrix serves every request within this time, so that many readers cost the peers no more than
-/// one reader does.
+/// How long a matrix is reused for further requests, so that many readers cause no more requests to
+/// the peers than a single reader.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
-/// A row, and when it arrived.
+/// A row, and the time at which it arrived.
 type Received = (RowReport, Since);
 
-/// The latest matrix, and when it was made.
+/// The latest matrix, and the time at which it was assembled.
 type Latest = (Instant, Arc<Matrix>);
 
-/// Makes the matrix for all readers of this agent. Cheap to clone.
+/// Assembles the matrix for all readers of this agent. It is cheap to clone.
 #[derive(Clone)]
 pub struct Collector {
     state: AgentState,
@@ -45,7 +45,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// A collector for this agent's view of the mesh.
+    /// Creates a collector for this agent's view of the mesh.
     pub fn new(state: AgentState, client: Client) -> Self {
         Self {
             state,
@@ -54,8 +54,8 @@ impl Collector {
         }
     }
 
-    /// The matrix: the latest one if it is fresh, otherwise a new one. Takes at most 3 s; readers
-    /// that arrive while it is being made get the same one.
+    /// Returns the latest matrix if it is fresh, otherwise a new one. This takes at most 3 s.
+    /// Readers that arrive while a matrix is being assembled all get that matrix.
     pub async fn matrix(&self) -> Arc<Matrix> {
         let mut latest = self.latest.lock().await;
         if let Some((at, matrix)) = latest.as_ref()
@@ -69,7 +69,7 @@ impl Collector {
     }
 }
 
-/// Asks every reachable peer, at most 1.5 s each and 3 s in all, and assembles the matrix.
+/// Queries every reachable peer, for at most 1.5 s each and 3 s in all, and assembles the matrix.
 async fn collect(state: &AgentState, client: &Client) -> Matrix {
     let identity = state.identity();
     let (members, own_state) = {
@@ -89,7 +89,7 @@ async fn collect(state: &AgentState, client: &Client) -> Matrix {
     }
 }
 
-/// This node and the members, sorted by name, with the state of their rows.
+/// Returns this node and the members, sorted by name, with the state of their rows.
 fn nodes(
     members: &[Member],
     rows: &HashMap<NodeName, Result<Received, String>>,
@@ -122,8 +122,8 @@ fn nodes(
         .collect()
 }
 
-/// The row of each member, or why there is none. A member that could not be asked in time is not in
-/// the answer.
+/// Requests the row of each member. The result contains the row or the reason why there is none;
+/// members that could not be queried in time are left out.
 async fn request_rows(
     members: &[Member],
     client: &Client,
@@ -150,14 +150,14 @@ async fn request_rows(
         }
         match timeout_at(deadline, requests.join_next()).await {
             Ok(Some(Ok((name, row)))) => drop(rows.insert(name, row)),
-            // A request that panicked keeps the error from above.
+            // A request that panicked keeps the error that was set above.
             Ok(Some(Err(_))) => {}
             Ok(None) | Err(_) => return rows,
         }
     }
 }
 
-/// The URL of a member's row, or why it cannot be asked.
+/// Returns the URL of a member's row, or the reason why the row cannot be requested.
 fn row_url(member: &Member) -> Result<String, &'static str> {
     match (member.state, member.http) {
         (NodeState::Silent, _) => Err("silent"),
@@ -181,8 +181,8 @@ async fn request_row(
     (name, row)
 }
 
-/// Every ordered pair × protocol. A cell that is in no row has no result; a cell of nodes outside
-/// the mesh is left out.
+/// Returns one cell for every combination of an ordered pair and a protocol. A cell that is in no
+/// row has no result; a cell with a node outside the mesh is left out.
 fn cells(
     nodes: &[NodeReport],
     protocols: &[Protocol],

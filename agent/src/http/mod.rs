@@ -1,11 +1,12 @@
 //! The HTTP endpoints of an agent: metrics, probes, the read API and the matrix as text.
 //!
-//! Everything here only reads. A scrape runs no test and waits for none; only the matrix waits, for
-//! the peers' rows, and that within bounds. Control messages have a port of their own.
+//! All endpoints are read-only. A scrape neither runs a test nor waits for one. Only the matrix
+//! waits, for the rows of the peers, and this wait is bounded. Control messages have a port of
+//! their own.
 //!
-//! warp is used for routes and replies only, deliberately. Its own server has no limit on
-//! connections, heads, bodies or times, and cannot be wrapped, since its `Accept` trait is private;
-//! so the server is ours (`server`).
+//! warp is deliberately used only for routes and replies. Its own server has no limits on
+//! connections, heads, bodies or times, and cannot be wrapped, because its `Accept` trait is
+//! private. Therefore this crate has its own server (`server`).
 
 pub mod client;
 pub mod collector;
@@ -33,7 +34,7 @@ use crate::state::AgentState;
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Serves `listener` until `stop`, and then finishes the answers in progress within 2 s.
+/// Serves `listener` until `stop`, and then takes at most 2 s to finish the answers in progress.
 pub async fn serve(
     listener: TcpListener,
     state: AgentState,
@@ -46,8 +47,8 @@ pub async fn serve(
     server::serve(listener, routes(state, client), on_rejection, stop).await;
 }
 
-/// One filter and one table of paths rather than a filter for each path: a wrong method and a wrong
-/// path can then be told apart without warp's rejections.
+/// Returns one filter with one table of paths rather than a filter for each path. This
+/// distinguishes a wrong method from a wrong path without warp's rejections.
 fn routes(state: AgentState, client: Client) -> BoxedFilter<(Response,)> {
     let collector = Collector::new(state.clone(), client);
     warp::method()
@@ -64,7 +65,7 @@ fn routes(state: AgentState, client: Client) -> BoxedFilter<(Response,)> {
         .boxed()
 }
 
-/// The readable paths.
+/// The paths that can be read.
 enum Route {
     Page,
     Metrics,
@@ -124,8 +125,8 @@ async fn answer(
     }
 }
 
-/// An answer made from the matrix. It is written off the event loop, which has deadlines to keep
-/// and must not wait for megabytes of text.
+/// Answers with a text made from the matrix. The text is written outside the event loop, which has
+/// deadlines to meet and must not wait for megabytes of text.
 async fn matrix_answer(
     collector: &Collector,
     content_type: &'static str,
@@ -146,8 +147,8 @@ fn json(answer: &impl Serialize) -> Response {
     }
 }
 
-/// The answer of a probe. Names to join that do not resolve do not fail it, because peers found in
-/// another way may suffice; the answer only lists them.
+/// Returns the answer of a probe. Names to join that do not resolve do not make the probe fail,
+/// because peers found in another way may suffice; the answer only lists those names.
 fn probe(result: Result<(), String>, unresolved_join: &[String]) -> Response {
     match result {
         Ok(()) if unresolved_join.is_empty() => body(StatusCode::OK, TEXT, "ok\n".to_owned()),

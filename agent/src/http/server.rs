@@ -1,9 +1,9 @@
-//! Serves warp routes on a listener, within bounds: no client can make the port unusable for
-//! others.
+//! Serves warp routes on a listener, within bounds that prevent any client from making the port
+//! unusable for others.
 //!
-//! warp's own server has no limits. This one limits the number of connections, the size of heads
-//! and bodies, and the time that a head, a body, a connection and a stop may take. The routes
-//! decide what is answered.
+//! warp's own server has no limits. This server limits the number of connections, the size of heads
+//! and bodies, and the time that a head, a body, a connection and the shutdown may take. The routes
+//! decide how requests are answered.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -29,38 +29,38 @@ use warp::filters::BoxedFilter;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-/// Connections at once, in all and of one address: a single client cannot keep the others out.
+/// The maximum number of open connections, in total and per address: a single client cannot keep
+/// the others out.
 const CONNECTIONS: usize = 256;
 const CONNECTIONS_PER_ADDRESS: usize = 32;
-/// The longest wait for the head of a request, including the idle time before it.
+/// How long to wait for the head of a request, including the idle time before it.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const HEADERS: usize = 64;
 const HEAD_BYTES: usize = 16 * 1024;
-/// The largest body that is read, and the longest wait for it.
+/// The maximum size of a body, and how long to wait for it.
 const BODY_BYTES: usize = 16 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(5);
-/// The lifetime of a connection. After it the connection ends with the answer in progress, which
-/// gets [`LAST_ANSWER_WITHIN`].
+/// The lifetime of a connection. When it is over, the connection ends after the answer in progress,
+/// which gets [`LAST_ANSWER_WITHIN`].
 const LIFETIME: Duration = Duration::from_secs(60);
 const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// The pause after a failure to accept, most likely for lack of file descriptors.
+/// The pause after a failed accept. The usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Why a client got no answer from the routes; a label of the metrics.
+/// The reason why a client got no answer from the routes. It is a label in the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum Rejection {
-    /// Too many connections, in all or from this address.
+    /// There are too many connections, in total or from this address.
     TooManyConnections,
-    /// Not HTTP, or a head beyond the limits.
+    /// The request is not HTTP, or its head exceeds the limits.
     BadHttp,
-    /// A body that is too large, too slow, or incomplete.
+    /// The body is too large, too slow or incomplete.
     BadBody,
 }
 
-/// Serves `routes` on `listener` until `stop`, and then until the answers in progress are written,
-/// but no longer than 2 s. `on_rejection` is called for every client that gets no answer from the
-/// routes.
+/// Serves `routes` on `listener` until `stop`, and then waits at most 2 s for the answers in
+/// progress. `on_rejection` is called for every client that gets no answer from the routes.
 pub(crate) async fn serve(
     listener: TcpListener,
     routes: BoxedFilter<(Response,)>,
@@ -72,7 +72,7 @@ pub(crate) async fn serve(
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            // Removes what has ended, so that the set does not grow.
+            // Removes connections that have ended, so that the set does not grow.
             Some(_) = connections.join_next() => continue,
             () = stop.cancelled() => break,
         };
@@ -96,7 +96,7 @@ pub(crate) async fn serve(
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
-    // A connection that is still open then is cut off when the set is dropped.
+    // A connection that is still open afterwards is cut off when the set is dropped.
     let _ = timeout(LAST_ANSWER_WITHIN, ended).await;
 }
 
@@ -106,8 +106,8 @@ async fn serve_connection(
     on_rejection: impl Fn(Rejection),
     stop: CancellationToken,
 ) {
-    // Answers are written whole; without this the last segment of each could wait for an
-    // acknowledgement.
+    // Answers are written as a whole. Without this option, the last segment of each answer could
+    // wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
     let routes = TowerToHyperService::new(warp::service(routes));
     let service = service_fn(|request: Request<Incoming>| async {
@@ -146,12 +146,12 @@ async fn serve_connection(
     }
 }
 
-/// Copies the body into one buffer; `None` if it is too large or breaks off. Every received frame
-/// holds on to a buffer of kilobytes, even for one byte: a client that sends byte by byte must not
-/// fill the memory.
+/// Copies the body into one buffer. Returns `None` if the body is too large or breaks off. Every
+/// received frame holds on to a buffer of several kilobytes, even for a single byte, so a client
+/// that sends byte by byte could otherwise exhaust the memory.
 async fn collect_body(mut body: Incoming) -> Option<Bytes> {
     let mut collected = Vec::new();
-    // A body with a declared size beyond the limit is for the routes to refuse, by its head.
+    // If the declared size exceeds the limit, the routes refuse the request because of its head.
     if body.size_hint().lower() > BODY_BYTES as u64 {
         return Some(Bytes::new());
     }
@@ -171,7 +171,7 @@ async fn collect_body(mut body: Incoming) -> Option<Bytes> {
 struct ConnectionLimiter(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 impl ConnectionLimiter {
-    /// Admits one more connection, unless there are too many.
+    /// Admits one more connection, unless there are already too many.
     fn admit(&self, address: IpAddr) -> Option<ConnectionPermit> {
         let mut connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let total: usize = connections.values().sum();
@@ -187,7 +187,7 @@ impl ConnectionLimiter {
     }
 }
 
-/// The permit of one connection; returned when dropped, also by a panic.
+/// The permit of one connection. Dropping it returns the permit, even during a panic.
 struct ConnectionPermit {
     address: IpAddr,
     limiter: ConnectionLimiter,

@@ -1,5 +1,5 @@
-//! The metrics of each cell: the five gauges that existing dashboards rely on, ours beside them,
-//! and the count of results.
+//! The metrics of each cell: the five gauges that existing dashboards rely on, the additional
+//! gauges of this program, and the count of results.
 //!
 //! A cell's series always agree with its row, because one function writes all of them.
 
@@ -17,16 +17,16 @@ use crate::config::FailedCells;
 
 const LABELS: [&str; 3] = ["source_node", "destination_node", "protocol"];
 
-/// How a test ended.
+/// The way in which a test ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum TestOutcome {
-    /// It was measured.
+    /// The test produced a measurement.
     Success,
-    /// It failed, for a reason.
+    /// The test failed for a reason.
     Failure,
-    /// It was cut off, because this node or its peer left the meeting: neither a measurement nor a
-    /// failure.
+    /// The test was cut off because this node or its peer left the meeting. It counts neither as a
+    /// measurement nor as a failure.
     Cancelled,
 }
 
@@ -63,7 +63,7 @@ impl Cells {
         Ok(cells)
     }
 
-    /// Starts every counter at 0, so that the first event is an increase.
+    /// Starts every counter at 0, so that its first event shows as an increase.
     fn start_counters(&self, protocols: &[Protocol]) {
         for protocol in protocols {
             self.counter(*protocol, TestOutcome::Success, None);
@@ -85,7 +85,7 @@ impl Cells {
             .with_label_values(&[protocol.as_str(), outcome.into(), reason])
     }
 
-    /// Writes every series of a cell, and counts the result.
+    /// Writes all series of a cell, and counts the result.
     pub(super) fn record(
         &self,
         destination: &NodeName,
@@ -118,7 +118,7 @@ impl Cells {
         self.counter(protocol, TestOutcome::Cancelled, None).inc();
     }
 
-    /// Removes every series of `destination`.
+    /// Removes all series of `destination`.
     pub(super) fn forget(&self, destination: &NodeName) {
         for protocol in Protocol::ALL {
             let labels = [
@@ -190,8 +190,8 @@ impl FigureGauges {
         put(&self.loss, labels, figures.loss_ratio());
     }
 
-    /// Takes away the figures of the last success. Counts have no meaning without a measurement,
-    /// not even as zero; `failed` decides about bandwidth and jitter.
+    /// Removes the figures of the last success. Counts have no meaning without a measurement, not
+    /// even as zero. `failed` determines what happens to bandwidth and jitter.
     fn clear(&self, labels: &[&str; 3], protocol: Protocol, failed: FailedCells) {
         let zero = match failed {
             FailedCells::Zero => Some(0.0),
@@ -216,7 +216,7 @@ impl FigureGauges {
     }
 }
 
-/// Whether and when a test succeeded, and why it did not.
+/// The gauges for whether a test succeeded, when it succeeded, and why it failed.
 #[derive(Clone)]
 struct ResultGauges {
     success: GaugeVec,
@@ -284,11 +284,11 @@ fn cell_gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result
     register_gauge_vec_with_registry!(name, help, &LABELS, registry)
 }
 
-/// Sets a series, or removes it.
+/// Sets a series to `value`, or removes it if there is no value.
 fn put(gauge: &GaugeVec, labels: &[&str], value: Option<f64>) {
     match value {
         Some(value) => gauge.with_label_values(labels).set(value),
-        // A series that was not there is no error.
+        // It is not an error if the series does not exist.
         None => drop(gauge.remove_label_values(labels)),
     }
 }

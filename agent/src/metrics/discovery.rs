@@ -1,4 +1,5 @@
-//! Whether the Kubernetes API answers. A running mesh hides it when it does not.
+//! Metrics that show whether the Kubernetes API answers. A running mesh keeps working without the
+//! API, so its failure would not be noticed otherwise.
 
 use std::time::SystemTime;
 
@@ -7,7 +8,7 @@ use prometheus::{IntCounterVec, Registry, register_int_counter_vec_with_registry
 use super::optional_gauge::OptionalGauge;
 use super::unix_seconds;
 
-/// The metrics of discovery. Without the Kubernetes API they have no values.
+/// The metrics of discovery. They have no values if the Kubernetes API is not used.
 #[derive(Clone)]
 pub(super) struct Discovery {
     failures: IntCounterVec,

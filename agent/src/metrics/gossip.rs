@@ -1,4 +1,5 @@
-//! The health of the gossip layer. Near its ceiling, the mesh can take no more nodes.
+//! The health of the gossip layer. When gossip is close to its limit, the mesh cannot take more
+//! nodes.
 
 use iperf3_mesh_core::gossip::GossipStatus;
 use prometheus::{
@@ -54,7 +55,8 @@ impl Gossip {
     }
 }
 
-/// Raises `counter` to `total`: the gossip layer keeps its own totals, from the same start on.
+/// Raises `counter` to `total`. The gossip layer counts its own totals, which start at the same
+/// time as the counter.
 fn raise(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }

@@ -1,4 +1,4 @@
-//! The part that this node takes in the mesh: its meetings, its view of the members, its sweeps.
+//! The metrics of this node's participation in the mesh: its meetings, members and sweeps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use prometheus::{
 use super::optional_gauge::OptionalGauge;
 use crate::api::{NodeState, Sweep};
 
-/// Meetings, and what came instead of them.
+/// The metrics of meetings, and of events that took the place of a meeting.
 #[derive(Clone)]
 pub(super) struct Meetings {
     pub(super) reservations: IntCounterVec,
@@ -57,7 +57,7 @@ impl Meetings {
     }
 }
 
-/// The members in the view of this node.
+/// The metrics of the members in this node's view.
 #[derive(Clone)]
 pub(super) struct Members {
     states: IntGaugeVec,
@@ -89,7 +89,7 @@ impl Members {
         Ok(members)
     }
 
-    /// Shows how many nodes are in each state.
+    /// Sets the number of nodes in each state.
     pub(super) fn show(&self, states: impl IntoIterator<Item = NodeState>) {
         let mut counts: BTreeMap<NodeState, i64> =
             NodeState::reported().map(|state| (state, 0)).collect();
@@ -105,7 +105,7 @@ impl Members {
     }
 }
 
-/// The sweep that this node works on.
+/// The metrics of the sweep that this node works on.
 #[derive(Clone)]
 pub(super) struct Sweeps {
     number: IntGauge,

@@ -1,7 +1,8 @@
-//! All that `/metrics` shows, in a registry per agent: two agents in one process do not mix.
+//! Everything that `/metrics` shows. Each agent has a registry of its own, so that the metrics of
+//! two agents in one process do not mix.
 //!
-//! It only records, and a scrape only reads. Labels come from fixed lists, never from what a peer
-//! sent. `docs/metrics.md` says what each metric means.
+//! This module only records values, and a scrape only reads them. Labels come from fixed lists,
+//! never from data that a peer sent. `docs/metrics.md` explains what each metric means.
 
 mod cells;
 mod discovery;
@@ -28,10 +29,10 @@ pub use cells::TestOutcome;
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The facts about an agent that its metrics show.
+/// The facts about an agent that are needed for its metrics.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The source of every cell.
+    /// The source node of every cell.
     pub source: NodeName,
     /// The protocols under test.
     pub protocols: Vec<Protocol>,
@@ -43,7 +44,7 @@ pub struct Settings {
     pub iperf3_version: String,
 }
 
-/// The metrics of one agent. Cheap to clone; all clones are the same metrics.
+/// The metrics of one agent. They are cheap to clone: all clones share the same metrics.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
@@ -56,10 +57,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers everything.
+    /// Registers all metrics.
     ///
     /// # Errors
-    /// If two metrics have one name: a mistake in this module.
+    /// Returns an error if two metrics have the same name, which would be a mistake in this module.
     pub fn new(settings: Settings) -> prometheus::Result<Self> {
         let registry = Registry::new();
         register_int_gauge_vec_with_registry!(
@@ -87,7 +88,7 @@ impl Metrics {
         })
     }
 
-    /// Shows the outcome of a cell's test that ended `at`, and counts it.
+    /// Records the outcome of a cell's test that ended at the time `at`, and counts it.
     pub fn record(
         &self,
         destination: &NodeName,
@@ -104,12 +105,13 @@ impl Metrics {
         self.cells.cancelled(protocol);
     }
 
-    /// Removes every series of `destination`.
+    /// Removes all series of `destination`.
     pub fn forget(&self, destination: &NodeName) {
         self.cells.forget(destination);
     }
 
-    /// Counts a reservation that is over, or was not made, and took this node's slot for `lasted`.
+    /// Counts a reservation that is over or was not made. It occupied this node's slot for
+    /// `lasted`.
     pub fn reservation(&self, role: Role, outcome: ReservationOutcome, lasted: Duration) {
         let reason = outcome.refusal().map_or("", Refusal::as_str);
         self.meetings
@@ -119,38 +121,38 @@ impl Metrics {
         self.meetings.seconds.inc_by(lasted.as_secs_f64());
     }
 
-    /// Counts that this node found itself in two meetings at once.
+    /// Counts that this node was in two meetings at once.
     pub fn overlap(&self) {
         self.meetings.overlaps.inc();
     }
 
-    /// Counts a client of this node's iperf3 server that had no meeting with it.
+    /// Counts a client that connected to this node's iperf3 server without a meeting.
     pub fn unexpected_client(&self) {
         self.meetings.unexpected_clients.inc();
     }
 
-    /// Counts a message or a connection that was rejected, under a name from a fixed list.
+    /// Counts a message or a connection that was rejected. `reason` comes from a fixed list.
     pub fn rejected_message(&self, reason: &'static str) {
         self.meetings.rejected.with_label_values(&[reason]).inc();
     }
 
-    /// Shows how many nodes are in each state.
+    /// Sets the number of nodes in each state.
     pub fn show_members(&self, states: impl IntoIterator<Item = NodeState>) {
         self.members.show(states);
     }
 
-    /// Shows whether another live agent uses this node's name.
+    /// Sets whether another live agent uses this node's name.
     pub fn show_name_conflict(&self, conflict: bool) {
         self.members.name_conflict.set(i64::from(conflict));
     }
 
-    /// Shows the progress of the sweep, and whether this node is in its quiet time.
+    /// Sets the progress of the sweep, and whether this node is in its quiet time.
     pub fn show_schedule(&self, schedule: &Schedule) {
         self.sweeps.show(&schedule.sweep);
         self.sweeps.quiet.set(i64::from(schedule.quiet));
     }
 
-    /// Shows the health of gossip.
+    /// Sets the health of gossip.
     pub fn show_gossip(&self, status: &GossipStatus) {
         self.gossip.show(status);
     }
@@ -160,21 +162,22 @@ impl Metrics {
         self.discovery.succeeded(at);
     }
 
-    /// Counts a failed request to the Kubernetes API, under a reason from a fixed list.
+    /// Counts a failed request to the Kubernetes API. `reason` comes from a fixed list.
     pub fn discovery_failed(&self, reason: &'static str) {
         self.discovery.failed(reason);
     }
 
-    /// Everything in Prometheus' text format.
+    /// Returns all metrics in the text format of Prometheus.
     ///
     /// # Errors
-    /// If the encoder finds a metric without a name or type: a mistake in this module.
+    /// Returns an error if a metric has no name or no type, which would be a mistake in this
+    /// module.
     pub fn text(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
 
-/// Seconds since 1970, zero if the clock is set to before that.
+/// Returns the seconds since 1970, or zero if the clock is set to an earlier time.
 fn unix_seconds(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH)
         .unwrap_or_default()

@@ -1,10 +1,10 @@
-//! A gauge without labels that does not exist before its first value.
+//! A gauge without labels that is absent until it gets its first value.
 
 use prometheus::{GaugeVec, Registry, register_gauge_vec_with_registry};
 
-/// A gauge that is absent until it is set: a zero would claim a value that was never measured.
+/// A gauge that is absent until it is set, because a zero would look like a measured value.
 ///
-/// A vector with no labels inside, as a plain gauge of the library always has a value.
+/// It contains a vector without labels, because a plain gauge of the library always has a value.
 #[derive(Clone)]
 pub(super) struct OptionalGauge(GaugeVec);
 

@@ -1,5 +1,6 @@
-//! The loop that drives the coordinator: it feeds it messages, views, ends of processes and the
-//! passing of time, carries out its outputs, and publishes its state. Nothing is decided here.
+//! The loop that drives the coordinator. It passes messages, views, ends of processes and the
+//! passing of time to the coordinator, carries out its outputs, and publishes its state. The loop
+//! itself decides nothing.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,17 +21,17 @@ use crate::runtime::processes::Processes;
 use crate::runtime::transport::MessageSender;
 use crate::state::AgentState;
 
-/// The interval of the loop's heartbeat, with which the members' silence is published anew.
+/// The interval of the loop's heartbeat, at which the silence of the members is published again.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// How many of the next partners are published.
+/// The maximum number of next partners that are published.
 const NEXT_SHOWN: usize = 10;
 
-/// How long a stopping agent waits for its iperf3 to be dead. They are killed at once; this time is
-/// for reaping them.
+/// How long a stopping agent waits for its iperf3 processes to be dead. They are killed at once;
+/// this time is for reaping them.
 const REAPED_WITHIN: Duration = Duration::from_secs(2);
 
-/// Everything that the loop works with.
+/// The state and the connections of the loop.
 pub(super) struct Driver {
     /// The coordinator.
     pub node: Node,
@@ -44,14 +45,15 @@ pub(super) struct Driver {
     pub control: SocketAddr,
     /// Received messages, failed deliveries and findings of discovery.
     pub inputs: mpsc::Receiver<Input>,
-    /// The duration of the last complete sweep here.
+    /// The duration of the last complete sweep on this node.
     pub last_sweep: Option<Duration>,
     /// The control address of another live agent that uses this node's name.
     pub namesake: Option<SocketAddr>,
 }
 
 impl Driver {
-    /// Runs until `stop`, and then until the present meeting is left and no iperf3 is alive.
+    /// Runs until `stop`, and then until this node has left the present meeting and no iperf3
+    /// process is alive.
     pub(super) async fn run(mut self, gossip: &Gossip, stop: CancellationToken) {
         let mut views = gossip.views();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -183,7 +185,7 @@ impl Driver {
         }
     }
 
-    /// Logs the begin and the end of a name conflict, once each.
+    /// Logs the beginning and the end of a name conflict, once each.
     fn log_name_conflict(&mut self, namesake: Option<SocketAddr>) {
         if namesake == self.namesake {
             return;
@@ -235,15 +237,15 @@ impl Driver {
 
 async fn next_view(views: &mut watch::Receiver<View>) -> View {
     if views.changed().await.is_err() {
-        // Gossip has ended; the task that waits for its failure acts on that.
+        // Gossip has ended. The task that waits for its failure handles this.
         std::future::pending::<()>().await;
     }
     views.borrow_and_update().clone()
 }
 
 async fn until(deadline: Option<Time>) {
-    // If a deadline that has passed ever stays, the loop still yields its thread to all other
-    // tasks.
+    // This yields the thread to all other tasks, even if a deadline that has passed should ever
+    // remain.
     tokio::task::coop::consume_budget().await;
     match deadline {
         Some(deadline) => sleep_until(deadline).await,

@@ -1,5 +1,5 @@
-//! The start and the end of a test as structured log events: exclusion is checked from them, from
-//! outside this program.
+//! The start and the end of a test as structured log events. An external program can use them to
+//! verify that tests exclude each other.
 
 use iperf3_mesh_core::wire::MeetingId;
 use iperf3_mesh_core::{Epoch, Figures, NodeName, Protocol, Reason, Time};
@@ -12,17 +12,17 @@ use crate::metrics::TestOutcome;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum ProcessRole {
-    /// It connects, and is the source of the cell.
+    /// The process connects, and this node is the source of the cell.
     Client,
-    /// It accepts the client, and is the destination of the cell.
+    /// The process accepts the client, and this node is the destination of the cell.
     Server,
 }
 
-/// Why a process failed.
+/// The reason why a process failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum ProcessFailure {
-    /// The reason that the cell gets, too.
+    /// The reason that the cell also gets.
     #[strum(transparent)]
     Test(Reason),
     /// A client without a meeting connected to the server.
@@ -34,16 +34,16 @@ pub(super) enum ProcessFailure {
 /// How a process ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ProcessEnd<'a> {
-    /// The test succeeded; a client knows its figures.
+    /// The test succeeded. A client has the figures; a server has none.
     Success(Option<&'a Figures>),
-    /// It failed.
+    /// The process failed.
     Failure(ProcessFailure),
-    /// It was killed because this node or its peer left the meeting.
+    /// The process was killed because this node or its peer left the meeting.
     Cancelled,
 }
 
 impl ProcessEnd<'_> {
-    /// The outcome as the metrics count it.
+    /// Returns the outcome that the metrics count.
     pub(super) fn outcome(self) -> TestOutcome {
         match self {
             Self::Success(_) => TestOutcome::Success,
@@ -70,16 +70,16 @@ pub(super) struct TestProcess {
     pub meeting: MeetingId,
     /// The sweep that the meeting belongs to.
     pub sweep: u64,
-    /// The instant before the process was started.
+    /// The time just before the process was started.
     pub began: Time,
     /// The same instant as Unix time, in nanoseconds.
     pub began_unix_ns: u64,
-    /// The process is dead by this instant.
+    /// The time by which the process is dead.
     pub deadline: Time,
 }
 
 impl TestProcess {
-    /// Source and destination of the cell.
+    /// Returns the source and the destination of the cell.
     fn cell(&self) -> (&NodeName, &NodeName) {
         match self.role {
             ProcessRole::Client => (&self.node, &self.peer),
@@ -87,8 +87,8 @@ impl TestProcess {
         }
     }
 
-    /// Logs that iperf3 runs as process `pid`. The time of the event is that before the start, so
-    /// that it covers the whole lifetime of the process.
+    /// Logs that iperf3 runs as process `pid`. The event has the time just before the start, so
+    /// that the two events enclose the whole lifetime of the process.
     pub(super) fn log_start(&self, pid: u32) {
         let (source, destination) = self.cell();
         tracing::info!(
@@ -109,8 +109,8 @@ impl TestProcess {
         );
     }
 
-    /// Logs that iperf3 is dead and reaped, with the figures that a client measured. `detail` says
-    /// more about a failure, in iperf3's words.
+    /// Logs that iperf3 is dead and reaped, with the figures that a client measured. `detail`
+    /// contains iperf3's own message about a failure.
     pub(super) fn log_end(&self, pid: u32, end: ProcessEnd<'_>, detail: &str) {
         let (source, destination) = self.cell();
         let reason: &'static str = match end {
@@ -138,7 +138,7 @@ impl TestProcess {
             pid,
             outcome = %end.outcome(),
             reason,
-            // An absent figure leaves its field out.
+            // The event has no field for an absent figure.
             bandwidth_mbps = figures.map(|figures| figures.bandwidth_mbps),
             loss_ratio = figures.and_then(Figures::loss_ratio),
             jitter_ms = figures.and_then(|figures| figures.jitter_ms),

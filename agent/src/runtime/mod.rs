@@ -1,4 +1,5 @@
-//! One agent from start to end: what it opens in which order, and how it closes everything again.
+//! One agent from start to end: what the agent opens, in which order, and how it closes everything
+//! again.
 
 mod driver;
 mod events;
@@ -29,10 +30,10 @@ pub(crate) use processes::FinishedTest;
 use processes::Processes;
 use transport::MessageSender;
 
-/// Inputs that wait for the driver at once, at most.
+/// The maximum number of inputs that wait for the driver.
 const INPUTS_MAX: usize = 1024;
 
-/// The time that a stopping agent allows for its last messages.
+/// How long a stopping agent waits for its last messages to be sent.
 const LAST_MESSAGES_WITHIN: Duration = Duration::from_millis(500);
 
 /// The settings of one agent.
@@ -49,9 +50,9 @@ pub(crate) struct Setup {
     pub tests: Vec<TestSpec>,
     /// The pause after a sweep.
     pub interval: Duration,
-    /// How long a node is silent before it has departed; `None` is the default.
+    /// How long a node must be silent before it counts as departed; `None` selects the default.
     pub forget_after: Option<Duration>,
-    /// Skip the quiet time: no earlier run can still hold a reservation.
+    /// Whether to skip the quiet time. This is safe if no earlier run can still hold a reservation.
     pub skip_quiet_time: bool,
     /// The value of bandwidth and jitter after a failed test.
     pub failed_cells: FailedCells,
@@ -75,21 +76,21 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// The address at which the other agents reach this one.
+    /// Returns the address at which the other agents reach this agent.
     pub(crate) fn address(&self) -> IpAddr {
         self.address
     }
 
-    /// The tests that this node runs as the client and that finish from now on.
+    /// Subscribes to the tests that this node runs as the client and that finish from now on.
     pub(crate) fn finished_tests(&self) -> broadcast::Receiver<FinishedTest> {
         self.driver.processes.finished_tests()
     }
 
-    /// Opens everything that can fail to open, and starts gossip. No test runs before
-    /// [`Self::run`].
+    /// Opens everything that can fail to open, and starts gossip. No test runs before [`Self::run`]
+    /// is called.
     ///
     /// # Errors
-    /// If a port cannot be opened; the message names the option.
+    /// Returns an error if a port cannot be opened. The message names the option.
     pub(crate) async fn start(setup: Setup) -> anyhow::Result<Self> {
         let epoch = Epoch(rand::random());
         let http = listen(setup.listen.http, "--listen-port (LISTEN_PORT)").await?;
@@ -123,11 +124,11 @@ impl Agent {
         })
     }
 
-    /// Runs until `stop`, and then leaves in order: ends the meeting, says goodbye, closes the
-    /// ports, all in less than 5 s. `discover` looks for peers meanwhile.
+    /// Runs until `stop`, and then leaves the mesh in order: it ends the meeting, announces its
+    /// departure and closes the ports, all in less than 5 s. `discover` looks for peers meanwhile.
     ///
     /// # Errors
-    /// If gossip cannot recover.
+    /// Returns an error if gossip cannot recover.
     pub(crate) async fn run(
         self,
         stop: CancellationToken,
@@ -172,7 +173,7 @@ impl Agent {
     }
 }
 
-/// The state and the metrics of an agent that has not started yet.
+/// Creates the state and the metrics of an agent that has not started yet.
 fn state(setup: &Setup, epoch: Epoch) -> anyhow::Result<AgentState> {
     let protocols: Vec<_> = setup.tests.iter().map(|test| test.protocol).collect();
     let metrics = Metrics::new(crate::metrics::Settings {

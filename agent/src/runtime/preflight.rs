@@ -1,5 +1,5 @@
-//! The conditions for an agent to start: iperf3 can run the tests, and can write its temporary
-//! files. Shared by `agent`, `local` and `check`.
+//! The conditions under which an agent can start: iperf3 can run the tests and can write its
+//! temporary files. `agent`, `local` and `check` share these checks.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -13,8 +13,8 @@ use crate::iperf::Iperf;
 /// Finds iperf3 and checks that it can run the tests.
 ///
 /// # Errors
-/// If iperf3 is missing or too old, lacks a feature that a test needs, or cannot write temporary
-/// files; the message says how to fix it.
+/// Returns an error if iperf3 is missing or too old, lacks a feature that a test needs, or cannot
+/// write temporary files. The message says how to fix it.
 pub(crate) async fn probe(program: &Path, tests: &[TestSpec]) -> anyhow::Result<Iperf> {
     let iperf = Iperf::probe(program).await?;
     let version = iperf.version();
@@ -42,7 +42,7 @@ pub(crate) struct UnwritableDirectory {
 }
 
 impl UnwritableDirectory {
-    /// How to fix it, in one sentence.
+    /// Returns one sentence that says how to fix the error.
     pub(crate) const fn hint(&self) -> &'static str {
         "Set TMPDIR to a writable directory, or mount an emptyDir on /tmp."
     }
@@ -51,7 +51,7 @@ impl UnwritableDirectory {
 /// Creates a file in `directory` and removes it again, as iperf3 does for each stream.
 ///
 /// # Errors
-/// If `directory` cannot be written to.
+/// Returns an error if files cannot be created in `directory`.
 pub(crate) fn temporary_directory(directory: &Path) -> Result<(), UnwritableDirectory> {
     let file = directory.join(format!("iperf3-mesh-check-{}", std::process::id()));
     let made = OpenOptions::new().write(true).create_new(true).open(&file);

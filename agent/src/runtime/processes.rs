@@ -1,8 +1,8 @@
-//! The iperf3 processes that the coordinator asked for: starts them, kills them on request, and
-//! yields their ends.
+//! The iperf3 processes that the coordinator asks for. This module starts them, kills them on
+//! request, and reports their ends.
 //!
-//! It also watches for what must never happen: the iperf3 of a second meeting beside the first, and
-//! an unexpected client of the server.
+//! It also detects two situations that must never occur: iperf3 of a second meeting while iperf3 of
+//! the first still runs, and an unexpected client of the server.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,11 +21,12 @@ use crate::iperf::{
 };
 use crate::metrics::{Metrics, TestOutcome};
 
-/// Reports that wait for the driver at once. A meeting has one process at a time, and each reports
-/// twice at most.
+/// The maximum number of reports that wait for the driver. A meeting has one process at a time, and
+/// each process reports at most twice.
 const REPORTS_MAX: usize = 16;
 
-/// Finished tests that wait for a slow observer; a slower one misses the oldest.
+/// The maximum number of finished tests that wait for a slow observer. An observer that falls
+/// further behind misses the oldest ones.
 const FINISHED_TESTS_MAX: usize = 64;
 
 /// A test that this node ran as the client, for observers of the agent.
@@ -33,26 +34,26 @@ const FINISHED_TESTS_MAX: usize = 64;
 pub(crate) struct FinishedTest {
     /// The sweep that the test belongs to.
     pub(crate) sweep: u64,
-    /// The instant before the client was started.
+    /// The time just before the client was started.
     pub(crate) began: Time,
-    /// The client was dead by this instant.
+    /// A time at which the client was already dead.
     pub(crate) ended: Time,
-    /// Success or failure; a cancelled test is not reported.
+    /// Whether the test succeeded or failed. A cancelled test is not reported.
     pub(crate) outcome: TestOutcome,
 }
 
-/// A process that has not reported its end.
+/// A process whose end has not been reported yet.
 struct Running {
     meeting: MeetingId,
-    /// `None` if the process could not be started.
+    /// The handle that kills the process; `None` if the process could not be started.
     kill: Option<Kill>,
 }
 
-/// A report of a process.
+/// A report about a process.
 enum Report {
     /// The server listens.
     Ready(RunId),
-    /// The process is dead; the input says how it ended.
+    /// The process is dead. The input says how it ended.
     Ended(RunId, Input),
 }
 
@@ -70,7 +71,7 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    /// An empty table. `address` is this node's end of every test.
+    /// Creates an empty table. `address` is this node's address in every test.
     pub(super) fn new(
         node: NodeName,
         epoch: Epoch,
@@ -92,18 +93,18 @@ impl Processes {
         }
     }
 
-    /// The tests that finish from now on.
+    /// Subscribes to the tests that finish from now on.
     pub(super) fn finished_tests(&self) -> broadcast::Receiver<FinishedTest> {
         self.finished_tests.subscribe()
     }
 
-    /// Whether no process is left.
+    /// Returns whether no process is left.
     pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty()
     }
 
-    /// The next report of a process, as an input of the coordinator. A process whose end it
-    /// reports has left the table. Nothing is lost if the future is dropped.
+    /// Returns the next report about a process, as an input of the coordinator. A process is
+    /// removed from the table before its end is reported. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Input {
         match self.reports.recv().await {
             Some(Report::Ready(run)) => Input::ServerReady(run),
@@ -111,12 +112,12 @@ impl Processes {
                 self.running.remove(&run);
                 input
             }
-            // Never, since this table holds a sender itself.
+            // This cannot happen, because this table itself holds a sender.
             None => std::future::pending().await,
         }
     }
 
-    /// Kills that process if it still runs; it reports its end like any other.
+    /// Kills the process if it still runs. Its end is reported like any other.
     pub(super) fn kill(&self, run: RunId) {
         if let Some(kill) = self.running.get(&run).and_then(|it| it.kill.as_ref()) {
             kill.kill();
@@ -155,7 +156,7 @@ impl Processes {
                     Ok(_) => TestOutcome::Success,
                     Err(_) => TestOutcome::Failure,
                 };
-                // Most agents have no observer.
+                // Sending fails if there is no observer, which is the normal case.
                 let _ = finished_tests.send(FinishedTest {
                     sweep: process.sweep,
                     began: process.began,
@@ -172,7 +173,7 @@ impl Processes {
         });
     }
 
-    /// Starts a server that serves the peer's address only.
+    /// Starts a server that accepts only the peer's address.
     pub(super) fn start_server(&mut self, start: ServerStart) {
         let limits = Limits {
             start_by: start.start_by,
@@ -202,7 +203,7 @@ impl Processes {
         });
     }
 
-    /// A process that is about to be started.
+    /// Describes a process that is about to be started.
     fn process(
         &self,
         role: ProcessRole,
@@ -254,7 +255,7 @@ async fn run_client(
     let pid = client.pid();
     process.log_start(pid);
     let end = client.wait().await;
-    // Drops the handle first, so that nothing is left of the process when its end is reported.
+    // The handle is dropped first, so that nothing is left of the process when its end is reported.
     drop(client);
     let report = end.report;
     if end.cancelled {
@@ -318,8 +319,8 @@ fn server_end(end: &ServerEnd) -> ProcessEnd<'static> {
     } else if end.timed_out {
         ProcessEnd::Failure(ProcessFailure::Test(Reason::Timeout))
     } else if end.accepted {
-        // Also if it was killed: the peer's message that the test is over may arrive before the
-        // server has ended by itself.
+        // This is a success even if the server was killed: the peer's message that the test is over
+        // may arrive before the server has ended by itself.
         ProcessEnd::Success(None)
     } else if end.cancelled {
         ProcessEnd::Cancelled

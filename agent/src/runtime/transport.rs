@@ -1,9 +1,10 @@
-//! The messages between agents, on a port of their own. Each message is one POST, answered as soon
-//! as it is read.
+//! The messages between agents, on a port of their own. Each message is one POST request, which is
+//! answered as soon as it has been read.
 //!
-//! Nothing is decided here. An incoming message goes to the driver, or is rejected and counted: too
-//! long, not a message, an incompatible wire version, or more than the driver can take. An outgoing
-//! message that could not be delivered is reported to the driver.
+//! This module decides nothing. An incoming message is passed to the driver, or it is rejected and
+//! counted: because it is too long, is not a message, has an incompatible wire version, or exceeds
+//! what the driver can take. An outgoing message that could not be delivered is reported to the
+//! driver.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,16 +27,17 @@ use crate::http::client::{Client, Limits};
 use crate::http::server;
 use crate::metrics::Metrics;
 
-/// The path of messages. Its number is that of the API; messages carry a wire version of their own.
+/// The path of messages. Its number is the version of the API; messages have their own wire
+/// version.
 const PATH: &str = "/control/v1/message";
 
-/// From sending a message until the peer confirms it; after this time it counts as perhaps lost.
+/// How long to wait until the peer confirms a message. After that, the message may have been lost.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(2);
 
-/// The longest answer to a message, in bytes.
+/// The maximum length of the answer to a message, in bytes.
 const ANSWER_LEN_MAX: usize = 1024;
 
-/// Outgoing messages at once.
+/// The maximum number of outgoing messages in progress.
 const SENDING_MAX: usize = 256;
 
 /// Receives messages on `listener` until `stop`.
@@ -63,7 +65,7 @@ fn routes(inputs: mpsc::Sender<Input>, metrics: Metrics) -> BoxedFilter<(Respons
         .and(warp::body::bytes())
         .map(move |body: Bytes| receive(&body, &inputs, &metrics));
     message
-        // warp rejects a wrong path, method or length: counted first, then answered.
+        // warp rejects a wrong path, method or length. The rejection is counted and then answered.
         .recover(move |rejection: warp::Rejection| {
             counted.rejected_message("bad_request");
             async move { Err::<Response, _>(rejection) }
@@ -104,7 +106,7 @@ fn receive(body: &[u8], inputs: &mpsc::Sender<Input>, metrics: &Metrics) -> Resp
     warp::reply::with_status(warp::reply::json(&body), status).into_response()
 }
 
-/// Sends messages, each in a task of its own, so that a slow peer delays no other message.
+/// Sends messages, each in a task of its own, so that a slow peer does not delay other messages.
 #[derive(Clone)]
 pub(super) struct MessageSender {
     client: Client,
@@ -114,7 +116,7 @@ pub(super) struct MessageSender {
 }
 
 impl MessageSender {
-    /// A sender that reports every message it could not deliver to `inputs`.
+    /// Creates a sender that reports every message that it could not deliver to `inputs`.
     pub(super) fn new(client: Client, inputs: mpsc::Sender<Input>) -> Self {
         let sending = Arc::new(Semaphore::new(SENDING_MAX));
         Self {
@@ -168,7 +170,7 @@ impl MessageSender {
             .map_err(|error| error.to_string())
     }
 
-    /// Waits until every message is sent, at most for `within`.
+    /// Waits until every message has been sent, but at most for `within`.
     pub(super) async fn flush(&self, within: Duration) {
         self.tasks.close();
         let _ = tokio::time::timeout(within, self.tasks.wait()).await;

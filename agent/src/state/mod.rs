@@ -1,8 +1,8 @@
-//! The state of this agent, for its readers: row, members, sweep, schedule, health.
+//! The state that this agent publishes to its readers: row, members, sweep, schedule, health.
 //!
-//! The driver publishes a [`Snapshot`] and everything else reads it. The metrics are written
-//! together with the snapshot, so that the row and `/metrics` cannot disagree. Nothing is decided
-//! here, nothing waits, and nothing knows of HTTP.
+//! The driver publishes a [`Snapshot`], and all other parts read it. The metrics are written
+//! together with the snapshot, so that the row and `/metrics` cannot disagree. This module makes no
+//! decisions, never waits, and does not depend on HTTP.
 
 mod row;
 
@@ -19,7 +19,7 @@ use crate::clock::boot_now;
 use crate::metrics::Metrics;
 pub use row::Row;
 
-/// The driver counts as stuck when its last heartbeat is older than this.
+/// How old the last heartbeat of the driver may be. After that, the driver counts as stuck.
 pub const HEARTBEAT_WITHIN: Duration = Duration::from_secs(30);
 
 /// The identity of this agent.
@@ -35,7 +35,7 @@ pub struct Identity {
     pub protocols: Vec<Protocol>,
 }
 
-/// All that the agent publishes, at one moment.
+/// Everything that the agent publishes, at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The other nodes that have not departed, sorted by name.
@@ -44,13 +44,13 @@ pub struct Snapshot {
     pub namesake: Option<SocketAddr>,
     /// The sweep, the meeting, and the next partners.
     pub schedule: Schedule,
-    /// The outgoing results.
+    /// The results of the outgoing tests.
     pub row: Row,
     /// The names of `--join` that do not resolve at present.
     pub unresolved_join: Arc<[String]>,
-    /// All ports are listening.
+    /// Whether all ports are listening.
     pub is_listening: bool,
-    /// The last heartbeat of the driver.
+    /// The time of the driver's last heartbeat.
     pub heartbeat: Time,
 }
 
@@ -67,7 +67,7 @@ impl Snapshot {
         }
     }
 
-    /// The state of this node itself.
+    /// Returns the state of this node itself.
     pub fn own_state(&self) -> NodeState {
         match self.namesake {
             Some(_) => NodeState::Conflict,
@@ -76,7 +76,7 @@ impl Snapshot {
     }
 }
 
-/// The state of an agent. Cheap to clone; all clones are the same state.
+/// The state of an agent. It is cheap to clone: all clones share the same state.
 #[derive(Clone)]
 pub struct AgentState {
     identity: Arc<Identity>,
@@ -85,7 +85,8 @@ pub struct AgentState {
 }
 
 impl AgentState {
-    /// The state of an agent that knows nothing yet. The first heartbeat is due from now on.
+    /// Creates the state of an agent that has no information yet. The time until the first
+    /// heartbeat counts from now on.
     pub fn new(identity: Identity, metrics: Metrics) -> Self {
         let state = Self {
             identity: Arc::new(identity),
@@ -96,28 +97,28 @@ impl AgentState {
         state
     }
 
-    /// The identity of this agent.
+    /// Returns the identity of this agent.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// The metrics, for events that the snapshot does not hold.
+    /// Returns the metrics, for events that the snapshot does not contain.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// The present snapshot. The driver cannot publish while the reference is held.
+    /// Returns the present snapshot. The driver cannot publish while the reference is held.
     pub fn snapshot(&self) -> watch::Ref<'_, Snapshot> {
         self.snapshot.borrow()
     }
 
-    /// Every snapshot from now on.
+    /// Subscribes to all snapshots from now on.
     pub fn subscribe(&self) -> watch::Receiver<Snapshot> {
         self.snapshot.subscribe()
     }
 
-    /// Records the outcome of a test that has just ended. The outcome for a node that is no member
-    /// is dropped: a result that arrives after its node has departed must not bring back the
+    /// Records the outcome of a test that has just ended. The outcome is dropped if the destination
+    /// is not a member: a result that arrives after its node has departed must not bring back the
     /// node's series.
     pub fn record(&self, destination: &NodeName, protocol: Protocol, outcome: &Outcome) {
         self.snapshot.send_if_modified(|snapshot| {
@@ -132,7 +133,8 @@ impl AgentState {
     }
 
     /// Replaces the list of members, sorted by name, and the address of another live agent that
-    /// uses this node's name. The cells and series of a node that is no longer on the list go.
+    /// uses this node's name. Removes the cells and series of every node that is no longer on the
+    /// list.
     pub fn set_members(&self, members: Vec<Member>, namesake: Option<SocketAddr>) {
         self.snapshot.send_modify(|snapshot| {
             for member in snapshot.members.iter() {
@@ -175,7 +177,7 @@ impl AgentState {
         });
     }
 
-    /// The names of `--join` that do not resolve at present.
+    /// Returns the names of `--join` that do not resolve at present.
     pub fn unresolved_join(&self) -> Arc<[String]> {
         self.snapshot().unresolved_join.clone()
     }
@@ -186,16 +188,16 @@ impl AgentState {
             .send_modify(|snapshot| snapshot.is_listening = is_listening);
     }
 
-    /// Records that the driver is at work.
+    /// Records that the driver is running.
     pub fn heartbeat(&self) {
         self.snapshot
             .send_modify(|snapshot| snapshot.heartbeat = boot_now());
     }
 
-    /// Whether the driver is at work, by its last heartbeat.
+    /// Checks by the last heartbeat whether the driver is running.
     ///
     /// # Errors
-    /// How long it has been stuck, in words.
+    /// Returns a text that says how long the driver has been stuck.
     pub fn health(&self, now: Time) -> Result<(), String> {
         let silent = now.since(self.snapshot().heartbeat);
         if silent <= HEARTBEAT_WITHIN {
@@ -207,10 +209,10 @@ impl AgentState {
         ))
     }
 
-    /// Whether this agent can take part in the mesh.
+    /// Checks whether this agent can take part in the mesh.
     ///
     /// # Errors
-    /// The obstacle, in words.
+    /// Returns a text that describes the obstacle.
     pub fn readiness(&self) -> Result<(), String> {
         let snapshot = self.snapshot();
         if !snapshot.is_listening {
@@ -226,7 +228,7 @@ impl AgentState {
         Ok(())
     }
 
-    /// The answer to `/api/v1/row`.
+    /// Returns the answer to `/api/v1/row`.
     pub fn row(&self) -> RowReport {
         RowReport {
             version: VERSION.to_owned(),
@@ -236,7 +238,7 @@ impl AgentState {
         }
     }
 
-    /// The answer to `/api/v1/members`.
+    /// Returns the answer to `/api/v1/members`.
     pub fn members(&self) -> Members {
         let snapshot = self.snapshot();
         Members {
@@ -250,7 +252,7 @@ impl AgentState {
         }
     }
 
-    /// The answer to `/api/v1/schedule`.
+    /// Returns the answer to `/api/v1/schedule`.
     pub fn schedule(&self) -> ScheduleReport {
         ScheduleReport {
             version: VERSION,
@@ -260,7 +262,7 @@ impl AgentState {
     }
 }
 
-/// Whether `members`, sorted by name, has that node.
+/// Returns whether `members`, sorted by name, contains `node`.
 fn contains(members: &[Member], node: &NodeName) -> bool {
     members
         .binary_search_by(|member| member.name.cmp(node))

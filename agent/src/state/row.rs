@@ -1,6 +1,6 @@
 //! The outgoing results of this node: one cell for each destination and protocol.
 //!
-//! Keeps the last result and its age, no history.
+//! A row contains the last results and their ages, but no history.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub struct Row {
     cells: BTreeMap<(NodeName, Protocol), Cell>,
 }
 
-/// The outcome of a cell's last test, and when its tests ended.
+/// The outcome of a cell's last test, and the end times of its tests.
 #[derive(Clone, Debug)]
 struct Cell {
     last: Outcome,
@@ -39,13 +39,13 @@ impl Row {
         self.cells.insert(key, cell);
     }
 
-    /// Keeps only the cells with a destination that `is_member`.
+    /// Keeps only the cells whose destination satisfies `is_member`.
     pub(super) fn retain(&mut self, is_member: impl Fn(&NodeName) -> bool) {
         self.cells
             .retain(|(destination, _), _| is_member(destination));
     }
 
-    /// The cells as the API shows them, with their present ages.
+    /// Returns the cells in the form of the API, with their present ages.
     pub fn report(&self) -> Vec<RowCell> {
         self.cells
             .iter()
