@@ -1,7 +1,8 @@
-//! The types of the read API, as they appear in JSON. Their fields are a contract: order, names and
-//! units.
+//! The types of the read API, as they appear in JSON. The order, the names and the units of their
+//! fields are part of the API's contract.
 //!
-//! Plain data. `state` fills in what this agent knows, `http::collector` what its peers know.
+//! This module contains only data. `state` fills in what this agent knows, and `http::collector`
+//! adds what its peers have reported.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,20 +17,20 @@ use strum::{Display, IntoStaticStr, VariantArray};
 
 use crate::clock::boot_now;
 
-/// An instant that JSON shows as its age: seconds until the moment of writing, to the millisecond
-/// (more digits would only make the answers longer).
+/// An instant that JSON shows as its age: the seconds until the moment of writing, with millisecond
+/// precision (more digits would only make the answers longer).
 ///
-/// It lies on the boot clock, so a step of the wall clock makes nothing older or younger.
+/// The instant is on the boot clock, so a step of the wall clock does not change the age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Since(pub Time);
 
 impl Since {
-    /// The present instant.
+    /// Returns the present instant.
     pub fn now() -> Self {
         Self(boot_now())
     }
 
-    /// The age in seconds.
+    /// Returns the age in seconds.
     pub fn seconds(self) -> f64 {
         let seconds = boot_now().since(self.0).as_secs_f64();
         (seconds * 1000.0).round() / 1000.0
@@ -42,16 +43,18 @@ impl Serialize for Since {
     }
 }
 
-/// `/api/v1/matrix`: every ordered pair of nodes × configured protocol, sorted.
+/// The answer of `/api/v1/matrix`: one cell for every ordered pair of nodes and every configured
+/// protocol, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Matrix {
     /// The version of the program that assembled the matrix.
     pub version: String,
     /// The nodes, sorted by name.
     pub nodes: Vec<NodeReport>,
-    /// The cells, sorted by source, destination and protocol; no diagonal.
+    /// The cells, sorted by source, destination and protocol. There is no cell from a node to
+    /// itself.
     pub cells: Vec<CellReport>,
-    /// The sweep that filled the cells, where one is known (`local -o json`).
+    /// The sweep that filled the cells, if it is known (`local -o json`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<SweepReport>,
 }
@@ -63,11 +66,11 @@ pub struct NodeReport {
     pub name: NodeName,
     /// Zone, empty if the node has none.
     pub zone: String,
-    /// The state in the view of the agent that assembled the matrix.
+    /// The state of the node in the view of the agent that assembled the matrix.
     pub state: NodeState,
-    /// Time since the node sent its row; null if it did not.
+    /// The time since the node sent its row; null if it sent none.
     pub row_age_seconds: Option<f64>,
-    /// Why the row is not available; null if it is.
+    /// The reason why the row is not available; null if the row is available.
     pub row_error: Option<String>,
 }
 
@@ -90,23 +93,23 @@ pub struct NodeReport {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum NodeState {
-    /// Gossip has heard from it within seconds.
+    /// Gossip has heard from the node within the last few seconds.
     Live,
-    /// Gossip has not heard from it for some seconds, and it has not departed.
+    /// Gossip has not heard from the node for some seconds, but the node has not departed.
     Silent,
-    /// Kubernetes runs an agent there, and gossip has never heard from it.
+    /// Kubernetes runs an agent on the node, but gossip has never heard from it.
     Missing,
     /// Two live agents use this name.
     Conflict,
-    /// Its wire version is incompatible with this agent's.
+    /// The node's wire version is incompatible with this agent's wire version.
     Incompatible,
-    /// A state that only a newer version knows. No agent reports it.
+    /// A state that only a newer version of the program defines. No agent reports it.
     #[serde(other)]
     Unknown,
 }
 
 impl NodeState {
-    /// Every state that an agent reports, in the order of the documentation.
+    /// Returns every state that an agent reports, in the order of the documentation.
     pub fn reported() -> impl Iterator<Item = Self> {
         Self::VARIANTS
             .iter()
@@ -114,7 +117,7 @@ impl NodeState {
             .filter(|state| *state != Self::Unknown)
     }
 
-    /// The name in labels and in the API.
+    /// Returns the name of the state in labels and in the API.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -123,11 +126,11 @@ impl NodeState {
 /// A cell of the matrix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellReport {
-    /// The node that sent.
+    /// The node that sent the data.
     pub source_node: NodeName,
-    /// The node that received.
+    /// The node that received the data.
     pub destination_node: NodeName,
-    /// TCP or UDP.
+    /// The protocol of the test.
     pub protocol: Protocol,
     /// The result of the last test.
     #[serde(flatten)]
@@ -137,29 +140,31 @@ pub struct CellReport {
 /// The result of a cell's last test. The default is a cell that was never tested.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CellResult {
-    /// Null if the cell was never tested, or its row is not available.
+    /// Whether the last test succeeded; null if the cell was never tested or its row is not
+    /// available.
     pub success: Option<bool>,
-    /// Why the test failed; null unless it did.
+    /// The reason why the test failed; null unless it failed.
     #[serde(deserialize_with = "known_reason")]
     pub reason: Option<Reason>,
-    /// Null unless the test succeeded, as all figures.
+    /// The bandwidth. Like all figures, it is null unless the test succeeded.
     pub bandwidth_mbps: Option<f64>,
-    /// UDP only.
+    /// The jitter of a UDP test.
     pub jitter_ms: Option<f64>,
-    /// UDP only, 0 to 1.
+    /// The share of lost datagrams in a UDP test, from 0 to 1.
     pub loss_ratio: Option<f64>,
-    /// TCP only.
+    /// The number of retransmits of a TCP test.
     pub retransmits: Option<u64>,
-    /// TCP only.
+    /// The round-trip time of a TCP test.
     pub rtt_ms: Option<f64>,
-    /// Time since the last test ended. An age, because the clocks of the nodes need not agree.
+    /// The time since the last test ended. This is an age, because the clocks of the nodes need not
+    /// agree.
     pub age_seconds: Option<f64>,
-    /// Time since the last successful test ended.
+    /// The time since the last successful test ended.
     pub success_age_seconds: Option<f64>,
 }
 
-/// Reads a reason that only a newer version knows as [`Reason::Iperf`], rather than rejecting the
-/// whole answer.
+/// Reads a reason that only a newer version of the program defines as [`Reason::Iperf`], so that
+/// the answer as a whole is not rejected.
 fn known_reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Reason>, D::Error> {
     let name = Option::<String>::deserialize(deserializer)?;
     Ok(name.map(|name| {
@@ -173,17 +178,17 @@ fn known_reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rea
 pub struct SweepReport {
     /// The number of the sweep.
     pub number: u64,
-    /// From the start of the first test to the end of the last one.
+    /// The time from the start of the first test to the end of the last test.
     pub seconds: f64,
-    /// The lower bound: no schedule can be faster.
+    /// The lower bound on the duration: no schedule can be faster.
     pub bound_seconds: f64,
     /// The number of tests.
     pub tests: u64,
-    /// How many of them failed.
+    /// The number of failed tests.
     pub failed: u64,
 }
 
-/// `/api/v1/row`: the outgoing cells of a node.
+/// The answer of `/api/v1/row`: the outgoing cells of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowReport {
     /// The version of the program that answers.
@@ -199,16 +204,16 @@ pub struct RowReport {
 /// A cell of a row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowCell {
-    /// The node that received.
+    /// The node that received the data.
     pub destination_node: NodeName,
-    /// TCP or UDP.
+    /// The protocol of the test.
     pub protocol: Protocol,
     /// The result of the last test.
     #[serde(flatten)]
     pub result: CellResult,
 }
 
-/// `/api/v1/members`: the other nodes of the mesh, as an agent sees them.
+/// The answer of `/api/v1/members`: the other nodes of the mesh in the view of one agent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Members {
     /// The version of the program that answers.
@@ -217,11 +222,11 @@ pub struct Members {
     pub node: NodeName,
     /// Zone, empty if the node has none.
     pub zone: String,
-    /// The epoch of the agent: 16 hexadecimal digits, since a JavaScript number cannot hold 64
+    /// The epoch of the agent, as 16 hexadecimal digits, because a JavaScript number cannot hold 64
     /// bits.
     #[serde(serialize_with = "as_text")]
     pub epoch: Epoch,
-    /// Another live agent uses this node's name.
+    /// Whether another live agent uses this node's name.
     pub name_taken: bool,
     /// The names of `--join` that do not resolve at present.
     pub unresolved_join: Arc<[String]>,
@@ -229,25 +234,25 @@ pub struct Members {
     pub members: Arc<[Member]>,
 }
 
-/// A member of the mesh: another node that has not departed, silent ones included.
+/// A member of the mesh: another node that has not departed. Silent nodes are included.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Member {
     /// Node name.
     pub name: NodeName,
     /// Zone, empty if the node has none.
     pub zone: String,
-    /// The state in this agent's view.
+    /// The state of the member in this agent's view.
     pub state: NodeState,
-    /// Since when it has been silent; null unless it is.
+    /// The time since which the member has been silent; null unless it is silent.
     #[serde(rename = "silent_seconds")]
     pub silent_since: Option<Since>,
-    /// The epoch of the agent there: 16 hexadecimal digits, since a JavaScript number cannot hold
-    /// 64 bits.
+    /// The epoch of the member's agent, as 16 hexadecimal digits, because a JavaScript number
+    /// cannot hold 64 bits.
     #[serde(serialize_with = "as_text")]
     pub epoch: Epoch,
-    /// The sweep that it works on.
+    /// The sweep that the member works on.
     pub sweep: u64,
-    /// Where it answers this API; null if that is not known.
+    /// The address at which the member's agent serves this API; null if it is not known.
     pub http: Option<SocketAddr>,
 }
 
@@ -255,7 +260,7 @@ fn as_text<S: Serializer>(epoch: &Epoch, serializer: S) -> Result<S::Ok, S::Erro
     serializer.collect_str(epoch)
 }
 
-/// `/api/v1/schedule`: the present and the next work of an agent.
+/// The answer of `/api/v1/schedule`: the present and the next work of an agent.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScheduleReport {
     /// The version of the program that answers.
@@ -270,41 +275,41 @@ pub struct ScheduleReport {
 /// The present and the next work of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Schedule {
-    /// The node is in its quiet time after the start.
+    /// Whether the node is in its quiet time after the start.
     pub quiet: bool,
-    /// The sweep that it works on.
+    /// The sweep that the node works on.
     pub sweep: Sweep,
-    /// The meeting that it takes part in.
+    /// The meeting that the node takes part in; null if there is none.
     pub meeting: Option<Meeting>,
-    /// The peers that it will meet next, in this order.
+    /// The peers that the node will meet next, in this order.
     pub next: Vec<NodeName>,
-    /// How many pairs of this node have not met in this sweep.
+    /// The number of this node's pairs that have not met in this sweep.
     pub open_pairs: usize,
 }
 
 /// The progress of a sweep on one node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Sweep {
-    /// The number of the sweep, 0 before the first.
+    /// The number of the sweep; 0 before the first sweep.
     pub number: u64,
-    /// Pairs of this node that have met or were given up.
+    /// The number of this node's pairs that have met or were given up.
     pub met: usize,
-    /// All pairs of this node.
+    /// The number of all pairs of this node.
     pub total: usize,
-    /// When the sweep began here; null between sweeps.
+    /// The time at which the sweep began on this node; null between sweeps.
     #[serde(rename = "running_seconds")]
     pub began: Option<Since>,
-    /// How long the last complete sweep took here; null before the first.
+    /// The duration of the last complete sweep on this node; null before the first one.
     #[serde(rename = "last_seconds", serialize_with = "as_optional_seconds")]
     pub last: Option<Duration>,
-    /// The lower bound: no schedule can be faster.
+    /// The lower bound on the duration: no schedule can be faster.
     #[serde(rename = "bound_seconds", serialize_with = "as_seconds")]
     pub bound: Duration,
 }
 
 impl Sweep {
-    /// The share of this node's pairs that have met or were given up, 0 to 1. Without a peer
-    /// nothing is left to do.
+    /// Returns the share of this node's pairs that have met or were given up, from 0 to 1. The
+    /// share is 1 if there is no peer, because nothing is left to do.
     pub fn progress(&self) -> f64 {
         match (self.number, self.total) {
             (0, _) => 0.0,
@@ -313,7 +318,7 @@ impl Sweep {
         }
     }
 
-    /// Whether every pair of this node has met or was given up in sweep `number`.
+    /// Returns whether every pair of this node has met or was given up in sweep `number`.
     pub fn is_over(&self, number: u64) -> bool {
         let is_done = self.total > 0 && self.met == self.total;
         self.number > number || (self.number == number && is_done)
@@ -338,9 +343,9 @@ fn as_optional_seconds<S: Serializer>(
 pub struct Meeting {
     /// The other node.
     pub peer: NodeName,
-    /// This node's role.
+    /// The role of this node in the meeting.
     pub role: Role,
-    /// When the meeting began.
+    /// The time at which the meeting began.
     #[serde(rename = "running_seconds")]
     pub began: Since,
 }

@@ -1,30 +1,32 @@
-//! The two clocks. Boot time: every instant and deadline of this node lies on it. Unix time: it
-//! only stamps events for people.
+//! The two clocks. Every instant and deadline of this node is on the boot clock. Unix time is used
+//! only for the timestamps of events for human readers.
 //!
-//! Nothing may rest on Unix time: it steps, and nodes disagree about it.
+//! No decision may depend on Unix time, because it can step and differs between nodes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use iperf3_mesh_core::Time;
 use nix::time::{ClockId, clock_gettime};
 
-/// The longest sleep without reading the boot clock. The runtime's timers stand still while the
-/// machine is suspended, the boot clock does not: after a resume a sleeper is late by this at most.
+/// The longest sleep without reading the boot clock. The runtime's timers stop while the machine is
+/// suspended, but the boot clock does not. After a resume, a sleeper is therefore late by at most
+/// this interval.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The present instant on the boot clock (`CLOCK_BOOTTIME`), which runs while the machine is
-/// suspended and is never set. Async-signal-safe: a forked child may call it before its exec.
+/// Returns the present instant on the boot clock (`CLOCK_BOOTTIME`), which continues while the
+/// machine is suspended and is never set. The function is async-signal-safe: a forked child may
+/// call it before its exec.
 ///
 /// # Panics
 ///
-/// On a kernel without that clock (before Linux 2.6.39).
+/// Panics on a kernel without this clock (before Linux 2.6.39).
 pub fn boot_now() -> Time {
     let now =
         clock_gettime(ClockId::CLOCK_BOOTTIME).expect("Linux has CLOCK_BOOTTIME since 2.6.39");
     Time::default() + Duration::from(now)
 }
 
-/// Nanoseconds since 1970, zero if the clock is set to before that.
+/// Returns the nanoseconds since 1970, or zero if the clock is set to an earlier time.
 pub(crate) fn unix_now_ns() -> u64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -32,7 +34,7 @@ pub(crate) fn unix_now_ns() -> u64 {
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Returns once the boot clock has reached `instant`, never before.
+/// Returns once the boot clock has reached `instant`, and never earlier.
 pub(crate) async fn sleep_until(instant: Time) {
     loop {
         let left = instant.since(boot_now());

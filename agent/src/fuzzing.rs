@@ -1,8 +1,9 @@
-//! Entry points of the fuzz targets in `fuzz/`: each takes arbitrary bytes and asserts what must
-//! hold for all of them.
+//! The entry points of the fuzz targets in `fuzz/`. Each of them takes arbitrary bytes and asserts
+//! the properties that must hold for all inputs.
 //!
-//! Behind the feature `fuzzing`, which no shipped build enables. The parsers are private, so the
-//! properties stand here, next to them; `tests/fuzz_seeds.rs` runs the seed corpora through them.
+//! The module is behind the feature `fuzzing`, which no released build enables. The properties are
+//! in this crate because the parsers are private. `tests/fuzz_seeds.rs` runs the seed corpora
+//! through these functions.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -16,14 +17,14 @@ use crate::iperf::{Report, Version, read_output};
 use crate::render::heatmap::{self, Screen};
 use crate::render::table;
 
-/// The peer of [`iperf_output`], which its seed corpus knows.
+/// The address of the peer in [`iperf_output`] and in its seed corpus.
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
-/// Output of a client's iperf3: standard output up to the first zero byte, standard error after it.
-/// Whatever is read from it, the peer accepts as a result.
+/// Reads `bytes` as the output of an iperf3 client: standard output up to the first zero byte,
+/// standard error after it. The peer must accept every outcome that is read from this output.
 ///
 /// # Panics
-/// If that does not hold.
+/// Panics if this does not hold.
 pub fn iperf_report(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |&byte| byte == 0);
     let stdout = parts.next().unwrap_or_default();
@@ -44,11 +45,12 @@ pub fn iperf_report(bytes: &[u8]) {
     }
 }
 
-/// Output of a server's iperf3, and the answer to `iperf3 --version`. The meaning does not depend
-/// on the pieces in which it arrives, and only the peer counts as accepted.
+/// Reads `bytes` as the output of an iperf3 server, and as the answer to `iperf3 --version`. The
+/// result must not depend on the pieces in which the output arrives, and only the peer may count as
+/// accepted.
 ///
 /// # Panics
-/// If that does not hold.
+/// Panics if this does not hold.
 pub fn iperf_output(bytes: &[u8]) {
     let _ = Version::parse(&String::from_utf8_lossy(bytes));
     let whole = read_output(bytes, bytes.len(), PEER);
@@ -59,11 +61,12 @@ pub fn iperf_output(bytes: &[u8]) {
     }
 }
 
-/// The answer of an agent to `/api/v1/matrix` and `/api/v1/row`. Every rendering of a matrix is
-/// free of what a terminal would obey, except for the colours of the heatmap.
+/// Reads `bytes` as the answer of an agent to `/api/v1/matrix` and to `/api/v1/row`. No rendering
+/// of a matrix may contain anything that a terminal would interpret, except for the colours of the
+/// heatmap.
 ///
 /// # Panics
-/// If that does not hold.
+/// Panics if this does not hold.
 pub fn api_answer(bytes: &[u8]) {
     let _ = serde_json::from_slice::<RowReport>(bytes);
     let Ok(matrix) = serde_json::from_slice::<Matrix>(bytes) else {
@@ -98,7 +101,7 @@ fn spec(protocol: Protocol, bidir: bool) -> TestSpec {
     }
 }
 
-/// The receiver of these results takes them.
+/// Asserts that the receiver accepts these results.
 fn assert_handed_over(handover: Vec<Handover>) {
     let name = |text| NodeName::new(text).expect("a name");
     let outcomes: Vec<Outcome> = handover.iter().map(|one| one.outcome.clone()).collect();

@@ -1,9 +1,11 @@
-//! The program on each node: configuration, iperf3 as a child process, HTTP, metrics, and the loop
-//! that drives the coordinator of [`iperf3_mesh_core`]. IO lives here, decisions do not.
+//! The program that runs on each node: configuration, iperf3 as a child process, HTTP, metrics, and
+//! the loop that drives the coordinator of [`iperf3_mesh_core`]. This crate does all I/O, and makes
+//! no decisions about the mesh.
 //!
-//! Modules form rings that point inwards only: `commands` (one file per command), then `runtime`
-//! (one running agent), then `http`, `discovery`, `iperf` and `render`, then `state` and `metrics`,
-//! then `config`, `cli`, `api` and the leaves. Start reading at `runtime`.
+//! The modules form layers, and each layer uses only the layers below it: first `commands` (one
+//! file per command), then `runtime` (one running agent), then `http`, `discovery`, `iperf` and
+//! `render`, then `state` and `metrics`, and then `config`, `cli`, `api` and the modules that use no
+//! others. Start reading at `runtime`.
 
 pub mod api;
 pub mod cli;
@@ -24,5 +26,5 @@ mod telemetry;
 mod text;
 pub mod units;
 
-/// The version of this program, as its answers and metrics name it.
+/// The version of this program, as shown in its answers and metrics.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use iperf3_mesh::cli::Cli;
 
-/// How long a name lookup, which cannot be cancelled, may delay the end of the process.
+/// How long the end of the process may wait for a name lookup, which cannot be cancelled.
 const LAST_LOOKUPS_WITHIN: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let cli = Cli::get();
-    // A single thread: iperf3 dies with the thread that started it, and the main thread lives as
-    // long as the process.
+    // The runtime has a single thread, because iperf3 dies together with the thread that started
+    // it, and the main thread lives as long as the process.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -1,6 +1,6 @@
-//! The address that this node advertises to its peers, and the addresses that it listens on.
+//! The address that this node advertises to its peers, and the addresses on which it listens.
 //!
-//! This module sends no packet.
+//! This module sends no packets.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -10,8 +10,8 @@ use nix::sys::socket::SockaddrStorage;
 
 use crate::config::{IpFamily, Ports};
 
-/// Addresses for documentation (RFC 5737, RFC 3849). No host has them, so only the default route
-/// leads there.
+/// Addresses that are reserved for documentation (RFC 5737, RFC 3849). No host has such an address,
+/// so only the default route leads to it.
 const UNROUTED_PROBES: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
@@ -22,20 +22,20 @@ const UNROUTED_PROBES: [IpAddr; 2] = [
 pub struct Advertised {
     /// The IP address.
     pub address: IpAddr,
-    /// How it was found.
+    /// The way in which the address was found.
     pub source: AddressSource,
 }
 
-/// How the advertised address was found.
+/// The way in which the advertised address was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddressSource {
-    /// An option sets it.
+    /// The user set the address with an option.
     Given,
-    /// Source address of packets to this agent to join.
+    /// The address is the source address of packets to this agent to join.
     RouteTo(SocketAddr),
-    /// Source address of packets on the default route.
+    /// The address is the source address of packets on the default route.
     DefaultRoute,
-    /// Address of this interface, as there is no route.
+    /// The address belongs to this interface. It is used because there is no route.
     Interface(String),
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for AddressSource {
     }
 }
 
-/// This node has no address to advertise.
+/// The error of a node that has no address to advertise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this node has no route and no interface with a global address, or none of the family that \
@@ -59,12 +59,13 @@ impl fmt::Display for AddressSource {
 )]
 pub struct NoAddress;
 
-/// The address to advertise: `given`, else the source address on the route to the first of `seeds`
-/// that has a route, else the one on the default route, else the first global address of an
-/// interface. A detected address is of `family`, if one is given.
+/// Returns the address to advertise. This is `given`, or else the source address on the route to
+/// the first of `seeds` that has a route, or else the source address on the default route, or else
+/// the first global address of an interface. A detected address belongs to `family`, if a family is
+/// given.
 ///
 /// # Errors
-/// If this node has no such address.
+/// Returns an error if this node has no such address.
 pub fn advertise_address(
     given: Option<IpAddr>,
     family: Option<IpFamily>,
@@ -90,8 +91,8 @@ pub fn advertise_address(
         .ok_or(NoAddress)
 }
 
-/// The source address of packets to `destination`. Connecting a UDP socket only reads the routing
-/// table.
+/// Returns the source address of packets to `destination`. Connecting a UDP socket only reads the
+/// routing table.
 fn source_address(destination: SocketAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind((wildcard(destination.ip()), 0)).ok()?;
     socket.connect(destination).ok()?;
@@ -99,7 +100,7 @@ fn source_address(destination: SocketAddr) -> Option<IpAddr> {
     (!address.is_unspecified()).then_some(address)
 }
 
-/// The first global address of an interface that satisfies `fits`, IPv4 before IPv6.
+/// Returns the first global address of an interface that satisfies `fits`, IPv4 before IPv6.
 fn interface_address(fits: impl Fn(IpAddr) -> bool) -> Option<Advertised> {
     let interfaces = getifaddrs().ok()?;
     let mut found: Vec<(IpAddr, String)> = interfaces
@@ -119,7 +120,7 @@ fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }
 
-/// Whether other hosts can reach `ip`: it is neither loopback nor link-local.
+/// Returns whether other hosts can reach `ip`, because it is neither loopback nor link-local.
 fn is_global(ip: IpAddr) -> bool {
     let link_local = match ip {
         IpAddr::V4(v4) => v4.is_link_local(),
@@ -135,22 +136,23 @@ fn wildcard(like: IpAddr) -> IpAddr {
     }
 }
 
-/// The addresses that an agent listens on.
+/// The addresses on which an agent listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenAddrs {
-    /// The advertised address. iperf3 listens on it, and so does everything except HTTP.
+    /// The advertised address. iperf3 and all other services except HTTP listen on this address.
     pub address: IpAddr,
-    /// Metrics, probes, page and read API. Kubernetes forwards ports to the loopback address of a
-    /// pod, so HTTP listens on every address, unless the mesh itself is within one host.
+    /// The address for metrics, probes, page and read API. Kubernetes forwards ports to the
+    /// loopback address of a pod, so HTTP listens on every address, unless the mesh itself is
+    /// within one host.
     pub http: SocketAddr,
-    /// Control messages of the other agents.
+    /// The address for control messages from other agents.
     pub control: SocketAddr,
-    /// Gossip (UDP).
+    /// The address for gossip (UDP).
     pub gossip: SocketAddr,
 }
 
 impl ListenAddrs {
-    /// The addresses for an agent that advertises `address`.
+    /// Returns the addresses for an agent that advertises `address`.
     pub fn new(address: IpAddr, ports: &Ports) -> Self {
         let http = if address.is_loopback() {
             address

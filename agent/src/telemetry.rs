@@ -1,4 +1,4 @@
-//! The log: to stderr, as text or as one JSON object a line.
+//! The log. It goes to stderr, as text or as one JSON object per line.
 
 use std::io;
 
@@ -9,11 +9,11 @@ use crate::cli::ColorChoice;
 use crate::config::LogFormat;
 use crate::render::screen::has_colour;
 
-/// The variable of the log level.
+/// The environment variable that sets the log level.
 const VARIABLE: &str = "RUST_LOG";
 
-/// Sends the log to stderr. `RUST_LOG` sets the level; `level` is the default, also for an invalid
-/// `RUST_LOG`, which is logged as an error.
+/// Sends the log to stderr. `RUST_LOG` sets the level. `level` is the default, and also applies if
+/// `RUST_LOG` is invalid, which is logged as an error.
 pub(crate) fn start(format: LogFormat, level: LevelFilter, color: ColorChoice) {
     let given = std::env::var_os(VARIABLE)
         .map(|value| value.to_string_lossy().into_owned())
@@ -37,14 +37,14 @@ pub(crate) fn start(format: LogFormat, level: LevelFilter, color: ColorChoice) {
     }
 }
 
-/// `level`, without what gossip and discovery judge themselves: warnings of chitchat, and anything
-/// of kube.
+/// Returns the filter for `level`. It leaves out events that gossip and discovery handle
+/// themselves: warnings of chitchat, and all events of kube.
 fn default_filter(level: LevelFilter) -> EnvFilter {
     EnvFilter::new(format!("{level},chitchat=error,kube_client=off"))
 }
 
-/// The filter of `RUST_LOG`; `None` if it is invalid. tracing reads an unknown level, such as
-/// `verbose`, as the name of a part of the program, and silences all others.
+/// Returns the filter of `RUST_LOG`, or `None` if it is invalid. tracing interprets an unknown
+/// level, such as `verbose`, as the name of a part of the program, and silences all other parts.
 fn filter(value: &str) -> Option<EnvFilter> {
     let is_level = |word: &str| word.trim().parse::<LevelFilter>().is_ok();
     let is_valid = |directive: &str| directive.contains(['=', '[']) || is_level(directive);

@@ -1,8 +1,9 @@
-//! Text from outside, made fit for a log line, a message or a terminal.
+//! Makes text from outside safe for a log line, a message or a terminal.
 
 use std::error::Error;
 
-/// The first `most` characters of `text` on one line, without anything that a terminal would obey.
+/// Returns the first `most` characters of `text` on one line, without anything that a terminal
+/// would interpret.
 pub(crate) fn excerpt(text: &str, most: usize) -> String {
     text.trim()
         .chars()
@@ -11,7 +12,7 @@ pub(crate) fn excerpt(text: &str, most: usize) -> String {
         .collect()
 }
 
-/// The text of the innermost cause. The layers around it only say that something failed.
+/// Returns the text of the innermost cause. The outer errors only say that something failed.
 pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

@@ -1,22 +1,22 @@
-//! Values as users write them: durations, bitrates, numbers and shares.
+//! Values in the form in which users write them: durations, bitrates, numbers and shares.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Why a text is not a value.
+/// The reason why a text is not a valid value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}. {hint}")]
 pub struct InvalidValue {
     /// A valid value, as the object of "expected".
     pub expected: String,
-    /// The remedy, one sentence.
+    /// The fix, as one sentence.
     pub hint: String,
 }
 
 impl InvalidValue {
-    /// An error that expected `expected`; `hint` says what to do.
+    /// Creates an error for a value that should have been `expected`. `hint` says how to fix it.
     pub(crate) fn new(expected: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             expected: expected.into(),
@@ -25,13 +25,13 @@ impl InvalidValue {
     }
 }
 
-/// The remedy for a value that is too low or too high.
+/// The fix for a value that is too low or too high.
 const WITHIN_RANGE: &str = "Set it within that range.";
 
 /// Reads `5s`, `2m`, `500ms`, `1h 30m`, or plain seconds (`300`).
 ///
 /// # Errors
-/// If `text` is none of these.
+/// Returns an error if `text` has none of these forms.
 pub fn duration(text: &str) -> Result<Duration, InvalidValue> {
     let text = text.trim();
     if let Ok(seconds) = text.parse() {
@@ -45,10 +45,10 @@ pub fn duration(text: &str) -> Result<Duration, InvalidValue> {
     })
 }
 
-/// Reads a duration in `range`.
+/// Reads a duration that must be in `range`.
 ///
 /// # Errors
-/// If `text` is no duration, or one outside of `range`.
+/// Returns an error if `text` is not a duration or is outside of `range`.
 pub(crate) fn duration_in(
     text: &str,
     range: RangeInclusive<Duration>,
@@ -64,26 +64,27 @@ pub(crate) fn duration_in(
     ))
 }
 
-/// Writes a duration so that [`duration`] reads it.
+/// Writes a duration in a form that [`duration`] can read.
 pub fn show(duration: Duration) -> impl Display {
     humantime::format_duration(duration)
 }
 
-/// The prefixes of a bitrate. They count in thousands, as those of iperf3's `-b` do.
+/// The prefixes of a bitrate. They are powers of 1000, as for iperf3's `-b`.
 const PREFIXES: [(char, f64); 4] = [('k', 1e3), ('m', 1e6), ('g', 1e9), ('t', 1e12)];
 
 /// The units of a bitrate, in lower case.
 const BIT_UNITS: [&str; 7] = ["", "b", "bit", "bits", "bps", "bit/s", "bits/s"];
 
-/// The greatest bitrate: beyond any wire, and still exact as a float.
+/// The maximum bitrate. It is higher than that of any link, and a float still represents it
+/// exactly.
 const BITRATE_MAX: f64 = 1e15;
 
 /// Reads `500k`, `10M`, `2.5G`, `100 Mbit/s`, `10Gbps`, or plain bit/s.
 ///
-/// Upper and lower case are the same, except that a capital B alone (`MB`, `MBps`) means bytes.
+/// Upper and lower case are equivalent, except that a capital B alone (`MB`, `MBps`) means bytes.
 ///
 /// # Errors
-/// If `text` is none of these, or comes to more than 1000 Tbit/s.
+/// Returns an error if `text` has none of these forms, or exceeds 1000 Tbit/s.
 pub fn bitrate(text: &str) -> Result<u64, InvalidValue> {
     rate(text.trim())
         .filter(|rate| *rate <= BITRATE_MAX)
@@ -119,10 +120,10 @@ fn rate(text: &str) -> Option<f64> {
         .map(|number| number * factor)
 }
 
-/// Reads a whole number in `range`.
+/// Reads a whole number that must be in `range`.
 ///
 /// # Errors
-/// If `text` is no number, or one outside of `range`.
+/// Returns an error if `text` is not a number or is outside of `range`.
 pub(crate) fn number<T: FromStr + PartialOrd + Display>(
     text: &str,
     range: RangeInclusive<T>,
@@ -139,13 +140,13 @@ pub(crate) fn number<T: FromStr + PartialOrd + Display>(
         })
 }
 
-/// The greatest share that [`share`] reads.
+/// The maximum share that [`share`] accepts.
 const SHARE_MAX: f64 = 0.5;
 
 /// Reads a share from 0 to 0.5.
 ///
 /// # Errors
-/// If `text` is no number, or one outside of that range.
+/// Returns an error if `text` is not a number or is outside of that range.
 pub(crate) fn share(text: &str) -> Result<f64, InvalidValue> {
     text.trim()
         .parse()
@@ -159,7 +160,7 @@ pub(crate) fn share(text: &str) -> Result<f64, InvalidValue> {
         })
 }
 
-/// The error of a text that is none of `names`.
+/// Returns the error for a text that is none of `names`.
 pub(crate) fn not_one_of(names: &[String]) -> InvalidValue {
     InvalidValue::new(
         format!("one of {}", names.join(", ")),

@@ -1,5 +1,5 @@
-//! Errors of single values in the form of the configuration's: `OPTION is "VALUE": expected ….
-//! Fix.`
+//! Formats the errors of single values in the same form as those of the configuration: `OPTION is
+//! "VALUE": expected …. Fix.`
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -37,8 +37,8 @@ fn sentence(error: &clap::Error) -> Option<String> {
     Some(format!("{option} is {value:?}: {invalid}"))
 }
 
-/// Attaches values such as `-5s` to the option before them, so that the option's own check reports
-/// them: no option of this program begins with a digit.
+/// Attaches values such as `-5s` to the preceding option, so that the option's own check reports
+/// them. This is safe because no option of this program begins with a digit.
 pub(super) fn with_negative_values(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut joined: Vec<OsString> = Vec::new();
     for word in words {

@@ -58,16 +58,17 @@ pub enum Command {
 }
 
 impl Cli {
-    /// Reads the command line and the environment. On an error, or to show help, it prints and ends
-    /// the process.
+    /// Reads the command line and the environment. On an error, or if the user asks for help,
+    /// prints the text and ends the process.
     pub fn get() -> Self {
         Self::read(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
-    /// Reads `words`, the first of which is the program's name, and the environment.
+    /// Reads the environment and `words`. The first of `words` is the program's name.
     ///
     /// # Errors
-    /// If `words` are not a command line of this program, or ask for help or the version.
+    /// Returns an error if `words` are not a command line of this program, or if they ask for help
+    /// or for the version.
     pub fn read<I, W>(words: I) -> Result<Self, clap::Error>
     where
         I: IntoIterator<Item = W>,
@@ -83,9 +84,10 @@ impl Cli {
     }
 }
 
-/// The name of an option in messages, flag and variable: `--duration (IPERF_TEST_DURATION)`.
+/// Returns the name of an option as shown in messages, with flag and variable: `--duration
+/// (IPERF_TEST_DURATION)`.
 ///
-/// `id` is the name of its field in the structs of this module.
+/// `id` is the name of the option's field in the structs of this module.
 pub(crate) fn option_name(id: &str) -> String {
     let cli = Cli::command();
     let arg = cli
@@ -124,9 +126,9 @@ pub struct AgentArgs {
 
 /// The options of `local`.
 #[derive(Clone, Debug, Args)]
-// Two cores carry some Gbit/s over loopback, which 64 nodes share, and nobody waits five minutes at
-// a prompt. The last of several equal options counts, because `make demo` has options of its own
-// and accepts more.
+// The options must be cheap by default: two cores carry some Gbit/s over loopback, which up to 64
+// nodes share, and nobody waits five minutes at a prompt. If an option is repeated, the last value
+// counts, because `make demo` has options of its own and accepts more.
 #[command(
     args_override_self = true,
     mut_arg("duration", |arg| arg.default_value("1s")),
@@ -267,11 +269,11 @@ pub struct ColorArg {
     pub color: ColorChoice,
 }
 
-/// The most nodes of `local`: their agents and tests share one machine.
+/// The maximum number of nodes of `local`, because their agents and tests share one machine.
 const LOCAL_NODES_MAX: usize = 64;
-/// The most nodes of `plan`: the simulation of more takes too long.
+/// The maximum number of nodes of `plan`, because the simulation of a larger mesh takes too long.
 const PLAN_NODES_MAX: usize = 1000;
-/// The longest latency of a mesh that still works.
+/// The maximum latency of a mesh that still works.
 const LATENCY_MAX: Duration = Duration::from_secs(1);
 
 fn sweeps(text: &str) -> Result<u64, InvalidValue> {

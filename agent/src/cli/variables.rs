@@ -1,4 +1,4 @@
-//! The environment variables of the options: empty ones, and misspelt ones.
+//! Handles empty and misspelt environment variables of the options.
 
 use std::fmt;
 
@@ -9,15 +9,15 @@ use super::Cli;
 /// The prefixes of this program's variables.
 const PREFIXES: [&str; 2] = ["IPERF_", "MESH_"];
 
-/// The least similarity of a variable to the one that is suggested (Jaro, 0 to 1).
+/// The minimum similarity (Jaro, 0 to 1) between a variable and the one that is suggested.
 const SIMILAR: f64 = 0.8;
 
-/// A variable that looks like one of this program's, but that no option reads.
+/// A variable that looks like one of this program's variables, but that no option reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadVariable {
-    /// Its name.
+    /// The name of the variable.
     pub name: String,
-    /// The variable with the most similar name, if one is similar.
+    /// The most similar variable that an option reads, if any is similar enough.
     pub similar: Option<String>,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for UnreadVariable {
     }
 }
 
-/// The variables of this process that are probably misspelt, sorted by name.
+/// Returns the variables of this process that are probably misspelt, sorted by name.
 pub fn unread_variables() -> Vec<UnreadVariable> {
     let cli = Cli::command();
     let read: Vec<String> = cli
@@ -64,8 +64,8 @@ fn most_similar(name: &str, known: &[String]) -> Option<String> {
         .map(|(_, candidate)| candidate.clone())
 }
 
-/// `command` without its empty variables: Kubernetes passes an unset value as an empty variable,
-/// which clap would take for a value.
+/// Returns `command` without its empty variables. Kubernetes passes an unset value as an empty
+/// variable, which clap would interpret as a value.
 pub(super) fn without_empty(command: clap::Command) -> clap::Command {
     command
         .mut_args(|arg| {

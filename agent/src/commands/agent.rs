@@ -1,4 +1,4 @@
-//! The `agent` command: one agent, from its configuration to its goodbye.
+//! The `agent` command: runs one agent, from reading its configuration to leaving the mesh.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use crate::{VERSION, cli};
 /// The pause between two rounds of gossip.
 const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The `agent` command: runs until SIGTERM or SIGINT.
+/// Runs the `agent` command until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If iperf3 is not usable, if there is no address to advertise, if a port cannot be opened, or if
-/// gossip fails for good.
+/// Returns an error if iperf3 is not usable, if there is no address to advertise, if a port cannot
+/// be opened, or if gossip fails for good.
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
-    // First, because process 1 of a container gets only the signals that it handles.
+    // This comes first, because process 1 of a container receives only the signals that it handles.
     let stop = stop_on_signals()?;
     for variable in cli::unread_variables() {
         tracing::warn!("{variable}");
@@ -73,7 +73,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let agent = Agent::start(setup).await?;
     let metrics = agent.state.metrics().clone();
     let discover = async |sink: DiscoverySink<'_>| {
-        // Boxed, because the state of an HTTP client would make every future around it large.
+        // The future is boxed, because the state of an HTTP client would make every enclosing
+        // future large.
         Box::pin(discovery::discover(&sink, &config, own, metrics.clone())).await;
     };
     agent.run(stop, discover).await?;
@@ -81,10 +82,10 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A token that the first SIGTERM or SIGINT cancels.
+/// Returns a token that is cancelled by the first SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If a signal handler cannot be installed.
+/// Returns an error if a signal handler cannot be installed.
 pub(super) fn stop_on_signals() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {

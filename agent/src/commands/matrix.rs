@@ -1,4 +1,4 @@
-//! The `matrix` command: asks one agent for the whole matrix.
+//! The `matrix` command: requests the whole matrix from one agent.
 
 use std::net::Ipv6Addr;
 use std::process::ExitCode;
@@ -13,15 +13,16 @@ use crate::http::client::{Client, ClientError, Limits};
 use crate::render::heatmap::{self, Screen};
 use crate::render::table;
 
-/// The port of the read API, unless the address names one.
+/// The port of the read API if the address has no port.
 const DEFAULT_PORT: u16 = 9876;
-/// The longest matrix that [`fetch`] accepts, that of some 600 nodes.
+/// The maximum size of a matrix that [`fetch`] accepts. It is the size of a matrix of about 600
+/// nodes.
 const MATRIX_BYTES: usize = 256 << 20;
 
 /// Prints the matrix of the agent at `args.address`.
 ///
 /// # Errors
-/// If the agent returns no matrix, or stdout cannot be written to.
+/// Returns an error if the agent returns no matrix, or if stdout cannot be written to.
 pub(crate) async fn run(args: MatrixArgs) -> anyhow::Result<ExitCode> {
     let mut matrix = fetch(&args.address, DEFAULT_PORT, args.timeout).await?;
     match args.protocol {
@@ -42,38 +43,40 @@ fn rendered(matrix: &Matrix, format: MatrixFormat, color: ColorChoice) -> anyhow
     })
 }
 
-/// Why there is no matrix.
+/// The reason why there is no matrix.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The address cannot be one of the read API.
+    /// The address cannot be an address of the read API.
     #[error("ADDRESS is {address:?}: expected {expected}. {hint}")]
     Address {
-        /// The address as given.
+        /// The address as the user gave it.
         address: String,
         /// A valid address, as the object of "expected".
         expected: &'static str,
-        /// The remedy, one sentence.
+        /// The fix, as one sentence.
         hint: &'static str,
     },
-    /// The agent gave no good answer.
+    /// The agent gave no valid answer.
     #[error(
         "cannot get the matrix from {authority}: {cause}. Name the host of an agent and the port of \
          its read API, such as node-a:{default_port}."
     )]
     NoAnswer {
-        /// The host and port that were asked.
+        /// The host and port that were queried.
         authority: String,
-        /// The port of the read API by default.
+        /// The default port of the read API.
         default_port: u16,
-        /// Why there is no good answer.
+        /// The reason why there is no valid answer.
         cause: ClientError,
     },
 }
 
-/// Asks the agent at `address` (`HOST`, `HOST:PORT` or `http://HOST:PORT`) for the whole matrix.
+/// Requests the whole matrix from the agent at `address` (`HOST`, `HOST:PORT` or
+/// `http://HOST:PORT`).
 ///
 /// # Errors
-/// If `address` has another form, or there is no good answer in time. The message says what to do.
+/// Returns an error if `address` has another form, or if there is no valid answer in time. The
+/// message says how to fix it.
 pub async fn fetch(
     address: &str,
     default_port: u16,
@@ -95,7 +98,7 @@ pub async fn fetch(
         })
 }
 
-/// The host and port of `address`.
+/// Returns the host and port of `address`.
 fn authority(address: &str, default_port: u16) -> Result<String, FetchError> {
     let invalid = |expected, hint| FetchError::Address {
         address: address.to_owned(),
@@ -119,7 +122,7 @@ fn authority(address: &str, default_port: u16) -> Result<String, FetchError> {
     if let Ok(bare) = host.parse::<Ipv6Addr>() {
         return Ok(format!("[{bare}]:{default_port}"));
     }
-    // Inside of brackets, colons belong to the address.
+    // Colons inside brackets belong to the address.
     let after_address = host.rfind(']').map_or(host, |bracket| &host[bracket..]);
     Ok(if after_address.contains(':') {
         host.to_owned()

@@ -23,7 +23,7 @@ use matrix::FetchError;
 /// Runs the command.
 ///
 /// # Errors
-/// If the command failed; [`report_error`] prints the error.
+/// Returns an error if the command failed; [`report_error`] prints it.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Agent(args) => {

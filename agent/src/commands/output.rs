@@ -4,10 +4,10 @@ use std::io::{self, ErrorKind, Write};
 
 use anyhow::Context;
 
-/// Prints to stdout. A reader that has closed the pipe is no error.
+/// Prints `text` to stdout. It is not an error if the reader has closed the pipe.
 ///
 /// # Errors
-/// If stdout cannot be written to for another reason.
+/// Returns an error if stdout cannot be written to for another reason.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout

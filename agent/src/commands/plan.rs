@@ -1,4 +1,4 @@
-//! The `plan` command: the cost of a mesh and the age of its cells, computed by running the shipped
+//! The `plan` command: predicts the cost of a mesh and the age of its cells, by running the real
 //! coordinator in the simulator.
 
 use std::fmt::Write as _;
@@ -17,40 +17,43 @@ use crate::commands::output::print;
 use crate::config::TestSettings;
 use crate::units;
 
-/// The time of iperf3 beyond the length of its test, without any network (measured, p50).
+/// The time that iperf3 takes in addition to the length of its test, without any network (measured,
+/// p50).
 const IPERF_COST: Duration = Duration::from_millis(12);
 
-/// The round trips for the set-up of a test, besides one for each stream (measured).
+/// The number of round trips for the set-up of a test, in addition to one for each stream
+/// (measured).
 const SETUP_ROUND_TRIPS: u32 = 8;
 
-/// The assumed rate of an unlimited TCP test: the rate of the links is unknown here.
+/// The assumed bitrate of an unlimited TCP test, because the bitrate of the links is not known
+/// here.
 const ASSUMED_BITRATE: f64 = 1e9;
 
-/// The most series of a cell.
+/// The maximum number of time series of a cell.
 const SERIES_TCP: u64 = 6;
 const SERIES_UDP: u64 = 8;
 
-/// The series of a node besides its cells.
+/// The number of time series of a node in addition to those of its cells.
 const SERIES_NODE: u64 = 60;
 
-/// The gossip that a node sends each second for each member of the mesh (measured, at one round a
-/// second).
+/// The number of bytes of gossip that a node sends per second for each member of the mesh
+/// (measured, at one round per second).
 const GOSSIP_BYTES: f64 = 150.0;
 
-/// The least number of nodes for which the simulation takes long enough to say so.
+/// The minimum number of nodes for which the command announces that the simulation takes a while.
 const MANY_NODES: usize = 300;
 
-/// The expected behaviour and cost of a mesh; docs/configuration.md documents its fields.
+/// The expected behaviour and cost of a mesh. docs/configuration.md documents the fields.
 #[derive(Debug, Serialize)]
 struct Plan {
     nodes: usize,
-    /// The lower bound of a sweep.
+    /// The lower bound on the duration of a sweep.
     bound_seconds: f64,
-    /// The lower bound with failures: the time of the busiest node, hanging tests included.
+    /// The lower bound with failures: the time of the busiest node, including hanging tests.
     bound_with_failures_seconds: f64,
     sweep_seconds: f64,
     period_seconds: f64,
-    /// The greatest age of a cell, just before it is measured again.
+    /// The greatest age that a cell reaches, just before it is measured again.
     max_age_seconds: f64,
     efficiency: f64,
     /// The share of its time that a node spends in tests.
@@ -61,19 +64,20 @@ struct Plan {
     /// The traffic of all nodes in one sweep.
     bytes: u64,
     bytes_per_node_and_day: u64,
-    /// The bit rate that `bytes` assumes for unlimited TCP; null if TCP is limited.
+    /// The bitrate that `bytes` assumes for unlimited TCP; null if TCP is limited.
     assumed_bitrate: Option<f64>,
-    /// The gossip of each node.
+    /// The gossip traffic of each node.
     gossip_bytes_per_second: u64,
-    /// The time series of all nodes in Prometheus.
+    /// The number of time series of all nodes in Prometheus.
     series: u64,
 }
 
-/// Runs the simulation and prints the plan. The exit code is 1 if a cell gets older than
+/// Runs the simulation and prints the plan. The exit code is 1 if a cell becomes older than
 /// `--max-age`.
 ///
 /// # Errors
-/// If the settings cannot be used, or the simulated mesh does not finish its sweep.
+/// Returns an error if the settings cannot be used, or if the simulated mesh does not finish its
+/// sweep.
 pub(super) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let settings = TestSettings::try_from(&args.tests)?;
     if args.nodes >= MANY_NODES {
@@ -149,7 +153,7 @@ fn plan(args: &PlanArgs, settings: &TestSettings) -> anyhow::Result<Plan> {
     })
 }
 
-/// The bytes that one node sends to another in a sweep.
+/// Returns the number of bytes that one node sends to another node in a sweep.
 fn bytes_per_pair(tests: &[TestSpec]) -> f64 {
     let bytes = |test: &TestSpec| {
         let streams = f64::from(test.streams);

@@ -1,4 +1,4 @@
-//! The address of this node, and the family of addresses to use where there are both.
+//! The address of this node, and the address family to use if there are addresses of both families.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use crate::units::InvalidValue;
 
 const HINT: &str = "Set it to an address of this node that the others can reach, or leave it out.";
 
-/// A family of addresses.
+/// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum IpFamily {
     /// IPv4.
@@ -19,13 +19,14 @@ pub enum IpFamily {
 }
 
 impl IpFamily {
-    /// Whether `address` belongs to the family.
+    /// Returns whether `address` belongs to this family.
     pub fn has(self, address: IpAddr) -> bool {
         address.is_ipv4() == (self == Self::Ipv4)
     }
 }
 
-/// Reads one address or several, and takes the first one, of `family` if that is given.
+/// Reads one or several addresses, and returns the first one. If `family` is given, returns the
+/// first one of that family.
 pub(super) fn advertise_address(
     text: &str,
     family: Option<IpFamily>,
@@ -45,7 +46,8 @@ pub(super) fn advertise_address(
         })?;
     let is_usable = match first {
         IpAddr::V4(v4) => !v4.is_broadcast(),
-        // Useful only together with the name of an interface, which differs from node to node.
+        // A link-local address is useful only together with the name of an interface, which differs
+        // from node to node.
         IpAddr::V6(v6) => !v6.is_unicast_link_local(),
     };
     if first.is_unspecified() || first.is_multicast() || !is_usable {

@@ -1,4 +1,4 @@
-//! How an agent finds its peers. The search itself is in [`crate::discovery`].
+//! The ways in which an agent can find its peers. The search itself is in [`crate::discovery`].
 
 use clap::ValueEnum;
 
@@ -6,19 +6,21 @@ use super::{Environment, choice};
 use crate::cli::option_name;
 use crate::units::InvalidValue;
 
-/// How an agent finds its peers.
+/// The way in which an agent finds its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discovery {
-    /// From the pods of the Kubernetes API; names to join are resolved as for [`Self::Static`].
+    /// The agent finds the pods through the Kubernetes API, and resolves the names to join as for
+    /// [`Self::Static`].
     Kubernetes,
-    /// From the names to join, resolved often since their addresses change.
+    /// The agent resolves the names to join often, because their addresses change.
     Dns,
-    /// From the names to join, resolved often until one answers and rarely afterwards; gossip does
-    /// the rest.
+    /// The agent resolves the names to join often until one of them answers, and rarely afterwards.
+    /// Gossip finds all other peers.
     Static,
 }
 
-/// Reads the kind of discovery, and checks that it can work here and with the names to `join`.
+/// Reads the kind of discovery, and checks that it can work in this environment and with the names
+/// to `join`.
 pub(super) fn discovery(
     text: &str,
     env: &Environment,
@@ -40,7 +42,8 @@ pub(super) fn discovery(
     }
 }
 
-/// Requests to the API need its address and a token. Both come with the pod or never.
+/// Checks that the Kubernetes API can be used. Requests need its address and a token. A pod has
+/// both from its start, or never gets them.
 fn kubernetes_discovery(env: &Environment) -> Result<Discovery, InvalidValue> {
     if !env.in_pod {
         return Err(InvalidValue::new(

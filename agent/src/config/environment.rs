@@ -15,11 +15,11 @@ pub struct Environment {
     pub has_token: bool,
 }
 
-/// Where Kubernetes mounts the token of a pod's ServiceAccount.
+/// The path at which Kubernetes mounts the token of a pod's ServiceAccount.
 const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 impl Environment {
-    /// Reads it from the machine.
+    /// Reads the facts from the machine.
     pub fn detect() -> Self {
         let host_name = gethostname().unwrap_or_default();
         Self {
@@ -30,7 +30,7 @@ impl Environment {
         }
     }
 
-    /// The default of `--discovery`.
+    /// Returns the default of `--discovery`.
     pub(super) fn discovery(&self) -> &'static str {
         if self.in_pod && self.has_token {
             "kubernetes"

@@ -1,18 +1,18 @@
-//! Errors of a configuration: all of them at once, each with its hint.
+//! The errors of a configuration. All of them are reported at once, each with its hint.
 
 use std::fmt;
 
 use crate::cli;
 use crate::units::InvalidValue;
 
-/// One option with an unusable value.
+/// An option with an unusable value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionError {
     /// The name of the option's field in [`crate::cli`].
     pub id: &'static str,
-    /// Its value, as given or by default.
+    /// The value, as given or by default.
     pub value: String,
-    /// Why the value cannot be used.
+    /// The reason why the value cannot be used.
     pub error: InvalidValue,
 }
 
@@ -25,12 +25,12 @@ impl fmt::Display for OptionError {
 
 impl std::error::Error for OptionError {}
 
-/// All errors of a configuration; never empty.
+/// All errors of a configuration. There is at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<OptionError>);
 
 impl ConfigErrors {
-    /// The errors, in the order of the documentation.
+    /// Returns the errors, in the order of the documentation.
     pub fn errors(&self) -> &[OptionError] {
         &self.0
     }
@@ -53,7 +53,7 @@ impl std::error::Error for ConfigErrors {}
 pub(super) struct OptionErrors(Vec<OptionError>);
 
 impl OptionErrors {
-    /// Reads `text`, the value of option `id`, and keeps its error.
+    /// Reads `text`, the value of option `id`. If that fails, records the error.
     pub(super) fn read<T>(
         &mut self,
         id: &'static str,
@@ -63,7 +63,7 @@ impl OptionErrors {
         parse(text).map_err(|error| self.add(id, text, error)).ok()
     }
 
-    /// Reads the value of an option that may be left out: `Some(None)` if it is.
+    /// Reads the value of an option that may be left out. Returns `Some(None)` if it is left out.
     pub(super) fn read_if_given<T>(
         &mut self,
         id: &'static str,
@@ -76,7 +76,7 @@ impl OptionErrors {
         }
     }
 
-    /// Keeps an error of option `id`.
+    /// Records an error of option `id`.
     pub(super) fn add(&mut self, id: &'static str, value: &str, error: InvalidValue) {
         self.0.push(OptionError {
             id,
@@ -85,12 +85,12 @@ impl OptionErrors {
         });
     }
 
-    /// Takes over the errors of `part`, or returns its value.
+    /// Returns the value of `part`, or records its errors.
     pub(super) fn merge<T>(&mut self, part: Result<T, ConfigErrors>) -> Option<T> {
         part.map_err(|errors| self.0.extend(errors.0)).ok()
     }
 
-    /// Returns `made` if there was no error. It is `None` only if there was one.
+    /// Returns `made` if there was no error. `made` may be `None` only if there was one.
     pub(super) fn finish<T>(self, made: Option<T>) -> Result<T, ConfigErrors> {
         match made {
             Some(made) if self.0.is_empty() => Ok(made),

@@ -1,13 +1,13 @@
-//! The export of a failed cell.
+//! The exported values of a failed cell.
 
 use clap::ValueEnum;
 
 /// The bandwidth and jitter of a cell after a failed test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum FailedCells {
-    /// They are 0; only `iperf_test_success` tells that from a measurement.
+    /// Both values are 0. Only `iperf_test_success` distinguishes them from a measurement.
     #[default]
     Zero,
-    /// They are absent until the next success.
+    /// Both values are absent until the next success.
     Absent,
 }

@@ -1,14 +1,14 @@
-//! The configuration's share of [`crate::fuzzing`].
+//! The entry point of [`crate::fuzzing`] for the configuration.
 
 use super::{address, join, kubernetes};
 use crate::units;
 
-/// One value of an option, read as every kind of value that has a grammar of its own: bitrate,
-/// duration, target to join, address, namespace, label selector. An accepted value that is written
-/// again reads the same; a value for a query of the Kubernetes API is printable ASCII.
+/// Reads `bytes` as a value of every kind that has its own grammar: bitrate, duration, target to
+/// join, address, namespace, label selector. An accepted value must stay the same when it is
+/// written and read again, and a value for a query of the Kubernetes API must be printable ASCII.
 ///
 /// # Panics
-/// If that does not hold.
+/// Panics if one of these properties does not hold.
 pub fn config_value(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let _ = units::bitrate(&text);

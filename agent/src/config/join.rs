@@ -1,5 +1,5 @@
-//! Agents to join: a host or an address, with or without a port. Names are resolved in
-//! [`crate::discovery`].
+//! The agents to join: hosts or addresses, with or without a port. [`crate::discovery`] resolves
+//! the names.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,15 +7,16 @@ use std::num::NonZeroU16;
 
 use crate::units::InvalidValue;
 
-/// The most agents to join. One that answers is enough, and a DNS name may stand for all.
+/// The maximum number of agents to join. One agent that answers is enough, and one DNS name may
+/// stand for all agents.
 pub(super) const JOIN_MAX: usize = 64;
 
-/// An agent to join, or a name with the addresses of several.
+/// An agent to join, or a name that stands for the addresses of several agents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinTarget {
     /// A DNS name, or an IP address without brackets.
     pub host: String,
-    /// Its gossip port; `None` is the gossip port of this node.
+    /// The gossip port of the agent; `None` selects the gossip port of this node.
     pub port: Option<NonZeroU16>,
 }
 
@@ -70,8 +71,8 @@ fn target(text: &str) -> Option<JoinTarget> {
     })
 }
 
-/// Names with underscores exist, and resolvers accept them. A name of digits and dots alone is a
-/// mistyped address.
+/// Returns whether `name` is a DNS name. Underscores are accepted, because such names exist and
+/// resolvers accept them. A name that has only digits and dots is a mistyped address.
 fn is_dns_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_label = |label: &str| {

@@ -1,9 +1,9 @@
-//! The syntax of a Kubernetes namespace and of a label selector. Whether they exist is not checked
-//! here.
+//! The syntax of Kubernetes namespaces and label selectors. This module does not check whether they
+//! exist.
 
 use crate::units::InvalidValue;
 
-/// The longest label name, label value or namespace.
+/// The maximum length of a label name, a label value or a namespace.
 const LABEL_LEN_MAX: usize = 63;
 
 /// Reads the name of a namespace (a DNS label, RFC 1123).
@@ -35,7 +35,8 @@ pub(super) fn label_selector(text: &str) -> Result<String, InvalidValue> {
     ))
 }
 
-/// Splits at the commas outside of parentheses; `None` if the parentheses do not match.
+/// Splits a selector at the commas outside of parentheses. Returns `None` if the parentheses do not
+/// match.
 fn requirements(text: &str) -> Option<Vec<&str>> {
     let mut open = false;
     let mut start = 0;
@@ -90,7 +91,8 @@ fn is_prefix_part(text: &str) -> bool {
     namespace(text).is_ok()
 }
 
-/// A label's value may be empty. Its name has the same form, but may not be empty.
+/// Returns whether `text` is a label value. It may be empty; a label name has the same form, but
+/// may not be empty.
 fn is_value(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let end = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());

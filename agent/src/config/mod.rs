@@ -1,7 +1,8 @@
-//! The agent's configuration: turns the texts of the command line and the environment into values.
+//! The agent's configuration. Converts the texts of the command line and the environment into
+//! values.
 //!
-//! This module checks everything that can be known without the network, and reports all errors at
-//! once. Whether ports are free and names resolve is checked at the start and by `check`.
+//! This module checks everything that can be checked without the network, and reports all errors at
+//! once. Whether ports are free and whether names resolve is checked at the start and by `check`.
 
 mod address;
 mod discovery;
@@ -39,53 +40,54 @@ pub use settings::TestSettings;
 const FORGET_AFTER_MIN: Duration = Duration::from_secs(60);
 const FORGET_AFTER_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The configuration of an agent, checked.
+/// The checked configuration of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The name of this node in the matrix.
     pub node_name: NodeName,
-    /// Its zone, empty if it has none.
+    /// The zone of this node, empty if it has none.
     pub zone: String,
-    /// The address at which the others reach it; `None` lets the agent find it
+    /// The address at which other nodes reach this node; `None` lets the agent find the address
     /// ([`crate::net::advertise_address`]).
     pub advertise_address: Option<IpAddr>,
-    /// The family of addresses to use where there are both; `None` is whichever comes first.
+    /// The address family to use if there are addresses of both families; `None` selects whichever
+    /// comes first.
     pub ip_family: Option<IpFamily>,
     /// Whether to skip the quiet time after the start.
     pub skip_quiet_time: bool,
     /// The agents to join.
     pub join: Vec<JoinTarget>,
-    /// How it finds its peers.
+    /// The way in which the agent finds its peers.
     pub discovery: Discovery,
-    /// The namespace of the agents; `None` is the pod's own.
+    /// The namespace of the agents; `None` selects the pod's own namespace.
     pub namespace: Option<String>,
     /// The label selector of the agents' pods.
     pub label_selector: String,
-    /// The silence after which a node counts as departed. `None` is the longer of 15 minutes and
-    /// two periods, and follows the size of the mesh.
+    /// How long a node must be silent before it counts as departed; `None` selects 15 minutes or
+    /// two periods, whichever is longer, and follows the size of the mesh.
     pub forget_after: Option<Duration>,
-    /// Its ports.
+    /// The ports of the agent.
     pub ports: Ports,
-    /// Its tests, and the pause between sweeps.
+    /// The settings of the tests, and the pause between sweeps.
     pub settings: TestSettings,
-    /// The iperf3 program; a name without a slash is searched for on the `PATH`.
+    /// The iperf3 program. A name without a slash is searched for on the `PATH`.
     pub iperf3: PathBuf,
-    /// Its export of a failed cell.
+    /// The exported values of a failed cell.
     pub failed_cells: FailedCells,
-    /// The format of its log lines.
+    /// The format of log lines.
     pub log_format: LogFormat,
 }
 
 impl Config {
-    /// The tests of one direction of a meeting, in their order.
+    /// Returns the tests of one direction of a meeting, in the order in which they run.
     pub fn tests(&self) -> Vec<TestSpec> {
         self.settings.specs()
     }
 
-    /// Checks `args`; `env` provides the defaults that are not constants.
+    /// Checks `args`. `env` provides the defaults that are not constants.
     ///
     /// # Errors
-    /// All errors of the options at once.
+    /// Returns all errors of the options at once.
     pub fn new(args: &AgentArgs, env: &Environment) -> Result<Self, ConfigErrors> {
         let AgentArgs {
             node,
@@ -162,9 +164,9 @@ impl TryFrom<AgentArgs> for Config {
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Text for people.
+    /// Text for human readers.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -189,7 +191,7 @@ fn zone(text: &str) -> Result<String, InvalidValue> {
 }
 
 fn join_targets(errors: &mut OptionErrors, texts: &[String]) -> Option<Vec<JoinTarget>> {
-    // A comma at the end of a list is a habit, not a mistake.
+    // A comma at the end of a list is accepted, because it is a common habit and not a mistake.
     let given: Vec<&String> = texts
         .iter()
         .filter(|text| !text.trim().is_empty())
@@ -234,7 +236,7 @@ fn program(text: &str) -> Result<PathBuf, InvalidValue> {
     Ok(PathBuf::from(text))
 }
 
-/// Reads the name of a value of `T`, in upper or lower case.
+/// Reads the name of one of the values of `T`, in upper or lower case.
 fn choice<T: ValueEnum>(text: &str) -> Result<T, InvalidValue> {
     T::from_str(text.trim(), true).map_err(|_| {
         let names: Vec<String> = T::value_variants()

@@ -1,5 +1,5 @@
-//! The ports of an agent: in range, and all different. Whether they are free is checked at the
-//! start and by `check`.
+//! The ports of an agent. They must be in range and all different. Whether they are free is checked
+//! at the start and by `check`.
 
 use std::ops::RangeInclusive;
 
@@ -14,18 +14,18 @@ const IPERF_PORTS_MAX: u16 = 64;
 /// The ports of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
-    /// TCP: metrics, probes, page, read API.
+    /// The TCP port for metrics, probes, page and read API.
     pub listen: u16,
-    /// TCP: messages of other agents.
+    /// The TCP port for messages from other agents.
     pub control: u16,
-    /// UDP: gossip.
+    /// The UDP port for gossip.
     pub gossip: u16,
-    /// TCP and UDP: iperf3, one port at a time.
+    /// The ports for iperf3, TCP and UDP. One of them is used at a time.
     pub iperf: RangeInclusive<u16>,
 }
 
 impl Ports {
-    /// The ports of the iperf3 servers, as the coordinator expects them.
+    /// Returns the ports of the iperf3 servers in the form that the coordinator expects.
     pub fn iperf_range(&self) -> PortRange {
         let count = self.iperf.end() - self.iperf.start() + 1;
         PortRange {
@@ -88,8 +88,8 @@ fn keep_apart<'a>(
     }
 }
 
-/// The error for a port that is used twice. TCP and UDP must differ, too: in a Service with one
-/// number for both, a later `kubectl apply` changes the wrong one.
+/// Returns the error for a port that is used twice. TCP and UDP ports must also differ from each
+/// other: if a Service uses one number for both, a later `kubectl apply` changes the wrong port.
 fn apart(other: &str) -> InvalidValue {
     InvalidValue::new(
         format!("a port other than {other}"),

@@ -1,5 +1,5 @@
-//! The tests and the pause between sweeps: the part of the configuration that `agent`, `local` and
-//! `plan` share.
+//! The settings of the tests, and the pause between sweeps. The commands `agent`, `local` and
+//! `plan` share this part of the configuration.
 
 use std::time::Duration;
 
@@ -10,43 +10,44 @@ use crate::cli::{Protocols, TestArgs, option_name};
 use crate::config::error::{ConfigErrors, OptionErrors};
 use crate::units::{self, InvalidValue, number};
 
-/// The longest measured part, and the longest part before it. A test occupies both nodes, and the
-/// longest timeout of the wire protocol must leave time for its set-up.
+/// The maximum length of the measured part, and also of the unmeasured part before it. A test
+/// occupies both nodes, and the longest timeout of the wire protocol must leave time for the set-up
+/// of the test.
 const PART_MAX: Duration = Duration::from_secs(50);
-/// The least that a timeout leaves for connecting, exchanging results and ending.
+/// The minimum time that a timeout must leave for connecting, exchanging results and ending.
 const SETUP_MIN: Duration = Duration::from_secs(1);
-/// The time that the default timeout leaves for the same: enough for a slow connection to end by
-/// itself.
+/// The time that the default timeout leaves for these steps. It is long enough for a slow
+/// connection to end by itself.
 const SETUP_DEFAULT: Duration = Duration::from_secs(5);
 const INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// The most parallel streams that iperf3 accepts.
+/// The maximum number of parallel streams that iperf3 accepts.
 const STREAMS_MAX: u8 = 128;
 
-/// The tests, and the pause between sweeps.
+/// The settings of the tests, and the pause between sweeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestSettings {
     /// The protocols to test.
     pub protocol: Protocols,
-    /// The measured part of a test, whole seconds.
+    /// The length of the measured part of a test, in whole seconds.
     pub duration: Duration,
-    /// The part before it that is not measured, whole seconds.
+    /// The length of the unmeasured part before the measured part, in whole seconds.
     pub omit: Duration,
     /// The pause after a sweep.
     pub interval: Duration,
-    /// The longest time from the request for a test until its iperf3 is dead.
+    /// The maximum time from the request for a test until its iperf3 is dead.
     pub timeout: Duration,
-    /// Bit/s of TCP for each stream and direction; `None` is unlimited.
+    /// The TCP bitrate of each stream and direction, in bit/s; `None` is unlimited.
     pub bitrate: Option<u64>,
-    /// Bit/s of UDP for each stream and direction.
+    /// The UDP bitrate of each stream and direction, in bit/s.
     pub udp_bitrate: u64,
-    /// Parallel streams of a test.
+    /// The number of parallel streams of a test.
     pub streams: u8,
-    /// Both directions at the same time.
+    /// Whether to test both directions at the same time.
     pub bidir: bool,
 }
 
 impl TestSettings {
-    /// The tests of one direction, TCP before UDP.
+    /// Returns the tests of one direction, TCP before UDP.
     pub fn specs(&self) -> Vec<TestSpec> {
         let protocols: &[Protocol] = match self.protocol {
             Protocols::Tcp => &[Protocol::Tcp],
@@ -63,7 +64,7 @@ impl TestSettings {
         TestSpec {
             protocol,
             duration: self.duration,
-            // UDP has no slow start to leave out.
+            // UDP has no slow start that would have to be omitted.
             omit: match protocol {
                 Protocol::Tcp => self.omit,
                 Protocol::Udp => Duration::ZERO,
@@ -114,7 +115,7 @@ impl TryFrom<&TestArgs> for TestSettings {
     }
 }
 
-/// Reads the length of a part of a test. iperf3 takes whole seconds only.
+/// Reads the length of a part of a test, in whole seconds, because iperf3 accepts no fractions.
 fn part(text: &str, least: Duration) -> Result<Duration, InvalidValue> {
     let length = units::duration(text)?;
     if length.subsec_nanos() == 0 && (least..=PART_MAX).contains(&length) {
@@ -144,8 +145,8 @@ fn interval(text: &str) -> Result<Duration, InvalidValue> {
     ))
 }
 
-/// The timeout: as given, or long enough for the parts of the test. An error of these names what
-/// the user typed, never the default timeout.
+/// Returns the given timeout, or one that is long enough for the parts of the test. An error about
+/// these parts mentions what the user typed, never the default timeout.
 fn timeout(
     errors: &mut OptionErrors,
     args: &TestArgs,
@@ -167,7 +168,7 @@ fn timeout(
         .map(|given| given.unwrap_or((length + SETUP_DEFAULT).min(TIMEOUT_MAX)))
 }
 
-/// The error for a test that is longer than any timeout.
+/// Returns the error for a test that is longer than any timeout allows.
 fn too_long(most: Duration, omit: &str) -> InvalidValue {
     InvalidValue::new(
         format!(
@@ -180,7 +181,7 @@ fn too_long(most: Duration, omit: &str) -> InvalidValue {
     )
 }
 
-/// Reads a timeout that must leave time for a test of that `length`.
+/// Reads a timeout that must leave enough time for a test of the given `length`.
 fn given_timeout(text: &str, length: Duration) -> Result<Duration, InvalidValue> {
     let timeout = units::duration(text)?;
     let least = length + SETUP_MIN;

@@ -59,7 +59,7 @@ pub struct ServerEnd {
     pub detail: String,
 }
 
-/// What the output of a server has shown so far.
+/// The facts that the output of a server has shown so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
     listening: bool,

@@ -1,12 +1,12 @@
-//! Figures as short text.
+//! Formats figures as short text.
 
-/// A bandwidth with three digits and the prefix of its unit, bit/s.
+/// Formats a bandwidth in bit/s, with three digits and a prefix of the unit.
 pub(crate) fn bandwidth(mbps: f64) -> String {
     if mbps <= 0.0 {
         return "0".to_owned();
     }
     let prefixes = [("k", 1e-3), ("M", 1.0), ("G", 1e3)];
-    // 999.5 would round to a fourth digit.
+    // 999.5 would be rounded to a number with four digits.
     let fitting = prefixes
         .into_iter()
         .find(|(_, factor)| mbps / factor < 999.5);
@@ -22,7 +22,8 @@ pub(crate) fn bandwidth(mbps: f64) -> String {
     format!("{value:.decimals$}{prefix}")
 }
 
-/// A share of lost datagrams in percent. Small loss never looks like none, nor high loss like all.
+/// Formats a share of lost datagrams as a percentage. Small loss is never shown as none, and high
+/// loss is never shown as total.
 pub(crate) fn loss(ratio: f64) -> String {
     let percent = ratio * 100.0;
     if percent <= 0.0 {

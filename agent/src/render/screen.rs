@@ -1,26 +1,27 @@
-//! The terminal, or the lack of one: whether it shows colours and how wide it is.
+//! The properties of the output: whether it shows colours, and how wide it is.
 
 use std::io::{self, IsTerminal};
 
 use crate::cli::ColorChoice;
 
-/// The surface that a text is drawn on.
+/// The screen or file on which a text is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Screen {
-    /// Whether it shows colours (of xterm's 256).
+    /// Whether colours are shown (from xterm's 256 colours).
     pub colour: bool,
-    /// Its width in columns; `None` if lines may have any length.
+    /// The width in columns; `None` if lines may have any length.
     pub width: Option<usize>,
 }
 
 impl Screen {
-    /// Text without escapes and of any width.
+    /// Output without escape sequences and of any width.
     pub const PLAIN: Self = Self {
         colour: false,
         width: None,
     };
 
-    /// Standard output, with colours as `choice` and the environment say.
+    /// Returns the properties of standard output. `choice` and the environment determine the
+    /// colours.
     pub fn of_stdout(choice: ColorChoice) -> Self {
         let stdout = io::stdout();
         let width = terminal_size::terminal_size()
@@ -33,9 +34,9 @@ impl Screen {
     }
 }
 
-/// Whether to write colours to `stream`. The order is that of <https://bixense.com/clicolors/>: what
-/// the user asks for, `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`, and then whether `stream` is a
-/// terminal with colours.
+/// Returns whether to write colours to `stream`. The order of precedence is that of
+/// <https://bixense.com/clicolors/>: the user's choice, `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR`,
+/// and then whether `stream` is a terminal with colours.
 pub(crate) fn has_colour(choice: ColorChoice, stream: &impl IsTerminal) -> bool {
     match choice {
         ColorChoice::Always => true,
@@ -46,7 +47,8 @@ pub(crate) fn has_colour(choice: ColorChoice, stream: &impl IsTerminal) -> bool 
     }
 }
 
-/// Whether `stream` is a terminal that obeys escapes: not a file, a pipe or `TERM=dumb`.
+/// Returns whether `stream` is a terminal that interprets escape sequences, and not a file, a pipe
+/// or `TERM=dumb`.
 pub(crate) fn can_redraw(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && anstyle_query::term_supports_color()
 }

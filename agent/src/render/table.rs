@@ -1,5 +1,5 @@
-//! The matrix with one line for each cell: aligned for people, CSV for spreadsheets, JSON for
-//! programs.
+//! The matrix with one line for each cell: aligned columns for human readers, CSV for spreadsheets,
+//! JSON for programs.
 
 use std::fmt::Write;
 
@@ -34,7 +34,7 @@ const CSV_HEAD: [&str; 12] = [
     "success_age_seconds",
 ];
 
-/// Aligned columns with units, and `-` for an unknown value.
+/// Formats the matrix as aligned columns with units. An unknown value is shown as `-`.
 pub fn table(matrix: &Matrix) -> String {
     let mut lines = vec![TABLE_HEAD.map(str::to_owned)];
     lines.extend(matrix.cells.iter().map(table_line));
@@ -80,7 +80,8 @@ fn table_line(cell: &CellReport) -> [String; TABLE_HEAD.len()] {
     ]
 }
 
-/// CSV after RFC 4180: a header line, fields as in the JSON, an empty field for null.
+/// Formats the matrix as CSV according to RFC 4180, with a header line, the same fields as in the
+/// JSON, and an empty field for null.
 pub fn csv(matrix: &Matrix) -> String {
     let mut out = CSV_HEAD.join(",");
     out.push_str("\r\n");
@@ -113,7 +114,8 @@ pub fn csv(matrix: &Matrix) -> String {
     out
 }
 
-/// A field of any text. Names have no line breaks, but may have quotes and commas.
+/// Quotes a field that may contain any text. Names have no line breaks, but may contain quotes and
+/// commas.
 fn quoted(field: &str) -> String {
     if field.contains([',', '"']) {
         format!("\"{}\"", field.replace('"', "\"\""))
@@ -122,10 +124,10 @@ fn quoted(field: &str) -> String {
     }
 }
 
-/// The JSON document of the API, indented.
+/// Formats the matrix as the JSON document of the API, indented.
 ///
 /// # Errors
-/// If a figure is not a number, which no agent measures.
+/// Returns an error if a figure is not a number, which no agent ever measures.
 pub fn json(matrix: &Matrix) -> serde_json::Result<String> {
     serde_json::to_string_pretty(matrix).map(|text| text + "\n")
 }

@@ -1,6 +1,6 @@
-//! The `local` command: a whole mesh on this machine's loopback, with real agents, real gossip and
-//! real iperf3. Each node has a loopback address of its own, in a network that is drawn at random
-//! for each run, so that meshes do not collide.
+//! The `local` command: runs a whole mesh on this machine's loopback interface, with real agents,
+//! real gossip and real iperf3. Each node has its own loopback address. The network is chosen at
+//! random for each run, so that two meshes do not collide.
 
 mod observer;
 mod progress;
@@ -30,17 +30,18 @@ use crate::runtime::{Agent, Setup};
 use observer::Observer;
 use progress::Progress;
 
-/// The pause between two rounds of gossip: loopback has bandwidth to spare.
+/// The pause between two rounds of gossip. It is short, because loopback has bandwidth to spare.
 const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How many networks are tried until one has its ports free.
+/// The maximum number of networks that are tried until all ports of one are free.
 const NETWORKS_TRIED: u32 = 8;
 
 /// Runs the mesh until enough sweeps are complete, or until SIGINT or SIGTERM. The exit code is 0
 /// only if every cell succeeded.
 ///
 /// # Errors
-/// If the settings make no sense, iperf3 cannot be used, or a port cannot be opened.
+/// Returns an error if the settings make no sense, if iperf3 cannot be used, or if a port cannot be
+/// opened.
 pub(super) async fn run(args: LocalArgs) -> anyhow::Result<ExitCode> {
     let settings = TestSettings::try_from(&args.tests)?;
     let ports = Ports::try_from(&args.ports)?;
@@ -80,7 +81,7 @@ async fn run_agents(
     }
     let code = tokio::select! {
         code = show_sweeps(&args, &settings, observer, page, &stop) => code,
-        // No agent ends before it is told to.
+        // An agent ends only when it is told to.
         Some(ended) = tasks.join_next() => ended?.map(|()| ExitCode::FAILURE),
     };
     stop.cancel();
@@ -90,7 +91,7 @@ async fn run_agents(
     code
 }
 
-/// Starts all nodes in one loopback network; if one of its ports is taken, in another.
+/// Starts all nodes in one loopback network. If one of its ports is in use, tries another network.
 async fn start(
     args: &LocalArgs,
     settings: &TestSettings,
@@ -118,7 +119,7 @@ async fn start_in(
     let digits = args.nodes.to_string().len();
     let mut agents = Vec::with_capacity(args.nodes);
     for number in 1..=u8::try_from(args.nodes)? {
-        // Other programs use 127.0.x.y.
+        // Other programs use addresses of the form 127.0.x.y.
         let address = IpAddr::V4(Ipv4Addr::new(127, high.max(1), low, number));
         let agent = Agent::start(Setup {
             name: NodeName::new(&format!("node{number:0digits$}"))?,
@@ -138,7 +139,7 @@ async fn start_in(
     Ok(agents)
 }
 
-/// Shows the progress of each sweep and then its matrix.
+/// Shows the progress of each sweep, and then its matrix.
 async fn show_sweeps(
     args: &LocalArgs,
     settings: &TestSettings,
@@ -162,17 +163,18 @@ async fn show_sweeps(
             return Ok(exit_code(all_succeeded));
         }
     }
-    // An interrupt is a failure only if the user waited for a number of sweeps.
+    // An interrupt counts as a failure only if the user asked for a number of sweeps.
     Ok(exit_code(all_succeeded && args.sweeps.is_none()))
 }
 
-/// The matrix as text, and whether every cell succeeded.
+/// Returns the matrix as text, and whether every cell succeeded.
 async fn results(
     args: &LocalArgs,
     observer: &Observer,
     sweep: SweepReport,
 ) -> anyhow::Result<(String, bool)> {
-    // A new collector each time: one collector answers twice within a second with one matrix.
+    // Each call needs a new collector, because a collector returns the same matrix again within a
+    // second.
     let collector = Collector::new(observer.first().clone(), Client::default());
     let mut matrix = Matrix::clone(&*collector.matrix().await);
     let is_good = sweep.failed == 0

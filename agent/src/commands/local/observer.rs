@@ -1,4 +1,4 @@
-//! Watches all agents of the local mesh, and reports each sweep that is over everywhere.
+//! Watches all agents of the local mesh, and reports each sweep that is over on all nodes.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::metrics::TestOutcome;
 use crate::runtime::{Agent, FinishedTest};
 use crate::state::{AgentState, Snapshot};
 
-/// The interval after which the progress is shown again without a change.
+/// The interval at which the progress is shown again even if nothing has changed.
 const REDRAW_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The observed agents, and the tests of the present sweep.
@@ -45,12 +45,12 @@ impl Observer {
         }
     }
 
-    /// The state of the first agent.
+    /// Returns the state of the first agent.
     pub(super) fn first(&self) -> &AgentState {
         &self.agents[0].state
     }
 
-    /// Waits until sweep `number` is over at all nodes. Shows every change meanwhile.
+    /// Waits until sweep `number` is over on all nodes, and shows every change meanwhile.
     pub(super) async fn sweep(&mut self, number: u64, progress: &mut Progress) -> SweepReport {
         loop {
             self.take_tests();
@@ -73,13 +73,13 @@ impl Observer {
                 .agents
                 .iter_mut()
                 .map(|agent| Box::pin(agent.snapshots.changed()));
-            // The time left passes without any change, too.
+            // The timeout is needed because the time left changes even if nothing else does.
             let _ = tokio::time::timeout(REDRAW_INTERVAL, select_all(changes)).await;
         }
     }
 
-    /// A finished test is here before the snapshot that follows from it, so none is missing from a
-    /// sweep that is over.
+    /// Takes the finished tests. A finished test arrives before the snapshot that results from it,
+    /// so no test is missing when a sweep is over.
     fn take_tests(&mut self) {
         for agent in &mut self.agents {
             loop {

@@ -1,5 +1,5 @@
-//! The progress of `local` on stderr: a bar with the present meetings on a terminal, otherwise a
-//! line now and then. No line of ours is longer than 80 columns.
+//! Shows the progress of `local` on stderr: on a terminal, a bar with the present meetings;
+//! otherwise, a line every few seconds. Lines of this module are at most 80 columns long.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -16,16 +16,17 @@ use crate::config::TestSettings;
 use crate::render::screen::can_redraw;
 use crate::units;
 
-/// The interval between two lines when stderr is no terminal.
+/// The interval between two lines if stderr is not a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often the bar is redrawn at most, per second.
+/// The maximum number of times per second that the bar is redrawn.
 const REDRAW_HZ: u8 = 5;
 
-/// The bar takes the width that the rest of its line leaves; the meetings are cut off at the edge.
+/// The template of the bar. The bar is as wide as the rest of its line allows, and the line of
+/// meetings is cut off at the edge of the terminal.
 const TEMPLATE: &str = "{prefix} [{wide_bar}] {pos}/{len} pairs\n{wide_msg}";
 
-/// The meetings on a line that is not cut off at the edge.
+/// The maximum number of meetings on a line that is not cut off at the edge.
 const MEETINGS_SHOWN: usize = 2;
 
 pub(super) struct Progress {
@@ -38,7 +39,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Announces what is about to happen.
+    /// Announces the run that is about to start.
     pub(super) fn new(args: &LocalArgs, settings: &TestSettings, page: SocketAddr) -> Self {
         let connection = std::env::var("SSH_CONNECTION").ok();
         let user = std::env::var("USER").ok();
@@ -114,14 +115,14 @@ impl Progress {
         }
     }
 
-    /// Makes room for results.
+    /// Removes the progress from the screen before results are printed.
     pub(super) fn clear(&mut self) {
         self.bar.finish_and_clear();
         self.bar.reset();
         self.last_line = None;
     }
 
-    /// Says that the page is gone after the last sweep, and how to keep it.
+    /// Tells the user that the page is gone after the last sweep, and how to keep it.
     pub(super) fn say_how_to_keep_the_page(&self) {
         if self.is_for_people {
             let _ = writeln!(
@@ -150,8 +151,9 @@ fn introduction(nodes: usize, settings: &TestSettings, page: SocketAddr) -> Stri
     text
 }
 
-/// How to open the page in the browser of another machine, from which the user has logged in.
-/// `connection` is `SSH_CONNECTION`: address and port of the client, then of the server.
+/// Returns a hint on how to open the page in a browser on the machine from which the user has
+/// logged in. `connection` is `SSH_CONNECTION`: the address and port of the client, followed by
+/// those of the server.
 fn ssh_hint(page: SocketAddr, connection: Option<&str>, user: Option<&str>) -> Option<String> {
     let server = connection?.split_whitespace().nth(2)?;
     let user = user.map_or_else(String::new, |user| format!("{user}@"));
@@ -163,7 +165,8 @@ fn ssh_hint(page: SocketAddr, connection: Option<&str>, user: Option<&str>) -> O
     ))
 }
 
-/// The present meetings, each once; after `shown` of them only the number of the rest.
+/// Lists the present meetings, each of them once. After `shown` meetings, only the number of the
+/// remaining ones follows.
 fn meetings(schedules: &[(NodeName, Schedule)], shown: usize) -> String {
     let mut pairs: Vec<_> = schedules
         .iter()
@@ -184,8 +187,8 @@ fn meetings(schedules: &[(NodeName, Schedule)], shown: usize) -> String {
         .join("  ")
 }
 
-/// An estimate of the time left in a sweep: what the lower bound leaves, stretched by the pace so
-/// far.
+/// An estimate of the time left in a sweep: the rest of the lower bound, multiplied by the slowdown
+/// so far.
 #[derive(Default)]
 struct Estimate {
     sweep: u64,
@@ -194,8 +197,8 @@ struct Estimate {
 }
 
 impl Estimate {
-    /// The time left, in whole seconds and at least one, when `share` of the rounds of a sweep are
-    /// over; `None` between sweeps.
+    /// Returns the time left when `share` of the rounds of a sweep are over, in whole seconds and
+    /// at least one second. Returns `None` between sweeps.
     fn left(&mut self, number: u64, share: f64, sweeps: &[&Sweep]) -> Option<Duration> {
         let elapsed = sweeps
             .iter()
@@ -214,7 +217,7 @@ impl Estimate {
                 stretch: 1.0,
             };
         }
-        // The pace is known when a round ends, not within it.
+        // The pace is updated only when a round ends.
         if share > self.share && bound > 0.0 {
             self.share = share;
             self.stretch = (elapsed / (share * bound)).max(1.0);
@@ -230,7 +233,8 @@ mod tests {
     #[test]
     fn the_estimate_follows_the_pace_of_the_rounds() {
         let mut estimate = Estimate::default();
-        // (sweep, share of the rounds, seconds elapsed) and seconds left of a bound of 60.
+        // Each entry is (sweep, share of the rounds, seconds elapsed) and the seconds left, for a
+        // lower bound of 60 s.
         for ((sweep, share, elapsed), left) in [
             ((1, 0.0, 0.0), 60.0),
             ((1, 0.0, 15.0), 45.0),

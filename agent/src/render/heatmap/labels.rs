@@ -1,11 +1,12 @@
-//! The names of the nodes at the edges of a table: in full where there is room, else without the
-//! parts that all names share, else numbers.
+//! The names of the nodes at the edges of a table. They are shown in full if there is enough room,
+//! otherwise without the parts that all names share, otherwise as numbers.
 
-/// The most nodes with named columns: names of more would make the table unreadably wide.
+/// The maximum number of nodes with named columns. With more nodes, names would make the table too
+/// wide to read.
 const NAMED_COLUMNS_MAX: usize = 30;
-/// The longest name at the head of a column.
+/// The maximum length of a name at the head of a column.
 const COLUMN_MAX: usize = 12;
-/// The longest name at the beginning of a row. A longer one loses its middle.
+/// The maximum length of a name at the beginning of a row. A longer name loses its middle part.
 const ROW_MAX: usize = 40;
 
 /// The labels of a table.
@@ -17,7 +18,7 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    /// The labels for `names`, in a table whose cells are `cell_width` wide.
+    /// Chooses the labels for `names`, in a table whose cells are `cell_width` wide.
     pub(super) fn new(names: &[&str], cell_width: usize) -> Self {
         let rows: Vec<_> = names.iter().map(|name| without_middle(name)).collect();
         let widest = |labels: &[&str]| labels.iter().map(|l| l.chars().count()).max().unwrap_or(0);
@@ -68,7 +69,7 @@ impl Labels {
         }
     }
 
-    /// The parts of the names that the labels of the columns leave out, as a sentence.
+    /// Returns a sentence about the parts of the names that the column labels leave out.
     pub(super) fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
@@ -85,7 +86,7 @@ impl Labels {
             .unwrap_or(0)
     }
 
-    /// The label of a row, padded.
+    /// Returns the label of a row, padded.
     pub(super) fn row(&self, at: usize) -> String {
         let label = self.rows.get(at).map_or("", String::as_str);
         format!("{label:<width$}", width = self.row_width)
@@ -96,8 +97,8 @@ impl Labels {
     }
 }
 
-/// The common beginning and end of all names. Both stop at a separator, and leave something of
-/// every name.
+/// Returns the common beginning and the common end of all names. Both stop at a separator, and
+/// leave a part of every name.
 fn common<'a>(names: &[&'a str]) -> (&'a str, &'a str) {
     let [first, others @ ..] = names else {
         return ("", "");
@@ -112,8 +113,8 @@ fn common<'a>(names: &[&'a str]) -> (&'a str, &'a str) {
     });
     let separator = |byte: &u8| matches!(byte, b'-' | b'.' | b'_');
     let bytes = first.as_bytes();
-    // Up to the last separator, which is ASCII and so cuts no character in two, and never the whole
-    // name.
+    // The common beginning extends to the last separator, which is ASCII, so that no character is
+    // cut in two. It is never the whole name.
     let begin = begin.min(first.len().saturating_sub(1));
     let prefix = (0..begin)
         .rev()

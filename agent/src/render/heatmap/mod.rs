@@ -1,7 +1,7 @@
 //! Draws a matrix as a heatmap: one table for each protocol, row = source, column = destination.
 //!
-//! Everything that a colour says is also there as text, for the colour-blind and for files. This
-//! module only draws; the matrix itself says what is stale, failed or missing.
+//! Everything that is shown by colour is also shown as text, for colour-blind readers and for
+//! files. This module only draws; the matrix itself contains what is stale, failed or missing.
 
 mod labels;
 mod notes;
@@ -81,7 +81,7 @@ impl<'a> ProtocolTable<'a> {
             Protocol::Udp => "UDP: bandwidth and loss",
         };
         let _ = writeln!(out, "{title} (row: source, column: destination)\n");
-        // Each cell has a blank on both sides.
+        // Each cell has a space on both sides.
         let room = screen
             .width
             .unwrap_or(usize::MAX)
@@ -174,7 +174,7 @@ impl<'a> ProtocolTable<'a> {
             .copied()
     }
 
-    /// The texts of all places of the table.
+    /// Returns the texts of all positions in the table.
     fn texts(&self) -> impl Iterator<Item = String> {
         let all = 0..self.matrix.nodes.len();
         all.clone().flat_map(move |source| {
@@ -206,7 +206,7 @@ impl<'a> ProtocolTable<'a> {
     }
 }
 
-/// A reason in at most five letters, so that a failure is no wider than a bandwidth.
+/// Returns a reason in at most five letters, so that a failure is not wider than a bandwidth.
 const fn short(reason: Reason) -> &'static str {
     match reason {
         Reason::Unreachable => "unrch",

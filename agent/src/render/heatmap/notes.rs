@@ -1,7 +1,7 @@
 //! The notes below the tables: failed cells with their reasons, missing rows, the age of the
 //! results.
 //!
-//! A node that no peer reaches takes one line, not one for each peer.
+//! A node that no peer can reach takes a single line instead of one line per peer.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,9 +12,9 @@ use iperf3_mesh_core::{NodeName, Reason};
 use crate::api::{CellReport, Matrix, NodeState};
 use crate::text::excerpt;
 
-/// The most lines of one kind; `-o table` shows everything.
+/// The maximum number of lines of one kind. `-o table` shows everything.
 const LINES_MAX: usize = 20;
-/// The longest excerpt of a text that another agent sent.
+/// The maximum length of an excerpt from a text that another agent sent.
 const TEXT_MAX: usize = 200;
 
 pub(super) fn write(matrix: &Matrix, width: Option<usize>, out: &mut String) {
@@ -32,8 +32,8 @@ pub(super) fn write(matrix: &Matrix, width: Option<usize>, out: &mut String) {
     }
 }
 
-/// `line` in as many lines as `width` takes, all but the first indented by two blanks more than
-/// `indent`. A word that is too long for a line, such as a name, stays whole.
+/// Wraps `line` to `width`. All lines but the first are indented by `indent` and two more spaces. A
+/// word that is too long for a line, such as a name, is not split.
 pub(super) fn wrapped(line: &str, width: Option<usize>, indent: &str) -> String {
     let Some(width) = width else {
         return format!("{indent}{line}");
@@ -63,8 +63,8 @@ fn write_lines(title: &str, lines: &[String], width: Option<usize>, out: &mut St
     out.push('\n');
 }
 
-/// The failed cells: first the nodes to which all tests fail for one reason, then those from which
-/// all tests fail for one reason, then single cells.
+/// Returns the notes about failed cells: first the nodes to which all tests fail for the same
+/// reason, then the nodes from which all tests fail for the same reason, then single cells.
 fn failures(matrix: &Matrix) -> Vec<String> {
     let mut lines = Vec::new();
     let protocols: BTreeSet<_> = matrix.cells.iter().map(|cell| cell.protocol).collect();
@@ -96,7 +96,7 @@ fn failures(matrix: &Matrix) -> Vec<String> {
     lines
 }
 
-/// The common reason of all `cells`, if they failed for one reason.
+/// Returns the reason of all `cells`, if all of them failed for the same reason.
 fn common_reason(cells: &[&&CellReport]) -> Option<Reason> {
     let first = cells.first()?.result.reason?;
     cells
@@ -124,13 +124,13 @@ fn failure(cell: &CellReport) -> Option<String> {
     Some(line)
 }
 
-/// The nodes that are not live, or the rows of which are missing.
+/// Returns the notes about nodes that are not live or that have a missing row.
 fn nodes(matrix: &Matrix) -> Vec<String> {
     let mut lines = Vec::new();
     for node in &matrix.nodes {
         let (name, state) = (&node.name, node.state);
         let live = state == NodeState::Live;
-        // Another agent wrote the error.
+        // The text of this error comes from another agent.
         let row_error = node.row_error.as_deref();
         match row_error.map(|error| excerpt(error, TEXT_MAX)) {
             None if live => {}
@@ -170,7 +170,7 @@ fn ages(matrix: &Matrix) -> Option<String> {
     ))
 }
 
-/// An age in words, to the second.
+/// Formats an age in words, with a precision of one second.
 fn format_age(seconds: f64) -> String {
     let duration = Duration::try_from_secs_f64(seconds.round()).unwrap_or_default();
     humantime::format_duration(duration).to_string()

@@ -1,21 +1,22 @@
-//! Colours on a scale relative to the matrix.
+//! Colours on a scale that is relative to the values of the matrix.
 
 use owo_colors::{Style, XtermColors};
 
 use crate::api::CellResult;
 use crate::render::format::bandwidth;
 
-/// The colours from slow to fast, after viridis: luminance rises all the way, which stays readable
-/// in every kind of colour blindness and in grey. They are among xterm's 256.
+/// The colours from slow to fast, based on viridis. The luminance rises steadily, so the scale is
+/// readable in greyscale and with every kind of colour blindness. The colours are among xterm's
+/// 256.
 const RAMP: [u8; 7] = [54, 24, 30, 36, 77, 148, 227];
-/// The first step of the ramp on which black letters read better than white ones.
+/// The first step of the ramp on which black letters are more readable than white ones.
 const BRIGHT_FROM: usize = 2;
 const BLACK: u8 = 16;
 const WHITE: u8 = 231;
 const RED: u8 = 124;
 const GREY: u8 = 244;
-/// The scale spans at least this share of the greatest bandwidth: a uniform mesh looks uniform, and
-/// noise does not look like a difference.
+/// The minimum span of the scale, as a share of the greatest bandwidth. It makes a uniform mesh
+/// look uniform, and prevents noise from looking like a difference.
 const LEAST_SPAN: f64 = 0.5;
 
 /// The bandwidths of a table, and their colours.
@@ -30,7 +31,8 @@ impl Scale {
         Self { sorted }
     }
 
-    /// The least, the median and the greatest bandwidth; `None` if there is none.
+    /// Returns the least, the median and the greatest bandwidth, or `None` if there is no
+    /// bandwidth.
     fn ends(&self) -> Option<(f64, f64, f64)> {
         let (least, greatest) = (*self.sorted.first()?, *self.sorted.last()?);
         let upper = *self.sorted.get(self.sorted.len() / 2)?;
@@ -38,7 +40,7 @@ impl Scale {
         Some((least, f64::midpoint(lower, upper), greatest))
     }
 
-    /// The bandwidths at the ends of the ramp.
+    /// Returns the bandwidths at the two ends of the ramp.
     fn span(&self) -> Option<(f64, f64)> {
         let (least, _, greatest) = self.ends()?;
         Some((least.min(greatest * (1.0 - LEAST_SPAN)), greatest))
@@ -52,11 +54,11 @@ impl Scale {
             1.0
         };
         let steps = RAMP.len();
-        // The cast saturates: a share out of range becomes one of the ends.
+        // The cast saturates, so a share that is out of range becomes one of the ends.
         ((share * steps as f64) as usize).min(steps - 1)
     }
 
-    /// `text` in the colours of `cell`.
+    /// Returns `text` in the colours of `cell`.
     pub(super) fn paint(&self, cell: &CellResult, text: &str) -> String {
         let style = match (cell.success, cell.bandwidth_mbps) {
             (Some(true), Some(mbps)) => self.style(self.step(mbps)),
@@ -71,7 +73,7 @@ impl Scale {
         colours(ink, RAMP.get(step).copied().unwrap_or(BLACK))
     }
 
-    /// The ramp between the bandwidths at its ends.
+    /// Returns the ramp, with the bandwidths at its two ends.
     pub(super) fn ramp(&self) -> Option<String> {
         let (from, to) = self.span()?;
         let steps: String = (0..RAMP.len())
@@ -80,7 +82,7 @@ impl Scale {
         Some(format!("{} {steps} {}", bandwidth(from), bandwidth(to)))
     }
 
-    /// The least, the median and the greatest bandwidth as text.
+    /// Returns the least, the median and the greatest bandwidth as text.
     pub(super) fn summary(&self) -> Option<String> {
         let (least, median, greatest) = self.ends()?;
         let [least, median, greatest] = [least, median, greatest].map(bandwidth);
@@ -109,7 +111,7 @@ mod tests {
         assert_eq!(slow.step(95.0), RAMP.len() - 1);
     }
 
-    /// Relative luminance as WCAG defines it, of a colour of xterm's cube.
+    /// Returns the relative luminance, as defined by WCAG, of a colour in xterm's cube.
     fn luminance(colour: u8) -> f64 {
         let level = |n: u8| {
             if n == 0 {
