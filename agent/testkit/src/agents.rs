@@ -14,10 +14,10 @@ use crate::lab::hosts::Host;
 use crate::lab::netns::Namespace;
 use crate::{Ended, Network, Program, STOP};
 
-/// The agent's HTTP port.
+/// The port of the agent's HTTP server.
 const LISTEN_PORT: u16 = 9876;
 
-/// Settings for a fast mesh: the shortest tests, little traffic and hardly a pause.
+/// The settings of a fast mesh: the shortest tests, little traffic and almost no pause.
 pub const QUICK: [&str; 7] = [
     "--duration=1s",
     "--timeout=5s",
@@ -28,14 +28,14 @@ pub const QUICK: [&str; 7] = [
     "--discovery=static",
 ];
 
-/// One run of an agent. Killed and reaped when dropped.
+/// One run of an agent. The agent is killed and reaped when this is dropped.
 #[derive(Debug)]
 pub struct Agent {
-    /// The name of its node.
+    /// The name of the agent's node.
     pub name: String,
-    /// Its address.
+    /// The address of the agent.
     pub address: Ipv4Addr,
-    /// Its process.
+    /// The process of the agent.
     pub program: Program,
     placement: Placement,
 }
@@ -50,15 +50,15 @@ enum Placement {
 }
 
 impl Agent {
-    /// Starts the agent `name` on that host of `network`, with [`QUICK`], without quiet time, and
-    /// joining host 1. `args` come last.
+    /// Starts the agent `name` on this host of `network`, with [`QUICK`] and without quiet time. It
+    /// joins host 1. The command line ends with `args`.
     pub fn start(network: Network, host: u8, name: &str, args: &[&str]) -> Self {
         let join = format!("--join={}", network.address(1));
         let args = [&QUICK[..], &["--skip-quiet-time", &join], args].concat();
         Self::start_with(network, host, name, &args)
     }
 
-    /// Starts it with its name, its address and `args` only.
+    /// Starts the agent with only its name, its address and `args`.
     pub fn start_with(network: Network, host: u8, name: &str, args: &[&str]) -> Self {
         let address = network.address(host);
         Self {
@@ -69,8 +69,8 @@ impl Agent {
         }
     }
 
-    /// Starts the agent of a host of the laboratory with `args`. It appends its output to the file
-    /// `log`, so that the file has the events of all runs.
+    /// Starts the agent of a host of the laboratory with `args`. The agent appends its output to
+    /// the file `log`, so that the file has the events of all runs.
     pub(crate) fn start_on(host: &Host, log: PathBuf, args: &[&str]) -> Self {
         let arguments = arguments(&host.name, host.address, args);
         let mut command = Program::command(&arguments, &[]);
@@ -83,15 +83,15 @@ impl Agent {
         }
     }
 
-    /// The address of its HTTP server.
+    /// Returns the address of the agent's HTTP server.
     pub fn http(&self) -> SocketAddr {
         (self.address, LISTEN_PORT).into()
     }
 
-    /// The body of `path`, requested from the agent's own network.
+    /// Returns the body of `path`, requested from the agent's own network.
     ///
     /// # Errors
-    /// If it does not answer with status 200 in time.
+    /// If the agent does not answer with status 200 in time.
     pub fn get(&self, path: &str) -> io::Result<String> {
         match &self.placement {
             Placement::Loopback => http::get(self.http(), path),
@@ -99,29 +99,30 @@ impl Agent {
         }
     }
 
-    /// Its matrix.
+    /// Returns the agent's matrix.
     ///
     /// # Errors
-    /// If it does not answer with one in time.
+    /// If the agent does not answer with a matrix in time.
     pub fn matrix(&self) -> Result<Matrix, String> {
         let answer = self.get("/api/v1/matrix");
         Matrix::parse(&answer.map_err(|error| error.to_string())?)
     }
 
-    /// Its series.
+    /// Returns the agent's series.
     ///
     /// # Errors
-    /// If it does not answer in time.
+    /// If the agent does not answer in time.
     pub fn series(&self) -> io::Result<Vec<Series>> {
         Ok(http::series(&self.get("/metrics")?))
     }
 
-    /// The sum of its series of that name; `None` if there is none, or no answer.
+    /// Returns the sum of the agent's series of this name; `None` if there is none, or no answer.
     pub fn metric(&self, name: &str) -> Option<f64> {
         self.labelled(name, &[])
     }
 
-    /// The sum of its series of that name with these labels; `None` if there is none, or no answer.
+    /// Returns the sum of the agent's series of this name with these labels; `None` if there is
+    /// none, or no answer.
     pub fn labelled(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let matches = |series: &Series| {
             series.name == name && labels.iter().all(|(label, value)| series.has(label, value))
@@ -134,7 +135,8 @@ impl Agent {
             .reduce(|sum, value| sum + value)
     }
 
-    /// The state of every node of its matrix, by name; empty if it does not answer.
+    /// Returns the state of every node in the agent's matrix, by name; empty if the agent does not
+    /// answer.
     pub fn states(&self) -> BTreeMap<String, String> {
         self.matrix()
             .unwrap_or_default()
@@ -144,7 +146,8 @@ impl Agent {
             .collect()
     }
 
-    /// The sources and destinations of the successful cells; empty if it does not answer.
+    /// Returns the sources and destinations of the successful cells; empty if the agent does not
+    /// answer.
     pub fn good_cells(&self) -> Vec<(String, String)> {
         self.matrix()
             .unwrap_or_default()
@@ -155,7 +158,7 @@ impl Agent {
             .collect()
     }
 
-    /// Whether it answers, and neither shows nor exports anything about `node`.
+    /// Returns whether the agent answers, and neither shows nor exports anything about `node`.
     pub fn has_forgotten(&self, node: &str) -> bool {
         let is_shown = |matrix: Matrix| {
             let has_node =
@@ -170,7 +173,7 @@ impl Agent {
             && self.series().is_ok_and(|series| !is_exported(series))
     }
 
-    /// The test events in its log; on a host of the laboratory, those of all runs.
+    /// Returns the test events in the agent's log; on a host of the laboratory, those of all runs.
     ///
     /// # Panics
     /// If an event lacks a field.
@@ -181,20 +184,20 @@ impl Agent {
         events::parse(complete).unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
-    /// Suspends it; its sockets stay open.
+    /// Suspends the agent; its sockets stay open.
     pub fn freeze(&self) {
         self.program.signal(Signal::SIGSTOP);
     }
 
-    /// Resumes it after [`Agent::freeze`].
+    /// Resumes the agent after [`Agent::freeze`].
     pub fn thaw(&self) {
         self.program.signal(Signal::SIGCONT);
     }
 
-    /// Stops it with SIGTERM and waits for its end.
+    /// Stops the agent with SIGTERM and waits for its end.
     ///
     /// # Panics
-    /// If it still runs after [`STOP`].
+    /// If the agent still runs after [`STOP`].
     #[track_caller]
     pub fn terminate(&mut self) -> Ended {
         self.program.signal(Signal::SIGTERM);

@@ -9,50 +9,51 @@ use crate::events::Cell;
 pub struct Matrix {
     /// All nodes, including silent ones.
     pub nodes: Vec<NodeEntry>,
-    /// Every ordered pair for each protocol.
+    /// The cells of every ordered pair, for each protocol.
     pub cells: Vec<CellEntry>,
 }
 
 /// A node of the matrix.
 #[derive(Clone, Debug, Deserialize)]
 pub struct NodeEntry {
-    /// Its name.
+    /// The name of the node.
     pub name: String,
     /// The state that the agent assigns to it.
     pub state: String,
-    /// The error of the attempt to fetch its row.
+    /// The error of the attempt to fetch the node's row.
     pub row_error: Option<String>,
 }
 
 /// A cell of the matrix.
 #[derive(Clone, Debug, Deserialize)]
 pub struct CellEntry {
-    /// The sender.
+    /// The sending node.
     pub source_node: String,
-    /// The receiver.
+    /// The receiving node.
     pub destination_node: String,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// `None` if the cell was never tested.
+    /// Whether the last test succeeded; `None` if the cell was never tested.
     pub success: Option<bool>,
     /// The reason of a failure.
     pub reason: Option<String>,
-    /// Received payload, megabits per second.
+    /// The received payload, in megabits per second.
     pub bandwidth_mbps: Option<f64>,
-    /// UDP only.
+    /// The jitter, for UDP only.
     pub jitter_ms: Option<f64>,
-    /// UDP only.
+    /// The share of lost datagrams, for UDP only.
     pub loss_ratio: Option<f64>,
-    /// TCP only. Distinguishes a congested link from a slow machine when the bandwidth is wrong.
+    /// The number of retransmits, for TCP only. It distinguishes a congested link from a slow
+    /// machine when the bandwidth is wrong.
     pub retransmits: Option<u64>,
-    /// TCP only.
+    /// The round-trip time, for TCP only.
     pub rtt_ms: Option<f64>,
-    /// Time since the last test.
+    /// The time since the last test.
     pub age_seconds: Option<f64>,
 }
 
 impl CellEntry {
-    /// The cell of this entry.
+    /// Returns the cell of this entry.
     pub fn cell(&self) -> Cell {
         Cell {
             source: self.source_node.clone(),
@@ -66,12 +67,12 @@ impl Matrix {
     /// Parses the answer.
     ///
     /// # Errors
-    /// If it is not a matrix; the text has its beginning.
+    /// If the answer is not a matrix; the text has the beginning of the answer.
     pub fn parse(answer: &str) -> Result<Self, String> {
         serde_json::from_str(answer).map_err(|error| format!("{error} in {answer:.300}"))
     }
 
-    /// The state of a node; `None` if the matrix does not have the node.
+    /// Returns the state of a node; `None` if the matrix does not have the node.
     pub fn state(&self, node: &str) -> Option<&str> {
         self.nodes
             .iter()
@@ -79,7 +80,7 @@ impl Matrix {
             .map(|entry| entry.state.as_str())
     }
 
-    /// One cell; `None` if the matrix does not have it.
+    /// Returns one cell; `None` if the matrix does not have it.
     pub fn get(&self, source: &str, destination: &str, protocol: &str) -> Option<&CellEntry> {
         self.cells.iter().find(|entry| {
             entry.source_node == source

@@ -1,7 +1,7 @@
-//! Judges of the agents' test events: pure functions, written independently of the agent's code.
+//! Checkers of the agents' test events: pure functions, written independently of the agent's code.
 //!
-//! Each violation is a sentence; an empty list means none. [`crate::lab::evidence`] judges what
-//! actually ran.
+//! Each violation is a sentence; an empty list means that there are no violations.
+//! [`crate::lab::evidence`] checks what actually ran.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::events::{Cell, Event, Kind, Role};
 /// The part of one node in one test, from its start to its end.
 #[derive(Clone, Debug)]
 pub struct Interval {
-    /// The node that logged it.
+    /// The node that logged the events.
     pub node: String,
     /// The other node.
     pub peer: String,
@@ -26,11 +26,11 @@ pub struct Interval {
     pub sweep: u64,
     /// The process.
     pub pid: Option<u32>,
-    /// Its start, in nanoseconds of the events' clock.
+    /// The start of the part, in nanoseconds of the events' clock.
     pub start: u64,
-    /// Its end; see [`intervals`].
+    /// The end of the part; see [`intervals`].
     pub end: u64,
-    /// The time by which its process is dead.
+    /// The time by which the process is dead.
     pub deadline: u64,
     /// The result in its end event; `None` if there is no such event.
     pub outcome: Option<Outcome>,
@@ -62,7 +62,7 @@ impl Interval {
         }
     }
 
-    /// Whether its end event reports a success.
+    /// Returns whether the end event reports a success.
     pub fn succeeded(&self) -> bool {
         let outcome = self.outcome.as_ref();
         outcome.is_some_and(|outcome| outcome.word == "success")
@@ -98,10 +98,10 @@ impl fmt::Display for Interval {
     }
 }
 
-/// The times at which processes died, by process id. In a long run the kernel reuses ids.
+/// The times at which processes died, by process id. The kernel reuses ids in a long run.
 pub type Deaths = BTreeMap<u32, BTreeSet<u64>>;
 
-/// Pairs starts with ends. Also returns what is wrong with the events themselves.
+/// Pairs starts with ends, and also returns what is wrong with the events themselves.
 ///
 /// An interval without an end lasts until the death of its process in `deaths`, or else until
 /// `now`. An end after the deadline was logged by an agent that had been frozen; such an interval
@@ -123,7 +123,8 @@ pub fn intervals(events: &[Event], deaths: &Deaths, now: u64) -> (Vec<Interval>,
     (done, faults)
 }
 
-/// The intervals with an end, those without one, and the events that match no other.
+/// Returns the intervals with an end, those without an end, and the events that match no other
+/// event.
 fn paired(events: &[Event]) -> (Vec<Interval>, Vec<Interval>, Vec<String>) {
     let mut events: Vec<&Event> = events.iter().collect();
     events.sort_by_key(|event| event.boot_ns);
@@ -151,8 +152,8 @@ fn paired(events: &[Event]) -> (Vec<Interval>, Vec<Interval>, Vec<String>) {
     (done, open.into_values().collect(), faults)
 }
 
-/// Rule 1: every instant at which a node takes part in two meetings. The interval of a client
-/// counts at both nodes, so a node with an empty log is judged by its peers' tests.
+/// Checks rule 1: returns every instant at which a node takes part in two meetings. The interval of
+/// a client counts at both nodes, so a node with an empty log is judged by its peers' tests.
 pub fn overlaps(intervals: &[Interval]) -> Vec<String> {
     let mut at_node: BTreeMap<&str, Vec<&Interval>> = BTreeMap::new();
     for interval in intervals {
@@ -186,8 +187,8 @@ fn overlaps_at(node: &str, mut parts: Vec<&Interval>) -> Vec<String> {
     found.into_values().collect()
 }
 
-/// Rule 4: the cells that `sweep` did not test exactly once, and those tested that are not in
-/// `cells`.
+/// Checks rule 4: returns the cells that `sweep` did not test exactly once, and the cells that it
+/// tested but that are not in `cells`.
 pub fn not_once(intervals: &[Interval], cells: &BTreeSet<Cell>, sweep: u64) -> Vec<String> {
     let mut tests: BTreeMap<&Cell, usize> = cells.iter().map(|cell| (cell, 0)).collect();
     for interval in clients(intervals, sweep) {
@@ -200,7 +201,7 @@ pub fn not_once(intervals: &[Interval], cells: &BTreeSet<Cell>, sweep: u64) -> V
         .collect()
 }
 
-/// The tests of `sweep` that did not succeed, with their outcomes.
+/// Returns the tests of `sweep` that did not succeed, with their outcomes.
 pub fn failures(intervals: &[Interval], sweep: u64) -> Vec<String> {
     clients(intervals, sweep)
         .filter(|interval| !interval.succeeded())
@@ -208,7 +209,7 @@ pub fn failures(intervals: &[Interval], sweep: u64) -> Vec<String> {
         .collect()
 }
 
-/// The cells of `sweep` with an end event of the client.
+/// Returns the cells of `sweep` for which the client has logged an end event.
 pub fn finished(intervals: &[Interval], sweep: u64) -> BTreeSet<Cell> {
     clients(intervals, sweep)
         .filter(|interval| interval.outcome.is_some())
@@ -216,7 +217,7 @@ pub fn finished(intervals: &[Interval], sweep: u64) -> BTreeSet<Cell> {
         .collect()
 }
 
-/// The time from the first start of a test of `sweep` to the last end.
+/// Returns the time from the first start of a test of `sweep` to the last end.
 pub fn span(intervals: &[Interval], sweep: u64) -> Option<Duration> {
     let of_sweep = || intervals.iter().filter(|interval| interval.sweep == sweep);
     let start = of_sweep().map(|interval| interval.start).min()?;
@@ -224,9 +225,9 @@ pub fn span(intervals: &[Interval], sweep: u64) -> Option<Duration> {
     Some(Duration::from_nanos(end - start))
 }
 
-/// The lower bound of a sweep: the tests of a meeting in both directions, times the rounds of a
-/// round-robin tournament. An odd number of nodes needs one round more, because one node has a bye
-/// in each round.
+/// Returns the lower bound of a sweep: the duration of all tests of a meeting in both directions,
+/// times the number of rounds of a round-robin tournament. An odd number of nodes needs one more
+/// round, because one node has a bye in each round.
 pub fn bound(nodes: u32, protocols: u32, test: Duration) -> Duration {
     const DIRECTIONS: u32 = 2;
     let rounds = if nodes.is_multiple_of(2) {
@@ -416,7 +417,8 @@ pub(crate) mod tests {
         }
     }
 
-    /// The start and the end of a test of `meeting` in sweep 1, logged by its client `node`.
+    /// Returns the start and the end of a test of `meeting` in sweep 1, logged by its client
+    /// `node`.
     pub(crate) fn test(node: &str, peer: &str, meeting: &str, start: u64, end: u64) -> [Event; 2] {
         let event = |kind, boot_ns, outcome: Option<&str>| Event {
             event: kind,
@@ -441,7 +443,7 @@ pub(crate) mod tests {
         ]
     }
 
-    /// The same test, logged by its server.
+    /// Returns the same test, logged by its server.
     pub(crate) fn served(mut events: [Event; 2]) -> [Event; 2] {
         for event in &mut events {
             std::mem::swap(&mut event.node, &mut event.peer);
@@ -450,7 +452,7 @@ pub(crate) mod tests {
         events
     }
 
-    /// The intervals of complete tests.
+    /// Returns the intervals of complete tests.
     pub(crate) fn closed(events: &[[Event; 2]]) -> Vec<Interval> {
         let (found, faults) = intervals(events.as_flattened(), &BTreeMap::new(), u64::MAX);
         assert!(faults.is_empty(), "{faults:?}");

@@ -1,13 +1,13 @@
 //! The test events of an agent's log: the start and the end of every test.
 //!
-//! All other lines are ignored, JSON or not.
+//! The parser ignores all other lines, whether they are JSON or not.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The two events of a test.
+/// The kind of a test event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -21,53 +21,53 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Its iperf3 connects.
+    /// The iperf3 of the node connects.
     Client,
-    /// Its iperf3 listens.
+    /// The iperf3 of the node listens.
     Server,
 }
 
-/// One event, with the field names of the log.
+/// One test event, with the field names of the log.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Event {
-    /// Start or end.
+    /// Whether the event is a start or an end.
     pub event: Kind,
-    /// The node that logged it.
+    /// The node that logged the event.
     pub node: String,
-    /// The epoch of that node; opaque.
+    /// The epoch of that node, as an opaque value.
     pub epoch: Value,
     /// The other node.
     pub peer: String,
     /// The role of `node`.
     pub role: Role,
-    /// The sender.
+    /// The sending node.
     pub source_node: String,
-    /// The receiver.
+    /// The receiving node.
     pub destination_node: String,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// The meeting, the same at both nodes; opaque.
+    /// The meeting, the same at both nodes, as an opaque value.
     pub meeting: Value,
     /// The sweep of the meeting.
     pub sweep: u64,
     /// The time of the event on the clock of [`crate::boot_ns`].
     pub boot_ns: u64,
-    /// The time by which the iperf3 is dead, on the same clock.
+    /// The time by which the iperf3 is dead, on the clock of [`crate::boot_ns`].
     pub deadline_boot_ns: u64,
     /// The process.
     pub pid: Option<u32>,
-    /// The outcome; only in an end.
+    /// The outcome, which only an end event has.
     pub outcome: Option<String>,
-    /// The reason; only in the end of a failed test.
+    /// The reason, which only the end event of a failed test has.
     pub reason: Option<String>,
 }
 
 /// A directed pair and a protocol.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cell {
-    /// The sender.
+    /// The sending node.
     pub source: String,
-    /// The receiver.
+    /// The receiving node.
     pub destination: String,
     /// `tcp` or `udp`.
     pub protocol: String,
@@ -84,7 +84,7 @@ impl fmt::Display for Cell {
 }
 
 impl Event {
-    /// The cell that the test measures.
+    /// Returns the cell that the test measures.
     pub fn cell(&self) -> Cell {
         Cell {
             source: self.source_node.clone(),
@@ -94,14 +94,14 @@ impl Event {
     }
 }
 
-/// The test events in `log`.
+/// Returns the test events in `log`.
 ///
 /// # Errors
-/// If a line is a test event and lacks a field; the text has the line and the problem.
+/// If a line is a test event but lacks a field; the text has the line and the problem.
 pub fn parse(log: &str) -> Result<Vec<Event>, String> {
     let mut events = Vec::new();
     for line in log.lines() {
-        // The logs are read many times, and this costs less than parsing every line.
+        // The logs are read many times, and this check costs less than parsing every line.
         if !line.contains("\"test_") {
             continue;
         }

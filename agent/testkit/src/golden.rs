@@ -1,10 +1,10 @@
-//! Golden files: what a test expects, as a whole, in a file of its own.
+//! Golden files: each holds the whole text that a test expects.
 
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// Compares `text` with `tests/golden/FILE` of the package under test, or, with `UPDATE_GOLDEN=1`,
-/// writes it there.
+/// Compares `text` with `tests/golden/FILE` of the package under test. With `UPDATE_GOLDEN=1`,
+/// writes `text` to that file instead.
 #[track_caller]
 pub fn assert_golden(file: &str, text: &str) {
     let path = golden_path(file);
@@ -22,7 +22,7 @@ pub fn assert_golden(file: &str, text: &str) {
     );
 }
 
-/// The golden file of that name.
+/// Returns the path of the golden file of this name.
 pub fn golden_path(file: &str) -> PathBuf {
     let package = env::var_os("CARGO_MANIFEST_DIR").unwrap();
     PathBuf::from(package).join("tests/golden").join(file)

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// The body of `http://to/path`.
+/// Returns the body of `http://to/path`.
 ///
 /// # Errors
 /// If there is no answer within some seconds, or its status is not 200.
@@ -18,7 +18,7 @@ pub fn get(to: SocketAddr, path: &str) -> io::Result<String> {
     }
 }
 
-/// The status and the body of `http://to/path`.
+/// Returns the status and the body of `http://to/path`.
 ///
 /// # Errors
 /// If there is no answer within some seconds, or it is not HTTP.
@@ -26,7 +26,7 @@ pub fn ask(to: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     const LIMIT: Duration = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&to, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
-    // HTTP/1.0: no chunks, and the end of the answer is the end of the connection.
+    // HTTP/1.0 has no chunks, and the answer ends when the connection ends.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {to}\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -45,21 +45,21 @@ pub fn ask(to: SocketAddr, path: &str) -> io::Result<(u16, String)> {
 pub struct Series {
     /// The name of the metric.
     pub name: String,
-    /// Its labels.
+    /// The labels of the series.
     pub labels: BTreeMap<String, String>,
-    /// Its value.
+    /// The value of the series.
     pub value: f64,
 }
 
 impl Series {
-    /// Whether it has that label with that value.
+    /// Returns whether the series has this label with this value.
     pub fn has(&self, label: &str, value: &str) -> bool {
         self.labels.get(label).is_some_and(|found| found == value)
     }
 }
 
-/// The series in an answer of `/metrics`. Label values must have neither commas nor quotes, as the
-/// names of the tests' nodes have none.
+/// Returns the series in an answer of `/metrics`. Label values must have neither commas nor quotes.
+/// The names of the tests' nodes have none.
 pub fn series(metrics: &str) -> Vec<Series> {
     let lines = metrics.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(one_series).collect()

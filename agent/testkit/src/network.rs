@@ -1,16 +1,16 @@
-//! A loopback network for one test. Its addresses are its own, so every agent can use the default
-//! ports.
+//! A loopback network for one test. No other test uses its addresses, so every agent can use the
+//! default ports.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use procfs::net::{TcpState, tcp, udp};
 
-/// 127.x.y.0/24.
+/// A network 127.x.y.0/24.
 #[derive(Clone, Copy, Debug)]
 pub struct Network(u8, u8);
 
 impl Network {
-    /// Draws an unused one at random.
+    /// Draws an unused network at random.
     pub fn draw() -> Self {
         loop {
             // Other programs use 127.0.x.y.
@@ -21,18 +21,19 @@ impl Network {
         }
     }
 
-    /// The network that contains `address`.
+    /// Returns the network that contains `address`.
     pub fn of(address: Ipv4Addr) -> Self {
         let [_, high, low, _] = address.octets();
         Self(high, low)
     }
 
-    /// The address of that host.
+    /// Returns the address of this host.
     pub fn address(self, host: u8) -> Ipv4Addr {
         Ipv4Addr::new(127, self.0, self.1, host)
     }
 
-    /// The local addresses of all listening TCP sockets and all UDP sockets in this network.
+    /// Returns the local addresses of all listening TCP sockets and all UDP sockets in this
+    /// network.
     pub fn listeners(self) -> Vec<SocketAddr> {
         let tcp = tcp().unwrap().into_iter();
         let tcp = tcp.filter(|socket| socket.state == TcpState::Listen);

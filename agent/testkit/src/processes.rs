@@ -4,37 +4,37 @@ use std::time::Duration;
 
 use procfs::process::{self, Stat, Status};
 
-/// A process, told apart from a later one with the same id by its start time.
+/// A process. Its start time distinguishes it from a later process with the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Process {
-    /// Its id; the kernel uses it again later.
+    /// The id of the process; the kernel uses it again later.
     pub pid: u32,
-    /// Clock ticks since boot.
+    /// The start of the process, in clock ticks since boot.
     pub start: u64,
 }
 
 impl Process {
-    /// The process of one `/proc/<pid>/stat`.
+    /// Creates the process of one `/proc/<pid>/stat`.
     pub(crate) fn new(stat: &Stat) -> Self {
         let (pid, start) = (id(stat.pid), stat.starttime);
         Self { pid, start }
     }
 
-    /// Whether it still runs. A zombie does not run.
+    /// Returns whether the process still runs. A zombie does not run.
     pub fn is_running(&self) -> bool {
         let stat = process::Process::new(signed(self.pid)).and_then(|process| process.stat());
         stat.is_ok_and(|now| now.starttime == self.start && !is_dead(&now))
     }
 }
 
-/// The stat of every process. One that ends during the walk may be missing.
+/// Returns the stat of every process. A process that ends during the walk may be missing.
 pub(crate) fn all() -> impl Iterator<Item = Stat> {
     process::all_processes()
         .unwrap()
         .filter_map(|process| process.ok()?.stat().ok())
 }
 
-/// The running iperf3 children of `parent`.
+/// Returns the running iperf3 children of `parent`.
 pub fn iperf3_of(parent: u32) -> Vec<Process> {
     children(parent)
         .filter(|stat| stat.comm == "iperf3" && !is_dead(stat))
@@ -42,7 +42,7 @@ pub fn iperf3_of(parent: u32) -> Vec<Process> {
         .collect()
 }
 
-/// The children of `parent` that have ended and that it has not reaped.
+/// Returns the children of `parent` that have ended, but that it has not reaped.
 pub fn zombies(parent: u32) -> Vec<u32> {
     children(parent)
         .filter(|stat| stat.state == 'Z')
@@ -50,17 +50,17 @@ pub fn zombies(parent: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The peak resident memory of the process, in bytes.
+/// Returns the peak resident memory of the process, in bytes.
 pub fn peak_memory(pid: u32) -> u64 {
     status(pid).vmhwm.unwrap() * 1024
 }
 
-/// The resident memory of the process, in bytes.
+/// Returns the resident memory of the process, in bytes.
 pub fn resident_memory(pid: u32) -> u64 {
     status(pid).vmrss.unwrap() * 1024
 }
 
-/// The user and system time that the process has used.
+/// Returns the user and system time that the process has used.
 pub fn cpu_time(pid: u32) -> Duration {
     let stat = process::Process::new(signed(pid)).unwrap().stat().unwrap();
     let ticks = (stat.utime + stat.stime) as f64;
@@ -80,7 +80,7 @@ fn is_dead(stat: &Stat) -> bool {
     matches!(stat.state, 'Z' | 'X')
 }
 
-/// The kernel's ids are positive and fit in 22 bits.
+/// Converts a process id. The kernel's ids are positive and fit in 22 bits.
 fn id(pid: i32) -> u32 {
     u32::try_from(pid).unwrap()
 }

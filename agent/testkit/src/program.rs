@@ -12,34 +12,34 @@ use tempfile::TempDir;
 
 use crate::wait_until;
 
-/// A running program. Killed and reaped when dropped.
+/// A running program. It is killed and reaped when this is dropped.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
     stdout: PathBuf,
     stderr: PathBuf,
-    /// Holds the two files, unless they are those of a caller.
+    /// The directory of the two files, unless the caller provides them.
     _dir: Option<TempDir>,
 }
 
 /// A program that has ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit code; `None` if a signal ended it.
+    /// The exit code; `None` if a signal ended the program.
     pub code: Option<i32>,
-    /// Its standard output.
+    /// The standard output of the program.
     pub stdout: String,
-    /// Its standard error.
+    /// The standard error of the program.
     pub stderr: String,
 }
 
 impl Program {
-    /// Starts it with `args`.
+    /// Starts the program with `args`.
     pub fn start<S: AsRef<str>>(args: &[S]) -> Self {
         Self::start_with(args, &[])
     }
 
-    /// Starts it with `args` and these variables; see [`Program::command`].
+    /// Starts the program with `args` and these variables; see [`Program::command`].
     pub fn start_with<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir_in(scratch()).unwrap();
         let [stdout, stderr] = ["stdout", "stderr"].map(|name| dir.path().join(name));
@@ -57,7 +57,7 @@ impl Program {
         }
     }
 
-    /// Starts `command` with both of its streams appended to the file `log`.
+    /// Starts `command`, with both of its output streams appended to the file `log`.
     pub(crate) fn start_logging(mut command: Command, log: PathBuf) -> Self {
         let file = File::options().create(true).append(true).open(&log);
         let file = file.unwrap();
@@ -75,8 +75,8 @@ impl Program {
         }
     }
 
-    /// The command that starts it, for a test that needs its output elsewhere. It inherits PATH
-    /// from the test and no other variable.
+    /// Returns the command that starts the program, for a test that needs its output elsewhere. The
+    /// command inherits PATH from the test and no other variable.
     pub fn command<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Command {
         let mut command = Command::new(executable());
         command
@@ -87,52 +87,52 @@ impl Program {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs the program until it ends.
     ///
     /// # Panics
-    /// If it still runs after `limit`.
+    /// If the program still runs after `limit`.
     #[track_caller]
     pub fn run<S: AsRef<str>>(args: &[S], limit: Duration) -> Ended {
         Self::start(args).ended(limit)
     }
 
-    /// Its process id.
+    /// Returns the process id of the program.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its standard output so far.
+    /// Returns the standard output of the program so far.
     pub fn stdout(&self) -> String {
         read(&self.stdout)
     }
 
-    /// Its standard error so far.
+    /// Returns the standard error of the program so far.
     pub fn stderr(&self) -> String {
         read(&self.stderr)
     }
 
-    /// Whether it still runs.
+    /// Returns whether the program still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the program.
     pub fn signal(&self, signal: Signal) {
         // Nobody but this value reaps the child, so its id is not in use again.
         let pid = i32::try_from(self.child.id()).unwrap();
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
-    /// Kills it with SIGKILL and reaps it.
+    /// Kills the program with SIGKILL and reaps it.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Waits until it has ended.
+    /// Waits until the program has ended.
     ///
     /// # Panics
-    /// If it still runs after `limit`; the message has its standard error.
+    /// If the program still runs after `limit`; the message has its standard error.
     #[track_caller]
     pub fn ended(&mut self, limit: Duration) -> Ended {
         match self.ended_within(limit) {
@@ -141,7 +141,7 @@ impl Program {
         }
     }
 
-    /// Waits for its end; `None` if it still runs after `limit`.
+    /// Waits until the program ends; returns `None` if it still runs after `limit`.
     pub(crate) fn ended_within(&mut self, limit: Duration) -> Option<Ended> {
         let mut status = None;
         wait_until(limit, || {
@@ -170,20 +170,20 @@ impl Drop for Program {
     }
 }
 
-/// The program that cargo built for the tests and benches of its package.
+/// Returns the path of the program that cargo built for the tests and benches of its package.
 ///
-/// Tests and benches are in `<profile>/deps`, the program is one directory above them.
-/// `CARGO_BIN_EXE_…` is known only where they are compiled themselves.
+/// Tests and benches are in `<profile>/deps`, and the program is one directory above them.
+/// `CARGO_BIN_EXE_…` is known only where the tests and benches themselves are compiled.
 ///
 /// # Panics
-/// If it is not there, as in the tests of another package.
+/// If the program is not there, as in the tests of another package.
 pub fn executable() -> PathBuf {
     let path = profile_dir().join("iperf3-mesh");
     assert!(path.exists(), "{} is not built", path.display());
     path
 }
 
-/// A directory for temporary files, beside the build.
+/// Returns a directory for temporary files, beside the build.
 pub(crate) fn scratch() -> PathBuf {
     let path = profile_dir().with_file_name("tmp");
     fs::create_dir_all(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Waiting for a condition: no longer than needed, and never forever.
+//! Waits for conditions, no longer than needed and never forever.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +21,8 @@ pub fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool 
 /// Waits until `condition` holds.
 ///
 /// # Panics
-/// If it does not hold within `limit`; the message has `what` was expected and what `seen` returns.
+/// If the condition does not hold within `limit`; the message has `what` was expected and the value
+/// that `seen` returns.
 #[track_caller]
 pub fn await_that(
     what: &str,

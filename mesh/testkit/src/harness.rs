@@ -2,9 +2,9 @@
 //! freeze, restart and remove nodes.
 //!
 //! Nothing here knows how a reservation works. After every input, the harness checks the guarantee
-//! from the iperf3 processes that really run: no two tests touch one node, and nothing touches a
-//! node that considers itself free. Every node has its own boot-time clock; the clocks are hours
-//! apart and drift apart by the maximum that the protocol permits.
+//! against the iperf3 processes that really run: no two tests touch one node, and nothing touches a
+//! node that considers itself free. Every node has its own boot-time clock. The clocks are hours
+//! apart, and drift apart by the maximum that the protocol permits.
 
 use std::fmt;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::{MILLI, SECOND};
 /// The time that a test takes beyond its length.
 const OVERHEAD: Duration = Duration::from_millis(12);
 
-/// How many lines of the trace a failed test shows.
+/// The number of lines of the trace that a failed test shows.
 const TRACE_LINES: usize = 60;
 
 /// Real coordinators under scripted conditions. By default, every message arrives after 1 ms and
@@ -39,30 +39,30 @@ pub(crate) struct Script {
     delivery: Decide<Message, Delivery>,
     listening: Decide<ServerStart, Result<(), ServerFailure>>,
     hangs: Box<dyn FnMut(u64) -> bool>,
-    /// How many clients have connected.
+    /// The number of clients that have connected.
     clients: u64,
     pub(crate) log: Vec<Entry>,
-    /// The present input is a tick, and the node has done nothing yet.
+    /// Whether the present input is a tick and the node has done nothing yet.
     is_idle_tick: bool,
-    /// Nodes that have stopped, or forgotten an earlier epoch: although free, something of an
-    /// earlier meeting may touch them.
+    /// Whether each node has stopped, or has forgotten an earlier epoch. Processes of an earlier
+    /// meeting may touch such a node although it is free.
     exempt: Vec<bool>,
 }
 
 impl Harness {
-    /// Nodes that know each other, with TCP tests of 5 s and a pause of 300 s.
+    /// Creates nodes that know each other, with TCP tests of 5 s and a pause of 300 s.
     pub fn new(nodes: usize) -> Self {
         Self::with(nodes, |_, _| {})
     }
 
-    /// As [`Self::new`], with changed settings.
+    /// Works like [`Self::new`], with changed settings.
     pub fn with(nodes: usize, change: impl FnMut(usize, &mut Settings)) -> Self {
         let mut harness = Self::strangers(nodes, change);
         harness.introduce_all();
         harness
     }
 
-    /// As [`Self::with`], but the nodes do not know each other.
+    /// Works like [`Self::with`], but the nodes do not know each other.
     pub fn strangers(nodes: usize, mut change: impl FnMut(usize, &mut Settings)) -> Self {
         let settings: Vec<Settings> = (0..nodes)
             .map(|number| {
@@ -84,7 +84,7 @@ impl Harness {
         Self { kernel }
     }
 
-    /// The settings of a node, unless a test changes them.
+    /// Returns the settings that a node has unless a test changes them.
     pub fn settings(number: usize) -> Settings {
         Settings {
             epoch: Epoch(100 + number as u64),
@@ -93,12 +93,12 @@ impl Harness {
         }
     }
 
-    /// Decides the fate of each message from now on.
+    /// From now on, lets `decide` choose the fate of each message.
     pub fn on_message(&mut self, decide: impl FnMut(&Message) -> Delivery + 'static) {
         self.kernel.policy.delivery = Box::new(decide);
     }
 
-    /// Decides from now on whether a server comes to listen.
+    /// From now on, lets `decide` choose whether a server comes to listen.
     pub fn on_listen(
         &mut self,
         decide: impl FnMut(&ServerStart) -> Result<(), ServerFailure> + 'static,
@@ -106,27 +106,27 @@ impl Harness {
         self.kernel.policy.listening = Box::new(decide);
     }
 
-    /// Decides from now on whether a test hangs, given the number of tests before it.
+    /// From now on, lets `decide` choose whether a test hangs, given the number of tests before it.
     pub fn hang_tests(&mut self, decide: impl FnMut(u64) -> bool + 'static) {
         self.kernel.policy.hangs = Box::new(decide);
     }
 
-    /// The true time.
+    /// Returns the true time.
     pub fn now(&self) -> Time {
         self.kernel.now()
     }
 
-    /// The time on the clock of a node.
+    /// Returns the time on the clock of a node.
     pub fn local(&self, number: usize) -> Time {
         self.kernel.local(number)
     }
 
-    /// The coordinator of a node.
+    /// Returns the coordinator of a node.
     pub fn node(&self, number: usize) -> &Node {
         self.kernel.node(number)
     }
 
-    /// Whether a node considers itself to be in no meeting.
+    /// Returns whether a node considers itself to be in no meeting.
     pub fn is_free(&self, number: usize) -> bool {
         self.node(number).is_free()
     }
@@ -139,12 +139,12 @@ impl Harness {
         &self.kernel.policy.log
     }
 
-    /// A live node as it describes itself now.
+    /// Returns a live node as it describes itself now.
     pub fn member(&self, number: usize) -> Member {
         self.kernel.member(number)
     }
 
-    /// The same node in another state.
+    /// Returns the same node in another state.
     pub fn member_in(&self, number: usize, state: PeerState) -> Member {
         Member {
             state,
@@ -157,7 +157,7 @@ impl Harness {
         self.input(to, Input::View(View::new(members, false)));
     }
 
-    /// Shows to all nodes all members as they now describe themselves, after the change.
+    /// Shows all members to all nodes, as they describe themselves now and with the change applied.
     pub fn gossip(&mut self, change: impl Fn(usize, &mut Member)) {
         let members: Vec<_> = (0..self.nodes())
             .map(|number| {
@@ -169,32 +169,32 @@ impl Harness {
         (0..self.nodes()).for_each(|to| self.show(to, members.clone()));
     }
 
-    /// Shows to all nodes all members, live.
+    /// Shows all members to all nodes, as live.
     pub fn introduce_all(&mut self) {
         self.gossip(|_, _| {});
     }
 
-    /// Gives an input to a node: now, or when it thaws.
+    /// Passes an input to a node, now or when it thaws.
     pub fn input(&mut self, number: usize, input: Input) {
         self.kernel.input(number, input);
     }
 
-    /// The machine loses its power.
+    /// Cuts the power of the machine.
     pub fn cut_power(&mut self, number: usize) {
         self.kernel.cut_power(number);
     }
 
-    /// The agent stands still. Its iperf3 processes run on until their own deadlines.
+    /// Freezes the agent. Its iperf3 processes continue until their own deadlines.
     pub fn freeze(&mut self, number: usize) {
         self.kernel.freeze(number);
     }
 
-    /// The agent runs again and handles at once what it has missed.
+    /// Lets the agent run again. It handles at once what it has missed.
     pub fn thaw(&mut self, number: usize) {
         self.kernel.thaw(number);
     }
 
-    /// The machine restarts, and the agent's memory is empty.
+    /// Restarts the machine; its agent starts with an empty memory.
     pub fn restart(&mut self, number: usize, epoch: Epoch, skip_quiet_time: bool) {
         if self.kernel.hosts()[number].agent().is_some() {
             self.cut_power(number);
@@ -204,7 +204,7 @@ impl Harness {
         self.kernel.start_agent(number, epoch, skip_quiet_time);
     }
 
-    /// Stops a node as its agent does.
+    /// Stops a node in the way in which its agent stops it.
     pub fn stop(&mut self, number: usize) {
         self.kernel.policy.exempt[number] = true;
         self.input(number, Input::Stop);
@@ -215,7 +215,7 @@ impl Harness {
         self.kernel.run_to(self.now() + time);
     }
 
-    /// Lets time pass until `done`; false if that is not so within `limit`.
+    /// Lets time pass until `done` returns true; returns false if it has not within `limit`.
     pub fn until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
         let end = self.now() + limit;
         while !done(self) {
@@ -227,7 +227,8 @@ impl Harness {
         true
     }
 
-    /// As [`Self::until`], and panics with the trace if it is not so within `limit`.
+    /// Works like [`Self::until`], but panics with the trace if the condition does not hold within
+    /// `limit`.
     pub fn wait(&mut self, limit: Duration, done: impl FnMut(&Self) -> bool) {
         assert!(self.until(limit, done), "not so within {limit:?}:\n{self}");
     }
@@ -244,7 +245,7 @@ impl fmt::Display for Harness {
     }
 }
 
-/// Nodes with odd numbers have fast clocks, the others slow ones.
+/// Returns a fast clock for nodes with odd numbers, and a slow clock for the others.
 fn clock(number: usize) -> Clock {
     let hours = 1 + number as u64 * 7 % 5;
     let drift = i32::try_from(DRIFT_PPM_MAX).unwrap_or(i32::MAX);
@@ -312,7 +313,7 @@ impl Policy for Script {
             "too late: {output:?}"
         );
         let output = match output {
-            // The wire carries bytes.
+            // This encodes the message, because the wire carries bytes.
             Output::Send(to, message) => {
                 let read = Message::decode(&message.encode());
                 Output::Send(

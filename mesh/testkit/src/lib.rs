@@ -26,8 +26,8 @@ pub const SECOND: Duration = Duration::from_secs(1);
 /// One millisecond.
 pub const MILLI: Duration = Duration::from_millis(1);
 
-/// The configuration of a property test with so many cases. A failure prints its smallest case and
-/// writes no file.
+/// Returns the configuration of a property test with this many cases. A failure prints its smallest
+/// case and writes no file.
 pub fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases,

@@ -14,9 +14,9 @@ use crate::Harness;
 /// One event at one node.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// When, in true time.
+    /// The true time of the event.
     pub at: Time,
-    /// When, on the clock of the node.
+    /// The time of the event on the clock of the node.
     pub local: Time,
     /// The number of the node.
     pub node: usize,
@@ -27,18 +27,18 @@ pub struct Entry {
 /// An event at a node.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// It handled a message.
+    /// The node handled a message.
     Received(Message),
-    /// It put something out.
+    /// The node put something out.
     Output(Output),
 }
 
-/// Something that a node put out, and when. Dereferences to the value.
+/// A value that a node put out, and the time. It dereferences to the value.
 #[derive(Clone, Copy, Debug)]
 pub struct Logged<T> {
-    /// When, in true time.
+    /// The true time of the output.
     pub at: Time,
-    /// When, on the clock of the node.
+    /// The time of the output on the clock of the node.
     pub local: Time,
     /// The output.
     pub value: T,
@@ -64,22 +64,22 @@ pub struct CellResult {
 }
 
 impl Harness {
-    /// How many events there were so far.
+    /// Returns the number of events so far.
     pub fn events(&self) -> usize {
         self.log().len()
     }
 
-    /// How many events there were at a node so far.
+    /// Returns the number of events at a node so far.
     pub fn events_at(&self, node: usize) -> usize {
         self.log().iter().filter(|entry| entry.node == node).count()
     }
 
-    /// The events after the first `count`.
+    /// Returns the events after the first `count`.
     pub fn events_after(&self, count: usize) -> &[Entry] {
         &self.log()[count..]
     }
 
-    /// All outputs of a node for which `pick` returns something.
+    /// Returns all outputs of a node for which `pick` returns something.
     fn logged<'a, T>(
         &'a self,
         node: usize,
@@ -99,7 +99,7 @@ impl Harness {
             .collect()
     }
 
-    /// The messages of a kind that a node sent.
+    /// Returns the messages of this kind that a node sent.
     pub fn sent(&self, node: usize, kind: &str) -> Vec<Logged<&Message>> {
         self.logged(node, |output| match output {
             Output::Send(_, message) if message.body.kind() == kind => Some(message),
@@ -107,7 +107,7 @@ impl Harness {
         })
     }
 
-    /// The last message about a meeting that any node handled, and that node.
+    /// Returns the last message about a meeting that any node handled, and that node.
     pub fn last_received(&self) -> Option<(usize, &Message)> {
         self.log()
             .iter()
@@ -118,7 +118,7 @@ impl Harness {
             })
     }
 
-    /// The kinds of the messages about meetings that a node handled.
+    /// Returns the kinds of the messages about meetings that a node handled.
     pub fn received_kinds(&self, node: usize) -> Vec<&'static str> {
         self.log()
             .iter()
@@ -131,7 +131,7 @@ impl Harness {
             .collect()
     }
 
-    /// The servers that a node decided to start.
+    /// Returns the servers that a node decided to start.
     pub fn servers(&self, node: usize) -> Vec<Logged<&ServerStart>> {
         self.logged(node, |output| match output {
             Output::StartServer(start) => Some(start),
@@ -139,7 +139,7 @@ impl Harness {
         })
     }
 
-    /// The clients that a node decided to start.
+    /// Returns the clients that a node decided to start.
     pub fn clients(&self, node: usize) -> Vec<Logged<&ClientStart>> {
         self.logged(node, |output| match output {
             Output::StartClient(start) => Some(start),
@@ -147,7 +147,7 @@ impl Harness {
         })
     }
 
-    /// How a node's reservations ended.
+    /// Returns how a node's reservations ended.
     pub fn endings(&self, node: usize) -> Vec<Logged<ReservationOutcome>> {
         self.logged(node, |output| match output {
             Output::ReservationEnded { outcome, .. } => Some(*outcome),
@@ -155,7 +155,7 @@ impl Harness {
         })
     }
 
-    /// The results of a node's own row.
+    /// Returns the results of a node's own row.
     pub fn cells(&self, node: usize) -> Vec<CellResult> {
         let cells = self.logged(node, |output| match output {
             Output::Cell {
@@ -172,13 +172,13 @@ impl Harness {
         cells.into_iter().map(|cell| cell.value).collect()
     }
 
-    /// How many cells of a node's own row succeeded.
+    /// Returns the number of cells of a node's own row that succeeded.
     pub fn successes(&self, node: usize) -> usize {
         let cells = self.cells(node);
         cells.iter().filter(|cell| cell.outcome.is_ok()).count()
     }
 
-    /// Why cells of a node's own row failed.
+    /// Returns the reasons why cells of a node's own row failed.
     pub fn failures(&self, node: usize) -> Vec<Reason> {
         self.cells(node)
             .into_iter()
@@ -186,7 +186,7 @@ impl Harness {
             .collect()
     }
 
-    /// The sweeps that a node began.
+    /// Returns the sweeps that a node began.
     pub fn sweeps_begun(&self, node: usize) -> Vec<Logged<u64>> {
         self.logged(node, |output| match output {
             Output::SweepBegan(number) => Some(*number),
@@ -194,7 +194,7 @@ impl Harness {
         })
     }
 
-    /// The sweeps that a node completed.
+    /// Returns the sweeps that a node completed.
     pub fn sweeps_ended(&self, node: usize) -> Vec<Logged<SweepSummary>> {
         self.logged(node, |output| match output {
             Output::SweepEnded(summary) => Some(*summary),
@@ -202,7 +202,7 @@ impl Harness {
         })
     }
 
-    /// The departures that a node reported.
+    /// Returns the departures that a node reported.
     pub fn departures(&self, node: usize) -> Vec<Logged<()>> {
         self.logged(node, |output| match output {
             Output::Departed(_) => Some(()),
@@ -210,7 +210,7 @@ impl Harness {
         })
     }
 
-    /// Whether all nodes have completed this sweep or a later one.
+    /// Returns whether all nodes have completed this sweep or a later one.
     pub fn is_swept(&self, sweep: u64) -> bool {
         (0..self.nodes()).all(|node| {
             let ended = self.sweeps_ended(node);

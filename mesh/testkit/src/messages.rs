@@ -9,7 +9,7 @@ use crate::{Event, Harness, name_of, test_spec};
 const NEW_MEETING: u64 = 1 << 32;
 
 impl Harness {
-    /// A message about the meeting of that number that `from` asked for.
+    /// Returns a message about the meeting of this number that `from` asked for.
     pub fn message(&self, from: usize, to: usize, number: u64, body: Body) -> Message {
         let from_epoch = self.node(from).epoch();
         Message {
@@ -28,7 +28,7 @@ impl Harness {
         }
     }
 
-    /// A request for a new meeting.
+    /// Returns a request for a new meeting.
     pub fn new_request(&self, from: usize, to: usize) -> Message {
         let plan = [Role::Asker, Role::Granter].map(|client| PlannedTest {
             client,
@@ -38,7 +38,7 @@ impl Harness {
         self.message(from, to, NEW_MEETING, body)
     }
 
-    /// Gives a message to a node, and returns what the node sends at once.
+    /// Passes a message to a node, and returns what the node sends at once.
     pub fn answer(&mut self, node: usize, message: Message) -> Option<Message> {
         let before = self.events();
         self.input(node, Input::Message(message));
@@ -51,7 +51,7 @@ impl Harness {
     }
 }
 
-/// Why a request was refused, if that is the answer.
+/// Returns why a request was refused; `None` if the answer is no refusal.
 pub fn refusal(answer: Option<Message>) -> Option<Refusal> {
     match answer?.body {
         Body::Refuse { refusal, .. } => Some(refusal),

@@ -1,5 +1,5 @@
-//! One real node among mock peers, which answer at once and do what they are asked for. Nothing
-//! here measures anything.
+//! One real node among mock peers, which answer at once and do what the node asks of them. This
+//! file does not measure anything.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,13 +25,13 @@ pub struct MockMesh {
     requests: u64,
 }
 
-/// Inputs that answer the node's outputs, and are still to be handled.
+/// The inputs that answer the node's outputs and are still to be handled.
 struct MockPeers {
     answers: VecDeque<Input>,
 }
 
 impl MockMesh {
-    /// A mesh at the beginning of its first sweep.
+    /// Creates a mesh at the beginning of its first sweep.
     pub fn new(nodes: usize, view: &View) -> Self {
         let number = nodes / 2;
         let settings = Settings {
@@ -57,7 +57,7 @@ impl MockMesh {
         mesh
     }
 
-    /// A mesh in the middle of a sweep. The node waits for the peer that is to ask it next.
+    /// Creates a mesh in the middle of a sweep. The node waits for the peer that is to ask it next.
     pub fn waiting(nodes: usize, view: &View) -> Self {
         let mut mesh = Self::new(nodes, view);
         while mesh.open() > nodes / 2 || !mesh.node().is_free() {
@@ -70,7 +70,7 @@ impl MockMesh {
         self.node().status(self.kernel.now()).sweep.open
     }
 
-    /// The real node.
+    /// Returns the real node.
     pub fn node(&self) -> &Node {
         self.kernel.node(NODE)
     }
@@ -80,7 +80,8 @@ impl MockMesh {
         self.kernel.host_mut(NODE).take_agent()
     }
 
-    /// Lets the node handle an input, and does nothing else: [`Self::drain`] has to follow.
+    /// Lets the node handle an input, and does nothing else. The caller must call [`Self::drain`]
+    /// afterwards.
     pub fn handle(&mut self, input: Input) {
         let now = self.kernel.now();
         if let Some(node) = self.kernel.host_mut(NODE).agent_mut() {
@@ -93,7 +94,7 @@ impl MockMesh {
         self.kernel.drain(NODE);
     }
 
-    /// The next answer, if one is ready.
+    /// Returns the next answer, if one is ready.
     pub fn next_answer(&mut self) -> Option<Input> {
         self.kernel.policy.answers.pop_front()
     }
@@ -114,7 +115,7 @@ impl MockMesh {
         assert!(is_woken, "a node with peers has a deadline");
     }
 
-    /// Whether the node has asked for a meeting and has no answer yet.
+    /// Returns whether the node has asked for a meeting and has no answer yet.
     pub fn is_asking(&self) -> bool {
         matches!(
             self.kernel.policy.answers.front(),
@@ -125,7 +126,7 @@ impl MockMesh {
         )
     }
 
-    /// Replaces the next answer, which grants a request, by a refusal.
+    /// Replaces the next answer, which grants a request, with a refusal.
     pub fn refusal(&mut self, refusal: Refusal, free_in: Duration) -> Input {
         let Some(Input::Message(Message { from, meeting, .. })) = self.next_answer() else {
             unreachable!("the node has asked for nothing");
@@ -137,7 +138,7 @@ impl MockMesh {
         self.message(number_of(&from), meeting, body)
     }
 
-    /// A new request of the peer at this place among those that are still to be met.
+    /// Returns a new request of the peer at this position among those that are still to be met.
     pub fn request(&mut self, place: usize) -> Input {
         let asker = self
             .node()
@@ -180,7 +181,8 @@ impl Policy for MockPeers {
 
     fn on_event(_: &mut Kernel<Self>, (): ()) {}
 
-    /// Nothing leaves the node: its peers and processes exist only as answers.
+    /// Turns each output into answers. Nothing leaves the node: its peers and processes exist only
+    /// as answers.
     fn perform(kernel: &mut Kernel<Self>, _: usize, output: Output) {
         kernel.policy.answers.extend(answer(output));
     }
@@ -252,7 +254,7 @@ pub fn live_view(nodes: usize) -> View {
     View::new(members.collect(), false)
 }
 
-/// Names as long as in a cloud, which differ only near the end.
+/// Returns a name as long as the names in a cloud, which differ only near the end.
 fn name_of(number: usize) -> NodeName {
     NodeName::new(&format!("eu-west-1-workers-{number:06}"))
         .unwrap_or_else(|_| unreachable!("letters, digits and hyphens"))

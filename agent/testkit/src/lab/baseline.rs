@@ -1,8 +1,8 @@
 //! Two ways to measure a mesh without this project, in the same laboratory, for comparison.
 //!
-//! Serial: one test after the other, started from one place, as an orchestrator does it.
-//! Uncoordinated: every host works through its own list, all at the same time. Both use a
-//! persistent `iperf3 -s` on each host.
+//! The serial way runs one test after the other, started from one place, as an orchestrator does.
+//! In the uncoordinated way, every host works through its own list, all at the same time. Both ways
+//! use a persistent `iperf3 -s` on each host.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Stdio};
@@ -18,22 +18,22 @@ use super::samples::Observer;
 use crate::events::Cell;
 use crate::wait_until;
 
-/// The result of one way.
+/// The result of one way to measure the mesh.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Baseline {
-    /// All tests.
+    /// The number of tests.
     pub tests: usize,
-    /// Failed tests.
+    /// The number of failed tests.
     pub failed: usize,
-    /// Tests that deviate by more than 3 %.
+    /// The number of tests that deviate by more than 3 %.
     pub off_3: usize,
-    /// Tests that deviate by more than 10 %.
+    /// The number of tests that deviate by more than 10 %.
     pub off_10: usize,
-    /// The time of the whole run.
+    /// The duration of the whole run, in seconds.
     pub seconds: f64,
 }
 
-/// Tests every ordered pair, one after the other.
+/// Tests every ordered pair, one pair after the other.
 pub fn serial(lab: &Lab, seconds: u32) -> Baseline {
     let _servers = Servers::start(lab);
     let started = Instant::now();
@@ -44,7 +44,7 @@ pub fn serial(lab: &Lab, seconds: u32) -> Baseline {
     judge(lab, results, started.elapsed())
 }
 
-/// Tests every ordered pair, all sources at the same time, each one its own list.
+/// Tests every ordered pair. All sources test at the same time, each with its own list.
 pub fn uncoordinated(lab: &Lab, seconds: u32) -> Baseline {
     let _servers = Servers::start(lab);
     let started = Instant::now();
@@ -58,7 +58,7 @@ pub fn uncoordinated(lab: &Lab, seconds: u32) -> Baseline {
                 .map(|cell| measure(lab, cell, seconds))
                 .collect()
         };
-        // All threads must run before the first one is joined.
+        // This starts all threads before the first one is joined.
         let threads: Vec<_> = lists
             .into_values()
             .map(|list| scope.spawn(move || measure_all(list)))
@@ -71,12 +71,12 @@ pub fn uncoordinated(lab: &Lab, seconds: u32) -> Baseline {
     judge(lab, results, started.elapsed())
 }
 
-/// A cell and its bandwidth, megabits per second; `None` if the test failed.
+/// A cell and its bandwidth in megabits per second; `None` if the test failed.
 type Measured = (Cell, Option<f64>);
 
 fn measure(lab: &Lab, cell: Cell, seconds: u32) -> Measured {
     let to = lab.host(&cell.destination).address.to_string();
-    // iperf3 has no option that ends it in every state.
+    // `timeout` is needed because iperf3 has no option that ends it in every state.
     let mut command = lab.host(&cell.source).namespace.command("timeout");
     command
         .args(["-s", "KILL", &(seconds + 10).to_string()])
@@ -115,7 +115,7 @@ fn judge(lab: &Lab, results: Vec<Measured>, took: Duration) -> Baseline {
     sum
 }
 
-/// One persistent server on each host, killed when dropped.
+/// One persistent server on each host. The servers are killed when this is dropped.
 struct Servers(Vec<Child>);
 
 impl Servers {
@@ -143,7 +143,7 @@ impl Servers {
 impl Drop for Servers {
     fn drop(&mut self) {
         for server in &mut self.0 {
-            // An error means that it has already ended.
+            // An error means that the server has already ended.
             let _ = server.kill();
             let _ = server.wait();
         }

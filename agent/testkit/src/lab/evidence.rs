@@ -1,7 +1,8 @@
-//! Judges of the samples: pure functions that do not rely on anything the agents report.
+//! Checkers of the samples: pure functions that do not rely on anything that the agents report.
 //!
-//! A sample takes a moment, and one process may end and the next one start within it. So only what
-//! is in two consecutive samples counts: all of that existed at once, between the two.
+//! A sample takes a moment, and one process may end and the next one start within that moment. Only
+//! what is in two consecutive samples counts, because all of that existed at once, between the two
+//! samples.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -10,13 +11,15 @@ use super::samples::{Listener, Process, Sample};
 use crate::checker::{Deaths, Interval};
 use crate::events::Role;
 
-/// The largest difference between an event and the fork or the death that it reports, nanoseconds.
+/// The maximum difference between an event and the fork or the death that it reports, in
+/// nanoseconds.
 const SLACK: u64 = 250_000_000;
 
-/// How long a kill may take, nanoseconds: the part of the protocol's margin that is meant for it.
+/// The maximum time that a kill may take, in nanoseconds: the part of the protocol's margin that is
+/// meant for it.
 const KILL: u64 = 900_000_000;
 
-/// All that certainly ran and listened at one instant.
+/// Everything that certainly ran and listened at one instant.
 #[derive(Clone, Debug)]
 pub struct Instant {
     /// The time on the clock of the events.
@@ -25,8 +28,8 @@ pub struct Instant {
     listeners: BTreeSet<Listener>,
 }
 
-/// The instants between the samples. The socket of a stopped process still listens, but nobody
-/// answers; sockets of such a host do not count.
+/// Returns the instants between the samples. The socket of a stopped process still listens, but
+/// nobody answers, so the sockets of such a host do not count.
 pub fn instants(samples: &[Sample]) -> Vec<Instant> {
     let between = samples.windows(2).map(|pair| {
         let mut listeners = &pair[0].listeners & &pair[1].listeners;
@@ -42,7 +45,7 @@ pub fn instants(samples: &[Sample]) -> Vec<Instant> {
     between.collect()
 }
 
-/// The times by which processes had ended, or were stopped for good.
+/// Returns the times by which processes had ended, or were stopped for good.
 pub(crate) fn deaths(samples: &[Sample]) -> Deaths {
     let mut gone = BTreeMap::new();
     for (at, sample) in samples.iter().enumerate() {
@@ -60,8 +63,8 @@ pub(crate) fn deaths(samples: &[Sample]) -> Deaths {
     deaths
 }
 
-/// Rule 1 without the events: instants at which a host has two servers or two clients. A client
-/// counts at the host that it connects to as well.
+/// Checks rule 1 without the events: returns the instants at which a host has two servers or two
+/// clients. A client counts at the host that it connects to as well.
 pub fn overlaps(instants: &[Instant], hosts: &BTreeMap<Ipv4Addr, String>) -> Vec<String> {
     let mut found = BTreeMap::new();
     for instant in instants {
@@ -83,8 +86,8 @@ pub fn overlaps(instants: &[Instant], hosts: &BTreeMap<Ipv4Addr, String>) -> Vec
     found.into_values().collect()
 }
 
-/// Rule 2: processes and sockets outside the test or the meeting that the events report. `deaths`
-/// has the times at which the agents of nodes died; nothing may outlive its agent.
+/// Checks rule 2: returns the processes and sockets outside the test or the meeting that the events
+/// report. `deaths` has the times at which the agents of nodes died; nothing may outlive its agent.
 pub(crate) fn leftovers(
     instants: &[Instant],
     intervals: &[Interval],
@@ -118,8 +121,8 @@ pub(crate) fn leftovers(
     found.into_values().collect()
 }
 
-/// Tests of a second and longer whose processes are in no sample. If there are any, the samples
-/// prove nothing.
+/// Returns the tests of a second and longer whose processes are in no sample. If there are any, the
+/// samples prove nothing.
 pub(crate) fn unseen(samples: &[Sample], intervals: &[Interval]) -> Vec<String> {
     const LONG: u64 = 1_000_000_000;
     let seen = deaths(samples);
@@ -165,7 +168,8 @@ fn allowed<'a>(intervals: &'a [Interval], deaths: &[(String, u64)]) -> Vec<Allow
             .iter()
             .filter(|(node, at)| *node == test.node && *at >= test.start);
         let death = of_node.map(|(_, at)| *at).min().unwrap_or(u64::MAX);
-        // An agent that logged no end was killed or frozen; then the kernel's timer ends iperf3.
+        // An agent that logged no end was killed or frozen; in that case, the kernel's timer ends
+        // iperf3.
         let last = test.deadline.saturating_add(KILL);
         let end = if test.outcome.is_some() {
             test.end
@@ -345,7 +349,7 @@ mod tests {
         }
     }
 
-    /// A sample of a stopped client and of a port at its host.
+    /// Returns a sample of a stopped client and of a port at its host.
     fn stopped(at: u64, pid: u32) -> Sample {
         Sample {
             stopped: BTreeSet::from([client("a", pid, 2)]),
@@ -357,13 +361,13 @@ mod tests {
         instants(&[S, S + 50].map(|at| sample(at, processes, ports)))
     }
 
-    /// The processes and the port of [`tested`] at that time.
+    /// Returns the processes and the port of [`tested`] at that time.
     fn at(at: u64) -> Vec<Instant> {
         let processes = [client("a", 3, 2), server("b", 7)];
         instants(&[at, at + 50].map(|at| sample(at, &processes, &[("b", 5201)])))
     }
 
-    /// A test from `a` to `b` that lasts from second 1 to second 2, with deadline 10.
+    /// Returns a test from `a` to `b` that lasts from second 1 to second 2, with deadline 10.
     fn tested() -> Vec<Interval> {
         let client = test("a", "b", "1", S, 2 * S);
         let mut intervals = closed(&[client.clone(), served(client)]);
@@ -377,7 +381,7 @@ mod tests {
         intervals
     }
 
-    /// The same test without its end events.
+    /// Returns the same test without its end events.
     fn cut_off() -> Vec<Interval> {
         let mut intervals = tested();
         for interval in &mut intervals {

@@ -5,58 +5,59 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The bytes of a frame beyond its IP packet that the token bucket counts: addresses and type, but
-/// neither checksum nor gap, which a veth does not have.
+/// The bytes of a frame outside its IP packet that the token bucket counts: addresses and type. A
+/// veth has neither checksum nor gap.
 const ETHERNET: f64 = 14.0;
 const MTU: f64 = 1500.0;
 const IPV4: f64 = 20.0;
-/// With the timestamp option, which Linux uses by default.
+/// The size of the TCP header with the timestamp option, which Linux uses by default.
 const TCP: f64 = 20.0 + 12.0;
 const UDP: f64 = 8.0;
 
-/// The shortest retransmission timeout of TCP, in seconds: Linux's `TCP_RTO_MIN`. It applies to a
-/// lost segment with no later segment that would reveal the loss.
+/// The minimum retransmission timeout of TCP, in seconds: Linux's `TCP_RTO_MIN`. It applies if no
+/// later segment reveals the loss of a segment.
 const RETRANSMISSION: f64 = 0.2;
 
-/// The shape of one direction of a link; displays as the arguments of `tc qdisc`.
+/// The shape of one direction of a link. It is displayed as the arguments of `tc qdisc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// Bits per second.
+    /// The rate, in bits per second.
     pub(crate) rate: u64,
 }
 
 impl Shape {
-    /// The longest time that a packet may wait before it is dropped.
+    /// The maximum time that a packet may wait before it is dropped.
     ///
-    /// It suffices for the window that TCP needs to fill the link on a machine whose scheduler is
-    /// late by some milliseconds. It also suffices for a burst of one millisecond from a paced UDP
-    /// sender below the rate, which so loses nothing. It is short enough that the content of the
-    /// queue at the end of a short test does not matter: 50 ms of a test of 2 s are delivered
-    /// during the exchange of results, and change its rate by less than 0.1 %.
+    /// This time suffices for the window that TCP needs to fill the link on a machine whose
+    /// scheduler is late by some milliseconds. It also suffices for a burst of one millisecond from
+    /// a paced UDP sender below the rate, so that sender loses nothing. It is short enough that the
+    /// content of the queue at the end of a short test does not matter: 50 ms of a test of 2 s are
+    /// delivered during the exchange of results, and change its rate by less than 0.1 %.
     ///
     /// Plain iperf3 over BBR on a busy machine was within 3 % in all of 48 tests at 20 and 100
-    /// Mbit/s, but not in 11 of 24 at 8 Mbit/s, where it keeps the queue full and loses up to
-    /// 10 %. So measure TCP on no link slower than 20 Mbit/s. With 10 ms it missed 2 of 24 at each
-    /// of these rates, by up to 34 %.
+    /// Mbit/s. At 8 Mbit/s it was not in 11 of 24 tests, because it keeps the queue full there and
+    /// loses up to 10 %. Links on which TCP is measured should therefore have at least 20 Mbit/s.
+    /// With a queue of 10 ms, iperf3 was outside 3 % in 2 of 24 tests at each of these rates, by up
+    /// to 34 %.
     const QUEUE: Duration = Duration::from_millis(50);
 
-    /// Shapes to `rate` bits per second.
+    /// Creates a shape of `rate` bits per second.
     pub(crate) const fn new(rate: u64) -> Self {
         Self { rate }
     }
 
-    /// The bytes that may pass at once after a pause.
+    /// Returns the number of bytes that may pass at once after a pause.
     ///
-    /// A timer refills the bucket, and what does not fit while the timer is late is lost. So the
-    /// bucket holds 2.5 ms of the rate. Every test gets this amount for free at its start: 0.1 % of
-    /// a test of 2 s. Slow links get 16 KiB, room for several frames (the bucket itself splits a
-    /// longer segmentation-offload packet).
+    /// A timer refills the bucket, and whatever does not fit while the timer is late is lost. The
+    /// bucket therefore holds 2.5 ms of the rate. Every test gets this amount for free at its
+    /// start: 0.1 % of a test of 2 s. The bucket of a slow link holds 16 KiB, which is room for
+    /// several frames (the bucket itself splits a longer segmentation-offload packet).
     fn burst(self) -> u64 {
         (self.rate / 8 / 400).max(16 * 1024)
     }
 
-    /// The bytes of the bucket and of the queue before it, which the link can hold back and deliver
-    /// late.
+    /// Returns the number of bytes that the link can hold back and deliver late, in the bucket and
+    /// in the queue before it.
     fn reserve(self) -> f64 {
         self.burst() as f64 + self.rate as f64 / 8.0 * Self::QUEUE.as_secs_f64()
     }
@@ -69,8 +70,8 @@ impl fmt::Display for Shape {
     }
 }
 
-/// The narrower of the two links on a path: that of the source outbound, that of the destination
-/// inbound.
+/// Returns the narrower of the two links on a path: that of the source outbound or that of the
+/// destination inbound.
 pub(crate) fn narrowest(source: Shape, destination: Shape) -> Shape {
     if source.rate < destination.rate {
         source
@@ -79,7 +80,7 @@ pub(crate) fn narrowest(source: Shape, destination: Shape) -> Shape {
     }
 }
 
-/// The TCP payload that a link carries, megabits per second: 1448 of every 1514 bytes.
+/// Returns the TCP payload that a link carries, in megabits per second: 1448 of every 1514 bytes.
 pub(crate) fn tcp_mbps(link: Shape) -> f64 {
     link.rate as f64 / 1e6 * (MTU - IPV4 - TCP) / (ETHERNET + MTU)
 }
@@ -87,29 +88,29 @@ pub(crate) fn tcp_mbps(link: Shape) -> f64 {
 /// The load that a UDP test puts on a link.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UdpLoad {
-    /// Payload sent, bits per second.
+    /// The payload sent, in bits per second.
     pub(crate) bitrate: f64,
-    /// All datagrams sent.
+    /// The number of datagrams sent.
     pub(crate) packets: f64,
-    /// The duration in seconds.
+    /// The duration of the test, in seconds.
     pub(crate) seconds: f64,
 }
 
 impl UdpLoad {
-    /// The share of datagrams that `link` must lose.
+    /// Returns the share of datagrams that `link` must lose.
     ///
-    /// The lower end counts the content of bucket and queue as received, the upper end does not.
+    /// The lower end counts the content of bucket and queue as received; the upper end does not.
     pub(crate) fn loss(self, link: Shape) -> RangeInclusive<f64> {
         let (least, most) = self.fitting(link).into_inner();
         1.0 - most..=1.0 - least
     }
 
-    /// The payload that `link` must deliver, megabits per second.
+    /// Returns the payload that `link` must deliver, in megabits per second.
     ///
-    /// The upper end assumes that the receiver stops its clock with the sender. In fact the clock
-    /// runs until the message that the test is over arrives. On a link that is too narrow this
-    /// message meets a full queue: it arrives with the last datagrams, or is lost and sent again,
-    /// as in 1 of 20 such tests (3.70 instead of 3.92 Mbit/s).
+    /// The upper end assumes that the receiver stops its clock together with the sender. In fact,
+    /// the clock runs until the receiver gets the message that the test is over. On a link that is
+    /// too narrow, this message meets a full queue: it arrives with the last datagrams, or is lost
+    /// and sent again, as in 1 of 20 such tests (3.70 instead of 3.92 Mbit/s).
     pub(crate) fn mbps(self, link: Shape) -> RangeInclusive<f64> {
         let (least, most) = self.fitting(link).into_inner();
         let sent = self.bitrate / 1e6;
@@ -121,7 +122,7 @@ impl UdpLoad {
         sent * least * on_time..=sent * most
     }
 
-    /// The share of the load that the link carries.
+    /// Returns the share of the load that the link carries.
     fn fitting(self, link: Shape) -> RangeInclusive<f64> {
         let payload = self.bitrate * self.seconds / 8.0 / self.packets;
         let sent = self.packets * (payload + ETHERNET + IPV4 + UDP);

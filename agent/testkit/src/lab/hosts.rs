@@ -7,10 +7,10 @@
 //!   n3 eth0 ══ p2 ┘
 //! ```
 //!
-//! A queue discipline shapes what leaves an interface, hence one at each end: `eth0` shapes what
-//! the host sends, `pN` what it receives. The laboratory can take a link down and drop the packets
-//! of one direction. It cannot delay packets or lose some of them; that takes netem, which some
-//! kernels lack.
+//! A queue discipline shapes what leaves an interface, so there is one at each end: `eth0` shapes
+//! what the host sends, `pN` what the host receives. The laboratory can take a link down and drop
+//! the packets of one direction. It cannot delay packets or lose some of them; that would need
+//! netem, which some kernels lack.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -21,13 +21,13 @@ use super::netns::Namespace;
 /// A host: a namespace, an address, a shaped link.
 #[derive(Debug)]
 pub struct Host {
-    /// Its name, also the name of its node.
+    /// The name of the host, which is also the name of its node.
     pub name: String,
-    /// Its address on the switch.
+    /// The address of the host on the switch.
     pub address: Ipv4Addr,
-    /// The shape of its link.
+    /// The shape of the host's link.
     pub(crate) shape: Shape,
-    /// The namespace of its processes.
+    /// The namespace of the host's processes.
     pub namespace: Namespace,
 }
 
@@ -39,7 +39,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Hosts n1, n2 … with links of these rates in Mbit/s.
+    /// Creates the hosts n1, n2 … with links of these rates in Mbit/s.
     ///
     /// # Panics
     /// If a command fails; the message has its output.
@@ -54,7 +54,7 @@ impl Lab {
         Self { hosts, switch }
     }
 
-    /// The name of the host at each address.
+    /// Returns the name of the host at each address.
     pub fn names(&self) -> BTreeMap<Ipv4Addr, String> {
         self.hosts
             .iter()
@@ -62,12 +62,12 @@ impl Lab {
             .collect()
     }
 
-    /// The hosts in order.
+    /// Returns the hosts in order.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
 
-    /// The host of that name.
+    /// Returns the host of this name.
     pub fn host(&self, name: &str) -> &Host {
         &self.hosts[self.position(name)]
     }

@@ -11,7 +11,7 @@ use crate::program::scratch;
 pub struct Logs(TempDir);
 
 impl Logs {
-    /// An empty directory.
+    /// Creates an empty directory.
     pub(crate) fn create() -> Self {
         let mut builder = tempfile::Builder::new();
         Self(builder.prefix("lab-").tempdir_in(scratch()).unwrap())
@@ -21,7 +21,7 @@ impl Logs {
         self.0.path()
     }
 
-    /// Keeps them, and prints where they are.
+    /// Keeps the logs, and prints where they are.
     pub fn keep(&mut self) {
         self.0.disable_cleanup(true);
         eprintln!("logs: {}", self.path().display());

@@ -1,4 +1,4 @@
-//! Judges of the matrix that an agent answers with, given the links.
+//! Checkers of an agent's matrix, given the links of the hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::hosts::Lab;
 use crate::answers::{CellEntry, Matrix};
 use crate::events::Cell;
 
-/// Every ordered pair of hosts for each of `protocols`.
+/// Returns every ordered pair of hosts for each of `protocols`.
 pub fn all_cells(lab: &Lab, protocols: &[&str]) -> BTreeSet<Cell> {
     let names = || lab.hosts().iter().map(|host| &host.name);
     names()
@@ -23,18 +23,18 @@ pub fn all_cells(lab: &Lab, protocols: &[&str]) -> BTreeSet<Cell> {
         .collect()
 }
 
-/// The bandwidth of a TCP cell that its links imply, megabits per second.
+/// Returns the bandwidth of a TCP cell that its links imply, in megabits per second.
 pub(crate) fn tcp_goodput(lab: &Lab, cell: &Cell) -> f64 {
     let shape = |name: &str| lab.host(name).shape;
     tcp_mbps(narrowest(shape(&cell.source), shape(&cell.destination)))
 }
 
-/// The deviation of `value` from `expected`, as a share of `expected`.
+/// Returns the deviation of `value` from `expected`, as a share of `expected`.
 pub(crate) fn deviation(value: f64, expected: f64) -> f64 {
     (value / expected - 1.0).abs()
 }
 
-/// Cells that failed, that are missing, or that do not belong in the matrix.
+/// Returns the cells that failed, that are missing, or that do not belong in the matrix.
 pub(crate) fn faults(matrix: &Matrix, wanted: &BTreeSet<Cell>) -> Vec<String> {
     let mut faults = Vec::new();
     let mut seen = BTreeSet::new();
@@ -53,8 +53,8 @@ pub(crate) fn faults(matrix: &Matrix, wanted: &BTreeSet<Cell>) -> Vec<String> {
     faults
 }
 
-/// The cells whose bandwidth deviates by more than `tolerance`, a share. `expected` has the
-/// bandwidth in megabits per second; cells that it lacks are ignored.
+/// Returns the cells whose bandwidth deviates by more than the share `tolerance`. `expected` has
+/// the bandwidth in megabits per second; cells that it lacks are ignored.
 pub(crate) fn wrong_rates(
     matrix: &Matrix,
     expected: &BTreeMap<Cell, f64>,

@@ -21,10 +21,10 @@ pub struct Mesh<'lab> {
     args: Vec<String>,
     agents: BTreeMap<String, Agent>,
     sampler: Sampler,
-    /// Which node's agent died when.
+    /// The nodes whose agents died, and the times of these deaths.
     deaths: Vec<(String, u64)>,
     failed_stops: Vec<String>,
-    // After the agents, so that they are dead before their logs are removed.
+    // This field stands after the agents, so that they are dead before their logs are removed.
     logs: Logs,
 }
 
@@ -51,7 +51,7 @@ impl<'lab> Mesh<'lab> {
         self.start_agent(name, &[]);
     }
 
-    /// Every agent joins two others.
+    /// Starts the agent of a host with the arguments `more`. Every agent joins two others.
     fn start_agent(&mut self, name: &str, more: &[&str]) {
         let joins: Vec<String> = self
             .lab
@@ -71,12 +71,12 @@ impl<'lab> Mesh<'lab> {
         self.agents.insert(name.to_owned(), agent);
     }
 
-    /// The last agent of a host.
+    /// Returns the last agent of a host.
     pub fn agent(&self, name: &str) -> &Agent {
         &self.agents[name]
     }
 
-    /// All agents in the order of their names.
+    /// Returns all agents in the order of their names.
     pub fn agents(&self) -> impl Iterator<Item = &Agent> {
         self.agents.values()
     }
@@ -108,7 +108,7 @@ impl<'lab> Mesh<'lab> {
         self.deaths.push((name.to_owned(), boot_ns()));
     }
 
-    /// Waits until every matrix has all hosts; returns whether that was reached within `limit`.
+    /// Waits until every matrix has all hosts; returns whether this was the case within `limit`.
     pub fn assembled(&self, limit: Duration) -> bool {
         let hosts = self.lab.hosts().len();
         wait_until(limit, || {
@@ -116,7 +116,7 @@ impl<'lab> Mesh<'lab> {
         })
     }
 
-    /// All tests so far. A test without an end lasts until now.
+    /// Returns all tests so far. A test without an end lasts until now.
     ///
     /// # Panics
     /// If an event lacks a field.
@@ -155,7 +155,7 @@ impl<'lab> Mesh<'lab> {
     }
 }
 
-/// The iperf3 processes and open ports that are left after the last agent.
+/// Returns the iperf3 processes and open ports that are left after the last agent.
 fn remains(lab: &Lab) -> Vec<String> {
     let sample = Observer::new(lab).sample();
     let processes = sample
@@ -174,22 +174,22 @@ fn remains(lab: &Lab) -> Vec<String> {
 pub struct Evidence {
     /// All tests.
     pub intervals: Vec<Interval>,
-    /// Two meetings at one node, by the events.
+    /// Cases of two meetings at one node, according to the events.
     pub overlaps: Vec<String>,
-    /// Two meetings at one node, by the samples.
+    /// Cases of two meetings at one node, according to the samples.
     pub sampled_overlaps: Vec<String>,
     /// Processes and ports outside any test.
     pub leftovers: Vec<String>,
     /// The number of instants that the samples cover.
     pub instants: usize,
-    /// Everything else that is wrong: invalid events, agents that did not stop.
+    /// Everything else that is wrong, such as invalid events and agents that did not stop.
     pub faults: Vec<String>,
     /// The logs of the agents.
     pub logs: Logs,
 }
 
 impl Evidence {
-    /// All violations of all kinds.
+    /// Returns all violations of all kinds.
     pub fn violations(&self) -> Vec<String> {
         let kinds = [
             ("overlap", &self.overlaps),

@@ -1,7 +1,7 @@
 //! The laboratory: real agents, each in a network namespace of its own with a shaped link, and
-//! judges that trust none of them.
+//! checkers that trust none of them.
 //!
-//! Used by `tests/netns.rs` and by the benches. It needs the right to make namespaces (see
+//! `tests/netns.rs` and the benches use it. It needs the right to make namespaces (see
 //! [`privilege`]) and does not touch the machine's network.
 
 pub mod baseline;

@@ -1,8 +1,9 @@
 //! A network namespace that only a file descriptor holds.
 //!
-//! It has no name, so two laboratories cannot clash. The kernel removes it with all its interfaces,
-//! addresses, queues and rules once the descriptor is closed and its processes are gone, also after
-//! a panic or a `kill -9` of the laboratory. There is nothing to clean up.
+//! The namespace has no name, so two laboratories cannot clash. Once the descriptor is closed and
+//! the processes in the namespace are gone, the kernel removes the namespace with all its
+//! interfaces, addresses, queues and rules, even after a panic or a `kill -9` of the laboratory.
+//! There is nothing to clean up.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -19,14 +20,16 @@ use nix::sys::signal::Signal;
 
 use super::privilege::search_path;
 
-/// A handle of a network namespace. The namespace lasts as long as a handle or a process in it.
+/// A handle of a network namespace. The namespace exists as long as there is a handle or a process
+/// in it.
 #[derive(Clone, Debug)]
 pub struct Namespace(Arc<File>);
 
 impl Namespace {
-    /// Makes an empty one with its loopback up.
+    /// Creates an empty namespace with its loopback up.
     pub fn create() -> Self {
-        // Only the thread moves; the descriptor keeps its namespace after its end.
+        // Only this thread moves into the namespace; the descriptor keeps the namespace after the
+        // thread has ended.
         let file = thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).expect("no right to make a network namespace");
             File::open("/proc/thread-self/ns/net").unwrap()
@@ -36,29 +39,30 @@ impl Namespace {
         namespace
     }
 
-    /// The inode of `/proc/<pid>/ns/net` of its processes, which identifies it.
+    /// Returns the inode of `/proc/<pid>/ns/net` of its processes, which identifies the namespace.
     pub(crate) fn inode(&self) -> u64 {
         self.0.metadata().unwrap().ino()
     }
 
-    /// Its path for `ip link … netns`, valid while this process lives.
+    /// Returns the namespace's path for `ip link … netns`, valid while this process lives.
     pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
-    /// A command that runs inside; see [`Namespace::enter`].
+    /// Returns a command that runs inside the namespace; see [`Namespace::enter`].
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         self.enter(&mut command);
         command
     }
 
-    /// Makes `command` run inside. Its process is killed when the thread that spawns it ends.
+    /// Makes `command` run inside the namespace. Its process is killed when the thread that spawns
+    /// it ends.
     pub(crate) fn enter(&self, command: &mut Command) {
         let namespace = self.clone();
         command.env("PATH", search_path());
-        // SAFETY: between fork and exec this makes two system calls, allocates no memory and takes
-        // no lock.
+        // SAFETY: between fork and exec, this closure makes two system calls, allocates no memory
+        // and takes no lock.
         unsafe {
             command.pre_exec(move || {
                 setns(namespace.0.as_fd(), CloneFlags::CLONE_NEWNET)?;
@@ -67,10 +71,11 @@ impl Namespace {
         }
     }
 
-    /// Runs a command line inside to its end. Blanks separate its words, there is no quoting.
+    /// Runs a command line inside the namespace until it ends. Blanks separate its words; there is
+    /// no quoting.
     ///
     /// # Panics
-    /// If it fails; the message has the line and its standard error.
+    /// If the command fails; the message has the line and its standard error.
     pub(crate) fn run(&self, line: &str) {
         let mut words = line.split_whitespace();
         let mut command = self.command(words.next().unwrap());
@@ -80,7 +85,7 @@ impl Namespace {
         assert!(status.success(), "`{line}` failed, {status}: {stderr}");
     }
 
-    /// Runs `work` inside, on a thread of its own.
+    /// Runs `work` inside the namespace, on a thread of its own.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {

@@ -1,8 +1,8 @@
 //! The right to make network namespaces: as this user, through `sudo -n`, or in a user namespace.
 //!
 //! A process with several threads cannot enter a user namespace, and a process cannot become root
-//! in place. So where this process lacks the right, it starts its own program again as a child that
-//! has it.
+//! in place. Where this process lacks the right, it therefore starts its own program again as a
+//! child that has it.
 
 use std::env;
 use std::path::Path;
@@ -11,14 +11,15 @@ use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
 
-/// Set in the child, so that a child without the right does not start another.
+/// The variable that is set in the child, so that a child without the right does not start another
+/// child.
 const MARK: &str = "IPERF3_MESH_LAB_CHILD";
 
 /// The programs that the laboratory runs.
 const PROGRAMS: [&str; 4] = ["ip", "tc", "nft", "iperf3"];
 
 /// Runs `body` here if this process may make network namespaces. Otherwise starts this program
-/// again with the arguments `rerun`, as a child that may.
+/// again, with the arguments `rerun`, as a child that may make them.
 ///
 /// # Panics
 /// If neither is possible (the message names what is missing), or if the child fails.
@@ -44,8 +45,8 @@ pub fn privileged(rerun: &[&str], body: impl FnOnce()) {
     );
 }
 
-/// The PATH of the laboratory's commands. Distributions install ip, tc and nft where the PATH of a
-/// plain user does not lead.
+/// Returns the PATH of the laboratory's commands. Distributions install ip, tc and nft in
+/// directories that are not in the PATH of an ordinary user.
 pub(crate) fn search_path() -> String {
     format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default())
 }

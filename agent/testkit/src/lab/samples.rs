@@ -1,7 +1,7 @@
 //! Samples of what actually runs: the iperf3 processes and the listening sockets of every host,
 //! many times a second.
 //!
-//! They come from the kernel, never from an agent. [`super::evidence`] judges them.
+//! The samples come from the kernel, never from an agent. [`super::evidence`] checks them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -27,18 +27,18 @@ const PAUSE: Duration = Duration::from_millis(30);
 /// An iperf3 client or server (not one that only prints its version).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Process {
-    /// The host of its namespace.
+    /// The host in whose namespace the process runs.
     pub host: String,
-    /// Its id and start.
+    /// The id and the start of the process.
     pub(crate) id: processes::Process,
-    /// Client or server.
+    /// The role of the process, client or server.
     pub(crate) role: Role,
-    /// The server's address; only a client has one.
+    /// The address of the server; only a client has one.
     pub(crate) target: Option<Ipv4Addr>,
 }
 
 impl Process {
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.id.pid
     }
@@ -47,9 +47,9 @@ impl Process {
 /// A socket that listens on one of iperf3's ports.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Listener {
-    /// The host of its namespace.
+    /// The host in whose namespace the socket is.
     pub(crate) host: String,
-    /// The port.
+    /// The port that the socket listens on.
     pub(crate) port: u16,
     /// The inode of the socket.
     pub(crate) inode: u32,
@@ -71,7 +71,7 @@ pub struct Sample {
 /// Takes samples of the hosts of one laboratory.
 #[derive(Debug)]
 pub struct Observer {
-    /// By the inode of the host's namespace.
+    /// The names of the hosts, by the inodes of their namespaces.
     names: BTreeMap<u64, String>,
     sockets: Vec<(String, SockDiag)>,
 }
@@ -107,7 +107,8 @@ impl Observer {
         sample
     }
 
-    /// `None` if it belongs to no host, or is a zombie: that has no namespace and no command line.
+    /// Returns the process; `None` if it belongs to no host, or is a zombie, which has no namespace
+    /// and no command line.
     fn process(&self, stat: &Stat) -> Option<Process> {
         let pid = stat.pid;
         let namespace = fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino();
@@ -136,7 +137,7 @@ impl Observer {
     }
 }
 
-/// The role of an iperf3 with these arguments, and the address that it connects to.
+/// Returns the role of an iperf3 with these arguments, and the address that it connects to.
 fn role(arguments: &[String]) -> Option<(Role, Option<Ipv4Addr>)> {
     let position = |names: [&str; 2]| {
         let mut arguments = arguments.iter();
@@ -174,7 +175,7 @@ impl Sampler {
         Self { stop, thread }
     }
 
-    /// Stops it; all samples in the order of time.
+    /// Stops the sampler; returns all samples in the order of time.
     pub fn stop(self) -> Vec<Sample> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()

@@ -1,7 +1,8 @@
 //! The listening TCP sockets of a namespace, read from the kernel by netlink.
 //!
-//! `/proc/net/tcp` has them too, but each read walks the machine's whole table of connections,
-//! which takes milliseconds. The dump of listening sockets walks only those.
+//! `/proc/net/tcp` has these sockets too, but each read walks the machine's whole table of
+//! connections, which takes milliseconds. The netlink dump of listening sockets walks only those
+//! sockets.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,12 +21,12 @@ const REQUEST: usize = HEADER + 56;
 const TCP: u8 = 6;
 const LISTENING: u32 = 1 << 10;
 
-/// A socket to the kernel, which answers for the namespace in which it was opened.
+/// A netlink socket. The kernel answers it for the namespace in which it was opened.
 #[derive(Debug)]
 pub(crate) struct SockDiag(File);
 
 impl SockDiag {
-    /// Opens it for `namespace`.
+    /// Opens the socket for `namespace`.
     pub(crate) fn open(namespace: &Namespace) -> Self {
         let opened = namespace.inside(|| {
             let protocol = SockProtocol::NetlinkSockDiag;
@@ -39,7 +40,7 @@ impl SockDiag {
         Self(File::from(opened.unwrap()))
     }
 
-    /// The port of every listening socket, by the socket's inode.
+    /// Returns the port of every listening socket, by the socket's inode.
     ///
     /// # Errors
     /// If the kernel refuses, or its answer cannot be parsed.
@@ -82,7 +83,7 @@ fn field<const N: usize>(bytes: &[u8], at: usize) -> io::Result<[u8; N]> {
     found.ok_or_else(|| io::Error::other("short answer of sock_diag"))
 }
 
-/// `struct nlmsghdr` and `struct inet_diag_req_v2`; a zero field matches everything.
+/// Returns `struct nlmsghdr` and `struct inet_diag_req_v2`; a zero field matches everything.
 fn request(family: u8) -> [u8; REQUEST] {
     let mut request = [0; REQUEST];
     request[0..4].copy_from_slice(&(REQUEST as u32).to_ne_bytes());

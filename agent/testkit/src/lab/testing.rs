@@ -8,13 +8,13 @@ use super::privilege::privileged;
 /// How a test uses the machine while other tests of its binary run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
-    /// Beside other tests.
+    /// The test runs beside other tests.
     Shared,
-    /// Alone. A busy processor would distort the rates that such a test judges.
+    /// The test runs alone. A busy processor would distort the rates that such a test judges.
     Exclusive,
 }
 
-/// Taken for writing by an exclusive test, for reading by every other one.
+/// The lock that an exclusive test takes for writing, and every other test for reading.
 static MACHINE: RwLock<()> = RwLock::new(());
 
 /// Defines a test of a laboratory: its name, its [`Machine`], the rates of the links of hosts n1,
@@ -34,8 +34,8 @@ macro_rules! lab_test {
     };
 }
 
-/// Runs `body` in a laboratory. If this process may not make namespaces, a child that may runs the
-/// test `path` (with the name of its crate) once more.
+/// Runs `body` in a laboratory. If this process may not make namespaces, a child that may make them
+/// runs the test `path` (with the name of its crate) once more.
 pub fn run(path: &str, machine: Machine, mbps: &[u64], body: impl FnOnce(&Lab)) {
     let _shared = (machine == Machine::Shared)
         .then(|| MACHINE.read().unwrap_or_else(PoisonError::into_inner));

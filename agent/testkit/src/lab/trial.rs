@@ -1,4 +1,5 @@
-//! A trial: a healthy mesh for some sweeps, every cell of each compared with what its link implies.
+//! A trial: a healthy mesh runs some sweeps, and every cell of each sweep is compared with what its
+//! link implies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,29 +16,29 @@ use crate::wait_until;
 /// The settings of a trial.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// `tcp`, `udp`, or both.
+    /// The protocols to test: `tcp`, `udp`, or both.
     pub protocols: &'static [&'static str],
     /// The duration of a test.
     pub seconds: u32,
-    /// The bitrate of a UDP test, bits per second.
+    /// The bitrate of a UDP test, in bits per second.
     pub udp_bitrate: u64,
     /// The number of sweeps of the assembled mesh.
     pub sweeps: u64,
-    /// The number of further sweeps at most, while some cell is [`never_right`].
+    /// The maximum number of further sweeps, which run while some cell is [`never_right`].
     pub spare_sweeps: u64,
-    /// The largest deviation of a TCP cell, a share.
+    /// The maximum deviation of a TCP cell, as a share.
     pub tolerance: f64,
 }
 
 impl Plan {
-    /// The lower bound of a sweep.
+    /// Returns the lower bound of a sweep.
     pub fn bound(&self, lab: &Lab) -> Duration {
         let count = |len: usize| u32::try_from(len).unwrap();
         let test = Duration::from_secs(self.seconds.into());
         checker::bound(count(lab.hosts().len()), count(self.protocols.len()), test)
     }
 
-    /// The arguments of the agents.
+    /// Returns the arguments of the agents.
     fn args(&self) -> Vec<String> {
         let protocol = match self.protocols {
             [protocol] => protocol,
@@ -56,22 +57,22 @@ impl Plan {
 /// One sweep of a trial.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    /// Its number.
+    /// The number of the sweep.
     pub number: u64,
-    /// The time from its first start to its last end.
+    /// The time from the first start in the sweep to the last end.
     pub took: Duration,
     /// Cells of the matrix that failed, that are missing, or that do not belong there.
     pub wrong: Vec<String>,
-    /// Cells with figures that the links do not imply, and the deviation.
+    /// The cells with figures that the links do not imply, and the deviation of each.
     pub off: BTreeMap<Cell, String>,
-    /// Failed tests.
+    /// The tests that failed.
     pub failed: Vec<String>,
     /// Cells that were not tested exactly once.
     pub not_once: Vec<String>,
 }
 
 impl Sweep {
-    /// All faults except those of its figures and its duration.
+    /// Returns all faults of the sweep except those of its figures and its duration.
     pub fn faults(&self) -> Vec<String> {
         [&self.wrong, &self.failed, &self.not_once]
             .into_iter()
@@ -80,7 +81,7 @@ impl Sweep {
             .collect()
     }
 
-    /// The faults of its figures.
+    /// Returns the faults of the sweep's figures.
     pub fn errors(&self) -> Vec<String> {
         self.off
             .iter()
@@ -89,8 +90,8 @@ impl Sweep {
     }
 }
 
-/// The cells whose figures were wrong in every even sweep or in every odd one. The asker of a pair
-/// changes from sweep to sweep, and with it the node that runs the client.
+/// Returns the cells whose figures were wrong in every even sweep or in every odd one. The asker of
+/// a pair changes from sweep to sweep, and the node that runs the client changes with it.
 ///
 /// A virtual machine whose host takes its processors away for a tenth of a second spoils a test of
 /// two seconds, but not a test of the same cell every time.
@@ -124,7 +125,7 @@ pub fn run(lab: &Lab, plan: &Plan) -> (Vec<Sweep>, Evidence) {
         mesh.assembled(Duration::from_secs(30)),
         "the agents have not found each other"
     );
-    // A sweep that began before the mesh was assembled need not have all nodes.
+    // A sweep that began before the mesh was assembled may lack some nodes.
     let begun = mesh.tests().iter().map(|test| test.sweep).max();
     let begun = begun.unwrap_or(0);
     let cells = all_cells(lab, plan.protocols);
@@ -146,7 +147,7 @@ pub fn run(lab: &Lab, plan: &Plan) -> (Vec<Sweep>, Evidence) {
     (sweeps, evidence)
 }
 
-/// Waits for the end of the sweep: all its cells have a result, or the next sweep has begun.
+/// Waits until all cells of the sweep have a result, or the next sweep has begun.
 fn await_sweep(mesh: &Mesh<'_>, cells: &BTreeSet<Cell>, number: u64, bound: Duration) {
     let limit = bound * 4 + Duration::from_secs(60);
     let over = wait_until(limit, || {
@@ -156,8 +157,8 @@ fn await_sweep(mesh: &Mesh<'_>, cells: &BTreeSet<Cell>, number: u64, bound: Dura
     assert!(over, "sweep {number} is not over after {limit:?}");
 }
 
-/// The sweep without what only the events show. TCP figures come from the matrix of one agent, UDP
-/// figures from the series of each source.
+/// Returns the sweep without those facts that only the events show. TCP figures come from the
+/// matrix of one agent, UDP figures from the series of each source.
 fn figures(mesh: &Mesh<'_>, lab: &Lab, cells: &BTreeSet<Cell>, number: u64, plan: &Plan) -> Sweep {
     let matrix = mesh.agents().next().unwrap().matrix().unwrap();
     let (tcp, udp): (Vec<_>, Vec<_>) = cells
@@ -207,7 +208,7 @@ mod tests {
         assert_eq!(even, ["never right: a -> z tcp: slow"]);
     }
 
-    /// The verdict on four sweeps, each with the sources of its wrong cells.
+    /// Returns the verdict on four sweeps, each given by the sources of its wrong cells.
     fn judged(wrong: [&[&str]; 4]) -> Vec<String> {
         let sweeps: Vec<Sweep> = (1..)
             .zip(wrong)

@@ -1,4 +1,4 @@
-//! The judge of a UDP cell, given its link and the number of datagrams sent.
+//! The checker of a UDP cell, given its link and the number of datagrams sent.
 
 use std::ops::RangeInclusive;
 
@@ -6,29 +6,29 @@ use super::goodput::{Shape, UdpLoad};
 use crate::agents::Agent;
 use crate::events::Cell;
 
-/// The largest deviation of a loss from the one that a narrow link implies. Gossip and control
+/// The maximum deviation of a loss from the one that a narrow link implies. Gossip and control
 /// messages share the link. A sender that gets no processor for some 40 ms of 2 s catches up later,
-/// when more gets through. A link that is wide enough must lose nothing.
+/// and the link then carries more of its datagrams. A link that is wide enough must lose nothing.
 const LOSS_TOLERANCE: f64 = 0.02;
 
-/// The largest deviation of the bandwidth from the one that the link implies, a share.
+/// The maximum deviation of the bandwidth from the one that the link implies, as a share.
 const TOLERANCE: f64 = 0.03;
 
 /// The UDP series of one cell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UdpCell {
-    /// Received payload, megabits per second.
+    /// The received payload, in megabits per second.
     mbps: f64,
-    /// Jitter in milliseconds.
+    /// The jitter, in milliseconds.
     jitter_ms: f64,
-    /// Datagrams sent.
+    /// The number of datagrams sent.
     packets: f64,
-    /// Datagrams lost.
+    /// The number of datagrams lost.
     lost: f64,
 }
 
 impl UdpCell {
-    /// Reads them from the agent of the cell's source.
+    /// Reads the series of the cell from the agent of its source.
     ///
     /// # Errors
     /// If a series is missing, or jitter or packets are zero.
@@ -59,12 +59,13 @@ impl UdpCell {
         self.jitter_ms > 0.0 && self.packets > 0.0
     }
 
-    /// The share of datagrams lost.
+    /// Returns the share of datagrams lost.
     fn loss(self) -> f64 {
         self.lost / self.packets
     }
 
-    /// The fault of a cell whose test sent `bitrate` bits per second for `seconds` over `link`.
+    /// Returns the fault of a cell whose test sent `bitrate` bits per second for `seconds` over
+    /// `link`.
     pub(crate) fn fault(self, link: Shape, bitrate: f64, seconds: f64) -> Option<String> {
         let load = UdpLoad {
             bitrate,
