@@ -4,8 +4,8 @@
 //!
 //! The modules form layers, and each layer uses only the layers below it: first `commands` (one
 //! file per command), then `runtime` (one running agent), then `http`, `discovery`, `iperf` and
-//! `render`, then `state` and `metrics`, and then `config`, `cli`, `api` and the modules that use no
-//! others. Start reading at `runtime`.
+//! `render`, then `state` and `metrics`, and then `config`, `cli`, `api` and the modules that use
+//! no others. Start reading at `runtime`.
 
 pub mod api;
 pub mod cli;
