@@ -87,6 +87,7 @@ lint-format: ## Check formatting
 
 lint-code: ## Run clippy, with warnings as errors
 	@$(CARGO) clippy $(LOCKED) --workspace --all-targets --all-features -- -D warnings
+	@$(CARGO) clippy $(LOCKED) -p iperf3-mesh-core --no-default-features -- -D warnings
 	@$(CARGO) clippy $(LOCKED) -p iperf3-mesh-core --no-default-features --all-targets -- -D warnings
 
 lint-docs: ## Build the documentation, with warnings as errors

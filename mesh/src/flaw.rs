@@ -1,12 +1,12 @@
 //! Deliberately broken variants of the protocol, with one rule left out at a time: a checker that
 //! has never caught anything proves nothing.
 //!
-//! The predicates in `rules` ask [`is`] whether their rule is left out. Without the feature
+//! The predicates in `rules` ask `is` whether their rule is left out. Without the feature
 //! `flaws`, the answer is the constant `false`. With the feature, a test leaves out one rule by
 //! calling [`with`].
 
 /// A rule that is left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray)]
 pub enum Flaw {
     /// A node in a meeting grants another meeting.
     GrantsWhileBusy,
@@ -37,20 +37,7 @@ pub enum Flaw {
 impl Flaw {
     /// All flaws.
     #[cfg(feature = "flaws")]
-    pub const ALL: [Self; 12] = [
-        Self::GrantsWhileBusy,
-        Self::NoClientDeadline,
-        Self::OneSharedDeadline,
-        Self::CountsFromGrant,
-        Self::NoGo,
-        Self::StaleEpoch,
-        Self::AnyMeeting,
-        Self::WaitsWhileHolding,
-        Self::NeitherWithdraws,
-        Self::FreeBeforeReaped,
-        Self::ForgetsFarEnd,
-        Self::NoQuiet,
-    ];
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
 }
 
 #[cfg(feature = "flaws")]

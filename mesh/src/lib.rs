@@ -63,7 +63,7 @@
 //!     sweep: 0,
 //!     state: PeerState::Live,
 //! };
-//! node.handle(now, Input::View(View::new(vec![peer], false)));
+//! node.handle(now, Input::View(View::new(vec![peer], None)));
 //!
 //! // Drain the outputs and honour the deadline, until this node asks its peer for a meeting.
 //! let request = 'run: loop {

@@ -49,24 +49,31 @@ pub struct Member {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     members: Arc<[Member]>,
-    /// Whether another live agent uses this node's own name.
-    pub name_taken: bool,
-    /// The control address of that agent, for human readers; `None` if it is not known.
-    pub namesake: Option<SocketAddr>,
+    namesake: Option<SocketAddr>,
 }
 
 impl View {
     /// Creates a view and sorts `members` by name. If a name occurs more than once, the last one
-    /// stays.
-    pub fn new(mut members: Vec<Member>, name_taken: bool) -> Self {
+    /// stays. `namesake` is the control address of another live agent that uses this node's own
+    /// name.
+    pub fn new(mut members: Vec<Member>, namesake: Option<SocketAddr>) -> Self {
         members.reverse();
         members.sort_by(|a, b| a.name.cmp(&b.name));
         members.dedup_by(|a, b| a.name == b.name);
         Self {
             members: members.into(),
-            name_taken,
-            namesake: None,
+            namesake,
         }
+    }
+
+    /// Returns whether another live agent uses this node's own name.
+    pub fn is_name_taken(&self) -> bool {
+        self.namesake.is_some()
+    }
+
+    /// Returns the control address of another live agent that uses this node's own name.
+    pub fn namesake(&self) -> Option<SocketAddr> {
+        self.namesake
     }
 
     /// Returns the members, sorted by name.

@@ -142,7 +142,7 @@ async fn killed_node_that_restarts_at_once_is_no_conflict() {
     for node in &mesh.nodes {
         sees(node, Duration::ZERO, |view| is_live_as(view, 2, 77)).await;
     }
-    assert!(!restarted.views().borrow().name_taken);
+    assert!(!restarted.views().borrow().is_name_taken());
     drop(restarted);
     for node in &mesh.nodes {
         sees_state(node, 2, PeerState::Silent, 40 * SECOND).await;
@@ -199,14 +199,14 @@ async fn two_agents_with_one_name_are_a_conflict_everywhere() {
     for node in mesh.but(2) {
         sees_state(node, 2, PeerState::Conflict, 60 * SECOND).await;
     }
-    sees(&mesh.nodes[2], 60 * SECOND, |view| view.name_taken).await;
-    sees(&twin, 60 * SECOND, |view| view.name_taken).await;
+    sees(&mesh.nodes[2], 60 * SECOND, |view| view.is_name_taken()).await;
+    sees(&twin, 60 * SECOND, |view| view.is_name_taken()).await;
     // The conflict ends when one of the two ends.
     drop(mesh.nodes.remove(2));
     for node in &mesh.nodes {
         sees(node, 60 * SECOND, |view| is_live_as(view, 2, 77)).await;
     }
-    sees(&twin, 60 * SECOND, |view| !view.name_taken).await;
+    sees(&twin, 60 * SECOND, |view| !view.is_name_taken()).await;
 }
 
 #[tokio::test(start_paused = true)]

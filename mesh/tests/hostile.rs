@@ -286,7 +286,10 @@ impl Trial {
                 self.input(Input::Tick);
             }
             Step::Wake => self.wake(),
-            Step::View(members, taken) => self.input(Input::View(View::new(members, taken))),
+            Step::View(members, taken) => {
+                let namesake = taken.then(|| ([198, 18, 9, 9], 9878).into());
+                self.input(Input::View(View::new(members, namesake)));
+            }
             Step::Message(message) => self.deliver(&message),
             Step::Process(fate) => self.process(fate),
             Step::Undelivered => {

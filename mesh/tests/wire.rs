@@ -14,12 +14,38 @@ use iperf3_mesh_core::wire::{
     TESTS_MAX, WireError,
 };
 use iperf3_mesh_core::{
-    Epoch, Figures, NAME_LEN_MAX, NodeName, Protocol, Reason, TIMEOUT_MAX, TestSpec, WIRE_VERSION,
+    Epoch, Figures, NAME_LEN_MAX, NodeName, Protocol, Reason, ReservationOutcome, TIMEOUT_MAX,
+    TestSpec, WIRE_VERSION,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use strum::VariantArray;
 
 const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn labels_are_the_names_on_the_wire() {
+    fn check<T: serde::Serialize + Copy>(all: &[T], label: fn(T) -> &'static str) {
+        for &value in all {
+            assert_eq!(json!(value), label(value));
+        }
+    }
+    check(Reason::ALL, Reason::as_str);
+    check(Protocol::ALL, Protocol::as_str);
+    check(Refusal::VARIANTS, Refusal::as_str);
+    check(Role::VARIANTS, Role::as_str);
+    let outcomes = [
+        (ReservationOutcome::Met, "met"),
+        (ReservationOutcome::Refused(Refusal::Busy), "refused"),
+        (ReservationOutcome::NoAnswer, "no_answer"),
+        (ReservationOutcome::Expired, "expired"),
+        (ReservationOutcome::Withdrawn, "withdrawn"),
+        (ReservationOutcome::Cancelled, "cancelled"),
+    ];
+    for (outcome, label) in outcomes {
+        assert_eq!(outcome.as_str(), label);
+    }
+}
 
 #[test]
 fn message_survives_encoding_and_decoding() {

@@ -90,7 +90,7 @@ impl Driver {
 
     fn handle(&mut self, input: Input, gossip: &Gossip) {
         let is_view = if let Input::View(view) = &input {
-            self.log_name_conflict(view.namesake);
+            self.log_name_conflict(view.namesake());
             true
         } else {
             false

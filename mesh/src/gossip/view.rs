@@ -75,9 +75,7 @@ pub(super) fn view(observer: &Observer, identities: &[Identity], patience: Durat
         .filter_map(|identities| member(identities, patience))
         .collect();
     let namesake = namesake(observer, &namesakes, patience);
-    let mut view = View::new(members, namesake.is_some());
-    view.namesake = namesake;
-    view
+    View::new(members, namesake)
 }
 
 /// Returns the control address of another live agent that uses the observer's name.

@@ -40,7 +40,7 @@ fn broken_variants_of_the_protocol_break_a_rule() {
     head();
     let mut variants =
         Vec::from(BrokenAssumption::ALL.map(|it| (format!("{it:?}"), beyond_assumption(it))));
-    variants.extend(Flaw::ALL.map(|it| (format!("{it:?}"), flawed(it))));
+    variants.extend(Flaw::ALL.iter().map(|&it| (format!("{it:?}"), flawed(it))));
     for (name, model) in variants {
         assert!(row(&name, &model).is_some(), "{name} breaks no rule");
     }

@@ -76,5 +76,5 @@ fn broken_assumption_breaks_a_rule() {
 fn protocol_without_any_one_rule_breaks_a_rule() {
     Flaw::ALL
         .into_iter()
-        .for_each(|flaw| expect_broken(&flawed(flaw)));
+        .for_each(|&flaw| expect_broken(&flawed(flaw)));
 }

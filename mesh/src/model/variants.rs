@@ -58,7 +58,14 @@ pub(super) fn flawed(flaw: Flaw) -> Model {
         Flaw::WaitsWhileHolding | Flaw::NeitherWithdraws => (one_way(2, 2, 0), &[Rule::Freed]),
         Flaw::ForgetsFarEnd => (two_way(2, 2, 0), &[Rule::Alone]),
         Flaw::NoQuiet => (one_way(2, 2, 1), &[Rule::Alone]),
-        _ => (one_way(2, 2, 0), &[Rule::Alone]),
+        Flaw::GrantsWhileBusy
+        | Flaw::NoClientDeadline
+        | Flaw::OneSharedDeadline
+        | Flaw::CountsFromGrant
+        | Flaw::NoGo
+        | Flaw::StaleEpoch
+        | Flaw::AnyMeeting
+        | Flaw::FreeBeforeReaped => (one_way(2, 2, 0), &[Rule::Alone]),
     };
     Model {
         flaw: Some(flaw),

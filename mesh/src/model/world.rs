@@ -67,7 +67,7 @@ impl World {
             sweep: 1,
             ..defaults::member(number, node.epoch())
         });
-        View::new(members.collect(), false)
+        View::new(members.collect(), None)
     }
 
     /// Passes an input to a node, and carries out the node's outputs.

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::io::{Input, Output};
+use crate::io::{Input, Output, ServerFailure};
 use crate::node::peers::{Peer, Peers};
 use crate::node::sweep_plan::SweepPlan;
 use crate::protocol::QUIET_TIME;
@@ -240,7 +240,7 @@ impl Node {
         for (peer, sweep) in later {
             self.hear_of_sweep(&peer, sweep);
         }
-        if view.name_taken && !self.name_taken {
+        if view.is_name_taken() && !self.name_taken {
             let peers: Vec<_> = self
                 .peers
                 .iter()
@@ -250,7 +250,7 @@ impl Node {
                 self.fail_cells(peer, Reason::NameConflict);
             }
         }
-        self.name_taken = view.name_taken;
+        self.name_taken = view.is_name_taken();
     }
 
     fn depart(&mut self, name: NodeName) {
@@ -288,6 +288,11 @@ impl Node {
                     body,
                 } => {
                     self.send(to, to_epoch, sweep, Some(meeting), body);
+                }
+                // The peer has departed during the meeting, so that no grant would reach it.
+                Action::Do(Output::StartServer(start)) if self.peers.get(&start.peer).is_none() => {
+                    self.slot
+                        .on_server_failed(now, start.run, ServerFailure::Spawn);
                 }
                 Action::Do(output) => self.outputs.push_back(output),
                 Action::Cell {

@@ -119,6 +119,6 @@ impl Epidemic {
                 };
                 (silence < FORGOTTEN_AFTER).then_some(member)
             });
-        View::new(members.collect(), false)
+        View::new(members.collect(), None)
     }
 }

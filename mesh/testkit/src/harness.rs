@@ -154,7 +154,7 @@ impl Harness {
 
     /// Shows these members to a node.
     pub fn show(&mut self, to: usize, members: Vec<Member>) {
-        self.input(to, Input::View(View::new(members, false)));
+        self.input(to, Input::View(View::new(members, None)));
     }
 
     /// Shows all members to all nodes, as they describe themselves now and with the change applied.

@@ -251,7 +251,7 @@ pub fn live_view(nodes: usize) -> View {
         zone: "eu-west-1a".to_owned(),
         ..defaults::member(number, epoch_of(number))
     });
-    View::new(members.collect(), false)
+    View::new(members.collect(), None)
 }
 
 /// Returns a name as long as the names in a cloud, which differ only near the end.

@@ -1,5 +1,7 @@
 //! Other wire versions, duplicate names, and peers that do not answer.
 
+use std::net::SocketAddr;
+
 use iperf3_mesh_core::wire::{Body, Refusal};
 use iperf3_mesh_core::{Input, Member, PeerState, Reason, ReservationOutcome, View, WIRE_VERSION};
 use iperf3_mesh_core_testkit::{DELIVERY_TIMEOUT, Delivery, Harness, MILLI, SECOND, name_of};
@@ -49,7 +51,7 @@ fn adjacent_wire_version_is_met() {
 fn node_with_a_taken_name_meets_no_peer_until_it_is_unique() {
     let mut harness = Harness::with(3, |_, settings| settings.interval = SECOND);
     let members: Vec<_> = (0..3).map(|number| harness.member(number)).collect();
-    harness.input(0, Input::View(View::new(members.clone(), true)));
+    harness.input(0, Input::View(View::new(members.clone(), Some(namesake()))));
     let conflict = harness.member_in(0, PeerState::Conflict);
     let others = [&[conflict], &members[1..]].concat();
     (1..3).for_each(|to| harness.show(to, others.clone()));
@@ -116,4 +118,9 @@ fn peer_that_answers_sometimes_is_not_given_up() {
         .filter(|it| it.value == ReservationOutcome::NoAnswer);
     assert!(unanswered.count() >= 3, "{harness}");
     (0..2).for_each(|node| assert_cells(&harness, node, 1, &[]));
+}
+
+/// The address of another agent with the name of node 0.
+fn namesake() -> SocketAddr {
+    ([198, 18, 9, 9], 9878).into()
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use iperf3_mesh_core::wire::{Body, Refusal, Role};
-use iperf3_mesh_core::{Input, PortRange, Protocol, Reason, ReservationOutcome, ServerFailure};
+use iperf3_mesh_core::{
+    Input, PeerState, PortRange, Protocol, Reason, ReservationOutcome, ServerFailure,
+};
 use iperf3_mesh_core_testkit::{Harness, SECOND, name_of};
 
 use super::{ASKER, GRANTER, assert_successes, pair};
@@ -46,6 +48,18 @@ fn node_that_starts_no_server_fails_only_cells_towards_it() {
     assert_eq!(harness.failures(ASKER), [Reason::Spawn]);
     assert_eq!(harness.successes(GRANTER), 1, "{harness}");
     assert_eq!(harness.failures(GRANTER), [], "{harness}");
+}
+
+#[test]
+fn peer_that_departs_during_a_meeting_gets_no_further_server() {
+    let mut harness = pair(&[Protocol::Tcp, Protocol::Udp]);
+    harness.wait(20 * SECOND, |harness| !harness.clients(ASKER).is_empty());
+    let departed = harness.member_in(ASKER, PeerState::Left);
+    harness.show(GRANTER, vec![departed]);
+    harness.wait(20 * SECOND, |harness| harness.is_free(GRANTER));
+    assert_eq!(harness.servers(GRANTER).len(), 1, "{harness}");
+    let ending = harness.endings(GRANTER)[0];
+    assert_eq!(ending.value, ReservationOutcome::Refused(Refusal::Spawn));
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn identity_never_seen_alive_is_no_member() {
 #[test]
 fn own_name_is_taken_only_by_another_lasting_epoch() {
     let timeline = Timeline::new();
-    let taken = |identity: Identity| timeline.view(&[identity]).name_taken;
+    let taken = |identity: Identity| timeline.view(&[identity]).is_name_taken();
     assert!(
         !taken(timeline.identity("me", 9, 0, 5)),
         "the previous run of this agent"

@@ -98,7 +98,7 @@ impl World {
         let members = (0..self.hosts.len())
             .map(|number| self.gossiped(number, state(number)))
             .collect();
-        self.policy.latest = self.translate(0, &View::new(members, false));
+        self.policy.latest = self.translate(0, &View::new(members, None));
         for number in 0..self.hosts.len() {
             let delay = Duration::from_secs_f64(0.2 + 1.8 * self.policy.rng.random::<f64>());
             self.plan(self.now + delay, Event::ViewChanges(number));
@@ -126,6 +126,6 @@ impl World {
             wire: WIRE_VERSION + member.wire.abs_diff(own),
             ..member.clone()
         });
-        View::new(members.collect(), false)
+        View::new(members.collect(), None)
     }
 }
