@@ -40,7 +40,7 @@ const PROMISED: [(&str, &str, &str); 27] = [
     (
         "forget-after",
         "MESH_FORGET_AFTER",
-        "15m or two periods, the longer",
+        "15m or two periods, whichever is longer",
     ),
     ("listen-port", "LISTEN_PORT", "9876"),
     ("control-port", "MESH_CONTROL_PORT", "9878"),

@@ -75,6 +75,6 @@ fn broken_assumption_breaks_a_rule() {
 #[test]
 fn protocol_without_any_one_rule_breaks_a_rule() {
     Flaw::ALL
-        .into_iter()
+        .iter()
         .for_each(|&flaw| expect_broken(&flawed(flaw)));
 }
