@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -51,6 +52,24 @@ async fn check(words: &[&str]) -> Vec<Finding> {
         has_token: false,
     };
     check::findings(&Config::new(&args.agent, &environment).unwrap()).await
+}
+
+/// The port of an agent of that name, as far as `check` asks it: it answers the first request.
+fn agent_of(node: &str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let body = format!(r#"{{"version":"1.0.0","node":"{node}"}}"#);
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
+    let length = body.len();
+    let answer = format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+    std::thread::spawn(move || {
+        // The second `accept` keeps the port in use until the test ends.
+        let (mut connection, _) = listener.accept().unwrap();
+        let _ = connection.read(&mut [0; 4096]).unwrap();
+        connection.write_all(answer.as_bytes()).unwrap();
+        let _ = listener.accept();
+    });
+    port
 }
 
 /// The findings of that level as `subject: detail -> hint`.
@@ -244,6 +263,49 @@ async fn each_port_in_use_is_an_error() {
             "{error}"
         );
     }
+}
+
+#[tokio::test]
+async fn test_ports_beside_a_running_agent_are_not_probed() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = iperf3_of("3.16", directory.path());
+    let test_port = TcpListener::bind("127.0.0.1:0").unwrap();
+    let iperf_port = format!("--iperf-port={}", test_port.local_addr().unwrap().port());
+    for (node, level) in [("worker-1", Level::Warning), ("worker-2", Level::Error)] {
+        let listen_port = format!("--listen-port={}", agent_of(node));
+        let findings = check(&[&program, &listen_port, &iperf_port]).await;
+        assert!(
+            !findings
+                .iter()
+                .any(|finding| finding.subject.ends_with(" tcp+udp")),
+            "{findings:?}"
+        );
+        assert!(
+            lines(&findings, level)
+                .iter()
+                .any(|line| line.starts_with("ports: ")),
+            "{findings:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn addresses_to_join_of_the_other_family_are_not_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = iperf3_of("3.22", directory.path());
+    let findings = check(&[&program, "--join=[::1]:1"]).await;
+    let expected = "join: no address to join is IPv4, the family of this node's address, \
+        127.0.0.1 -> Set --join (MESH_JOIN) to IPv4 addresses, or --advertise-address \
+        (MESH_ADVERTISE_ADDRESS) to an address of the other family.";
+    assert_eq!(lines(&findings, Level::Error), [expected]);
+
+    // Two gossip ports of one machine are one machine to ask.
+    let findings = check(&[&program, "--join=[::1]:1,127.0.0.2:1,127.0.0.2:2"]).await;
+    let [warning] = lines(&findings, Level::Warning).try_into().unwrap();
+    assert!(
+        warning.starts_with("join: no agent found at 127.0.0.2:"),
+        "{warning}"
+    );
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use crate::metrics::{Metrics, TestOutcome};
 const REPORTS_MAX: usize = 16;
 
 /// The maximum number of finished tests that wait for a slow observer. An observer that falls
-/// further behind misses the oldest ones.
+/// further behind loses the oldest ones, and the channel reports their number to it.
 const FINISHED_TESTS_MAX: usize = 64;
 
 /// A test that this node ran as the client, for observers of the agent.

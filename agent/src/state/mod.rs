@@ -8,14 +8,13 @@ mod row;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use iperf3_mesh_core::{Epoch, NodeName, Outcome, Protocol, Time};
+use iperf3_mesh_core::{Epoch, NodeName, Outcome, Protocol};
 use tokio::sync::watch;
 
 use crate::VERSION;
 use crate::api::{Member, Members, NodeState, RowReport, Schedule, ScheduleReport};
-use crate::clock::boot_now;
 use crate::metrics::Metrics;
 pub use row::Row;
 
@@ -50,8 +49,9 @@ pub struct Snapshot {
     pub unresolved_join: Arc<[String]>,
     /// Whether all ports are listening.
     pub is_listening: bool,
-    /// The time of the driver's last heartbeat.
-    pub heartbeat: Time,
+    /// The time of the driver's last heartbeat, on the monotonic clock, as the driver's timer. On
+    /// the boot clock the driver would count as stuck after the machine was suspended.
+    pub heartbeat: Instant,
 }
 
 impl Snapshot {
@@ -63,7 +63,7 @@ impl Snapshot {
             row: Row::default(),
             unresolved_join: Arc::default(),
             is_listening: false,
-            heartbeat: boot_now(),
+            heartbeat: Instant::now(),
         }
     }
 
@@ -191,15 +191,15 @@ impl AgentState {
     /// Records that the driver is running.
     pub fn heartbeat(&self) {
         self.snapshot
-            .send_modify(|snapshot| snapshot.heartbeat = boot_now());
+            .send_modify(|snapshot| snapshot.heartbeat = Instant::now());
     }
 
     /// Checks by the last heartbeat whether the driver is running.
     ///
     /// # Errors
     /// Returns a text that says how long the driver has been stuck.
-    pub fn health(&self, now: Time) -> Result<(), String> {
-        let silent = now.since(self.snapshot().heartbeat);
+    pub fn health(&self, now: Instant) -> Result<(), String> {
+        let silent = now.saturating_duration_since(self.snapshot().heartbeat);
         if silent <= HEARTBEAT_WITHIN {
             return Ok(());
         }

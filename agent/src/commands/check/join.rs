@@ -1,5 +1,6 @@
 //! Checks the other agents: the agents to join, and the agents in the pods of the Kubernetes API.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use tokio::task::JoinSet;
@@ -31,7 +32,8 @@ pub(super) async fn check(
             _ => vec![nobody()],
         };
     }
-    let is_alone = resolved.addresses.is_empty();
+    let reachable = reachable(&resolved.addresses, own);
+    let is_alone = reachable.is_empty();
     let level = if is_alone {
         Level::Error
     } else {
@@ -43,10 +45,37 @@ pub(super) async fn check(
         .iter()
         .map(|failure| Finding::new(SUBJECT, level, failure.to_string(), Some(hint.to_owned())))
         .collect();
-    if !is_alone {
-        findings.extend(agents(config, &resolved.addresses, own).await);
+    match own {
+        Some(own) if is_alone && !resolved.addresses.is_empty() => {
+            findings.push(other_family(own));
+        }
+        _ if is_alone => {}
+        _ => findings.extend(agents(config, &reachable, own).await),
     }
     findings
+}
+
+/// Returns the addresses that the agent would join, each IP address once. The agent drops the
+/// addresses of the other family than that of its `own` address.
+fn reachable(addresses: &[SocketAddr], own: Option<IpAddr>) -> BTreeSet<IpAddr> {
+    addresses
+        .iter()
+        .map(SocketAddr::ip)
+        .filter(|address| own.is_none_or(|own| own.is_ipv4() == address.is_ipv4()))
+        .collect()
+}
+
+fn other_family(own: IpAddr) -> Finding {
+    let family = if own.is_ipv4() { "IPv4" } else { "IPv6" };
+    Finding::error(
+        SUBJECT,
+        format!("no address to join is {family}, the family of this node's address, {own}"),
+        format!(
+            "Set {} to {family} addresses, or {} to an address of the other family.",
+            option_name("join"),
+            option_name("advertise_address")
+        ),
+    )
 }
 
 fn nobody() -> Finding {
@@ -62,10 +91,14 @@ fn nobody() -> Finding {
 
 /// Queries the read API at each address, because an address alone does not tell whether an agent
 /// runs there.
-async fn agents(config: &Config, addresses: &[SocketAddr], own: Option<IpAddr>) -> Vec<Finding> {
+async fn agents(
+    config: &Config,
+    addresses: &BTreeSet<IpAddr>,
+    own: Option<IpAddr>,
+) -> Vec<Finding> {
     let others: Vec<IpAddr> = addresses
         .iter()
-        .map(SocketAddr::ip)
+        .copied()
         .filter(|address| Some(*address) != own)
         .collect();
     if others.is_empty() {

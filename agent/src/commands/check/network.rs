@@ -55,7 +55,7 @@ fn address(address: IpAddr, source: &str, resolved: &Resolved) -> Finding {
 }
 
 /// Checks every port that the agent and its iperf3 open. All ports of a running agent make one
-/// finding.
+/// finding. The ports of its iperf3 are not probed, because a probe could disturb a meeting.
 async fn ports(config: &Config, listen: &ListenAddrs) -> Vec<Finding> {
     let own = [
         Port::tcp(listen.http, "listen_port"),
@@ -68,17 +68,19 @@ async fn ports(config: &Config, listen: &ListenAddrs) -> Vec<Finding> {
         Some(_) => running::ask(read_api).await.ok(),
         None => None,
     };
-    let mut findings: Vec<Finding> = match running {
+    match running {
         Some(running) => own
             .iter()
             .filter(|port| !port.is_in_use())
             .map(Port::finding)
             .chain([used_by(config, &running, &in_use)])
             .collect(),
-        None => own.iter().map(Port::finding).collect(),
-    };
-    findings.push(test_ports(config, listen.address));
-    findings
+        None => own
+            .iter()
+            .map(Port::finding)
+            .chain([test_ports(config, listen.address)])
+            .collect(),
+    }
 }
 
 /// Returns the finding for the ports `in_use` while an agent runs here. This is normal in the

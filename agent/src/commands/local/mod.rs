@@ -178,6 +178,7 @@ async fn results(
     let collector = Collector::new(observer.first().clone(), Client::default());
     let mut matrix = Matrix::clone(&*collector.matrix().await);
     let is_good = sweep.failed == 0
+        && !observer.has_missed_tests()
         && matrix
             .cells
             .iter()

@@ -20,6 +20,7 @@ const REDRAW_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Observer {
     agents: Vec<Observed>,
     tests: Vec<FinishedTest>,
+    missed: u64,
 }
 
 struct Observed {
@@ -42,6 +43,7 @@ impl Observer {
         Self {
             agents,
             tests: Vec::new(),
+            missed: 0,
         }
     }
 
@@ -50,16 +52,24 @@ impl Observer {
         &self.agents[0].state
     }
 
+    /// Returns whether this observer fell behind the agents and lost the outcome of a test. The
+    /// sweep of that test is unknown, so no later sweep is known to be complete either.
+    pub(super) fn has_missed_tests(&self) -> bool {
+        self.missed > 0
+    }
+
     /// Waits until sweep `number` is over on all nodes, and shows every change meanwhile.
     pub(super) async fn sweep(&mut self, number: u64, progress: &mut Progress) -> SweepReport {
         loop {
             self.take_tests();
             let schedules: Vec<(NodeName, Schedule)> = self
                 .agents
-                .iter()
+                .iter_mut()
                 .map(|agent| {
                     let name = agent.state.identity().name.clone();
-                    (name, agent.state.snapshot().schedule.clone())
+                    // Marked as seen, so that one pass consumes the changes of all agents.
+                    let snapshot = agent.snapshots.borrow_and_update();
+                    (name, snapshot.schedule.clone())
                 })
                 .collect();
             progress.show(number, &schedules);
@@ -79,13 +89,17 @@ impl Observer {
     }
 
     /// Takes the finished tests. A finished test arrives before the snapshot that results from it,
-    /// so no test is missing when a sweep is over.
+    /// so no test is missing when a sweep is over, unless [`Self::has_missed_tests`].
     fn take_tests(&mut self) {
         for agent in &mut self.agents {
             loop {
                 match agent.finished_tests.try_recv() {
                     Ok(test) => self.tests.push(test),
-                    Err(TryRecvError::Lagged(_)) => {}
+                    Err(TryRecvError::Lagged(missed)) => {
+                        let node = &agent.state.identity().name;
+                        tracing::error!(%node, missed, "lost the outcomes of finished tests");
+                        self.missed += missed;
+                    }
                     Err(TryRecvError::Empty | TryRecvError::Closed) => break,
                 }
             }
