@@ -53,7 +53,8 @@ impl UnwritableDirectory {
 /// # Errors
 /// Returns an error if files cannot be created in `directory`.
 pub(crate) fn temporary_directory(directory: &Path) -> Result<(), UnwritableDirectory> {
-    let file = directory.join(format!("iperf3-mesh-check-{}", std::process::id()));
+    // The process id does not suffice: containers that share the directory may have the same one.
+    let file = directory.join(format!("iperf3-mesh-check-{:016x}", rand::random::<u64>()));
     let made = OpenOptions::new().write(true).create_new(true).open(&file);
     made.and_then(|_| std::fs::remove_file(&file))
         .map_err(|cause| UnwritableDirectory {
