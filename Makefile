@@ -102,7 +102,7 @@ powerset: ## Check iperf3-mesh-core with every combination of its features
 	$(call install-cargo-tool,hack,$(CARGO_HACK))
 	@$(CARGO) hack clippy $(LOCKED) -p iperf3-mesh-core --feature-powerset --exclude-features default -- -D warnings
 
-msrv: ## Build everything with the oldest supported Rust, the rust-version of Cargo.toml
+msrv: ## Check everything and build the agent with the oldest supported Rust, the rust-version of Cargo.toml
 	@scripts/msrv.sh
 
 deny: ## Check licences, sources and duplicates of all dependencies

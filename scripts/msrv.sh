@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds everything with the oldest supported Rust: the rust-version of Cargo.toml, which rustup must
-# have or be able to download.
+# Checks everything, tests included, and builds the agent with the oldest supported Rust: the
+# rust-version of Cargo.toml, which rustup must have or be able to download.
 set -eu
 cd "$(dirname "$0")/.."
 version=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
@@ -11,4 +11,5 @@ if ! rustc "+$version" --version >/dev/null 2>&1; then
     }
 fi
 rustc "+$version" --version
-cargo "+$version" build --locked --workspace --all-targets --all-features
+cargo "+$version" check --locked --workspace --all-targets --all-features
+cargo "+$version" build --locked -p iperf3-mesh
