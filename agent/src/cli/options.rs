@@ -56,7 +56,8 @@ pub struct MeshArgs {
         default_value = "app.kubernetes.io/name=iperf3-mesh"
     )]
     pub label_selector: String,
-    /// Silence after which a node counts as departed [default: 15m or two periods, whichever is longer]
+    /// Silence after which a node counts as departed [default: 15m or two periods, whichever is
+    /// longer]
     #[arg(long, env = "MESH_FORGET_AFTER", value_name = "DURATION")]
     pub forget_after: Option<String>,
 }
