@@ -14,8 +14,8 @@ pub struct NodeArgs {
     /// Zone of this node, shown in the matrix [default: empty]
     #[arg(long, env = "MESH_ZONE", default_value = "", hide_default_value = true)]
     pub zone: String,
-    /// IP address at which the others reach this node; of several, separated by commas, the first
-    /// one of the address family [default: found, and logged]
+    /// IP address at which other nodes reach this one, or several with commas, of which the first
+    /// of the address family is used [default: detected, and logged]
     #[arg(long, env = "MESH_ADVERTISE_ADDRESS", value_name = "IP")]
     pub advertise_address: Option<String>,
     /// Address family to use where there are both: ipv4 or ipv6 [default: whichever comes first]
@@ -114,7 +114,7 @@ pub struct TestArgs {
     /// Measured part of a test, 1s to 50s, whole seconds
     #[arg(long, env = "IPERF_TEST_DURATION", default_value = "5s")]
     pub duration: String,
-    /// Unmeasured part before it, 0s to 50s, whole seconds; leaves TCP's slow start out
+    /// Unmeasured start of a test, 0s to 50s, whole seconds; leaves out TCP's slow start
     #[arg(
         long,
         env = "IPERF_TEST_OMIT",
@@ -130,8 +130,8 @@ pub struct TestArgs {
         default_value = "300s"
     )]
     pub interval: String,
-    /// Longest time of a test, from omit + duration + 1s to 60s; its iperf3 is killed then
-    /// [default: omit + duration + 5s]
+    /// Time after which a test is killed; at least omit + duration + 1s, at most 60s [default: omit
+    /// + duration + 5s]
     #[arg(long, env = "IPERF_TEST_TIMEOUT", value_name = "DURATION")]
     pub timeout: Option<String>,
     /// Bitrate of a TCP test for each stream and direction; 0 is unlimited

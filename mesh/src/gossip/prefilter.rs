@@ -16,13 +16,13 @@ const SYN_ACK: u8 = 1;
 const ACK: u8 = 2;
 const BAD_CLUSTER: u8 = 3;
 
-/// A message that chitchat always decodes. Only the loopback codec sends it: it follows each
-/// datagram, and shows whether the decoder has skipped that datagram.
+/// A message that chitchat always decodes. Only the loopback codec sends this message, once after
+/// each datagram, to find out whether the decoder skipped that datagram.
 pub(super) const SENTINEL: [u8; 4] = [HEADER[0], HEADER[1], HEADER[2], BAD_CLUSTER];
 
-/// The maximum number of blocks in a valid message. Chitchat fills blocks with 16 KiB. A message at
-/// the ceiling holds 11 blocks of digest; messages measured with 1000 nodes hold 4 of digest and 17
-/// of state.
+/// The maximum number of blocks in a valid message. Chitchat fills blocks with 16 KiB. A message
+/// whose digest is as large as admission allows holds 11 blocks of digest. In measurements with
+/// 1000 nodes, a message held 4 blocks of digest and 17 of state.
 const BLOCKS_MAX: usize = 40;
 
 /// The reason why a datagram is dropped.
@@ -30,7 +30,7 @@ const BLOCKS_MAX: usize = 40;
 pub(super) enum Rejection {
     /// The datagram is not a gossip message of this mesh.
     Foreign,
-    /// The datagram could become larger than any valid message.
+    /// Once decompressed, the datagram could be larger than any valid message.
     Oversize,
 }
 
