@@ -130,8 +130,8 @@ pub struct TestArgs {
         default_value = "300s"
     )]
     pub interval: String,
-    /// Time after which a test is killed; at least omit + duration + 1s, at most 60s [default: omit
-    /// + duration + 5s]
+    /// Time after which a test is killed; at least omit + duration + 1s, at most 60s
+    /// [default: omit + duration + 5s]
     #[arg(long, env = "IPERF_TEST_TIMEOUT", value_name = "DURATION")]
     pub timeout: Option<String>,
     /// Bitrate of a TCP test for each stream and direction; 0 is unlimited
