@@ -21,7 +21,7 @@ const PROMISED: [(&str, &str, &str); 27] = [
     (
         "advertise-address",
         "MESH_ADVERTISE_ADDRESS",
-        "found, and logged",
+        "detected, and logged",
     ),
     ("ip-family", "MESH_IP_FAMILY", "whichever comes first"),
     ("skip-quiet-time", "MESH_SKIP_QUIET_TIME", "false"),
