@@ -7,20 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::process_table::Pid;
-use crate::wire::MeetingId;
-use crate::{Protocol, Time};
-
-/// Identifies a test: its client and its server have equal keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TestKey {
-    /// The meeting that the test belongs to.
-    pub meeting: MeetingId,
-    /// The number of the node that runs the client.
-    pub client: usize,
-    /// The protocol under test.
-    pub protocol: Protocol,
-}
+use super::process_table::{Pid, TestKey};
+use crate::Time;
 
 /// A process that touches a node.
 #[derive(Clone, Debug)]

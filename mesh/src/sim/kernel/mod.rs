@@ -21,9 +21,10 @@ mod trace;
 
 pub use clock::Clock;
 pub(super) use exclusion_checker::ExclusionChecker;
-pub use exclusion_checker::{Overlap, TestKey};
+pub use exclusion_checker::Overlap;
 pub use host::Host;
 pub use policy::{DELIVERY_TIMEOUT, Delivery, FinishedTest, Policy, TestEnd};
+pub use process_table::TestKey;
 use process_table::{Death, Pid, ProcessTable};
 use queue::Queue;
 pub(super) use trace::Trace;

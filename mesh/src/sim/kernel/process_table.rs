@@ -4,11 +4,22 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::exclusion_checker::TestKey;
 use crate::sim::ids::{Incarnation, number_of};
+use crate::wire::MeetingId;
 use crate::{
-    ClientStart, Figures, Input, Outcome, Reason, RunId, ServerFailure, ServerStart, Time,
+    ClientStart, Figures, Input, Outcome, Protocol, Reason, RunId, ServerFailure, ServerStart, Time,
 };
+
+/// Identifies a test: its client and its server have equal keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestKey {
+    /// The meeting that the test belongs to.
+    pub meeting: MeetingId,
+    /// The number of the node that runs the client.
+    pub client: usize,
+    /// The protocol under test.
+    pub protocol: Protocol,
+}
 
 /// Identifies one iperf3 process of the whole mesh.
 pub(super) type Pid = u64;
