@@ -84,7 +84,7 @@ fn node_follows_a_later_sweep_that_a_message_reports() {
 fn node_left_behind_closes_its_sweep_within_a_bound() {
     // One of three nodes is in the next sweep; the third still wants to meet both in this one.
     let left = left_behind_by(&[0], 2);
-    // Two meetings in which everything hangs, and the one that was going on.
+    // 44 s for two meetings in which everything hangs, and 11 s for the meeting in progress.
     assert!(
         left.followed_after <= (44 + 11) * SECOND,
         "{}",
