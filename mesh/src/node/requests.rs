@@ -63,14 +63,7 @@ impl Node {
                 let end = Body::End {
                     handover: Vec::new(),
                 };
-                let sweep = self.sweep_plan.number;
-                self.send(
-                    message.from,
-                    message.from_epoch,
-                    sweep,
-                    message.meeting,
-                    end,
-                );
+                self.reply(message, end);
             }
             Body::Sweep | Body::Refuse { .. } | Body::End { .. } => {}
         }
@@ -200,6 +193,10 @@ impl Node {
             refusal,
             free_in_ms,
         };
+        self.reply(message, body);
+    }
+
+    fn reply(&mut self, message: Message, body: Body) {
         let sweep = self.sweep_plan.number;
         self.send(
             message.from,
