@@ -141,9 +141,10 @@ fn wildcard(like: IpAddr) -> IpAddr {
 pub struct ListenAddrs {
     /// The advertised address. iperf3 and all other services except HTTP listen on this address.
     pub address: IpAddr,
-    /// The address for metrics, probes, page and read API. Kubernetes forwards ports to the
-    /// loopback address of a pod, so HTTP listens on every address, unless the mesh itself is
-    /// within one host.
+    /// The address for metrics, probes, page and read API. Kubernetes probes any address of a pod,
+    /// and forwards ports to its loopback address, so HTTP listens on every address of both
+    /// families, which this unspecified address stands for, unless the mesh itself is within one
+    /// host.
     pub http: SocketAddr,
     /// The address for control messages from other agents.
     pub control: SocketAddr,

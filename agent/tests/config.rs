@@ -205,7 +205,7 @@ fn tcp_is_tested_before_udp_each_with_its_bitrate() {
 
 #[test]
 fn the_first_of_several_addresses_of_the_family_is_used() {
-    let both = "--advertise-address=192.0.2.1, 2001:db8::1,2001:db8::2";
+    let both = "--advertise-address=::ffff:192.0.2.1, 2001:db8::1,2001:db8::2";
     for (family, address) in [
         (&[][..], "192.0.2.1"),
         (&["--ip-family=IPv4"], "192.0.2.1"),

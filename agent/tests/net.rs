@@ -86,6 +86,7 @@ async fn targets_resolve_in_order_with_ports_and_no_duplicates() {
         target("127.0.0.2", 0),
         target("::1", 0),
         target("127.0.0.1", 7),
+        target("::ffff:127.0.0.1", 7),
     ];
     let resolved = resolve(&targets, 9, DEADLINE).await;
     let seen: Vec<String> = resolved.addresses.iter().map(ToString::to_string).collect();

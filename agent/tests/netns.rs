@@ -13,6 +13,7 @@ use std::time::Duration;
 use iperf3_mesh_testkit::agents::Agent;
 use iperf3_mesh_testkit::answers::Matrix;
 use iperf3_mesh_testkit::events::{Cell, Role};
+use iperf3_mesh_testkit::http;
 use iperf3_mesh_testkit::lab::hosts::Lab;
 use iperf3_mesh_testkit::lab::matrix::all_cells;
 use iperf3_mesh_testkit::lab::mesh::Mesh;
@@ -255,6 +256,26 @@ lab_test!(
         };
         let limit = Duration::from_secs(10);
         await_that("n2 is gone", limit, is_gone, || states(&mesh));
+        assert_clean(mesh);
+    }
+);
+
+lab_test!(
+    http_answers_in_the_family_that_the_mesh_does_not_use,
+    Shared,
+    [50],
+    |lab| {
+        let mesh = Mesh::start(lab, &["--ip-family=ipv4"]);
+        for address in ["198.18.0.1:9876", "127.0.0.1:9876", "[::1]:9876"] {
+            let ask = || http::ask(address.parse().unwrap(), "/healthz");
+            let answer = || lab.host("n1").namespace.inside(ask);
+            await_that(
+                "the probe answers",
+                SOON,
+                || answer().is_ok_and(|(status, _)| status == 200),
+                || format!("{address}: {:?}", answer()),
+            );
+        }
         assert_clean(mesh);
     }
 );

@@ -63,5 +63,7 @@ fn address(text: &str) -> Result<IpAddr, InvalidValue> {
     let expected = "an IPv4 or IPv6 address without a port";
     text.trim()
         .parse()
+        // An IPv4 address may also be written as an IPv6 address (`::ffff:192.0.2.1`).
+        .map(|address: IpAddr| address.to_canonical())
         .map_err(|_| InvalidValue::new(expected, HINT))
 }

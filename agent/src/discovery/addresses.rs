@@ -72,6 +72,7 @@ async fn lookup(
                 let text = format!("the resolver did not answer within {timeout:?}");
                 io::Error::new(io::ErrorKind::TimedOut, text)
             })??
+            .map(|at| SocketAddr::new(at.ip().to_canonical(), at.port()))
             .collect();
     if addresses.is_empty() {
         return Err(io::Error::new(

@@ -97,7 +97,7 @@ pub(super) fn gossip_address(pod: &Pod, own: SocketAddr) -> Option<SocketAddr> {
     let address = status
         .pod_ips
         .iter()
-        .filter_map(|pod_ip| pod_ip.ip.parse::<IpAddr>().ok())
+        .filter_map(|pod_ip| Some(pod_ip.ip.parse::<IpAddr>().ok()?.to_canonical()))
         .find(|address| address.is_ipv4() == own.is_ipv4())?;
     let port = pod
         .spec

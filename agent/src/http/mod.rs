@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod collector;
+pub(crate) mod listener;
 pub(crate) mod server;
 
 use std::time::Instant;
@@ -35,9 +36,10 @@ use crate::state::AgentState;
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Serves `listener` until `stop`, and then takes at most 2 s to finish the answers in progress.
+/// Serves all of `listeners` until `stop`, and then takes at most 2 s to finish the answers in
+/// progress.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     state: AgentState,
     client: Client,
     stop: CancellationToken,
@@ -45,7 +47,7 @@ pub async fn serve(
     let metrics = state.metrics().clone();
     let on_rejection =
         move |rejection: server::Rejection| metrics.rejected_message(rejection.into());
-    server::serve(listener, routes(state, client), on_rejection, stop).await;
+    server::serve(listeners, routes(state, client), on_rejection, stop).await;
 }
 
 /// Returns one filter with one table of paths rather than a filter for each path. This

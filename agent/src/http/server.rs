@@ -6,9 +6,12 @@
 //! decide how requests are answered.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -59,10 +62,11 @@ pub(crate) enum Rejection {
     BadBody,
 }
 
-/// Serves `routes` on `listener` until `stop`, and then waits at most 2 s for the answers in
-/// progress. `on_rejection` is called for every client that gets no answer from the routes.
+/// Serves `routes` on all of `listeners` until `stop`, and then waits at most 2 s for the answers in
+/// progress. The limits apply to all listeners together. `on_rejection` is called for every client
+/// that gets no answer from the routes.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    mut listeners: Vec<TcpListener>,
     routes: BoxedFilter<(Response,)>,
     on_rejection: impl Fn(Rejection) + Clone + Send + Sync + 'static,
     stop: CancellationToken,
@@ -71,7 +75,7 @@ pub(crate) async fn serve(
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&mut listeners) => accepted,
             // Removes connections that have ended, so that the set does not grow.
             Some(_) = connections.join_next() => continue,
             () = stop.cancelled() => break,
@@ -94,10 +98,32 @@ pub(crate) async fn serve(
             }
         }
     }
-    drop(listener);
+    drop(listeners);
     let ended = async { while connections.join_next().await.is_some() {} };
     // A connection that is still open afterwards is cut off when the set is dropped.
     let _ = timeout(LAST_ANSWER_WITHIN, ended).await;
+}
+
+/// Accepts a connection on any of `listeners`. The listener that had one goes to the end of the
+/// list, so that a flood on one listener does not keep the others from their turn.
+async fn accept(listeners: &mut Vec<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    poll_fn(|context| {
+        let ready = listeners.iter().enumerate().find_map(|(at, listener)| {
+            match listener.poll_accept(context) {
+                Poll::Ready(accepted) => Some((at, accepted)),
+                Poll::Pending => None,
+            }
+        });
+        match ready {
+            Some((at, accepted)) => {
+                let listener = listeners.remove(at);
+                listeners.push(listener);
+                Poll::Ready(accepted)
+            }
+            None => Poll::Pending,
+        }
+    })
+    .await
 }
 
 async fn serve_connection(

@@ -7,6 +7,7 @@ pub(crate) mod preflight;
 mod processes;
 mod transport;
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{boot_now, unix_now_ns};
 use crate::config::FailedCells;
 use crate::discovery::DiscoverySink;
+use crate::http::listener::{self, ListenError};
 use crate::http::{self, client};
 use crate::iperf::Iperf;
 use crate::metrics::Metrics;
@@ -68,7 +70,7 @@ pub(crate) struct Agent {
     pub state: AgentState,
     gossip: Gossip,
     driver: Driver,
-    http: TcpListener,
+    http: Vec<TcpListener>,
     control: TcpListener,
     client: client::Client,
     inputs: mpsc::Sender<Input>,
@@ -93,7 +95,7 @@ impl Agent {
     /// Returns an error if a port cannot be opened. The message names the option.
     pub(crate) async fn start(setup: Setup) -> anyhow::Result<Self> {
         let epoch = Epoch(rand::random());
-        let http = listen(setup.listen.http, "--listen-port (LISTEN_PORT)").await?;
+        let http = listen_http(setup.listen.http)?;
         let control = listen(setup.listen.control, "--control-port (MESH_CONTROL_PORT)").await?;
         let gossip = Gossip::over_udp(GossipConfig {
             name: setup.name.clone(),
@@ -222,9 +224,27 @@ fn driver(
     }
 }
 
+/// Listens for HTTP, and logs the address family that this node does not have.
+fn listen_http(address: SocketAddr) -> anyhow::Result<Vec<TcpListener>> {
+    let listeners = listener::open(address)
+        .map_err(|ListenError { address, error }| {
+            cannot_listen(error, address, "--listen-port (LISTEN_PORT)")
+        })?
+        .into_iter()
+        .map(TcpListener::from_std)
+        .collect::<Result<Vec<_>, _>>()?;
+    if address.ip().is_unspecified() && listeners.len() == 1 {
+        tracing::info!(%address, "metrics and probes listen on the only address family of this node");
+    }
+    Ok(listeners)
+}
+
 async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let hint = bind_hint(&error, address.ip(), option);
-        anyhow!(error).context(format!("cannot listen on {address}: {hint}"))
-    })
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| cannot_listen(error, address, option))
+}
+
+fn cannot_listen(error: io::Error, address: SocketAddr, option: &str) -> anyhow::Error {
+    let hint = bind_hint(&error, address.ip(), option);
+    anyhow!(error).context(format!("cannot listen on {address}: {hint}"))
 }

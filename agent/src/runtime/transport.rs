@@ -50,7 +50,7 @@ pub(super) async fn serve(
     let counted = metrics.clone();
     let on_rejection =
         move |rejection: server::Rejection| counted.rejected_message(rejection.into());
-    server::serve(listener, routes(inputs, metrics), on_rejection, stop).await;
+    server::serve(vec![listener], routes(inputs, metrics), on_rejection, stop).await;
 }
 
 fn routes(inputs: mpsc::Sender<Input>, metrics: Metrics) -> BoxedFilter<(Response,)> {

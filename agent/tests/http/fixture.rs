@@ -66,7 +66,7 @@ pub(crate) async fn serve(state: &AgentState) -> (SocketAddr, CancellationToken)
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     tokio::spawn(iperf3_mesh::http::serve(
-        listener,
+        vec![listener],
         state.clone(),
         Client::default(),
         stop.clone(),

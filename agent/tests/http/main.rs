@@ -395,8 +395,12 @@ async fn the_server_stops_while_a_client_is_connected() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let server =
-        iperf3_mesh::http::serve(listener, state("node-a"), Client::default(), stop.clone());
+    let server = iperf3_mesh::http::serve(
+        vec![listener],
+        state("node-a"),
+        Client::default(),
+        stop.clone(),
+    );
     let server = tokio::spawn(server);
     let mut client = TcpStream::connect(address).await.unwrap();
     client.write_all(b"GET / HTT").await.unwrap();

@@ -67,7 +67,7 @@ impl Published {
             name: NodeName::new(get(key::NAME)?).ok()?,
             epoch: Epoch(u64::from_str_radix(epoch, 16).ok()?),
             zone: get(key::ZONE)?.to_owned(),
-            control: get(key::CONTROL)?.parse().ok()?,
+            control: canonical(get(key::CONTROL)?.parse().ok()?),
             http_port: get(key::HTTP_PORT)?.parse().ok()?,
             wire: get(key::WIRE)?.parse().ok()?,
             sweep: get(key::SWEEP)?.parse().ok()?,
@@ -77,6 +77,12 @@ impl Published {
             zone_is_valid(&state.zone) && is_reachable(state.control) && state.sweep <= SWEEP_MAX;
         is_valid.then_some(state)
     }
+}
+
+/// Returns an IPv4 address that is written as an IPv6 address (`::ffff:192.0.2.1`) as IPv4, so that
+/// one node has one address.
+fn canonical(at: SocketAddr) -> SocketAddr {
+    SocketAddr::new(at.ip().to_canonical(), at.port())
 }
 
 /// Returns whether `zone` can be a label value and a column of a table.

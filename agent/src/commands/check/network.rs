@@ -8,6 +8,7 @@ use super::{Finding, Level};
 use crate::cli::option_name;
 use crate::config::Config;
 use crate::discovery::addresses::Resolved;
+use crate::http::listener;
 use crate::net::{Advertised, ListenAddrs, NoAddress};
 
 pub(super) async fn check(
@@ -58,7 +59,7 @@ fn address(address: IpAddr, source: &str, resolved: &Resolved) -> Finding {
 /// finding. The ports of its iperf3 are not probed, because a probe could disturb a meeting.
 async fn ports(config: &Config, listen: &ListenAddrs) -> Vec<Finding> {
     let own = [
-        Port::tcp(listen.http, "listen_port"),
+        Port::http(listen.http),
         Port::tcp(listen.control, "control_port"),
         Port::udp(listen.gossip, "gossip_port"),
     ];
@@ -147,6 +148,17 @@ struct Port {
 }
 
 impl Port {
+    /// The port of HTTP, which is open in both address families.
+    fn http(at: SocketAddr) -> Self {
+        let failure = listener::open(at).err();
+        Self {
+            subject: format!("port {} tcp", at.port()),
+            option: "listen_port",
+            at: failure.as_ref().map_or(at, |failure| failure.address),
+            failure: failure.map(|failure| failure.error),
+        }
+    }
+
     fn tcp(at: SocketAddr, option: &'static str) -> Self {
         Self {
             subject: format!("port {} tcp", at.port()),
