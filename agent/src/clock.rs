@@ -1,7 +1,8 @@
 //! The two clocks. Every instant and deadline of this node is on the boot clock. Unix time is used
 //! only for the timestamps of events for human readers.
 //!
-//! No decision may depend on Unix time, because it can step and differs between nodes.
+//! No decision may depend on Unix time, because it can step, differs between nodes, and may start
+//! weeks in the past on a machine without a clock chip. In gossip it only breaks ties.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -115,6 +115,45 @@ async fn restarted_node_is_live_again_after_a_goodbye() {
     }
 }
 
+/// A machine without a clock chip may start weeks in the past, or at the same second every time.
+#[tokio::test(start_paused = true)]
+async fn end_of_a_second_run_is_understood_whatever_its_clock() {
+    for generation in [0, 1000, 1_210_600] {
+        for (first, second, state) in [
+            (End::Goodbye, End::Goodbye, PeerState::Left),
+            (End::Goodbye, End::Death, PeerState::Silent),
+            (End::Death, End::Goodbye, PeerState::Left),
+            (End::Death, End::Death, PeerState::Silent),
+        ] {
+            let context = format!("{first:?}, {second:?}, {generation}");
+            let mut mesh = Mesh::start(4).await;
+            mesh.all_see_all_live(10 * SECOND).await;
+            end(mesh.nodes.remove(2), first).await;
+            tokio::time::sleep(2 * SECOND).await;
+            let restarted = mesh
+                .add(GossipConfig {
+                    epoch: Epoch(77),
+                    generation,
+                    ..config(2)
+                })
+                .await;
+            for node in &mesh.nodes {
+                sees(node, 20 * SECOND, |view| is_live_as(view, 2, 77)).await;
+            }
+            assert_eq!(restarted.status().restarts, 0, "{context}");
+            tokio::time::sleep(20 * SECOND).await;
+            end(restarted, second).await;
+            tokio::time::sleep(30 * SECOND).await;
+            for node in &mesh.nodes {
+                let views = node.views();
+                let view = views.borrow();
+                assert_eq!(member(&view, 2).state, state, "{context}");
+                assert_eq!(member(&view, 2).epoch, Epoch(77), "{context}");
+            }
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn killed_node_that_restarts_at_once_is_no_conflict() {
     let mut mesh = Mesh::start(6).await;
@@ -341,6 +380,24 @@ impl Mesh {
                 view.members().iter().filter(live).count() == self.nodes.len() - 1
             })
             .await;
+        }
+    }
+}
+
+/// The way in which a run of a node ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Goodbye,
+    Death,
+}
+
+async fn end(node: Gossip, end: End) {
+    match end {
+        End::Goodbye => node.goodbye().await,
+        End::Death => {
+            drop(node);
+            // Until its port is free.
+            tokio::time::sleep(SECOND / 10).await;
         }
     }
 }

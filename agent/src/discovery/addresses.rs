@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use iperf3_mesh_core::gossip::canonical;
 use tokio::net::lookup_host;
 use tokio::task::JoinSet;
 
@@ -72,7 +73,7 @@ async fn lookup(
                 let text = format!("the resolver did not answer within {timeout:?}");
                 io::Error::new(io::ErrorKind::TimedOut, text)
             })??
-            .map(|at| SocketAddr::new(at.ip().to_canonical(), at.port()))
+            .map(canonical)
             .collect();
     if addresses.is_empty() {
         return Err(io::Error::new(

@@ -15,6 +15,7 @@ pub const INTERVAL_MIN: Duration = Duration::from_millis(50);
 pub const INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// The maximum time that a goodbye takes.
 pub const GOODBYE_MAX: Duration = Duration::from_millis(1500);
+
 /// The settings of gossip, and the state that a node publishes about itself.
 #[derive(Clone, Debug)]
 pub struct GossipConfig {
@@ -22,8 +23,8 @@ pub struct GossipConfig {
     pub name: NodeName,
     /// The epoch of this run of the agent.
     pub epoch: Epoch,
-    /// The Unix time of the start, in seconds. It must rise from run to run of a node. It only
-    /// orders the runs of one node, so the clocks of different nodes need not agree.
+    /// The Unix time of the start, in seconds. It only breaks ties between runs of one node of
+    /// which a peer heard at the same time, so it may be wrong.
     pub generation: u64,
     /// The zone: at most [`ZONE_LEN_MAX`] bytes, empty if there is none.
     pub zone: String,

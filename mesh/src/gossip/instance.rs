@@ -125,12 +125,7 @@ impl Instance {
         {
             return Ok(());
         }
-        Err(
-            "the state that this node publishes was overwritten: by a previous run of the agent \
-             that started in the same second, by another node with the same name and address, or \
-             by a forged message"
-                .to_owned(),
-        )
+        Err("the state that this node publishes was overwritten by a forged message".to_owned())
     }
 }
 

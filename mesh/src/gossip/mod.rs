@@ -58,7 +58,7 @@ use tokio::time::timeout;
 
 pub use admission::GossipCounters;
 pub use config::{GOODBYE_MAX, GossipConfig, GossipError, INTERVAL_MAX, INTERVAL_MIN};
-pub use state::ZONE_LEN_MAX;
+pub use state::{ZONE_LEN_MAX, canonical};
 pub use udp::{UdpTransport, bind_hint};
 
 use crate::View;
@@ -121,7 +121,7 @@ impl Gossip {
         transport: Arc<dyn Transport>,
         counters: Arc<GossipCounters>,
     ) -> Result<Self, GossipError> {
-        let id = state::short_id(&config.name);
+        let id = state::short_id(&config.name, config.epoch);
         Self::start_as(id, config, transport, counters).await
     }
 

@@ -4,7 +4,7 @@
 //! The module reads text and returns plain values; it does not depend on chitchat. The state of a
 //! peer may be incomplete or invalid. Such a peer is not (yet) a member; it never causes an error.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::wire::SWEEP_MAX;
 use crate::{Epoch, NodeName};
@@ -81,8 +81,12 @@ impl Published {
 
 /// Returns an IPv4 address that is written as an IPv6 address (`::ffff:192.0.2.1`) as IPv4, so that
 /// one node has one address.
-fn canonical(at: SocketAddr) -> SocketAddr {
-    SocketAddr::new(at.ip().to_canonical(), at.port())
+pub fn canonical(at: SocketAddr) -> SocketAddr {
+    match at.ip().to_canonical() {
+        IpAddr::V4(v4) => SocketAddr::new(v4.into(), at.port()),
+        // The scope of the address is kept.
+        IpAddr::V6(_) => at,
+    }
 }
 
 /// Returns whether `zone` can be a label value and a column of a table.
@@ -97,15 +101,17 @@ pub(super) fn is_reachable(address: SocketAddr) -> bool {
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
 }
 
-/// Returns a node's id in the digests: eight characters of a hash (FNV-1a). The id is short because
-/// every digest carries every id, and the size of the digest limits the size of the mesh.
+/// Returns the id of one run of a node in the digests: eight characters of a hash (FNV-1a). The id
+/// is short because every digest carries every id, and the size of the digest limits the size of
+/// the mesh.
 ///
-/// Two names may share an id without harm: the identity also includes the address and the
-/// generation, and the view uses the published name.
-pub(super) fn short_id(name: &NodeName) -> String {
+/// The epoch is part of it: the generation of two runs may be the same where the wall clock stands
+/// still, and chitchat would merge these runs. Two nodes may share an id without harm: the identity
+/// also includes the address and the generation, and the view uses the published name.
+pub(super) fn short_id(name: &NodeName, epoch: Epoch) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in name.as_str().bytes() {
+    for byte in name.as_str().bytes().chain(epoch.0.to_le_bytes()) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
     hash ^= hash >> 32;

@@ -4,6 +4,10 @@
 //! The computation is a pure function over plain values. An *identity* is one run of chitchat on
 //! one node. A restart creates a new identity, and the old one stays beside it for minutes:
 //! chitchat does not let one supersede the other, so this module decides which one counts.
+//!
+//! The observer's own clock decides. Among identities that are up, the one that appeared last
+//! counts; otherwise the one last heard beating. The nodes' wall clocks only break ties: a machine
+//! without a clock chip starts in the past, so a later run may claim an earlier start.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,8 +26,8 @@ const EPOCHS_MAX: usize = 8;
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub(super) published: Published,
-    /// The Unix time in seconds at which the identity started. It rises with each identity of a
-    /// node.
+    /// The Unix time in seconds at which the identity started, by the clock of its node, which may
+    /// be wrong.
     pub(super) generation: u64,
     /// The gossip address of the node.
     pub(super) address: SocketAddr,
@@ -32,7 +36,7 @@ pub(super) struct Identity {
     /// Whether the identity has ever been considered live.
     pub(super) ever_live: bool,
     pub(super) first_seen: Instant,
-    /// When the heartbeat of the identity was last seen to rise.
+    /// When the heartbeat of the identity was last seen to rise, or `first_seen` if it never was.
     pub(super) last_heartbeat: Instant,
 }
 
@@ -41,12 +45,24 @@ impl Identity {
         self.live && !self.published.leaving
     }
 
-    /// Returns a value that is greatest for the newest identity of a name. Epoch and address break
-    /// ties in the same way on all nodes.
-    fn recency(&self) -> (u64, Epoch, SocketAddr) {
+    /// Returns a value that is greatest for the identity of a name that appeared last.
+    fn appearance(&self) -> (Instant, TieBreak) {
+        (self.first_seen, self.tie_break())
+    }
+
+    /// Returns a value that is greatest for the identity of a name that was last heard.
+    fn last_sign(&self) -> (Instant, Instant, TieBreak) {
+        (self.last_heartbeat, self.first_seen, self.tie_break())
+    }
+
+    /// Returns a value that orders identities in the same way on all nodes.
+    fn tie_break(&self) -> TieBreak {
         (self.generation, self.published.epoch, self.address)
     }
 }
+
+/// A value that is the same on all nodes.
+type TieBreak = (u64, Epoch, SocketAddr);
 
 /// The node that computes the view.
 #[derive(Clone, Debug)]
@@ -72,7 +88,7 @@ pub(super) fn view(observer: &Observer, identities: &[Identity], patience: Durat
     let namesakes = names.remove(&observer.name).unwrap_or_default();
     let members = names
         .into_values()
-        .filter_map(|identities| member(identities, patience))
+        .filter_map(|identities| member(&identities, patience))
         .collect();
     let namesake = namesake(observer, &namesakes, patience);
     View::new(members, namesake)
@@ -97,10 +113,10 @@ fn namesake(
 }
 
 /// Returns the member that the identities of one name stand for, if any of them counts yet.
-fn member(mut identities: Vec<&Identity>, patience: Duration) -> Option<Member> {
-    identities.sort_by_key(|identity| std::cmp::Reverse(identity.recency()));
-    if let Some(newest) = identities.iter().find(|identity| identity.is_up()) {
-        let state = if in_conflict(&identities, patience) {
+fn member(identities: &[&Identity], patience: Duration) -> Option<Member> {
+    let up = identities.iter().filter(|identity| identity.is_up());
+    if let Some(newest) = up.max_by_key(|identity| identity.appearance()) {
+        let state = if in_conflict(identities, patience) {
             PeerState::Conflict
         } else {
             PeerState::Live
@@ -109,15 +125,16 @@ fn member(mut identities: Vec<&Identity>, patience: Duration) -> Option<Member> 
     }
     // An identity that we have never seen alive may be starting, or may have departed long ago
     // while gossip still carries it. Only nodes that knew it before report it as silent.
-    let newest = identities
-        .into_iter()
-        .find(|identity| identity.ever_live || identity.published.leaving)?;
-    let state = if newest.published.leaving {
+    let last = identities
+        .iter()
+        .filter(|identity| identity.ever_live || identity.published.leaving)
+        .max_by_key(|identity| identity.last_sign())?;
+    let state = if last.published.leaving {
         PeerState::Left
     } else {
         PeerState::Silent
     };
-    Some(describe(newest, state))
+    Some(describe(last, state))
 }
 
 /// Returns whether two epochs of these identities, all of one name, have been up side by side for

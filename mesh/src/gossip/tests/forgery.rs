@@ -172,7 +172,11 @@ impl Udp {
     }
 
     fn id(&self) -> ChitchatId {
-        ChitchatId::new(short_id(&name(self.name)), 1000, self.address)
+        ChitchatId::new(
+            short_id(&name(self.name), Epoch(self.epoch)),
+            1000,
+            self.address,
+        )
     }
 
     async fn sees_live(&self, other: &Self) {

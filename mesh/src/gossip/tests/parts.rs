@@ -12,6 +12,7 @@ use super::super::prefilter::{Rejection, SENTINEL, prefilter};
 use super::super::rejoin::{CONTACTS_MAX, RejoinCandidates};
 use super::super::state::{Published, short_id};
 use super::{address, name, published};
+use crate::Epoch;
 
 #[test]
 fn largest_state_reads_back_and_is_below_a_kilobyte() {
@@ -89,11 +90,10 @@ fn state_with_an_unknown_wire_version_is_read() {
 
 #[test]
 fn short_ids_have_eight_characters_and_differ() {
-    assert_eq!(short_id(&name("node-1")), short_id(&name("node-1")));
-    let ids: BTreeSet<_> = (0..5000)
-        .map(|node| short_id(&name(&format!("node-{node}"))))
-        .collect();
-    assert_eq!(ids.len(), 5000);
+    let id = |node: u64, epoch| short_id(&name(&format!("node-{node}")), Epoch(epoch));
+    assert_eq!(id(1, 1), id(1, 1));
+    let ids: BTreeSet<_> = (0..5000).flat_map(|n| [id(n, 1), id(1, n + 2)]).collect();
+    assert_eq!(ids.len(), 10_000);
     assert!(ids.iter().all(|id| id.len() == 8));
 }
 

@@ -83,6 +83,65 @@ fn equal_generations_are_ordered_by_epoch() {
 }
 
 #[test]
+fn end_of_the_run_heard_last_counts_whatever_its_clock() {
+    let timeline = Timeline::new();
+    for clock in [-1_209_600, -10, 0, 1_209_600] {
+        let first = dead(timeline.identity("a", 1, 0, 10));
+        let second = starting_at(dead(timeline.identity("a", 2, 12, 34)), 1000 + clock);
+        for (first, second, state) in [
+            (leaving(first.clone()), second.clone(), PeerState::Silent),
+            (first.clone(), leaving(second.clone()), PeerState::Left),
+            (
+                leaving(first.clone()),
+                leaving(second.clone()),
+                PeerState::Left,
+            ),
+            (first.clone(), second.clone(), PeerState::Silent),
+        ] {
+            let view = timeline.view(&[first.clone(), second.clone()]);
+            assert_eq!(only(&view), (2, state), "clock {clock}");
+            assert_eq!(view, timeline.view(&[second, first]), "clock {clock}");
+        }
+    }
+}
+
+#[test]
+fn run_that_is_up_counts_whatever_its_clock() {
+    let timeline = Timeline::new();
+    for clock in [-1_209_600, 0, 1_209_600] {
+        let second = starting_at(timeline.identity("a", 2, 12, 14), 1000 + clock);
+        // The death of the first run has not been noticed yet.
+        let first = timeline.identity("a", 1, 0, 11);
+        for first in [first.clone(), leaving(first.clone()), dead(first)] {
+            let view = timeline.view(&[first, second.clone()]);
+            assert_eq!(only(&view), (2, PeerState::Live), "clock {clock}");
+        }
+    }
+}
+
+#[test]
+fn thawed_run_that_outlives_its_successor_counts() {
+    let timeline = Timeline::new();
+    let thawed = dead(timeline.identity("a", 1, 0, 90));
+    let successor = leaving(dead(timeline.identity("a", 2, 20, 40)));
+    assert_eq!(
+        only(&timeline.view(&[thawed, successor])),
+        (1, PeerState::Silent)
+    );
+}
+
+#[test]
+fn wall_clock_breaks_the_tie_between_runs_heard_at_once() {
+    let timeline = Timeline::new();
+    let ended = |epoch, start| {
+        let identity = leaving(dead(timeline.identity("a", epoch, 50, 50)));
+        starting_at(identity, start)
+    };
+    let view = timeline.view(&[ended(2, 1000), ended(1, 1001)]);
+    assert_eq!(only(&view), (1, PeerState::Left));
+}
+
+#[test]
 fn node_that_said_goodbye_has_left_even_while_live() {
     let timeline = Timeline::new();
     let identity = leaving(timeline.identity("a", 1, 0, 30));
@@ -206,6 +265,14 @@ impl Timeline {
 fn dead(identity: Identity) -> Identity {
     Identity {
         live: false,
+        ..identity
+    }
+}
+
+/// Returns the identity with this start on the wall clock of its node.
+fn starting_at(identity: Identity, unix_seconds: i64) -> Identity {
+    Identity {
+        generation: u64::try_from(unix_seconds).unwrap_or(0),
         ..identity
     }
 }
