@@ -14,7 +14,7 @@ use crate::runtime::{Agent, Setup};
 use crate::{VERSION, cli};
 
 /// The pause between two rounds of gossip.
-const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the `agent` command until SIGTERM or SIGINT.
 ///

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use anyhow::bail;
 use indicatif::DecimalBytes;
+use iperf3_mesh_core::gossip::RoundBytes;
 use iperf3_mesh_core::sim::{self, Options};
 use iperf3_mesh_core::{Protocol, TestSpec, schedule};
 use serde::Serialize;
 
 use crate::cli::{OutputFormat, PlanArgs};
+use crate::commands::agent::GOSSIP_INTERVAL;
 use crate::commands::output::print;
 use crate::config::TestSettings;
 use crate::units;
@@ -35,10 +37,6 @@ const SERIES_UDP: u64 = 8;
 
 /// The number of time series of a node in addition to those of its cells.
 const SERIES_NODE: u64 = 60;
-
-/// The number of bytes of gossip that a node sends per second for each member of the mesh
-/// (measured, at one round per second).
-const GOSSIP_BYTES: f64 = 150.0;
 
 /// The minimum number of nodes for which the command announces that the simulation takes a while.
 const MANY_NODES: usize = 300;
@@ -66,8 +64,10 @@ struct Plan {
     bytes_per_node_and_day: u64,
     /// The bitrate that `bytes` assumes for unlimited TCP; null if TCP is limited.
     assumed_bitrate: Option<f64>,
-    /// The gossip traffic of each node.
+    /// The gossip that a node sends after all agents have started together.
     gossip_bytes_per_second: u64,
+    /// The gossip that a node sends once the agents have started at different times.
+    gossip_bytes_per_second_max: u64,
     /// The number of time series of all nodes in Prometheus.
     series: u64,
 }
@@ -129,6 +129,8 @@ fn plan(args: &PlanArgs, settings: &TestSettings) -> anyhow::Result<Plan> {
     let bytes = bytes_per_pair(&tests) * pairs as f64;
     let sweeps_per_day = 86_400.0 / period.as_secs_f64();
     let is_unlimited = tests.iter().any(|test| test.bitrate.is_none());
+    let gossip = RoundBytes::estimate(args.nodes);
+    let per_second = |bytes: f64| (bytes / GOSSIP_INTERVAL.as_secs_f64()) as u64;
     let series = tests.iter().map(|test| match test.protocol {
         Protocol::Tcp => SERIES_TCP,
         Protocol::Udp => SERIES_UDP,
@@ -148,7 +150,8 @@ fn plan(args: &PlanArgs, settings: &TestSettings) -> anyhow::Result<Plan> {
         bytes: bytes as u64,
         bytes_per_node_and_day: (bytes / args.nodes as f64 * sweeps_per_day) as u64,
         assumed_bitrate: is_unlimited.then_some(ASSUMED_BITRATE),
-        gossip_bytes_per_second: (GOSSIP_BYTES * args.nodes as f64) as u64,
+        gossip_bytes_per_second: per_second(gossip.together),
+        gossip_bytes_per_second_max: per_second(gossip.apart),
         series: series.sum::<u64>() * pairs + SERIES_NODE * args.nodes as u64,
     })
 }
@@ -194,7 +197,11 @@ fn table(plan: &Plan, exceeded: Option<Duration>) -> String {
         ),
         (
             "gossip per node",
-            format!("{}/s", DecimalBytes(plan.gossip_bytes_per_second)),
+            format!(
+                "{}/s to {}/s",
+                DecimalBytes(plan.gossip_bytes_per_second),
+                DecimalBytes(plan.gossip_bytes_per_second_max)
+            ),
         ),
         ("series in Prometheus", plan.series.to_string()),
     ];

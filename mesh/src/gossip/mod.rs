@@ -44,6 +44,7 @@ mod state;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod udp;
 mod view;
 
@@ -59,6 +60,7 @@ use tokio::time::timeout;
 pub use admission::GossipCounters;
 pub use config::{GOODBYE_MAX, GossipConfig, GossipError, INTERVAL_MAX, INTERVAL_MIN};
 pub use state::{ZONE_LEN_MAX, canonical};
+pub use traffic::RoundBytes;
 pub use udp::{UdpTransport, bind_hint};
 
 use crate::View;
