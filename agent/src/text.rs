@@ -2,13 +2,27 @@
 
 use std::error::Error;
 
-/// Returns the first `most` characters of `text` on one line, without anything that a terminal
-/// would interpret.
+/// The mark at the place where an excerpt leaves something out.
+const GAP: char = '…';
+
+/// Returns at most `most` characters of `text` on one line, without anything that a terminal would
+/// interpret. A longer text loses its middle: messages often begin with the subject and end with
+/// the cause.
 pub(crate) fn excerpt(text: &str, most: usize) -> String {
-    text.trim()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(most)
+    let text = text.trim();
+    let count = text.chars().count();
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    if count <= most {
+        return text.chars().map(clean).collect();
+    }
+    let tail = most / 2;
+    let head = most.saturating_sub(tail + 1);
+    let end = text.chars().skip(count - tail);
+    text.chars()
+        .take(head)
+        .chain([GAP])
+        .chain(end)
+        .map(clean)
         .collect()
 }
 
@@ -26,9 +40,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_excerpt_is_short_and_has_no_control_characters() {
-        assert_eq!(excerpt(" one\ntwo\x1b[31m three ", 12), "one two [31m");
-        assert_eq!(excerpt("äöü", 2), "äö");
+    fn an_excerpt_has_no_control_characters() {
+        assert_eq!(
+            excerpt(" one\ntwo\x1b[31m three ", 99),
+            "one two [31m three"
+        );
+        assert_eq!(excerpt("äöü", 3), "äöü");
+    }
+
+    #[test]
+    fn a_long_excerpt_keeps_the_beginning_and_the_end() {
+        let message = format!("iperf3: {}: no such file", "x".repeat(900));
+        let short = excerpt(&message, 40);
+        assert_eq!(short.chars().count(), 40);
+        assert!(short.starts_with("iperf3: xx"), "{short}");
+        assert!(short.ends_with("x: no such file"), "{short}");
+        assert_eq!(excerpt("äöüß", 3), "ä…ß");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 use std::time::Duration;
 
 /// The reason why a text is not a valid value.
@@ -28,19 +27,36 @@ impl InvalidValue {
 /// The fix for a value that is too low or too high.
 const WITHIN_RANGE: &str = "Set it within that range.";
 
+/// The fix for a text that should have been a number.
+const DIGITS: &str = "Write it in plain digits.";
+
+/// The highest number up to which a float still represents every whole number.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// Reads a whole number in any form that YAML and Helm give it: `2`, `2.0`, `1e+06`.
+fn whole(text: &str) -> Option<u64> {
+    let text = text.trim();
+    text.parse().ok().or_else(|| {
+        text.parse()
+            .ok()
+            .filter(|number: &f64| number.fract() == 0.0 && (0.0..=EXACT_MAX).contains(number))
+            .map(|number| number as u64)
+    })
+}
+
 /// Reads `5s`, `2m`, `500ms`, `1h 30m`, or plain seconds (`300`).
 ///
 /// # Errors
 /// Returns an error if `text` has none of these forms.
 pub fn duration(text: &str) -> Result<Duration, InvalidValue> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse() {
+    if let Some(seconds) = whole(text) {
         return Ok(Duration::from_secs(seconds));
     }
     humantime::parse_duration(text).map_err(|_| {
         InvalidValue::new(
             "a duration",
-            "Write it as 500ms, 5s, 2m or 1h, or as plain seconds.",
+            "Write it as 500ms, 5s, 2m or 1h, or as whole seconds.",
         )
     })
 }
@@ -98,6 +114,9 @@ pub fn bitrate(text: &str) -> Result<u64, InvalidValue> {
 }
 
 fn rate(text: &str) -> Option<f64> {
+    if let Some(rate) = whole(text) {
+        return Some(rate as f64);
+    }
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -124,19 +143,23 @@ fn rate(text: &str) -> Option<f64> {
 ///
 /// # Errors
 /// Returns an error if `text` is not a number or is outside of `range`.
-pub(crate) fn number<T: FromStr + PartialOrd + Display>(
+pub(crate) fn number<T: TryFrom<u64> + PartialOrd + Display>(
     text: &str,
     range: RangeInclusive<T>,
 ) -> Result<T, InvalidValue> {
-    text.trim()
-        .parse()
-        .ok()
+    let number = whole(text);
+    number
+        .and_then(|number| T::try_from(number).ok())
         .filter(|number| range.contains(number))
         .ok_or_else(|| {
-            InvalidValue::new(
-                format!("a number from {} to {}", range.start(), range.end()),
-                WITHIN_RANGE,
-            )
+            let is_number = text.trim().parse::<f64>().is_ok();
+            let hint = match number {
+                None if is_number => "Set it to a whole number within that range.",
+                None => DIGITS,
+                Some(_) => WITHIN_RANGE,
+            };
+            let (least, most) = (range.start(), range.end());
+            InvalidValue::new(format!("a number from {least} to {most}"), hint)
         })
 }
 

@@ -124,7 +124,10 @@ async fn a_missing_iperf3_is_an_error() {
     let [error] = lines(&findings, Level::Error).try_into().unwrap();
     assert!(error.contains("/nowhere/iperf3"), "{error}");
     assert!(
-        error.ends_with("-> Install iperf3 3.9 or newer, or set --iperf3 (IPERF3) to it."),
+        error.ends_with(
+            "-> Set --iperf3 (IPERF3) to the path of iperf3, or leave it out for the iperf3 in \
+             PATH."
+        ),
         "{error}"
     );
     assert!(

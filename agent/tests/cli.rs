@@ -282,6 +282,45 @@ fn an_empty_variable_counts_as_unset() {
 }
 
 #[test]
+fn blanks_and_line_ends_around_a_variable_are_ignored() {
+    for end in ["\n", "\r\n", " "] {
+        let value = |text: &str| text.to_owned() + end;
+        let texts = [
+            ("IPERF_TEST_DURATION", value("7s")),
+            ("IPERF_BITRATE", value("1M")),
+            ("SOURCE_NODE_NAME", value("node1")),
+            ("MESH_ZONE", value("eu-1")),
+            ("IPERF_SERVER_NAMESPACE", value("ns1")),
+            ("IPERF3", value("iperf3")),
+            ("MESH_JOIN", value("")),
+        ];
+        let variables: Vec<_> = texts.iter().map(|(name, text)| (*name, &**text)).collect();
+        let seen = config_with(&variables, "agent");
+        assert_eq!(seen, "node1 7s Some(1000000) false []", "{end:?}");
+    }
+}
+
+#[test]
+fn a_value_in_quotation_marks_is_refused_with_that_reason() {
+    for (name, value) in [
+        ("IPERF_TEST_PROTOCOL", "\"udp\""),
+        ("SOURCE_NODE_NAME", "'node1'"),
+        ("IPERF3", "\"/usr/bin/iperf3\""),
+    ] {
+        let seen = config_with(&[(name, value)], "agent");
+        assert!(seen.contains(name), "{seen}");
+        assert!(seen.contains("Remove them: `docker --env-file`"), "{seen}");
+    }
+}
+
+#[test]
+fn the_port_variable_of_a_service_is_refused_with_its_origin() {
+    let variables = [("IPERF_SERVER_PORT", "tcp://10.96.3.4:5201")];
+    let seen = config_with(&variables, "agent");
+    assert!(seen.contains("enableServiceLinks: false"), "{seen}");
+}
+
+#[test]
 fn an_invalid_variable_is_named_in_the_message() {
     let seen = config_with(
         &[("LISTEN_PORT", "http"), ("IPERF_TEST_PROTOCOL", "sctp")],

@@ -363,6 +363,9 @@ fn a_misspelt_variable_is_a_warning_with_a_suggestion() {
         ("IPERF_INTERVAL", "9s"),
         ("MESH_JION", "node1"),
         ("MESH_WIBBLE", "1"),
+        ("MESH_GATEWAY_SERVICE_HOST", "10.96.3.4"),
+        ("MESH_GATEWAY_SERVICE_PORT_HTTP", "80"),
+        ("MESH_GATEWAY_PORT_80_TCP_ADDR", "10.96.3.4"),
         ("HOME", "/"),
     ];
     let ended = Program::start_with(&["check"], &variables).ended(SOON);

@@ -294,6 +294,7 @@ fn a_duration_has_units_or_is_in_seconds() {
         ("2m", 120_000),
         ("500ms", 500),
         ("300", 300_000),
+        ("300.0", 300_000),
         ("1m 30s", 90_000),
         (" 0 ", 0),
     ];
@@ -319,9 +320,35 @@ fn a_bitrate_may_have_a_unit_in_upper_or_lower_case() {
         ("1500 bit/s", 1_500),
         ("941 Mbits/s", 941_000_000),
         ("8bps", 8),
+        ("1e+09", 1_000_000_000),
+        ("1000000000.0", 1_000_000_000),
         ("0", 0),
     ] {
         assert_eq!(units::bitrate(text), Ok(rate), "{text}");
+    }
+}
+
+#[test]
+fn a_whole_number_may_be_written_as_yaml_writes_a_float() {
+    assert_eq!(config(&["--streams=2.0"]).settings.streams, 2);
+    assert_eq!(
+        config(&["--iperf-port=5.3e+03"]).ports.iperf_range().first,
+        5300
+    );
+    for (word, hint) in [
+        (
+            "--streams=2.5",
+            "Set it to a whole number within that range.",
+        ),
+        ("--streams=129", "Set it within that range."),
+        (
+            "--streams=-1",
+            "Set it to a whole number within that range.",
+        ),
+        ("--streams=two", "Write it in plain digits."),
+    ] {
+        let error = Config::new(&args(&[word]), &outside()).unwrap_err();
+        assert!(error.to_string().ends_with(hint), "{error}");
     }
 }
 

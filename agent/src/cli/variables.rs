@@ -43,6 +43,7 @@ pub fn unread_variables() -> Vec<UnreadVariable> {
     let mut unread: Vec<String> = std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
         .filter(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+        .filter(|name| !is_of_a_service(name))
         .filter(|name| !read.contains(name))
         .collect();
     unread.sort();
@@ -55,6 +56,15 @@ pub fn unread_variables() -> Vec<UnreadVariable> {
         .collect()
 }
 
+/// Returns whether Kubernetes has set the variable `name` for a Service of the pod's namespace. A
+/// Service such as `mesh-gateway` has `MESH_GATEWAY_SERVICE_HOST` and some more.
+fn is_of_a_service(name: &str) -> bool {
+    ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"]
+        .iter()
+        .filter_map(|part| name.split_once(part))
+        .any(|(service, _)| std::env::var_os(format!("{service}_SERVICE_HOST")).is_some())
+}
+
 fn most_similar(name: &str, known: &[String]) -> Option<String> {
     known
         .iter()
@@ -64,14 +74,15 @@ fn most_similar(name: &str, known: &[String]) -> Option<String> {
         .map(|(_, candidate)| candidate.clone())
 }
 
-/// Returns `command` without its empty variables. Kubernetes passes an unset value as an empty
-/// variable, which clap would interpret as a value.
+/// Returns `command` without the variables that are empty or blank. Kubernetes passes an unset
+/// value as an empty variable, which clap would interpret as a value.
 pub(super) fn without_empty(command: clap::Command) -> clap::Command {
     command
         .mut_args(|arg| {
             let is_empty = arg
                 .get_env()
-                .is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
+                .and_then(std::env::var_os)
+                .is_some_and(|value| value.to_string_lossy().trim().is_empty());
             if is_empty { arg.env(None) } else { arg }
         })
         .mut_subcommands(without_empty)

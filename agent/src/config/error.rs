@@ -53,14 +53,20 @@ impl std::error::Error for ConfigErrors {}
 pub(super) struct OptionErrors(Vec<OptionError>);
 
 impl OptionErrors {
-    /// Reads `text`, the value of option `id`. If that fails, records the error.
+    /// Reads `text`, the value of option `id`, without the blanks and line ends around it, which
+    /// editors and block scalars of YAML add. If that fails, records the error.
     pub(super) fn read<T>(
         &mut self,
         id: &'static str,
         text: &str,
         parse: impl FnOnce(&str) -> Result<T, InvalidValue>,
     ) -> Option<T> {
-        parse(text).map_err(|error| self.add(id, text, error)).ok()
+        let bare = text.trim();
+        let value = match foreign(bare) {
+            Some(error) => Err(error),
+            None => parse(bare),
+        };
+        value.map_err(|error| self.add(id, text, error)).ok()
     }
 
     /// Reads the value of an option that may be left out. Returns `Some(None)` if it is left out.
@@ -97,4 +103,26 @@ impl OptionErrors {
             _ => Err(ConfigErrors(self.0)),
         }
     }
+}
+
+/// Returns the error for a value that another program has put in another form than its author
+/// meant.
+fn foreign(text: &str) -> Option<InvalidValue> {
+    let is_quoted = |quote: char| {
+        let inner = text.strip_prefix(quote);
+        inner.is_some_and(|rest| rest.ends_with(quote))
+    };
+    if is_quoted('"') || is_quoted('\'') {
+        return Some(InvalidValue::new(
+            "a value without quotation marks",
+            "Remove them: `docker --env-file`, for example, makes them part of the value.",
+        ));
+    }
+    (text.starts_with("tcp://") || text.starts_with("udp://")).then(|| {
+        InvalidValue::new(
+            "a value of this program",
+            "This one comes from Kubernetes, for a Service of that name: set enableServiceLinks: \
+             false in the pod, or set the variable yourself.",
+        )
+    })
 }

@@ -186,7 +186,7 @@ fn zone(text: &str) -> Result<String, InvalidValue> {
     }
     Err(InvalidValue::new(
         format!("at most {ZONE_LEN_MAX} bytes without blanks or control characters"),
-        "Shorten it, or leave it empty.",
+        "Write it shorter and without blanks, or leave it empty.",
     ))
 }
 
@@ -222,7 +222,7 @@ fn forget_after(text: &str) -> Result<Duration, InvalidValue> {
             units::show(FORGET_AFTER_MIN),
             units::show(FORGET_AFTER_MAX)
         ),
-        "Set it to more than the restart of a node takes.",
+        "Set it within that range, to more than the restart of a node takes.",
     ))
 }
 
@@ -254,7 +254,7 @@ fn switch(text: &str) -> Result<bool, InvalidValue> {
         "false" | "no" | "off" | "0" => Ok(false),
         _ => Err(InvalidValue::new(
             "true or false",
-            "Leave it out for false.",
+            "Write one of them, or leave it out for false.",
         )),
     }
 }

@@ -9,7 +9,9 @@ mod client;
 mod command;
 mod limits;
 mod probe;
+mod problem;
 mod process;
+mod program;
 mod reason;
 mod report;
 mod server;
@@ -26,7 +28,7 @@ use thiserror::Error;
 
 pub use client::{Client, ClientEnd};
 pub use limits::Limits;
-pub use probe::ProbeError;
+pub use problem::{ProbeError, Problem};
 pub use process::Kill;
 pub use report::Report;
 #[cfg(feature = "fuzzing")]
@@ -96,8 +98,7 @@ impl Iperf {
     ///
     /// # Errors
     ///
-    /// Returns an error if the program is missing, is not iperf3 or is too old. The message says
-    /// how to fix it.
+    /// Returns an error if the program is missing, does not run, is not iperf3 or is too old.
     pub async fn probe(program: &Path) -> Result<Self, ProbeError> {
         let (program, version) = probe::probe(program).await?;
         Ok(Self {

@@ -2,15 +2,18 @@
 //!
 //! This module does not test whether iperf3 can connect anywhere.
 
+use std::env;
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use thiserror::Error;
-
 use super::limits::Limits;
-use super::process::{Cause, Process, Stdout};
+use super::problem::{ProbeError, Problem};
+use super::process::{Cause, Ending, Process, Stdout};
+use super::program;
 use super::version::{LEAST, Version};
 use crate::clock::boot_now;
 use crate::text::excerpt;
@@ -18,94 +21,65 @@ use crate::text::excerpt;
 /// How long to wait for `iperf3 --version`, which takes about 2 ms on an idle machine.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// The maximum length of an excerpt from unexpected output.
-const QUOTE_MAX: usize = 80;
+/// The maximum length of an excerpt from unexpected output. The messages of a loader contain the
+/// paths of the program and of a library.
+const QUOTE_MAX: usize = 300;
 
-/// The reason why iperf3 cannot be used.
-#[derive(Debug, Error)]
-pub enum ProbeError {
-    /// The program does not exist.
-    #[error(
-        "iperf3: program {program:?} not found; expected a path, or a name in PATH \
-         (install it: apt-get install iperf3)"
-    )]
-    NotFound {
-        /// The program as the user gave it.
-        program: PathBuf,
-    },
-    /// The file exists, but this user may not execute it.
-    #[error(
-        "iperf3: {program:?} cannot be executed; expected a program that this user may execute \
-         (chmod +x, or install another: apt-get install iperf3)"
-    )]
-    NotExecutable {
-        /// The path of the program.
-        program: PathBuf,
-    },
-    /// The program did not print a version of iperf3, or did not end in time.
-    #[error(
-        "iperf3: {program:?} --version printed {answer:?} within {ANSWER:?}; expected \"iperf 3.x\" \
-         (install it: apt-get install iperf3)"
-    )]
-    NotIperf {
-        /// The path of the program.
-        program: PathBuf,
-        /// The beginning of the program's output.
-        answer: String,
-    },
-    /// The program is older than the oldest supported version.
-    #[error(
-        "iperf3: {program:?} is version {found}; expected {LEAST} or later \
-         (install a newer one: apt-get install iperf3)"
-    )]
-    TooOld {
-        /// The path of the program.
-        program: PathBuf,
-        /// The version of the program.
-        found: Version,
-    },
-    /// The operating system refused to start the program.
-    #[error("iperf3: {program:?} could not be started: {source}")]
-    Spawn {
-        /// The path of the program.
-        program: PathBuf,
-        /// The error of the operating system.
-        source: io::Error,
-    },
-}
+/// The messages of dynamic loaders (glibc and musl) about a missing or unfit library.
+const LOADER_MESSAGES: [&str; 4] = [
+    "error while loading shared libraries",
+    "symbol lookup error",
+    "Error loading shared library",
+    "Error relocating",
+];
 
 /// Returns the path and the version of iperf3.
 pub(super) async fn probe(program: &Path) -> Result<(PathBuf, Version), ProbeError> {
     let program = find(program)?;
-    let answer = version_text(&program).await?;
-    let Some(found) = Version::parse(&answer) else {
-        return Err(ProbeError::NotIperf {
-            program,
-            answer: excerpt(&answer, QUOTE_MAX),
-        });
-    };
-    if found < LEAST {
-        return Err(ProbeError::TooOld { program, found });
+    match version(&program).await {
+        Ok(version) => Ok((program, version)),
+        Err(problem) => Err(ProbeError { program, problem }),
     }
-    Ok((program, found))
 }
 
-/// Looks up a bare name on the `PATH`. This happens only once, because iperf3 itself runs without
-/// the agent's environment, and therefore without a `PATH`. A file that is not executable does not
-/// hide a program in a later directory of the `PATH`.
+/// Looks up a bare name on the `PATH`. A file that is not executable does not hide a program in a
+/// later directory of the `PATH`.
 fn find(program: &Path) -> Result<PathBuf, ProbeError> {
-    let is_path = program.components().count() > 1;
     which::which(program).map_err(|_| {
-        let program = program.to_owned();
-        if is_path && program.exists() {
-            ProbeError::NotExecutable { program }
-        } else {
-            ProbeError::NotFound { program }
+        if has_arguments(program) {
+            return ProbeError {
+                program: program.to_owned(),
+                problem: Problem::Arguments,
+            };
         }
+        let is_path = program.components().count() > 1;
+        if is_path || program.is_absolute() {
+            return ProbeError {
+                program: program.to_owned(),
+                problem: program::flaw(program).unwrap_or(Problem::NoFile),
+            };
+        }
+        let path = env::var_os("PATH").unwrap_or_default();
+        let unfit = env::split_paths(&path)
+            .map(|directory| directory.join(program))
+            .filter(|file| file.is_file())
+            .find_map(|file| program::flaw(&file).map(|problem| (file, problem)));
+        let (program, problem) = unfit.unwrap_or_else(|| {
+            let path = path.to_string_lossy().into_owned();
+            (program.to_owned(), Problem::NotInPath(path))
+        });
+        ProbeError { program, problem }
     })
 }
 
-async fn version_text(program: &Path) -> Result<String, ProbeError> {
+/// Returns whether the first word of `program` is a program itself.
+fn has_arguments(program: &Path) -> bool {
+    let text = program.to_string_lossy();
+    let first = text.split_once(' ').map(|(first, _)| which::which(first));
+    matches!(first, Some(Ok(_)))
+}
+
+async fn version(program: &Path) -> Result<Version, Problem> {
     let deadline = boot_now() + ANSWER;
     let limits = Limits {
         start_by: deadline,
@@ -117,20 +91,48 @@ async fn version_text(program: &Path) -> Result<String, ProbeError> {
         limits,
         Stdout::Keep,
     );
-    let mut process = spawned.map_err(|source| match source.kind() {
-        io::ErrorKind::PermissionDenied => ProbeError::NotExecutable {
-            program: program.to_owned(),
-        },
-        _ => ProbeError::Spawn {
-            program: program.to_owned(),
-            source,
-        },
-    })?;
-    let ending = process.wait().await;
+    let mut process = spawned.map_err(|error| not_started(program, error))?;
+    let Ending {
+        cause,
+        stdout,
+        stderr,
+    } = process.wait().await;
     // A failure to start, for instance one of the dynamic linker, is reported on standard error.
-    let text = match ending.cause {
-        Cause::Exited(_) if ending.stdout.is_empty() => &ending.stderr,
-        _ => &ending.stdout,
-    };
-    Ok(String::from_utf8_lossy(text).into_owned())
+    let text = if stdout.is_empty() { stderr } else { stdout };
+    let text = String::from_utf8_lossy(text);
+    match (Version::parse(&text), cause) {
+        (Some(found), _) if found < LEAST => Err(Problem::TooOld(found)),
+        (Some(found), _) => Ok(found),
+        (None, Cause::Exited(status)) => {
+            // The C library runs a file that the kernel does not recognise as a shell script.
+            Err(program::flaw(program).unwrap_or_else(|| no_version(&text, *status)))
+        }
+        (None, Cause::Deadline | Cause::Killed) => Err(Problem::Hangs(ANSWER)),
+    }
+}
+
+fn not_started(program: &Path, error: io::Error) -> Problem {
+    program::flaw(program).unwrap_or_else(|| match error.kind() {
+        io::ErrorKind::PermissionDenied => Problem::Denied(error),
+        _ => Problem::Start(error),
+    })
+}
+
+/// Returns the reason why the output of a program is not the version of an iperf3.
+fn no_version(text: &str, status: ExitStatus) -> Problem {
+    let answer = excerpt(text, QUOTE_MAX);
+    if let Some(signal) = status.signal() {
+        Problem::Signal(signal, answer)
+    } else if text.contains("version `GLIBC_") {
+        Problem::OldLibc(answer)
+    } else if LOADER_MESSAGES.iter().any(|part| text.contains(part)) {
+        Problem::Library(answer)
+    } else if text.trim_start().starts_with("iperf version 2") {
+        Problem::Iperf2(answer)
+    } else {
+        Problem::NoVersion {
+            answer,
+            status: status.to_string(),
+        }
+    }
 }

@@ -107,13 +107,9 @@ impl Process {
         // be missed.
         let ends = signal(SignalKind::child())?;
         let mut command = Command::new(program);
-        command
-            .args(args)
-            .env_clear()
-            .env("LC_ALL", "C")
-            .process_group(0);
-        // iperf3 creates a file for each stream in this directory.
-        command.envs(std::env::var_os("TMPDIR").map(|dir| ("TMPDIR", dir)));
+        // Otherwise, the environment is that of the agent: a loader, a wrapper script or a library
+        // may need any part of it.
+        command.args(args).env("LC_ALL", "C").process_group(0);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -28,11 +28,15 @@ impl Version {
         }
     }
 
-    /// Reads the output of `iperf3 --version`, which has a first line such as `iperf 3.12 (cJSON
-    /// 1.7.15)`. Suffixes (`3.17.1+`, `3.21-dev`) are ignored. Returns `None` if `output` comes
-    /// from another program.
+    /// Reads the output of `iperf3 --version`, which has a line such as `iperf 3.12 (cJSON
+    /// 1.7.15)`. A wrapper may write other lines before it. Suffixes (`3.17.1+`, `3.21-dev`) are
+    /// ignored. Returns `None` if `output` comes from another program.
     pub fn parse(output: &str) -> Option<Self> {
-        let mut words = output.lines().next()?.split_whitespace();
+        output.lines().find_map(Self::parse_line)
+    }
+
+    fn parse_line(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
         if words.next()? != "iperf" {
             return None;
         }
@@ -134,6 +138,7 @@ mod tests {
                 version(3, 12, 0),
             ),
             ("iperf 3.9 (cJSON 1.7.13)", version(3, 9, 0)),
+            ("warning: slow disk\niperf 3.9", version(3, 9, 0)),
             ("iperf 3.17.1+ (cJSON 1.7.15)", version(3, 17, 1)),
             ("iperf 3.21-dev", version(3, 21, 0)),
             ("iperf 3.0.11", version(3, 0, 11)),

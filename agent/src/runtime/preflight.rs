@@ -16,7 +16,9 @@ use crate::iperf::Iperf;
 /// Returns an error if iperf3 is missing or too old, lacks a feature that a test needs, or cannot
 /// write temporary files. The message says how to fix it.
 pub(crate) async fn probe(program: &Path, tests: &[TestSpec]) -> anyhow::Result<Iperf> {
-    let iperf = Iperf::probe(program).await?;
+    let iperf = Iperf::probe(program)
+        .await
+        .map_err(|error| anyhow!("{error}. {}", error.hint()))?;
     let version = iperf.version();
     if tests.iter().any(|test| test.bidir) && !version.names_bidir() {
         bail!(

@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use iperf3_mesh::clock::boot_now;
-use iperf3_mesh::iperf::{Client, ClientRun, Iperf, Limits, ProbeError, Server, ServerRun};
+use iperf3_mesh::iperf::{Client, ClientRun, Iperf, Limits, Server, ServerRun};
 use iperf3_mesh_core::{Protocol, TestSpec};
 use tempfile::TempDir;
 
@@ -19,17 +19,6 @@ pub(crate) const SHORT: Duration = Duration::from_millis(600);
 
 /// Longer than anything here takes, unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-pub(crate) fn assert_hint(error: &ProbeError, program: &Path) {
-    let text = error.to_string();
-    for part in [
-        program.to_str().unwrap(),
-        "expected",
-        "apt-get install iperf3",
-    ] {
-        assert!(text.contains(part), "{text:?} should contain {part:?}");
-    }
-}
 
 /// An iperf3, the address of the client, and a free port on the address of the server.
 pub(crate) struct Fixture {

@@ -5,18 +5,12 @@ use std::path::Path;
 use super::Finding;
 use crate::cli::option_name;
 use crate::config::Config;
-use crate::iperf::{FIRST_SAFE, Iperf, LEAST, Version};
+use crate::iperf::{FIRST_SAFE, Iperf, Version};
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     match Iperf::probe(&config.iperf3).await {
         Ok(iperf) => versions(config, iperf.program(), iperf.version()),
-        Err(error) => {
-            let hint = format!(
-                "Install iperf3 {LEAST} or newer, or set {} to it.",
-                option_name("iperf3")
-            );
-            vec![Finding::error("iperf3", error.to_string(), hint)]
-        }
+        Err(error) => vec![Finding::error("iperf3", error.to_string(), error.hint())],
     }
 }
 
