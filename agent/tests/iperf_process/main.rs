@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use fixture::{Fixture, PATIENCE, SHORT, assert_dies_at, is_dead, is_reaped, tcp, udp, until};
 
-/// What the fake iperf3 says of its environment: it has that of this process, except that its
+/// The environment that the fake iperf3 tells: that of this process, except that its
 /// messages are in English.
 const ENVIRONMENT: &str = concat!("LC_ALL=C CARGO_MANIFEST_DIR=", env!("CARGO_MANIFEST_DIR"));
 
