@@ -62,9 +62,9 @@ pub(crate) enum Rejection {
     BadBody,
 }
 
-/// Serves `routes` on all of `listeners` until `stop`, and then waits at most 2 s for the answers in
-/// progress. The limits apply to all listeners together. `on_rejection` is called for every client
-/// that gets no answer from the routes.
+/// Serves `routes` on all of `listeners` until `stop`, and then waits at most 2 s for the answers
+/// in progress. The limits apply to all listeners together. `on_rejection` is called for every
+/// client that gets no answer from the routes.
 pub(crate) async fn serve(
     mut listeners: Vec<TcpListener>,
     routes: BoxedFilter<(Response,)>,
