@@ -114,8 +114,7 @@ fn namesake(
 
 /// Returns the member that the identities of one name stand for, if any of them counts yet.
 fn member(identities: &[&Identity], patience: Duration) -> Option<Member> {
-    let up = identities.iter().filter(|identity| identity.is_up());
-    if let Some(newest) = up.max_by_key(|identity| identity.appearance()) {
+    if let Some(newest) = chosen(identities, Identity::is_up, Identity::appearance) {
         let state = if in_conflict(identities, patience) {
             PeerState::Conflict
         } else {
@@ -125,16 +124,28 @@ fn member(identities: &[&Identity], patience: Duration) -> Option<Member> {
     }
     // An identity that we have never seen alive may be starting, or may have departed long ago
     // while gossip still carries it. Only nodes that knew it before report it as silent.
-    let last = identities
-        .iter()
-        .filter(|identity| identity.ever_live || identity.published.leaving)
-        .max_by_key(|identity| identity.last_sign())?;
+    let counts = |identity: &Identity| identity.ever_live || identity.published.leaving;
+    let last = chosen(identities, counts, Identity::last_sign)?;
     let state = if last.published.leaving {
         PeerState::Left
     } else {
         PeerState::Silent
     };
     Some(describe(last, state))
+}
+
+/// Returns, of the identities that `counts` admits, one of the epoch of the one that is greatest by
+/// `order`. Within an epoch, the generation comes from the boot clock of the node and decides.
+fn chosen<'a, K: Ord>(
+    identities: &[&'a Identity],
+    counts: impl Fn(&Identity) -> bool,
+    order: impl Fn(&Identity) -> K,
+) -> Option<&'a Identity> {
+    let admitted = || identities.iter().copied().filter(|one| counts(one));
+    let epoch = admitted().max_by_key(|one| order(one))?.published.epoch;
+    admitted()
+        .filter(|one| one.published.epoch == epoch)
+        .max_by_key(|one| one.generation)
 }
 
 /// Returns whether two epochs of these identities, all of one name, have been up side by side for

@@ -131,6 +131,22 @@ fn thawed_run_that_outlives_its_successor_counts() {
 }
 
 #[test]
+fn newest_identity_counts_within_an_epoch() {
+    let timeline = Timeline::new();
+    // The last heartbeats of the former identity still spread.
+    let mut former = timeline.identity("a", 1, 3, 30);
+    former.published.control = address(9);
+    let present = starting_at(timeline.identity("a", 1, 2, 29), 2000);
+    for (former, present) in [
+        (former.clone(), present.clone()),
+        (dead(former), dead(present)),
+    ] {
+        let view = timeline.view(&[former, present]);
+        assert_eq!(view.members()[0].control, address(1), "{view:?}");
+    }
+}
+
+#[test]
 fn wall_clock_breaks_the_tie_between_runs_heard_at_once() {
     let timeline = Timeline::new();
     let ended = |epoch, start| {
