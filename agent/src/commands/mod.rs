@@ -10,12 +10,12 @@ pub mod matrix;
 mod output;
 mod plan;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::cli::{Cli, ColorChoice, Command, EXIT_USAGE};
+use crate::cli::{Cli, Command, EXIT_USAGE};
 use crate::config::{Config, ConfigErrors, LogFormat};
 use crate::telemetry;
 use matrix::FetchError;
@@ -28,8 +28,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Agent(args) => {
             let config = Config::try_from(*args)?;
-            telemetry::start(config.log_format, LevelFilter::INFO, ColorChoice::Auto);
+            telemetry::start_agent(config.log_format).context("cannot write the log")?;
             agent::run(config).await?;
+            telemetry::flush();
             Ok(ExitCode::SUCCESS)
         }
         Command::Local(args) => {
@@ -44,7 +45,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// Prints why a command failed, and returns its exit code.
 pub fn report_error(error: &anyhow::Error) -> ExitCode {
-    let _ = writeln!(io::stderr(), "iperf3-mesh: {error:#}");
+    telemetry::write_last(&format!("iperf3-mesh: {error:#}"));
     let is_usage = error.is::<ConfigErrors>()
         || matches!(error.downcast_ref(), Some(FetchError::Address { .. }));
     ExitCode::from(if is_usage { EXIT_USAGE } else { 1 })

@@ -55,8 +55,7 @@ impl Gossip {
     }
 }
 
-/// Raises `counter` to `total`. The gossip layer counts its own totals, which start at the same
-/// time as the counter.
-fn raise(counter: &IntCounter, total: u64) {
+/// Raises `counter` to `total`. The total is counted elsewhere, from the same time on.
+pub(super) fn raise(counter: &IntCounter, total: u64) {
     counter.inc_by(total.saturating_sub(counter.get()));
 }

@@ -16,11 +16,15 @@ use iperf3_mesh_core::gossip::GossipStatus;
 use iperf3_mesh_core::wire::{Refusal, Role};
 use iperf3_mesh_core::{NodeName, Outcome, Protocol, ReservationOutcome};
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Registry, TextEncoder, register_int_gauge_vec_with_registry};
+use prometheus::{
+    IntCounter, Registry, TextEncoder, register_int_counter_with_registry,
+    register_int_gauge_vec_with_registry,
+};
 
 use crate::VERSION;
 use crate::api::{NodeState, Schedule};
 use crate::config::FailedCells;
+use crate::telemetry;
 use cells::Cells;
 use mesh::{Meetings, Members, Sweeps};
 
@@ -54,6 +58,7 @@ pub struct Metrics {
     sweeps: Sweeps,
     gossip: gossip::Gossip,
     discovery: discovery::Discovery,
+    log_lines_dropped: IntCounter,
 }
 
 impl Metrics {
@@ -84,6 +89,12 @@ impl Metrics {
             sweeps: Sweeps::register(&registry, settings.pause)?,
             gossip: gossip::Gossip::register(&registry)?,
             discovery: discovery::Discovery::register(&registry)?,
+            log_lines_dropped: register_int_counter_with_registry!(
+                "iperf_mesh_log_lines_dropped_total",
+                "Lines of the log that were dropped because nobody read it, or because it could \
+                 not be written",
+                registry
+            )?,
             registry,
         })
     }
@@ -173,6 +184,7 @@ impl Metrics {
     /// Returns an error if a metric has no name or no type, which would be a mistake in this
     /// module.
     pub fn text(&self) -> prometheus::Result<String> {
+        gossip::raise(&self.log_lines_dropped, telemetry::dropped_lines());
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }

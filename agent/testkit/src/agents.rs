@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
@@ -65,6 +66,18 @@ impl Agent {
             name: name.to_owned(),
             address,
             program: Program::start(&arguments(name, address, args)),
+            placement: Placement::Loopback,
+        }
+    }
+
+    /// Starts a lone agent that writes its log to `log`.
+    pub fn start_logging_to(network: Network, name: &str, log: impl Into<Stdio>) -> Self {
+        let address = network.address(1);
+        let args = arguments(name, address, &QUICK);
+        Self {
+            name: name.to_owned(),
+            address,
+            program: Program::start_logging_to(&args, log),
             placement: Placement::Loopback,
         }
     }

@@ -41,12 +41,26 @@ impl Program {
 
     /// Starts the program with `args` and these variables; see [`Program::command`].
     pub fn start_with<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Self {
+        Self::start_in_files(args, variables, None)
+    }
+
+    /// Starts the program with `args`, and with `log` as its standard error.
+    pub(crate) fn start_logging_to<S: AsRef<str>>(args: &[S], log: impl Into<Stdio>) -> Self {
+        Self::start_in_files(args, &[], Some(log.into()))
+    }
+
+    fn start_in_files<S: AsRef<str>>(
+        args: &[S],
+        variables: &[(&str, &str)],
+        log: Option<Stdio>,
+    ) -> Self {
         let dir = tempfile::tempdir_in(scratch()).unwrap();
         let [stdout, stderr] = ["stdout", "stderr"].map(|name| dir.path().join(name));
+        let file = File::create(&stderr).unwrap();
         let child = Self::command(args, variables)
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).unwrap())
-            .stderr(File::create(&stderr).unwrap())
+            .stderr(log.unwrap_or_else(|| file.into()))
             .spawn()
             .unwrap();
         Self {
