@@ -1,21 +1,28 @@
 //! `iperf3-mesh`: reads the command line, runs the command, and prints its error.
 
+use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use iperf3_mesh::cli::Cli;
+use nix::sys::signal::SigSet;
 
 /// How long the end of the process may wait for a name lookup, which cannot be cancelled.
 const LAST_LOOKUPS_WITHIN: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let cli = Cli::get();
+    // A supervisor may pass a signal mask on. Blocked signals would hide the end of every iperf3,
+    // and the request to stop.
+    let unblocked = SigSet::empty().thread_set_mask();
     // The runtime has a single thread, because iperf3 dies together with the thread that started
     // it, and the main thread lives as long as the process.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let code = match runtime {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+    };
+    let code = match unblocked.map_err(io::Error::from).and_then(|()| runtime()) {
         Ok(runtime) => {
             let code = runtime.block_on(iperf3_mesh::commands::run(cli));
             runtime.shutdown_timeout(LAST_LOOKUPS_WITHIN);

@@ -17,6 +17,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::{Cli, Command, EXIT_USAGE};
 use crate::config::{Config, ConfigErrors, LogFormat};
+use crate::iperf;
 use crate::telemetry;
 use matrix::FetchError;
 
@@ -25,6 +26,7 @@ use matrix::FetchError;
 /// # Errors
 /// Returns an error if the command failed; [`report_error`] prints it.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    iperf::reap_orphans().context("cannot install a signal handler")?;
     match cli.command {
         Command::Agent(args) => {
             let config = Config::try_from(*args)?;

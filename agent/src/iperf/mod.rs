@@ -8,6 +8,7 @@
 mod client;
 mod command;
 mod limits;
+mod orphans;
 mod probe;
 mod problem;
 mod process;
@@ -28,6 +29,7 @@ use thiserror::Error;
 
 pub use client::{Client, ClientEnd};
 pub use limits::Limits;
+pub use orphans::reap_orphans;
 pub use problem::{ProbeError, Problem};
 pub use process::Kill;
 pub use report::Report;

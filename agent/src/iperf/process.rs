@@ -22,6 +22,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::limits::{self, Limits};
+use super::orphans::Started;
 use crate::clock::sleep_until;
 
 /// The maximum number of bytes of standard output that are kept. The longest report has 255 streams
@@ -119,8 +120,10 @@ impl Process {
         let mut child = command.spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let pid = child.id();
+        let started = Started::new(Pid::from_raw(pid.cast_signed()));
         let reaper = Reaper(Kill(Arc::new(Group(Mutex::new(Leader {
             child,
+            unreaped: Some(started),
             reaped: None,
             killed: None,
         })))));
@@ -183,6 +186,7 @@ struct Group(Mutex<Leader>);
 #[derive(Debug)]
 struct Leader {
     child: Child,
+    unreaped: Option<Started>,
     reaped: Option<ExitStatus>,
     /// The cause of the first kill that found the process alive.
     killed: Option<Cause>,
@@ -212,6 +216,7 @@ impl Group {
             // suffice.
             let status = leader.child.try_wait();
             leader.reaped = status.unwrap_or(Some(ExitStatus::default()));
+            leader.unreaped = None;
         }
         leader.reaped.map(|status| leader.cause(status))
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
@@ -61,11 +61,24 @@ impl Agent {
 
     /// Starts the agent with only its name, its address and `args`.
     pub fn start_with(network: Network, host: u8, name: &str, args: &[&str]) -> Self {
+        Self::start_in(network, host, name, args, |_| {})
+    }
+
+    /// Starts the agent as a supervisor does that prepares the process with `prepare`.
+    pub fn start_in(
+        network: Network,
+        host: u8,
+        name: &str,
+        args: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let address = network.address(host);
+        let mut command = Program::command(&arguments(name, address, args), &[]);
+        prepare(&mut command);
         Self {
             name: name.to_owned(),
             address,
-            program: Program::start(&arguments(name, address, args)),
+            program: Program::start_command(command),
             placement: Placement::Loopback,
         }
     }

@@ -41,23 +41,24 @@ impl Program {
 
     /// Starts the program with `args` and these variables; see [`Program::command`].
     pub fn start_with<S: AsRef<str>>(args: &[S], variables: &[(&str, &str)]) -> Self {
-        Self::start_in_files(args, variables, None)
+        Self::start_command(Self::command(args, variables))
+    }
+
+    /// Starts `command`.
+    pub(crate) fn start_command(command: Command) -> Self {
+        Self::start_in_files(command, None)
     }
 
     /// Starts the program with `args`, and with `log` as its standard error.
     pub(crate) fn start_logging_to<S: AsRef<str>>(args: &[S], log: impl Into<Stdio>) -> Self {
-        Self::start_in_files(args, &[], Some(log.into()))
+        Self::start_in_files(Self::command(args, &[]), Some(log.into()))
     }
 
-    fn start_in_files<S: AsRef<str>>(
-        args: &[S],
-        variables: &[(&str, &str)],
-        log: Option<Stdio>,
-    ) -> Self {
+    fn start_in_files(mut command: Command, log: Option<Stdio>) -> Self {
         let dir = tempfile::tempdir_in(scratch()).unwrap();
         let [stdout, stderr] = ["stdout", "stderr"].map(|name| dir.path().join(name));
         let file = File::create(&stderr).unwrap();
-        let child = Self::command(args, variables)
+        let child = command
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).unwrap())
             .stderr(log.unwrap_or_else(|| file.into()))

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod helpers;
+mod supervisor;
 mod unread_log;
 
 use std::net::{TcpListener, UdpSocket};
