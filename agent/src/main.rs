@@ -10,6 +10,9 @@ use nix::sys::signal::SigSet;
 /// How long the end of the process may wait for a name lookup, which cannot be cancelled.
 const LAST_LOOKUPS_WITHIN: Duration = Duration::from_millis(100);
 
+/// The maximum number of threads for work that blocks: name lookups, and answers of megabytes.
+const BLOCKING_THREADS: usize = 8;
+
 fn main() -> ExitCode {
     let cli = Cli::get();
     // A supervisor may pass a signal mask on. Blocked signals would hide the end of every iperf3,
@@ -17,9 +20,12 @@ fn main() -> ExitCode {
     let unblocked = SigSet::empty().thread_set_mask();
     // The runtime has a single thread, because iperf3 dies together with the thread that started
     // it, and the main thread lives as long as the process.
+    // A thread for blocking work stays: at a limit on processes, tokio panics if it has none.
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .thread_keep_alive(Duration::MAX)
             .build()
     };
     let code = match unblocked.map_err(io::Error::from).and_then(|()| runtime()) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -16,7 +17,7 @@ use crate::{VERSION, cli};
 /// The pause between two rounds of gossip.
 pub(super) const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs the `agent` command until SIGTERM or SIGINT.
+/// Runs the `agent` command until SIGTERM, SIGINT or SIGHUP.
 ///
 /// # Errors
 /// Returns an error if iperf3 is not usable, if there is no address to advertise, if a port cannot
@@ -24,6 +25,8 @@ pub(super) const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     // This comes first, because process 1 of a container receives only the signals that it handles.
     let stop = stop_on_signals()?;
+    // The runtime keeps this thread, even when a limit on processes admits no other one later.
+    spawn_blocking(|| ());
     for variable in cli::unread_variables() {
         tracing::warn!("{variable}");
     }
@@ -82,13 +85,18 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns a token that is cancelled by the first SIGTERM or SIGINT.
+/// Returns a token that is cancelled by the first SIGTERM, SIGINT or SIGHUP. A closed terminal and
+/// a supervisor's reload send SIGHUP, whose default action would end the agent without a goodbye.
 ///
 /// # Errors
 /// Returns an error if a signal handler cannot be installed.
 pub(super) fn stop_on_signals() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+    for kind in [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+    ] {
         let (mut signals, stop) = (
             signal(kind).context("cannot install a signal handler")?,
             stop.clone(),

@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -22,10 +22,11 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nix::sys::resource::{Resource, getrlimit};
 use strum::IntoStaticStr;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use warp::Reply;
 use warp::filters::BoxedFilter;
@@ -36,6 +37,9 @@ use warp::reply::Response;
 /// the others out.
 const CONNECTIONS: usize = 256;
 const CONNECTIONS_PER_ADDRESS: usize = 32;
+/// The share of this process's file descriptors that the connections of one port may take. The
+/// agent has two ports, and the other half is for iperf3 and gossip.
+const DESCRIPTORS_SHARE: u64 = 4;
 /// How long to wait for the head of a request, including the idle time before it.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const HEADERS: usize = 64;
@@ -49,6 +53,8 @@ const LIFETIME: Duration = Duration::from_secs(60);
 const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// The pause after a failed accept. The usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The pause between two log lines about failed accepts.
+const ACCEPT_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// The reason why a client got no answer from the routes. It is a label in the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
@@ -56,6 +62,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) enum Rejection {
     /// There are too many connections, in total or from this address.
     TooManyConnections,
+    /// The system could not accept the connection, for example for lack of file descriptors.
+    AcceptFailed,
     /// The request is not HTTP, or its head exceeds the limits.
     BadHttp,
     /// The body is too large, too slow or incomplete.
@@ -71,8 +79,9 @@ pub(crate) async fn serve(
     on_rejection: impl Fn(Rejection) + Clone + Send + Sync + 'static,
     stop: CancellationToken,
 ) {
-    let limiter = ConnectionLimiter::default();
+    let limiter = ConnectionLimiter::new(connections_max());
     let mut connections = JoinSet::new();
+    let mut last_logged = None;
     loop {
         let accepted = tokio::select! {
             accepted = accept(&mut listeners) => accepted,
@@ -93,7 +102,11 @@ pub(crate) async fn serve(
                 None => on_rejection(Rejection::TooManyConnections),
             },
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                on_rejection(Rejection::AcceptFailed);
+                if last_logged.is_none_or(|at: Instant| at.elapsed() >= ACCEPT_LOGGED_EVERY) {
+                    last_logged = Some(Instant::now());
+                    tracing::warn!(%error, "cannot accept a connection");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -192,17 +205,35 @@ async fn collect_body(mut body: Incoming) -> Option<Bytes> {
     Some(collected.into())
 }
 
+/// Returns the maximum number of open connections in total.
+fn connections_max() -> usize {
+    getrlimit(Resource::RLIMIT_NOFILE)
+        .ok()
+        .and_then(|(soft, _)| usize::try_from(soft / DESCRIPTORS_SHARE).ok())
+        .map_or(CONNECTIONS, |share| share.min(CONNECTIONS))
+}
+
 /// The number of open connections of each address.
-#[derive(Clone, Default)]
-struct ConnectionLimiter(Arc<Mutex<HashMap<IpAddr, usize>>>);
+#[derive(Clone)]
+struct ConnectionLimiter {
+    max: usize,
+    connections: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
 
 impl ConnectionLimiter {
+    fn new(max: usize) -> Self {
+        Self {
+            max,
+            connections: Arc::default(),
+        }
+    }
+
     /// Admits one more connection, unless there are already too many.
     fn admit(&self, address: IpAddr) -> Option<ConnectionPermit> {
-        let mut connections = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self.lock();
         let total: usize = connections.values().sum();
         let count = connections.get(&address).copied().unwrap_or_default();
-        if total >= CONNECTIONS || count >= CONNECTIONS_PER_ADDRESS {
+        if total >= self.max || count >= CONNECTIONS_PER_ADDRESS {
             return None;
         }
         connections.insert(address, count + 1);
@@ -210,6 +241,12 @@ impl ConnectionLimiter {
             address,
             limiter: self.clone(),
         })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -221,11 +258,7 @@ struct ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut connections = self
-            .limiter
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self.limiter.lock();
         if let Some(count) = connections.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {

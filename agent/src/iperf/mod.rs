@@ -86,7 +86,10 @@ pub enum SpawnError {
     #[error("iperf3 was not started: the time to start it has passed")]
     TooLate,
     /// The operating system refused to start the process.
-    #[error("iperf3: {program:?} could not be started: {source}")]
+    #[error(
+        "iperf3: {program:?} could not be started: {source}. {}",
+        problem::start_hint(source, program)
+    )]
     System {
         /// The path of the program.
         program: PathBuf,

@@ -180,7 +180,7 @@ fn by_hand(program: &Path, expectation: &str) -> String {
     format!("Run `{file} --version` as the user of the agent. {expectation}")
 }
 
-fn start_hint(error: &io::Error, program: &Path) -> String {
+pub(super) fn start_hint(error: &io::Error, program: &Path) -> String {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EAGAIN) => "Raise the limit on processes (`ulimit -u`, TasksMax, pids.max), \
              which is used up."

@@ -1,16 +1,20 @@
-//! Agents whose supervisor starts them in an unusual way.
+//! Agents whose supervisor treats them in an unusual way.
 
 use std::fs::{self, Permissions};
-use std::io;
+use std::io::{self, ErrorKind, Read};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::ptr::null_mut;
 use std::time::Duration;
 
 use iperf3_mesh_testkit::agents::{Agent, QUICK};
-use iperf3_mesh_testkit::{Network, SWEEP, await_that};
+use iperf3_mesh_testkit::http::ask;
+use iperf3_mesh_testkit::{Network, SOON, SWEEP, await_that};
 use nix::sys::prctl::set_child_subreaper;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
 use super::helpers::await_whole;
@@ -34,6 +38,55 @@ fn signals_that_were_blocked_at_the_start_work() {
         agent.program.signal(Signal::SIGTERM);
         assert_eq!(agent.program.ended(STOP).code, Some(0));
     }
+}
+
+#[test]
+fn a_hangup_stops_an_agent_with_a_goodbye() {
+    let mut agent = Agent::start(Network::draw(), 1, "n1", &[]);
+    await_answer(&agent);
+    agent.program.signal(Signal::SIGHUP);
+    let ended = agent.program.ended(STOP);
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.stderr.contains("after leaving the mesh"));
+}
+
+#[test]
+fn a_matrix_is_served_although_no_thread_can_be_started() {
+    let agent = Agent::start(Network::draw(), 1, "n1", &[]);
+    await_answer(&agent);
+    forbid_threads(agent.program.pid());
+    let answer = ask(agent.http(), "/api/v1/matrix");
+    assert_eq!(answer.map(|(status, _)| status).ok(), Some(200));
+}
+
+#[test]
+fn connections_leave_file_descriptors_for_tests() {
+    let agent = Agent::start_in(Network::draw(), 1, "n1", &QUICK, |command| {
+        prepare(command, || Ok(setrlimit(Resource::RLIMIT_NOFILE, 64, 64)?));
+    });
+    await_answer(&agent);
+    let mut clients: Vec<TcpStream> = (0..40)
+        .map(|_| TcpStream::connect(agent.http()).unwrap())
+        .collect();
+    let is_closed = |client: &mut TcpStream| {
+        client.set_nonblocking(true).unwrap();
+        let read = client.read(&mut [0]);
+        read.map_or_else(
+            |error| error.kind() != ErrorKind::WouldBlock,
+            |count| count == 0,
+        )
+    };
+    let last = clients.last_mut().unwrap();
+    await_that(
+        "the last client is rejected",
+        SOON,
+        || is_closed(last),
+        String::new,
+    );
+    let admitted = clients
+        .iter_mut()
+        .filter_map(|client| (!is_closed(client)).then_some(()));
+    assert_eq!(admitted.count(), 64 / 4);
 }
 
 #[test]
@@ -68,6 +121,33 @@ fn an_init_process_reaps_orphans_and_its_own_iperf3() {
         || format!("{:?}", fs::read_to_string(&orphan)),
     );
     await_whole(&[&first, &second], SWEEP);
+}
+
+#[track_caller]
+fn await_answer(agent: &Agent) {
+    let answers = || ask(agent.http(), "/healthz").is_ok_and(|(status, _)| status == 200);
+    await_that("the agent answers", SOON, answers, String::new);
+}
+
+/// Leaves the process less memory than the stack of a thread takes.
+fn forbid_threads(pid: u32) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+    let kilobytes: u64 = size
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    let bytes = kilobytes * 1024 + (1 << 20);
+    let limit = libc::rlimit {
+        rlim_cur: bytes,
+        rlim_max: bytes,
+    };
+    let pid = i32::try_from(pid).unwrap();
+    // SAFETY: `limit` outlives the call, and the old limit is not requested.
+    let result = unsafe { libc::prlimit(pid, libc::RLIMIT_AS, &raw const limit, null_mut()) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
 /// Runs `step` in the child before it becomes the agent. `step` must be safe after a fork.
