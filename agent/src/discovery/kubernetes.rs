@@ -28,14 +28,18 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
+use hyper::Response;
+use kube::Api;
 use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::{Api, Client};
+use kube::client::ClientBuilder;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+use tower::util::MapResponseLayer;
 
 use super::error::{DiscoveryError, Reporter};
 use super::pod::{Pod, resource};
 use super::pods::{PodStore, pod_entry};
+use super::server_clock::ServerClock;
 use crate::metrics::Metrics;
 
 /// The number of pods per page of a list. A page has some hundred kilobytes.
@@ -109,6 +113,7 @@ pub struct Watcher {
     gossip: SocketAddr,
     pace: Pace,
     pods: watch::Sender<PodStore>,
+    clock: ServerClock,
     /// The resource version to resume from; `None` if the pods must be listed first.
     version: Option<String>,
 }
@@ -130,13 +135,22 @@ impl Watcher {
         // The client must not retry, because this module decides when to retry.
         server.default_retry = false;
         let namespace = namespace.unwrap_or_else(|| server.default_namespace.clone());
-        let client = Client::try_from(server)?;
+        let clock = ServerClock::default();
+        let reader = clock.clone();
+        let read_date = MapResponseLayer::new(move |answer: Response<_>| {
+            reader.read(&answer);
+            answer
+        });
+        let client = ClientBuilder::try_from(server)?
+            .with_layer(&read_date)
+            .build();
         Ok(Self {
             api: Api::namespaced_with(client, &namespace, &resource()),
             label_selector,
             gossip,
             pace,
             pods: watch::Sender::default(),
+            clock,
             version: None,
         })
     }
@@ -205,7 +219,7 @@ impl Watcher {
             pods.extend(
                 page.items
                     .iter()
-                    .filter_map(|pod| pod_entry(pod, self.gossip)),
+                    .filter_map(|pod| pod_entry(pod, self.gossip, &self.clock)),
             );
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
@@ -241,7 +255,8 @@ impl Watcher {
     fn apply(&mut self, event: WatchEvent<Pod>) -> Result<(), DiscoveryError> {
         let version = match event {
             WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
-                self.pods.send_modify(|pods| pods.put(&pod, self.gossip));
+                let (own, clock) = (self.gossip, &self.clock);
+                self.pods.send_modify(|pods| pods.put(&pod, own, clock));
                 pod.metadata.resource_version
             }
             WatchEvent::Deleted(pod) => {

@@ -11,6 +11,7 @@ pub mod kubernetes;
 mod names;
 mod pod;
 pub mod pods;
+mod server_clock;
 mod sink;
 
 use std::net::SocketAddr;

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use iperf3_mesh_core::{ClusterNode, NodeName};
-use k8s_openapi::jiff::Timestamp;
 
 use super::pod::{self, Pod};
+use super::server_clock::ServerClock;
 
 /// How long a node that lost its pod counts as gone. Its agent falls silent around the time of the
 /// deletion. An agent that is not silent after this time runs elsewhere.
@@ -30,17 +30,22 @@ pub(super) struct PodEntry {
     /// Whether the deletion of the pod has begun.
     is_ending: bool,
     /// The time since which Kubernetes has not considered the pod ready.
-    unready_since: Option<Timestamp>,
+    unready_since: Option<Instant>,
 }
 
-/// Returns the name of `pod` and its entry. `own` is the gossip address of this agent.
-pub(super) fn pod_entry(pod: &Pod, own: SocketAddr) -> Option<(String, PodEntry)> {
+/// Returns the name of `pod` and its entry. `own` is the gossip address of this agent, `clock` that
+/// of the server that has sent the pod.
+pub(super) fn pod_entry(
+    pod: &Pod,
+    own: SocketAddr,
+    clock: &ServerClock,
+) -> Option<(String, PodEntry)> {
     let gossip = pod::gossip_address(pod, own).filter(|address| *address != own);
     let entry = PodEntry {
         node: pod::node(pod),
         gossip,
         is_ending: pod.metadata.deletion_timestamp.is_some(),
-        unready_since: pod::unready_since(pod),
+        unready_since: pod::unready_since(pod).map(|since| clock.instant(since)),
     };
     Some((pod.metadata.name.clone()?, entry))
 }
@@ -59,7 +64,6 @@ impl PodStore {
         if !self.pods.values().any(|pod| pod.node.as_ref() == Some(own)) {
             return BTreeMap::new();
         }
-        let now = Timestamp::now();
         self.pods
             .values()
             .filter(|pod| !pod.is_ending)
@@ -68,8 +72,7 @@ impl PodStore {
                     address: pod.gossip?.ip(),
                     unready_for: pod
                         .unready_since
-                        .and_then(|since| now.duration_since(since).try_into().ok())
-                        .unwrap_or_default(),
+                        .map_or(Duration::ZERO, |since| since.elapsed()),
                 };
                 Some((pod.node.clone()?, node))
             })
@@ -100,9 +103,9 @@ impl PodStore {
     }
 
     /// Adds or replaces a pod.
-    pub(super) fn put(&mut self, pod: &Pod, own: SocketAddr) {
+    pub(super) fn put(&mut self, pod: &Pod, own: SocketAddr, clock: &ServerClock) {
         let before = self.nodes();
-        self.pods.extend(pod_entry(pod, own));
+        self.pods.extend(pod_entry(pod, own, clock));
         self.record_gone(before);
     }
 

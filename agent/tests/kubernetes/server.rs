@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -281,9 +282,17 @@ async fn refuse(stream: &mut TcpStream, code: u16) -> io::Result<()> {
     answer(stream, code, &status.to_string()).await
 }
 
+/// Returns the time on the clock of the server. The clocks of its agents are two weeks off.
+pub(crate) fn server_now() -> Timestamp {
+    Timestamp::now() - SignedDuration::from_hours(14 * 24)
+}
+
 /// Sends an answer with a body that ends with the connection.
 async fn answer(stream: &mut TcpStream, code: u16, body: &str) -> io::Result<()> {
-    let head =
-        format!("HTTP/1.1 {code} X\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n");
+    let date = server_now().strftime("%a, %d %b %Y %H:%M:%S GMT");
+    let head = format!(
+        "HTTP/1.1 {code} X\r\ndate: {date}\r\ncontent-type: application/json\r\n\
+         connection: close\r\n\r\n"
+    );
     stream.write_all((head + body).as_bytes()).await
 }
