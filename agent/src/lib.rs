@@ -18,6 +18,7 @@ pub mod fuzzing;
 pub mod http;
 pub mod iperf;
 pub mod metrics;
+mod neighbours;
 pub mod net;
 pub mod render;
 mod runtime;

@@ -115,7 +115,8 @@ fn interface_address(fits: impl Fn(IpAddr) -> bool) -> Option<Advertised> {
     })
 }
 
-fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
+/// Returns the IP address in `address`, or `None` if it belongs to another family.
+pub(crate) fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }

@@ -17,6 +17,7 @@ use crate::cli::{OutputFormat, PlanArgs};
 use crate::commands::agent::GOSSIP_INTERVAL;
 use crate::commands::output::print;
 use crate::config::TestSettings;
+use crate::neighbours::DEFAULT_LIMIT;
 use crate::units;
 
 /// The time that iperf3 takes in addition to the length of its test, without any network (measured,
@@ -211,6 +212,14 @@ fn table(plan: &Plan, exceeded: Option<Duration>) -> String {
     }
     if plan.assumed_bitrate.is_some() {
         out.push_str("TCP is not limited (--bitrate); the traffic assumes links of 1 Gbit/s.\n");
+    }
+    if plan.nodes as u64 > DEFAULT_LIMIT / 2 {
+        let _ = writeln!(
+            out,
+            "On one network, each machine needs {} entries in its neighbour table; the\n\
+             kernel's default is {DEFAULT_LIMIT} (net.ipv4.neigh.default.gc_thresh3).",
+            plan.nodes
+        );
     }
     if let Some(max) = exceeded {
         let _ = writeln!(

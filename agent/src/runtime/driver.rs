@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Meeting, Member, NodeState, Schedule, Since, Sweep};
 use crate::clock::{boot_now, sleep_until};
+use crate::neighbours::NeighbourWatch;
 use crate::runtime::processes::Processes;
 use crate::runtime::transport::MessageSender;
 use crate::state::AgentState;
@@ -49,6 +50,8 @@ pub(super) struct Driver {
     pub last_sweep: Option<Duration>,
     /// The control address of another live agent that uses this node's name.
     pub namesake: Option<SocketAddr>,
+    /// Compares the size of the mesh with the kernel's neighbour table.
+    pub neighbours: NeighbourWatch,
 }
 
 impl Driver {
@@ -97,6 +100,7 @@ impl Driver {
         };
         self.node.handle(boot_now(), input);
         if is_view {
+            self.neighbours.see(self.node.peers().count());
             self.publish_members();
         }
         while let Some(output) = self.node.poll() {

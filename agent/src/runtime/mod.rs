@@ -25,6 +25,7 @@ use crate::http::listener::{self, ListenError};
 use crate::http::{self, client};
 use crate::iperf::Iperf;
 use crate::metrics::Metrics;
+use crate::neighbours::NeighbourWatch;
 use crate::net::ListenAddrs;
 use crate::state::{AgentState, Identity};
 use driver::Driver;
@@ -221,6 +222,7 @@ fn driver(
         inputs,
         last_sweep: None,
         namesake: None,
+        neighbours: NeighbourWatch::new(address),
     }
 }
 

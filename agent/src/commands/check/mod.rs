@@ -8,6 +8,7 @@
 mod finding;
 mod iperf3;
 mod join;
+mod neighbours;
 mod network;
 mod running;
 
@@ -68,6 +69,7 @@ pub async fn findings(config: &Config) -> Vec<Finding> {
     findings.extend(join::check(config, &resolved, own).await);
     findings.extend(join::pods(config, own).await);
     findings.extend(network::check(config, advertised, &resolved).await);
+    findings.push(neighbours::check(config, own, &resolved).await);
     findings.push(temporary_directory(&std::env::temp_dir()));
     if config.settings.protocol != Protocols::Tcp {
         findings.extend(["rmem_max", "wmem_max"].map(buffer));

@@ -87,7 +87,7 @@ async fn ports(config: &Config, listen: &ListenAddrs) -> Vec<Finding> {
 /// Returns the finding for the ports `in_use` while an agent runs here. This is normal in the
 /// agent's own container.
 fn used_by(config: &Config, running: &Running, in_use: &[&Port]) -> Finding {
-    let Running { node, version } = running;
+    let Running { node, version, .. } = running;
     let subjects: Vec<_> = in_use.iter().map(|port| port.subject.as_str()).collect();
     let ports = subjects.join(", ");
     if *node != config.node_name {

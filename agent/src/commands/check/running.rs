@@ -20,6 +20,22 @@ const LIMITS: Limits = Limits {
 pub(super) struct Running {
     pub(super) node: NodeName,
     pub(super) version: String,
+    #[serde(default)]
+    sweep: Sweep,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Sweep {
+    /// The number of the node's pairs.
+    #[serde(default)]
+    total: usize,
+}
+
+impl Running {
+    /// Returns the number of nodes in the mesh of this agent.
+    pub(super) fn nodes(&self) -> usize {
+        self.sweep.total.saturating_add(1)
+    }
 }
 
 /// Asks the agent with this read API for its name.
