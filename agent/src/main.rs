@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use iperf3_mesh::cli::Cli;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 
 /// How long the end of the process may wait for a name lookup, which cannot be cancelled.
 const LAST_LOOKUPS_WITHIN: Duration = Duration::from_millis(100);
@@ -14,6 +14,9 @@ const LAST_LOOKUPS_WITHIN: Duration = Duration::from_millis(100);
 const BLOCKING_THREADS: usize = 8;
 
 fn main() -> ExitCode {
+    // At a limit on the size of files, this signal would end the agent for a line of its log.
+    // SAFETY: no handler is installed.
+    let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
     let cli = Cli::get();
     // A supervisor may pass a signal mask on. Blocked signals would hide the end of every iperf3,
     // and the request to stop.

@@ -47,7 +47,7 @@ async fn check(words: &[&str]) -> Vec<Finding> {
         panic!("not check")
     };
     let environment = Environment {
-        host_name: "worker-1".to_owned(),
+        host_name: Some("worker-1".to_owned()),
         in_pod: false,
         has_token: false,
     };

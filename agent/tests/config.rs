@@ -54,6 +54,21 @@ fn options_typed_at_a_prompt_have_messages_of_the_same_form() {
 }
 
 #[test]
+fn a_machine_without_a_host_name_needs_a_node_name() {
+    let nameless = Environment {
+        host_name: None,
+        ..outside()
+    };
+    let error = Config::new(&args(&[]), &nameless).unwrap_err().to_string();
+    let hint = "this machine has no usable host name";
+    assert!(
+        error.contains(hint) && !error.contains("leave it out"),
+        "{error}"
+    );
+    assert!(Config::new(&args(&["--node-name=n1"]), &nameless).is_ok());
+}
+
+#[test]
 fn several_invalid_options_are_one_message() {
     assert_transcript("several");
 }
@@ -414,7 +429,7 @@ fn args(words: &[&str]) -> AgentArgs {
 
 fn outside() -> Environment {
     Environment {
-        host_name: HOST.to_owned(),
+        host_name: Some(HOST.to_owned()),
         in_pod: false,
         has_token: false,
     }

@@ -7,8 +7,8 @@ use nix::unistd::gethostname;
 /// Facts about the machine that the configuration needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Environment {
-    /// The host name; empty if it is unknown.
-    pub host_name: String,
+    /// The host name; `None` if the machine has none, or one that is not UTF-8.
+    pub host_name: Option<String>,
     /// Whether this process runs in a pod.
     pub in_pod: bool,
     /// Whether the pod has a token for the Kubernetes API.
@@ -21,9 +21,9 @@ const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 impl Environment {
     /// Reads the facts from the machine.
     pub fn detect() -> Self {
-        let host_name = gethostname().unwrap_or_default();
+        let host_name = gethostname().ok().and_then(|name| name.into_string().ok());
         Self {
-            host_name: host_name.to_string_lossy().into_owned(),
+            host_name: host_name.filter(|name| !name.is_empty()),
             in_pod: std::env::var_os("KUBERNETES_SERVICE_HOST")
                 .is_some_and(|host| !host.is_empty()),
             has_token: Path::new(TOKEN).exists(),

@@ -98,8 +98,10 @@ impl Config {
             output,
         } = args;
         let mut errors = OptionErrors::default();
-        let name = node.node_name.as_deref().unwrap_or(&env.host_name);
-        let node_name = errors.read("node_name", name, node_name);
+        let name = node.node_name.as_deref().or(env.host_name.as_deref());
+        let node_name = errors.read("node_name", name.unwrap_or_default(), |text| {
+            node_name(text, env)
+        });
         let zone = errors.read("zone", &node.zone, zone);
         let ip_family = errors.read_if_given("ip_family", node.ip_family.as_deref(), choice);
         let advertise_address = errors.read_if_given(
@@ -170,13 +172,14 @@ pub enum LogFormat {
     Json,
 }
 
-fn node_name(text: &str) -> Result<NodeName, InvalidValue> {
-    NodeName::new(text).map_err(|error| {
-        InvalidValue::new(
-            format!("a name for this node; {error}"),
-            "Set it to a name that no other node has, or leave it out for the host name.",
-        )
-    })
+fn node_name(text: &str, env: &Environment) -> Result<NodeName, InvalidValue> {
+    let hint = if env.host_name.is_some() {
+        "Set it to a name that no other node has, or leave it out for the host name."
+    } else {
+        "Set it to a name that no other node has: this machine has no usable host name."
+    };
+    NodeName::new(text)
+        .map_err(|error| InvalidValue::new(format!("a name for this node; {error}"), hint))
 }
 
 fn zone(text: &str) -> Result<String, InvalidValue> {

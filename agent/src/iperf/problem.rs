@@ -182,6 +182,10 @@ fn by_hand(program: &Path, expectation: &str) -> String {
 
 pub(super) fn start_hint(error: &io::Error, program: &Path) -> String {
     match error.raw_os_error().map(Errno::from_raw) {
+        // The input of iperf3 is /dev/null.
+        Some(Errno::ENOENT) if !Path::new("/dev/null").exists() => {
+            "Mount /dev: this system has no /dev/null.".to_owned()
+        }
         Some(Errno::EAGAIN) => "Raise the limit on processes (`ulimit -u`, TasksMax, pids.max), \
              which is used up."
             .to_owned(),

@@ -51,6 +51,15 @@ fn a_hangup_stops_an_agent_with_a_goodbye() {
 }
 
 #[test]
+fn an_agent_outlives_the_limit_on_the_size_of_its_log() {
+    let agent = Agent::start_in(Network::draw(), 1, "n1", &QUICK, |command| {
+        prepare(command, || Ok(setrlimit(Resource::RLIMIT_FSIZE, 0, 0)?));
+    });
+    await_answer(&agent);
+    assert!(agent.metric("iperf_mesh_log_lines_dropped_total") > Some(0.0));
+}
+
+#[test]
 fn a_matrix_is_served_although_no_thread_can_be_started() {
     let agent = Agent::start(Network::draw(), 1, "n1", &[]);
     await_answer(&agent);

@@ -36,8 +36,8 @@ const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
 /// The maximum number of networks that are tried until all ports of one are free.
 const NETWORKS_TRIED: u32 = 8;
 
-/// Runs the mesh until enough sweeps are complete, or until SIGINT, SIGTERM or SIGHUP. The exit code is 0
-/// only if every cell succeeded.
+/// Runs the mesh until enough sweeps are complete, or until SIGINT, SIGTERM or SIGHUP. The exit
+/// code is 0 only if every cell succeeded.
 ///
 /// # Errors
 /// Returns an error if the settings make no sense, if iperf3 cannot be used, or if a port cannot be
