@@ -45,6 +45,15 @@ impl Identity {
         self.live && !self.published.leaving
     }
 
+    /// Returns whether this is a later run than `goodbye`, whose end is unknown. The observer has
+    /// heard neither of them, so nothing but their wall clocks can tell.
+    fn follows(&self, goodbye: &Self) -> bool {
+        let is_unknown = !self.ever_live && !self.published.leaving;
+        is_unknown
+            && self.published.epoch != goodbye.published.epoch
+            && self.tie_break() > goodbye.tie_break()
+    }
+
     /// Returns a value that is greatest for the identity of a name that appeared last.
     fn appearance(&self) -> (Instant, TieBreak) {
         (self.first_seen, self.tie_break())
@@ -126,6 +135,9 @@ fn member(identities: &[&Identity], patience: Duration) -> Option<Member> {
     // while gossip still carries it. Only nodes that knew it before report it as silent.
     let counts = |identity: &Identity| identity.ever_live || identity.published.leaving;
     let last = chosen(identities, counts, Identity::last_sign)?;
+    if !last.ever_live && identities.iter().any(|other| other.follows(last)) {
+        return None;
+    }
     let state = if last.published.leaving {
         PeerState::Left
     } else {

@@ -192,6 +192,25 @@ fn identity_never_seen_alive_is_no_member() {
 }
 
 #[test]
+fn old_goodbye_does_not_hide_a_later_run_of_unknown_end() {
+    let timeline = Timeline::new();
+    // This observer started after both ends, and has heard of them from others.
+    let heard_of = |epoch| Identity {
+        ever_live: false,
+        ..dead(timeline.identity("a", epoch, 50, 50))
+    };
+    let goodbye = leaving(heard_of(1));
+    let later = starting_at(heard_of(2), 2000);
+    let view = timeline.view(&[goodbye.clone(), later]);
+    assert!(view.members().is_empty(), "{view:?}");
+    let earlier = starting_at(heard_of(2), 500);
+    assert_eq!(
+        only(&timeline.view(&[goodbye, earlier])),
+        (1, PeerState::Left)
+    );
+}
+
+#[test]
 fn own_name_is_taken_only_by_another_lasting_epoch() {
     let timeline = Timeline::new();
     let taken = |identity: Identity| timeline.view(&[identity]).is_name_taken();
