@@ -21,6 +21,7 @@ pub mod metrics;
 mod neighbours;
 pub mod net;
 pub mod render;
+mod resolver;
 mod runtime;
 pub mod state;
 mod telemetry;

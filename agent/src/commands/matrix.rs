@@ -57,15 +57,10 @@ pub enum FetchError {
         hint: &'static str,
     },
     /// The agent gave no valid answer.
-    #[error(
-        "cannot get the matrix from {authority}: {cause}. Name the host of an agent and the port of \
-         its read API, such as node-a:{default_port}."
-    )]
+    #[error("cannot get the matrix from {authority}: {cause}. {}", cause.hint())]
     NoAnswer {
         /// The host and port that were queried.
         authority: String,
-        /// The default port of the read API.
-        default_port: u16,
         /// The reason why there is no valid answer.
         cause: ClientError,
     },
@@ -91,11 +86,7 @@ pub async fn fetch(
     Client::default()
         .get(&url, limits)
         .await
-        .map_err(|cause| FetchError::NoAnswer {
-            authority,
-            default_port,
-            cause,
-        })
+        .map_err(|cause| FetchError::NoAnswer { authority, cause })
 }
 
 /// Returns the host and port of `address`.

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::cli::option_name;
 use crate::config::JoinTarget;
+use crate::resolver;
 
 /// The result of resolving all targets.
 #[derive(Debug, Default)]
@@ -30,6 +31,13 @@ pub struct Unresolved {
     pub target: JoinTarget,
     /// The error of the resolver.
     pub cause: io::Error,
+}
+
+impl Unresolved {
+    /// Returns one sentence that says how to fix the error.
+    pub fn hint(&self) -> &'static str {
+        resolver::hint(&self.cause.to_string())
+    }
 }
 
 /// Resolves all `targets` concurrently, each within `timeout`. A name yields all its addresses; a

@@ -12,6 +12,9 @@ use crate::text::{excerpt, root_cause};
 /// The maximum length of an excerpt from a message of the API server, in characters.
 const WORDS_MAX: usize = 300;
 
+/// The directory of the pod's credentials.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
 /// The reason why the list of pods could not be read or kept up to date.
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -59,6 +62,17 @@ impl DiscoveryError {
                  pod's ServiceAccount."
                     .to_owned()
             }
+            Self::Unreachable(cause) if cause.contains("certificate") => format!(
+                "Check that {SERVICE_ACCOUNT}/ca.crt is the certificate authority of the API \
+                 server, that this node's clock is right, and that no other server answers in its \
+                 place."
+            ),
+            Self::Refused(_) => "See the log of the API server, or of a proxy in front of it. The \
+                 agent tries again."
+                .to_owned(),
+            Self::InvalidResponse(_) => "Check that KUBERNETES_SERVICE_HOST and \
+                 KUBERNETES_SERVICE_PORT name the API server, not another server."
+                .to_owned(),
             Self::TooManyPods(_) => format!("Narrow {}.", option_name("label_selector")),
             _ => format!(
                 "Check that the API server is healthy and reachable from this pod, or set {} to a \

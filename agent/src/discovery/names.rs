@@ -87,7 +87,7 @@ impl Failures {
             });
             if failure.is_warning_due(now) {
                 events.push(Event::Failing {
-                    text: error.to_string(),
+                    text: format!("{error}. {}", error.hint()),
                     lasted: now - failure.since,
                 });
             }
@@ -120,7 +120,7 @@ impl Event {
         match self {
             Self::Failing { text, lasted } => {
                 let failing_seconds = lasted.as_secs();
-                tracing::warn!(failing_seconds, "{text}; trying again");
+                tracing::warn!(failing_seconds, "{text} The agent tries again.");
             }
             Self::Resolved { target, lasted } => {
                 let failed_seconds = lasted.as_secs();

@@ -4,6 +4,8 @@
 //! It does not follow redirects and does not retry: only the caller knows whether a second request
 //! is safe.
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::resolver;
 use crate::text::{excerpt, root_cause};
 
 /// How long an idle connection stays open. This is shorter than the server's own limit (`server`),
@@ -46,7 +49,7 @@ pub enum ClientError {
     Request(#[source] serde_json::Error),
     /// No server accepts connections at the address.
     #[error("no connection: {0}")]
-    Connect(String),
+    Connect(String, io::ErrorKind),
     /// The connection broke before the answer was complete.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -54,7 +57,7 @@ pub enum ClientError {
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     /// The status of the answer is not a success.
-    #[error("answered {0}: {1}")]
+    #[error("answered {0}{1}")]
     Status(StatusCode, String),
     /// The answer is too long.
     #[error("answered with more than {0} bytes")]
@@ -62,6 +65,87 @@ pub enum ClientError {
     /// The answer is not the expected JSON.
     #[error("the answer is not what was expected: {0}")]
     Answer(String),
+}
+
+impl ClientError {
+    /// Returns one sentence that says how to fix the error.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Address(_) => "Write HOST, HOST:PORT or http://HOST:PORT.",
+            Self::Request(_) => "Report this as a fault of this program.",
+            Self::Connect(text, kind) => connect_hint(text, *kind),
+            Self::Broken(_) => {
+                "That port speaks another protocol, such as TLS or that of iperf3: name the port \
+                 of an agent's read API, by default 9876."
+            }
+            Self::Timeout(_) => {
+                "A firewall may drop the packets, that port may speak another protocol, or the \
+                 agent is overloaded."
+            }
+            Self::Status(status, _) => status_hint(*status),
+            Self::TooLong(_) => "The mesh is too large for one answer, or that is not an agent.",
+            Self::Answer(_) => {
+                "Another program listens there, or an agent of another version: use the \
+                 iperf3-mesh of that version."
+            }
+        }
+    }
+}
+
+fn connect_hint(text: &str, kind: io::ErrorKind) -> &'static str {
+    use io::ErrorKind::{
+        ConnectionRefused, HostUnreachable, NetworkUnreachable, PermissionDenied, TimedOut,
+    };
+    match kind {
+        ConnectionRefused => {
+            "No program listens there: start the agent, or name the port of its read API, by \
+             default 9876."
+        }
+        HostUnreachable | NetworkUnreachable => {
+            "Check the address, and this machine's routes to it."
+        }
+        PermissionDenied => "A firewall or a security policy of this machine forbids it.",
+        TimedOut => "The host is down, or a firewall drops the packets.",
+        _ if resolver::is_resolver_error(text) => resolver::hint(text),
+        _ => "Name the host of an agent and the port of its read API, by default 9876.",
+    }
+}
+
+fn status_hint(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        300..=399 => "Another server redirects from there: name an agent itself.",
+        401 | 403 | 407 => "Another server or a proxy wants a login: name an agent itself.",
+        503 => "The agent is busy or stops: try again.",
+        _ => {
+            "That is not the read API of an agent: name its port, by default 9876, or start a \
+             newer agent."
+        }
+    }
+}
+
+/// Returns the beginning and the end of the text of an error, after a colon. The text of a page for
+/// a browser is left out.
+fn explanation(body: &[u8]) -> String {
+    let text = excerpt(&String::from_utf8_lossy(body), TEXT_MAX);
+    if text.is_empty() {
+        text
+    } else if text.starts_with('<') {
+        " with a web page".to_owned()
+    } else {
+        format!(": {text}")
+    }
+}
+
+/// Returns the kind of the operating system's error that caused `error`.
+fn io_kind(error: &(dyn Error + 'static)) -> io::ErrorKind {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind();
+        }
+        cause = error.source();
+    }
+    io::ErrorKind::Other
 }
 
 /// The HTTP client. It is cheap to clone: all clones share one pool of connections, with at most
@@ -125,10 +209,7 @@ impl Client {
             .await
             .map_err(|_| ClientError::Timeout(limits.within))??;
         if !status.is_success() {
-            return Err(ClientError::Status(
-                status,
-                excerpt(&String::from_utf8_lossy(&answer), TEXT_MAX),
-            ));
+            return Err(ClientError::Status(status, explanation(&answer)));
         }
         serde_json::from_slice(&answer)
             .map_err(|error| ClientError::Answer(excerpt(&error.to_string(), TEXT_MAX)))
@@ -154,7 +235,7 @@ impl Client {
         let response = self.pool.request(request).await.map_err(|error| {
             let text = root_cause(&error);
             if error.is_connect() {
-                ClientError::Connect(text)
+                ClientError::Connect(text, io_kind(&error))
             } else {
                 ClientError::Broken(text)
             }

@@ -69,13 +69,20 @@ impl Transport for UdpTransport {
 
 /// Returns a hint on how to fix a failed bind to `ip` of a port that `option` sets.
 pub fn bind_hint(error: &io::Error, ip: IpAddr, option: &str) -> String {
-    if error.kind() == io::ErrorKind::AddrNotAvailable {
-        format!(
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => format!(
             "{ip} is not an address of this host; set --advertise-address \
              (MESH_ADVERTISE_ADDRESS) to one that is"
-        )
-    } else {
-        format!("choose another port with {option}, or stop the process that uses it")
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "choose a port from 1024 on with {option}, or grant CAP_NET_BIND_SERVICE to this \
+             program"
+        ),
+        io::ErrorKind::AddrInUse => format!(
+            "choose another port with {option}, or stop the process that uses it (`ss -lntup` \
+             shows it)"
+        ),
+        _ => format!("choose another port with {option}"),
     }
 }
 

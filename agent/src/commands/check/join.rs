@@ -39,11 +39,13 @@ pub(super) async fn check(
     } else {
         Level::Warning
     };
-    let hint = "Correct the name, or make it known to this node's resolver.";
     let mut findings: Vec<Finding> = resolved
         .failures
         .iter()
-        .map(|failure| Finding::new(SUBJECT, level, failure.to_string(), Some(hint.to_owned())))
+        .map(|failure| {
+            let hint = Some(failure.hint().to_owned());
+            Finding::new(SUBJECT, level, failure.to_string(), hint)
+        })
         .collect();
     match own {
         Some(own) if is_alone && !resolved.addresses.is_empty() => {
@@ -132,8 +134,8 @@ fn silent(http: SocketAddr, cause: &ClientError) -> Finding {
         SUBJECT,
         format!("no agent found at {http}: {cause}"),
         format!(
-            "Start an agent there, or correct {}. No action is needed if that agent uses another {}.",
-            option_name("join"),
+            "{} No action is needed if an agent there uses another {}.",
+            cause.hint(),
             option_name("listen_port")
         ),
     )

@@ -11,6 +11,10 @@ use crate::discovery::addresses::Resolved;
 use crate::http::listener;
 use crate::net::{Advertised, ListenAddrs, NoAddress};
 
+/// The first port that needs no privilege, unless `net.ipv4.ip_unprivileged_port_start` says
+/// otherwise.
+const PRIVILEGED_BELOW: u16 = 1024;
+
 pub(super) async fn check(
     config: &Config,
     advertised: Result<Advertised, NoAddress>,
@@ -192,7 +196,13 @@ impl Port {
                 "Stop the program that uses it (`ss -lntup` shows it), or set {option} to another \
                  port."
             ),
-            io::ErrorKind::PermissionDenied => format!("Set {option} to a port from 1024 on."),
+            io::ErrorKind::PermissionDenied if self.at.port() < PRIVILEGED_BELOW => format!(
+                "Set {option} to a port from {PRIVILEGED_BELOW} on, or grant CAP_NET_BIND_SERVICE."
+            ),
+            io::ErrorKind::PermissionDenied => {
+                "A security policy (SELinux, seccomp) forbids it: look into the audit log."
+                    .to_owned()
+            }
             _ => format!("Set {option} to a port that can be opened."),
         };
         Finding::error(
