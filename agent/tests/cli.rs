@@ -170,7 +170,7 @@ fn local_has_its_own_small_defaults() {
         panic!("not local")
     };
     assert_eq!(
-        (args.nodes, args.sweeps, args.output),
+        (args.nodes, args.sweeps, args.format.output),
         (4, None, OutputFormat::Table)
     );
     let settings = TestSettings::try_from(&args.tests).unwrap();
@@ -198,7 +198,7 @@ fn matrix_and_plan_have_the_documented_defaults() {
         panic!("not plan")
     };
     assert_eq!(
-        (args.nodes, args.output, args.max_age),
+        (args.nodes, args.format.output, args.max_age),
         (300, OutputFormat::Json, None)
     );
     assert_eq!(args.latency, Duration::from_micros(500));

@@ -134,6 +134,7 @@ pub struct AgentArgs {
     mut_arg("duration", |arg| arg.default_value("1s")),
     mut_arg("interval", |arg| arg.default_value("2s")),
     mut_arg("bitrate", |arg| arg.default_value("100M")),
+    mut_arg("output", |arg| arg.help("Output format: table (progress, then a heatmap) or json")),
 )]
 pub struct LocalArgs {
     /// Number of nodes to run, 2 to 64
@@ -143,15 +144,9 @@ pub struct LocalArgs {
     /// Number of sweeps to run; exit 0 only if every cell succeeded [default: until ctrl-c]
     #[arg(long, value_name = "COUNT", value_parser = sweeps)]
     pub sweeps: Option<u64>,
-    /// Output format: table (progress, then a heatmap) or json
-    #[arg(
-        short,
-        long,
-        value_name = "FORMAT",
-        default_value = "table",
-        hide_possible_values = true
-    )]
-    pub output: OutputFormat,
+    /// Output for people or for programs.
+    #[command(flatten)]
+    pub format: FormatArg,
     /// When to use colours.
     #[command(flatten)]
     pub color: ColorArg,
@@ -225,15 +220,9 @@ pub struct PlanArgs {
     #[arg(long, value_name = "NUMBER", default_value = "1",
           value_parser = |text: &str| units::number(text, 0..=u64::MAX))]
     pub seed: u64,
-    /// Output format: table or json
-    #[arg(
-        short,
-        long,
-        value_name = "FORMAT",
-        default_value = "table",
-        hide_possible_values = true
-    )]
-    pub output: OutputFormat,
+    /// Output for people or for programs.
+    #[command(flatten)]
+    pub format: FormatArg,
     /// The tests and the pause between sweeps.
     #[command(flatten)]
     pub tests: TestArgs,
@@ -242,6 +231,17 @@ pub struct PlanArgs {
 /// The options of `check`: all those of `agent`, so that the same command line can be checked.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
+    /// Output for people or for programs.
+    #[command(flatten)]
+    pub format: FormatArg,
+    /// The command line to check.
+    #[command(flatten)]
+    pub agent: AgentArgs,
+}
+
+/// The output of a command that has only these two formats.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct FormatArg {
     /// Output format: table or json
     #[arg(
         short,
@@ -251,9 +251,6 @@ pub struct CheckArgs {
         hide_possible_values = true
     )]
     pub output: OutputFormat,
-    /// The command line to check.
-    #[command(flatten)]
-    pub agent: AgentArgs,
 }
 
 /// When a command uses colours.

@@ -89,7 +89,7 @@ pub(super) fn run(args: &PlanArgs) -> anyhow::Result<ExitCode> {
     let is_too_old = args
         .max_age
         .is_some_and(|max| plan.max_age_seconds > max.as_secs_f64());
-    match args.output {
+    match args.format.output {
         OutputFormat::Json => print(&format!("{}\n", serde_json::to_string_pretty(&plan)?))?,
         OutputFormat::Table => print(&table(&plan, args.max_age.filter(|_| is_too_old)))?,
     }

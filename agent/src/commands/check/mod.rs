@@ -44,7 +44,7 @@ const FILES_MIN: u64 = 1024;
 pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let config = Config::try_from(args.agent)?;
     let findings = findings(&config).await;
-    print(&match args.output {
+    print(&match args.format.output {
         OutputFormat::Table => table(&findings),
         OutputFormat::Json => json(&findings)?,
     })?;

@@ -184,7 +184,7 @@ async fn results(
             .iter()
             .all(|cell| cell.result.success == Some(true));
     matrix.sweep = Some(sweep);
-    let text = match args.output {
+    let text = match args.format.output {
         OutputFormat::Json => table::json(&matrix)?,
         OutputFormat::Table => heatmap::render(&matrix, Screen::of_stdout(args.color.color)),
     };

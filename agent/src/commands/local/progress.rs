@@ -67,7 +67,7 @@ impl Progress {
             last_line: None,
             estimate: Estimate::default(),
             page,
-            is_for_people: args.output == OutputFormat::Table,
+            is_for_people: args.format.output == OutputFormat::Table,
         }
     }
 
