@@ -121,6 +121,13 @@ def cases():
         agents("abc", 90) + cells("abc", 90) + discovery("abc", 90, 20, 30),
         silence(25, 40, 60, 90),
     )
+    yield (
+        "the API server is down for ten minutes, clocks are two weeks behind: no alert",
+        agents("abc", 90)
+        + cells("abc", 90)
+        + discovery("abc", 90, 20, 30, clock=-14 * 86400),
+        silence(25, 40, 60, 90),
+    )
     room = [series("iperf_mesh_gossip_digest_max_bytes", 30, 57000, instance=name) for name in "ab"]
     digest = [
         series("iperf_mesh_gossip_digest_bytes", 30, used, instance=name)
@@ -155,9 +162,9 @@ def reasons(names, reason, first, end):
     ]
 
 
-def discovery(nodes, end, fails, recovers=FOREVER):
+def discovery(nodes, end, fails, recovers=FOREVER, clock=0):
     """Returns the series of discovery: the API server fails from one minute on, and recovers at
-    another.
+    another. The clocks of the nodes are wrong by `clock` seconds.
 
     If `fails` is None, it has failed since the start, and never answered.
     """
@@ -165,7 +172,8 @@ def discovery(nodes, end, fails, recovers=FOREVER):
     def success(minute):
         if fails is None:
             return None
-        return 60 * (minute if minute < fails or minute >= recovers else fails - 1)
+        last = minute if minute < fails or minute >= recovers else fails - 1
+        return 60 * last + clock
 
     def failures(minute):
         """The counter is absent before the first failure."""
