@@ -9,7 +9,7 @@ use strum::{Display, IntoStaticStr};
 
 use crate::status::SweepSummary;
 use crate::wire::{MeetingId, Message, Refusal, Role};
-use crate::{ClusterNode, NodeName, Outcome, Protocol, TestSpec, Time, View};
+use crate::{ClusterNode, Figure, NodeName, Outcome, Protocol, TestSpec, Time, View};
 
 /// Identifies one iperf3 process of this node. No number is used twice in one epoch.
 pub type RunId = u64;
@@ -80,6 +80,13 @@ pub enum Output {
         protocol: Protocol,
         /// The result.
         outcome: Outcome,
+    },
+    /// The peer handed over a figure that cannot be. The cell's outcome, which follows, lacks it.
+    ImplausibleFigure {
+        /// The node that measured the figure.
+        peer: NodeName,
+        /// The figure.
+        figure: Figure,
     },
     /// The node has departed, so its cells must be removed.
     Departed(NodeName),

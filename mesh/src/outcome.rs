@@ -1,6 +1,7 @@
 //! The outcome of a test: the figures of a success, or the reason of a failure.
 
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 use strum::{Display, IntoStaticStr, VariantArray};
 
 /// The figures of a successful test. The bandwidth is the rate that arrived at the receiver.
@@ -8,26 +9,55 @@ use strum::{Display, IntoStaticStr, VariantArray};
 #[serde(deny_unknown_fields)]
 pub struct Figures {
     /// The rate that arrived at the receiver, in megabits (10^6 bits) per second.
+    #[serde(deserialize_with = "readable_bandwidth")]
     pub bandwidth_mbps: f64,
     /// The smoothed variation of the transit time at the end of a UDP test (RFC 1889), in
     /// milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "readable_number"
+    )]
     pub jitter_ms: Option<f64>,
     /// The number of datagrams that a UDP test sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "readable_count"
+    )]
     pub packets: Option<u64>,
     /// The number of datagrams that a UDP test sent and that did not arrive.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "readable_count"
+    )]
     pub lost_packets: Option<u64>,
     /// The number of segments that the sender of a TCP test retransmitted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "readable_count"
+    )]
     pub retransmits: Option<u64>,
     /// The mean round-trip time that the sender of a TCP test saw, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "readable_number"
+    )]
     pub rtt_ms: Option<f64>,
 }
 
 impl Figures {
+    /// Returns the figures of a test that measured nothing but this bandwidth.
+    pub fn of_bandwidth(bandwidth_mbps: f64) -> Self {
+        Self {
+            bandwidth_mbps,
+            ..Self::default()
+        }
+    }
+
     /// Returns the share of a UDP test's datagrams that did not arrive, from 0 to 1.
     pub fn loss_ratio(&self) -> Option<f64> {
         match (self.packets, self.lost_packets) {
@@ -35,6 +65,30 @@ impl Figures {
             _ => None,
         }
     }
+}
+
+/// Reads a bandwidth, and one that is no number as NaN, which [`plausible`](crate::plausible)
+/// rejects. One odd figure must not make the message around it unreadable.
+fn readable_bandwidth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(readable(deserializer, f64::NAN)?.unwrap_or(f64::NAN))
+}
+
+/// The same for another figure; an absent one may also be written as null.
+fn readable_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    readable(deserializer, f64::NAN)
+}
+
+/// The same for a count, with the highest count as the impossible one.
+fn readable_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    readable(deserializer, u64::MAX)
+}
+
+fn readable<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+    impossible: T,
+) -> Result<Option<T>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).unwrap_or(Some(impossible)))
 }
 
 /// The outcome of one cell's test.

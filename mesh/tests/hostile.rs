@@ -135,10 +135,7 @@ fn plan() -> impl Strategy<Value = Vec<PlannedTest>> {
 
 fn handover() -> impl Strategy<Value = Vec<Handover>> {
     let outcome = prop_oneof![
-        any::<f64>().prop_map(|bandwidth_mbps| Ok(Figures {
-            bandwidth_mbps,
-            ..Figures::default()
-        })),
+        any::<f64>().prop_map(|bandwidth_mbps| Ok(Figures::of_bandwidth(bandwidth_mbps))),
         Just(Err(Reason::Connect)),
     ];
     let result = outcome.prop_map(|outcome| Handover {

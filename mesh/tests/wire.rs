@@ -14,8 +14,8 @@ use iperf3_mesh_core::wire::{
     TESTS_MAX, WireError,
 };
 use iperf3_mesh_core::{
-    Epoch, Figures, NAME_LEN_MAX, NodeName, Protocol, Reason, ReservationOutcome, TIMEOUT_MAX,
-    TestSpec, WIRE_VERSION,
+    Epoch, Figure, Figures, NAME_LEN_MAX, NodeName, Protocol, Reason, ReservationOutcome,
+    TIMEOUT_MAX, TestSpec, WIRE_VERSION, plausible,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -281,31 +281,41 @@ fn test_spec_beyond_any_limit_is_refused() {
 }
 
 #[test]
-fn impossible_figures_are_refused() {
-    let is_refused = |change: fn(&mut Figures)| {
-        let mut figures = figures();
-        change(&mut figures);
-        let handover = vec![Handover {
-            protocol: Protocol::Udp,
-            outcome: Ok(figures),
-        }];
-        [
-            Body::Go {
-                handover: handover.clone(),
-            },
-            Body::End { handover },
-        ]
-        .into_iter()
-        .all(|body| Message::decode(&message(body).encode()).is_err())
+fn odd_figure_in_a_handover_costs_only_itself() {
+    let received = |key: &str, value: Value| {
+        let mut sent = serde_json::to_value(message(Body::End {
+            handover: handover(),
+        }))
+        .unwrap();
+        sent["body"]["end"]["handover"][0]["outcome"]["Ok"][key] = value;
+        let received = Message::decode(sent.to_string().as_bytes()).unwrap();
+        let Body::End { handover } = received.body else {
+            panic!("another message");
+        };
+        let spec = planned(Role::Asker).spec;
+        plausible(handover[0].outcome.clone(), &spec)
     };
-    assert!(!is_refused(|_| {}));
-    assert!(is_refused(|figures| figures.bandwidth_mbps = -1.0));
-    assert!(is_refused(|figures| figures.bandwidth_mbps = f64::INFINITY));
-    assert!(is_refused(|figures| figures.bandwidth_mbps = f64::NAN));
-    assert!(is_refused(|figures| figures.jitter_ms = Some(-0.1)));
-    assert!(is_refused(|figures| figures.rtt_ms = Some(-0.1)));
-    assert!(is_refused(|figures| figures.lost_packets = Some(1001)));
-    assert!(is_refused(|figures| figures.packets = None));
+    for key in ["retransmits", "rtt_ms"] {
+        for value in [json!(-1), json!("many"), json!(1e300), json!([])] {
+            let (outcome, removed) = received(key, value.clone());
+            let figures = outcome.unwrap();
+            assert_eq!(figures.bandwidth_mbps, 94.25, "{key} = {value}");
+            assert!(
+                removed
+                    .iter()
+                    .any(|figure| key.starts_with(figure.as_str())),
+                "{key} = {value}: {removed:?}"
+            );
+        }
+    }
+    for value in [json!(-1), json!(null), json!("fast"), json!(1e300)] {
+        let (outcome, removed) = received("bandwidth_mbps", value);
+        assert_eq!(outcome, Err(Reason::BadReport));
+        assert_eq!(removed, [Figure::Bandwidth]);
+    }
+    // A figure of a newer version.
+    let (outcome, _) = received("delay_ms", json!(1));
+    assert_eq!(outcome, Err(Reason::BadReport));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use iperf3_mesh_core::Figure;
 use prometheus::{
     Counter, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     register_counter_with_registry, register_gauge_with_registry,
@@ -21,11 +22,22 @@ pub(super) struct Meetings {
     pub(super) unexpected_clients: IntCounter,
     pub(super) rejected: IntCounterVec,
     pub(super) seconds: Counter,
+    pub(super) implausible: IntCounterVec,
 }
 
 impl Meetings {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let implausible = register_int_counter_vec_with_registry!(
+            "iperf_mesh_implausible_figures_total",
+            "Figures of tests that could not be, and were left out or derived from others",
+            &["figure"],
+            registry
+        )?;
+        for figure in Figure::ALL {
+            implausible.with_label_values(&[figure.as_str()]);
+        }
         Ok(Self {
+            implausible,
             reservations: register_int_counter_vec_with_registry!(
                 "iperf_mesh_reservations_total",
                 "Reservations that this node requested or was asked for, by outcome",

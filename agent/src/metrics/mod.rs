@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use iperf3_mesh_core::gossip::GossipStatus;
 use iperf3_mesh_core::wire::{Refusal, Role};
-use iperf3_mesh_core::{NodeName, Outcome, Protocol, ReservationOutcome};
+use iperf3_mesh_core::{Figure, NodeName, Outcome, Protocol, ReservationOutcome};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     IntCounter, Registry, TextEncoder, register_int_counter_with_registry,
@@ -140,6 +140,14 @@ impl Metrics {
     /// Counts a client that connected to this node's iperf3 server without a meeting.
     pub fn unexpected_client(&self) {
         self.meetings.unexpected_clients.inc();
+    }
+
+    /// Counts a figure of a test that could not be.
+    pub fn implausible_figure(&self, figure: Figure) {
+        self.meetings
+            .implausible
+            .with_label_values(&[figure.as_str()])
+            .inc();
     }
 
     /// Counts a message or a connection that was rejected. `reason` comes from a fixed list.

@@ -3,6 +3,7 @@
 //! itself decides nothing.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use iperf3_mesh_core::gossip::Gossip;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Meeting, Member, NodeState, Schedule, Since, Sweep};
 use crate::clock::{boot_now, sleep_until};
 use crate::neighbours::NeighbourWatch;
+use crate::runtime::implausible::ImplausibleFigures;
 use crate::runtime::processes::Processes;
 use crate::runtime::transport::MessageSender;
 use crate::state::AgentState;
@@ -40,6 +42,8 @@ pub(super) struct Driver {
     pub state: AgentState,
     /// The iperf3 processes.
     pub processes: Processes,
+    /// The figures that cannot be.
+    pub implausible: Arc<ImplausibleFigures>,
     /// Sends messages to the other agents.
     pub message_sender: MessageSender,
     /// The address at which this agent receives messages.
@@ -120,6 +124,9 @@ impl Driver {
                 protocol,
                 outcome,
             } => self.record(&destination, protocol, &outcome),
+            Output::ImplausibleFigure { peer, figure } => {
+                self.implausible.record(figure, &peer, &peer);
+            }
             Output::Departed(node) => {
                 tracing::info!(%node, "a node has departed");
                 self.publish_members();

@@ -3,6 +3,7 @@
 
 mod driver;
 mod events;
+mod implausible;
 pub(crate) mod preflight;
 mod processes;
 mod transport;
@@ -29,6 +30,7 @@ use crate::neighbours::NeighbourWatch;
 use crate::net::ListenAddrs;
 use crate::state::{AgentState, Identity};
 use driver::Driver;
+use implausible::ImplausibleFigures;
 pub(crate) use processes::FinishedTest;
 use processes::Processes;
 use transport::MessageSender;
@@ -213,10 +215,20 @@ fn driver(
         forget_after: setup.forget_after,
         skip_quiet_time: setup.skip_quiet_time,
     };
+    let implausible = ImplausibleFigures::new(metrics.clone());
+    let processes = Processes::new(
+        setup.name,
+        epoch,
+        address,
+        setup.iperf,
+        metrics,
+        implausible.clone(),
+    );
     Driver {
         node: Node::new(settings, boot_now()),
         state: state.clone(),
-        processes: Processes::new(setup.name, epoch, address, setup.iperf, metrics),
+        processes,
+        implausible,
         message_sender,
         control: setup.listen.control,
         inputs,

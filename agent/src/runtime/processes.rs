@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use iperf3_mesh_core::wire::MeetingId;
 use iperf3_mesh_core::{
@@ -15,6 +16,7 @@ use iperf3_mesh_core::{
 use tokio::sync::{broadcast, mpsc};
 
 use super::events::{ProcessEnd, ProcessFailure, ProcessRole, TestProcess};
+use super::implausible::ImplausibleFigures;
 use crate::clock::{boot_now, unix_now_ns};
 use crate::iperf::{
     Client, ClientRun, Iperf, Kill, Limits, NotReady, Server, ServerEnd, ServerRun, SpawnError,
@@ -64,6 +66,7 @@ pub(super) struct Processes {
     address: IpAddr,
     iperf: Iperf,
     metrics: Metrics,
+    implausible: Arc<ImplausibleFigures>,
     running: BTreeMap<RunId, Running>,
     reporter: mpsc::Sender<Report>,
     reports: mpsc::Receiver<Report>,
@@ -78,6 +81,7 @@ impl Processes {
         address: IpAddr,
         iperf: Iperf,
         metrics: Metrics,
+        implausible: Arc<ImplausibleFigures>,
     ) -> Self {
         let (reporter, reports) = mpsc::channel(REPORTS_MAX);
         Self {
@@ -86,6 +90,7 @@ impl Processes {
             address,
             iperf,
             metrics,
+            implausible,
             running: BTreeMap::new(),
             reporter,
             reports,
@@ -149,8 +154,10 @@ impl Processes {
         self.insert(start.run, start.meeting, kill);
         let (run, reporter) = (start.run, self.reporter.clone());
         let (metrics, finished_tests) = (self.metrics.clone(), self.finished_tests.clone());
+        let implausible = self.implausible.clone();
         tokio::spawn(async move {
-            let (forward, reverse) = run_client(client, &process, is_two_way, &metrics).await;
+            let (forward, reverse) =
+                run_client(client, &process, is_two_way, &metrics, &implausible).await;
             if let Some(forward) = &forward {
                 let outcome = match forward {
                     Ok(_) => TestOutcome::Success,
@@ -243,6 +250,7 @@ async fn run_client(
     process: &TestProcess,
     is_two_way: bool,
     metrics: &Metrics,
+    implausible: &ImplausibleFigures,
 ) -> (Option<Outcome>, Option<Outcome>) {
     let mut client = match client {
         Ok(client) => client,
@@ -262,6 +270,9 @@ async fn run_client(
         process.log_end(pid, ProcessEnd::Cancelled, &report.detail);
         metrics.test_cancelled(process.protocol);
         return (None, None);
+    }
+    for figure in report.implausible {
+        implausible.record(figure, &process.peer, &process.node);
     }
     let logged = match &report.forward {
         Ok(figures) => ProcessEnd::Success(Some(figures)),

@@ -133,6 +133,7 @@ impl World {
             | Output::Departed(_)
             | Output::SweepBegan(_)
             | Output::Missing(_)
+            | Output::ImplausibleFigure { .. }
             | Output::SweepEnded(_) => {}
         }
     }

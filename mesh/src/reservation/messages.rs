@@ -7,10 +7,9 @@ use super::Slot;
 use super::action::{Action, EndReason};
 use super::lease::{ClientLease, ServerLease};
 use super::meeting::{Pending, Step};
-use crate::Time;
 use crate::io::{ClientStart, Output};
-use crate::rules;
 use crate::wire::{Body, Handover, MeetingId, Refusal, Role};
+use crate::{TestSpec, Time, plausible, rules};
 
 impl Slot {
     /// Handles a message of the present meeting. The caller has checked [`Self::is_in`].
@@ -208,6 +207,18 @@ impl Slot {
             };
             meeting.awaiting_results.swap_remove(at);
             let peer = meeting.peer.name.clone();
+            let mut specs = meeting.plan.iter().map(|test| &test.spec);
+            let is_measured = |spec: &&TestSpec| spec.bidir && spec.protocol == protocol;
+            let Some(spec) = specs.find(is_measured) else {
+                continue;
+            };
+            let (outcome, removed) = plausible(outcome, spec);
+            self.actions.extend(removed.into_iter().map(|figure| {
+                Action::Do(Output::ImplausibleFigure {
+                    peer: peer.clone(),
+                    figure,
+                })
+            }));
             self.actions.push_back(Action::Cell {
                 peer,
                 protocol,

@@ -80,7 +80,7 @@ impl Harness {
     }
 
     /// Returns all outputs of a node for which `pick` returns something.
-    fn logged<'a, T>(
+    pub fn logged<'a, T>(
         &'a self,
         node: usize,
         pick: impl Fn(&'a Output) -> Option<T>,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use iperf3_mesh_core::wire::{Body, Handover, Refusal};
-use iperf3_mesh_core::{Input, MARGIN, Protocol, Reason};
+use iperf3_mesh_core::{Figure, Figures, Input, MARGIN, Output, Protocol, Reason};
 use iperf3_mesh_core_testkit::{Delivery, Harness, MILLI, SECOND, refusal};
 
 use super::{ASKER, GRANTER, pair, script, two_way};
@@ -41,6 +41,40 @@ fn handover_of_a_result_that_is_not_due_is_ignored() {
     harness.pass(100 * SECOND);
     assert_eq!(harness.successes(GRANTER), 1, "{harness}");
     assert_eq!(harness.failures(GRANTER), [], "{harness}");
+}
+
+#[test]
+fn odd_figure_of_a_handover_costs_only_itself() {
+    let mut harness = losing("end", false);
+    harness.wait(60 * SECOND, |harness| !harness.cells(ASKER).is_empty());
+    let figures = Figures {
+        retransmits: Some(u64::from(u32::MAX) - 1),
+        rtt_ms: Some(0.5),
+        ..Figures::of_bandwidth(94.0)
+    };
+    let handover = vec![Handover {
+        protocol: Protocol::Tcp,
+        outcome: Ok(figures.clone()),
+    }];
+    let number = harness.servers(GRANTER)[0].meeting.number;
+    let end = harness.message(ASKER, GRANTER, number, Body::End { handover });
+    harness.input(GRANTER, Input::Message(end));
+    let outcomes = harness.logged(GRANTER, |output| match output {
+        Output::Cell { outcome, .. } => Some(outcome.clone()),
+        _ => None,
+    });
+    let without = Figures {
+        retransmits: None,
+        ..figures
+    };
+    assert_eq!(outcomes.len(), 1, "{harness}");
+    assert_eq!(outcomes[0].value, Ok(without));
+    let told = harness.logged(GRANTER, |output| match output {
+        Output::ImplausibleFigure { figure, .. } => Some(*figure),
+        _ => None,
+    });
+    assert_eq!(told.len(), 1, "{harness}");
+    assert_eq!(told[0].value, Figure::Retransmits);
 }
 
 #[test]

@@ -155,6 +155,7 @@ impl<P: Policy> Kernel<P> {
             Output::Cell { .. }
             | Output::Departed(_)
             | Output::Missing(_)
+            | Output::ImplausibleFigure { .. }
             | Output::ReservationEnded { .. }
             | Output::SweepBegan(_)
             | Output::SweepEnded(_) => {}
