@@ -285,12 +285,20 @@ fn two_agents_of_one_name_conflict_until_one_stops() {
     };
     await_that("the conflict is over", CONFLICT, is_over, || seen(&[&twin]));
     assert_eq!(conflicts(&twin).len(), 1);
-    let ends = log_lines(&twin).into_iter().filter(|line| {
-        line["level"] == "INFO"
-            && line["address"] == first.as_str()
-            && line["message"].as_str().unwrap().contains("no other agent")
-    });
-    assert_eq!(ends.count(), 1, "{}", twin.program.stderr());
+    let ends = || {
+        let is_end = |line: &Value| {
+            line["level"] == "INFO"
+                && line["address"] == first.as_str()
+                && line["message"].as_str().unwrap().contains("no other agent")
+        };
+        log_lines(&twin).into_iter().filter(is_end).count()
+    };
+    await_that(
+        "the end is logged once",
+        SOON,
+        || ends() == 1,
+        || twin.program.stderr(),
+    );
     await_whole(&[&n1, &twin], CONFLICT);
     for agent in [&n1, &twin] {
         assert_eq!(agent.metric("iperf_mesh_overlaps_total"), Some(0.0));
