@@ -30,7 +30,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Agent(args) => {
             let config = Config::try_from(*args)?;
-            telemetry::start_agent(config.log_format).context("cannot write the log")?;
+            telemetry::start_agent(config.log_format)?;
             agent::run(config).await?;
             telemetry::flush();
             Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@ use std::panic;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use anyhow::Context;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing_subscriber::EnvFilter;
@@ -34,12 +35,17 @@ static WRITER: OnceLock<LogWriter> = OnceLock::new();
 /// Starts the log of an agent, which is written by a thread of its own. See [`start`].
 ///
 /// # Errors
-/// Returns an error if the thread cannot be started.
-pub(crate) fn start_agent(format: LogFormat) -> io::Result<()> {
-    let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+/// Returns an error if stderr cannot be used, or if the thread cannot be started.
+pub(crate) fn start_agent(format: LogFormat) -> anyhow::Result<()> {
+    let stderr = io::stderr().as_fd().try_clone_to_owned();
+    let stderr = stderr.context("cannot open stderr once more; raise the limit on open files")?;
     let log = LogWriter::start(BlockingFile(stderr.into()), |_, count| {
         tracing::warn!("{count} log lines were dropped while nobody read the log");
-    })?;
+    })
+    .context(
+        "cannot start the thread that writes the log; raise the limit on processes and threads \
+         (`ulimit -u`, pids.max of the cgroup)",
+    )?;
     let log = WRITER.get_or_init(|| log);
     let writer = BoxMakeWriter::new(move || log.clone());
     start_with(format, LevelFilter::INFO, ColorChoice::Auto, writer);
