@@ -55,6 +55,9 @@ pub enum Input {
     /// The complete set of nodes that should have an agent, according to the cluster. A node of
     /// this set that does not appear in gossip is missing. The input is idempotent.
     Cluster(BTreeMap<NodeName, ClusterNode>),
+    /// This node has another address from now on. The present meeting is over, but the slot stays
+    /// taken until the peer's iperf3 is dead as well.
+    Moved(IpAddr),
     /// Time has passed.
     Tick,
     /// Leave the present meeting, and start no other.
@@ -177,7 +180,7 @@ pub enum ReservationOutcome {
     Expired,
     /// Both nodes asked at once, and this node yielded to the rightful asker.
     Withdrawn,
-    /// This node stopped.
+    /// This node stopped, or its address changed.
     Cancelled,
 }
 

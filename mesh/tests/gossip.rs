@@ -189,6 +189,28 @@ async fn killed_node_that_restarts_at_once_is_no_conflict() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn moved_node_stays_one_live_member() {
+    let mesh = Mesh::start(6).await;
+    mesh.all_see_all_live(10 * SECOND).await;
+    let mut watched: Vec<_> = mesh.but(2).map(Gossip::views).collect();
+    mesh.nodes[2].move_to(address(100).ip());
+    for views in &mut watched {
+        until(views, 10 * SECOND, |view| {
+            let moved = member(view, 2);
+            assert_eq!(moved.state, PeerState::Live, "{view:#?}");
+            moved.control.ip() == address(100).ip()
+        })
+        .await;
+    }
+    // The former identity falls silent and is forgotten, and the settling of the new one ends.
+    let mut views = watched.swap_remove(0);
+    let is_lost = views.wait_for(|view| !is_live_as(view, 2, 2));
+    assert!(timeout(400 * SECOND, is_lost).await.is_err());
+    mesh.all_see_all_live(Duration::ZERO).await;
+    assert!(!mesh.nodes[2].views().borrow().is_name_taken());
+}
+
+#[tokio::test(start_paused = true)]
 async fn partitioned_node_is_silent_until_the_link_heals() {
     let channels = ChannelTransport::default();
     let transport: Arc<dyn Transport> = Arc::new(channels.clone());

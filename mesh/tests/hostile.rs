@@ -39,6 +39,7 @@ enum Step {
     Gone(usize),
     /// The cluster knows these nodes, which have not been ready for so many seconds.
     Cluster(BTreeMap<usize, u64>),
+    Move(u8),
     Stop,
 }
 
@@ -236,6 +237,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Undelivered),
         6 => any::<u8>().prop_map(Step::Answer),
         1 => (0usize..8).prop_map(Step::Gone),
+        1 => any::<u8>().prop_map(Step::Move),
         1 => proptest::collection::btree_map(0usize..8, 0u64..2000, 0..8).prop_map(Step::Cluster),
     ]
 }
@@ -310,6 +312,7 @@ impl Trial {
                 };
                 self.input(Input::Cluster(nodes.into_iter().map(node).collect()));
             }
+            Step::Move(last) => self.input(Input::Moved([198, 18, 8, last].into())),
             Step::Stop => self.input(Input::Stop),
         }
     }

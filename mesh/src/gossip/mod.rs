@@ -48,7 +48,7 @@ mod traffic;
 mod udp;
 mod view;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -97,6 +97,7 @@ pub struct Gossip {
     views: watch::Receiver<View>,
     failed: watch::Receiver<Option<String>>,
     sweep: watch::Sender<u64>,
+    address: watch::Sender<IpAddr>,
     joins: mpsc::Sender<Vec<SocketAddr>>,
     goodbye: oneshot::Sender<()>,
     supervisor: JoinHandle<()>,
@@ -138,12 +139,14 @@ impl Gossip {
         let (views_in, views) = watch::channel(View::default());
         let (failed_in, failed) = watch::channel(None);
         let (sweep, sweep_out) = watch::channel(0);
+        let (address, address_out) = watch::channel(config.advertise.ip());
         let (joins, joins_out) = mpsc::channel(JOINS_WAITING_MAX);
         let (goodbye, goodbye_out) = oneshot::channel();
         let channels = Channels {
             views: views_in,
             failed: failed_in,
             sweep: sweep_out,
+            address: address_out,
             joins: joins_out,
             goodbye: goodbye_out,
         };
@@ -154,6 +157,7 @@ impl Gossip {
             views,
             failed,
             sweep,
+            address,
             joins,
             goodbye,
             supervisor,
@@ -169,6 +173,12 @@ impl Gossip {
     /// Publishes the number of the sweep that this node works on.
     pub fn publish_sweep(&self, sweep: u64) {
         self.sweep.send_replace(sweep);
+    }
+
+    /// Moves to another address of this node: listens there, and publishes it. The ports and the
+    /// epoch stay the same, so the peers do not take this node for another one.
+    pub fn move_to(&self, address: IpAddr) {
+        self.address.send_replace(address);
     }
 
     /// Contacts those peers at `addresses` that are not live already. A call is cheap, and must be

@@ -2,9 +2,10 @@
 //! goodbyes through it, and restarts it when it fails.
 //!
 //! A restarted chitchat is a new *identity* (a greater generation) of the same *epoch*: the agent
-//! keeps running, so peers must not take it for a restarted node.
+//! keeps running, so peers must not take it for a restarted node. The same holds for a chitchat that
+//! is started again because the address of the node has changed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub(super) struct Channels {
     pub(super) views: watch::Sender<View>,
     pub(super) failed: watch::Sender<Option<String>>,
     pub(super) sweep: watch::Receiver<u64>,
+    /// The address of this node.
+    pub(super) address: watch::Receiver<IpAddr>,
     pub(super) joins: mpsc::Receiver<Vec<SocketAddr>>,
     /// The request to say goodbye. It is closed without a message if the [`super::Gossip`] was
     /// dropped.
@@ -84,6 +87,7 @@ pub(super) struct Supervisor {
 enum Stop {
     Goodbye,
     Dropped,
+    Moved,
     Failed(String),
 }
 
@@ -142,6 +146,10 @@ impl Supervisor {
             match self.serve(&mut instance).await {
                 Stop::Goodbye => return self.say_goodbye(instance).await,
                 Stop::Dropped => return,
+                Stop::Moved => match self.move_to_new_address(instance).await {
+                    Some(next) => instance = next,
+                    None => return,
+                },
                 Stop::Failed(reason) => match self.restart(instance, reason).await {
                     Some(next) => instance = next,
                     None => return,
@@ -168,6 +176,7 @@ impl Supervisor {
                     self.join(instance, &found);
                     Ok(())
                 }
+                Ok(()) = self.channels.address.changed() => return Stop::Moved,
                 end = &mut self.channels.goodbye => return match end {
                     Ok(()) => Stop::Goodbye,
                     Err(_) => Stop::Dropped,
@@ -271,14 +280,31 @@ impl Supervisor {
         instance.shut_down().await;
     }
 
+    /// Starts chitchat again on the new address of this node. Returns `None` as [`Self::restart`].
+    async fn move_to_new_address(&mut self, former: Instance) -> Option<Instance> {
+        let generation_before = former.generation;
+        former.shut_down().await;
+        match self.start_next(generation_before).await {
+            Ok(instance) => Some(instance),
+            Err(error) => {
+                let reason = format!("{error:#}");
+                self.retry(generation_before, reason).await
+            }
+        }
+    }
+
     /// Restarts chitchat after it failed for `reason`. Returns `None` if the restarts failed too,
     /// or if the [`super::Gossip`] is gone.
-    async fn restart(&mut self, failed: Instance, mut reason: String) -> Option<Instance> {
+    async fn restart(&mut self, failed: Instance, reason: String) -> Option<Instance> {
         if failed.started.elapsed() >= HEALTHY_AFTER {
             self.restarts_in_a_row = 0;
         }
         let generation_before = failed.generation;
         failed.shut_down().await;
+        self.retry(generation_before, reason).await
+    }
+
+    async fn retry(&mut self, generation_before: u64, mut reason: String) -> Option<Instance> {
         while self.restarts_in_a_row < RESTARTS_MAX {
             let pause = (PAUSE_MIN * 2u32.pow(self.restarts_in_a_row)).min(PAUSE_MAX);
             self.restarts_in_a_row += 1;
@@ -289,12 +315,7 @@ impl Supervisor {
                 // No goodbye can be sent now; the peers already see this node as silent.
                 _ = &mut self.channels.goodbye => return None,
             }
-            self.published.sweep = *self.channels.sweep.borrow_and_update();
-            self.observations = Observations::default();
-            self.settling_until = Instant::now() + self.settle();
-            let by_clock = self.config.generation + self.started.elapsed().as_secs();
-            let generation = by_clock.max(generation_before + 1);
-            match self.start_instance(generation).await {
+            match self.start_next(generation_before).await {
                 Ok(instance) => return Some(instance),
                 Err(error) => reason = format!("{error:#}"),
             }
@@ -302,6 +323,25 @@ impl Supervisor {
         error!(%reason, restarts = RESTARTS_MAX, "gossip failed too often; giving up");
         self.channels.failed.send_replace(Some(reason));
         None
+    }
+
+    /// Starts the instance that follows one of `generation_before`, on the present address of this
+    /// node.
+    async fn start_next(&mut self, generation_before: u64) -> anyhow::Result<Instance> {
+        let now = Instant::now();
+        self.published.sweep = *self.channels.sweep.borrow_and_update();
+        let address = *self.channels.address.borrow_and_update();
+        self.config.advertise.set_ip(address);
+        self.config.listen.set_ip(address);
+        self.config.control.set_ip(address);
+        self.published.control.set_ip(address);
+        self.observations = Observations::default();
+        // A node that knows no peer has nothing to keep.
+        let has_peers = !self.channels.views.borrow().members().is_empty();
+        self.settling_until = if has_peers { now + self.settle() } else { now };
+        let by_clock = self.config.generation + self.started.elapsed().as_secs();
+        self.start_instance(by_clock.max(generation_before + 1))
+            .await
     }
 }
 

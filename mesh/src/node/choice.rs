@@ -118,7 +118,11 @@ impl Node {
     /// Asks the next peer if there is one to ask now; otherwise records when there may be one.
     pub(super) fn ask_next(&mut self, now: Time) -> bool {
         self.ask_at = None;
-        if now < self.quiet_until || self.stopping || self.name_taken {
+        if self.stopping || self.name_taken {
+            return false;
+        }
+        if now < self.quiet_until {
+            self.ask_at = Some(self.quiet_until);
             return false;
         }
         let Some(name) = self.choose(now) else {

@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::io::{Input, Output, ServerFailure};
 use crate::node::peers::{Peer, Peers};
 use crate::node::sweep_plan::SweepPlan;
-use crate::protocol::QUIET_TIME;
+use crate::protocol::{MOVE_TIME, QUIET_TIME};
 use crate::reservation::{Action, EndReason, PortRange, Slot};
 use crate::status::{Status, SweepStatus};
 use crate::wire::{Body, MeetingId, Message, Role};
@@ -136,6 +136,11 @@ impl Node {
             Input::Cluster(nodes) => {
                 let departed = self.peers.update_cluster(now, nodes);
                 departed.into_iter().for_each(|node| self.depart(node));
+            }
+            Input::Moved(address) => {
+                self.settings.address = address;
+                self.quiet_until = self.quiet_until.max(now + MOVE_TIME);
+                self.slot.move_to(now, address);
             }
             Input::Tick => {}
             Input::Stop => {

@@ -123,6 +123,7 @@ impl Node {
             .into_iter()
             .flatten()
             .min()
+            .map(|at| at.max(self.quiet_until))
     }
 
     /// Returns when this node has waited too long for the pairs that are still open. A bye is a

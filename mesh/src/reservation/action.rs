@@ -22,6 +22,8 @@ pub(crate) enum EndReason {
     Withdrawn,
     /// This node could not start its server.
     SpawnFailed,
+    /// The address of this node has changed.
+    Moved,
     /// This node is stopping.
     Cancelled,
 }
@@ -35,7 +37,7 @@ impl From<EndReason> for ReservationOutcome {
             EndReason::Expired => Self::Expired,
             EndReason::Withdrawn => Self::Withdrawn,
             EndReason::SpawnFailed => Self::Refused(Refusal::Spawn),
-            EndReason::Cancelled => Self::Cancelled,
+            EndReason::Moved | EndReason::Cancelled => Self::Cancelled,
         }
     }
 }

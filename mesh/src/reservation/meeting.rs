@@ -34,7 +34,7 @@ pub(super) struct Meeting {
     /// The instant by which all clients of the peer are dead.
     pub(super) hold_until: Time,
     /// The instant after which the peer's server, the far end of a two-way test, sends nothing to
-    /// this node.
+    /// this node; after a change of this node's address, its client neither.
     pub(super) peer_server_until: Time,
     /// The first test that the peer may still ask to run as the client.
     pub(super) next_served: u8,
@@ -65,7 +65,8 @@ pub(super) enum Step {
     Serving { test: u8, lease: ServerLease },
     /// The peer is to send the next message.
     Listening,
-    /// This node has left, but the peer's server of a two-way test may still be sending.
+    /// This node has left, but the peer may still be sending: its server in a two-way test, or its
+    /// client to the former address of this node.
     Draining,
 }
 

@@ -207,6 +207,17 @@ impl Slot {
         }
     }
 
+    /// Leaves the present meeting because this node has another `address` now. The peer's iperf3 may
+    /// still send to the old one, which may come back, and the peer may not hear that this node has
+    /// left. The slot is therefore free only when the peer's leases are over.
+    pub(crate) fn move_to(&mut self, now: Time, address: IpAddr) {
+        self.address = address;
+        if let Some(meeting) = &mut self.meeting {
+            meeting.peer_server_until = meeting.peer_server_until.max(meeting.hold_until);
+        }
+        self.leave(now, EndReason::Moved, true);
+    }
+
     pub(crate) fn on_timeout(&mut self, now: Time) {
         let Some(meeting) = &self.meeting else { return };
         match meeting.step {
@@ -263,7 +274,7 @@ impl Slot {
         let Some(meeting) = self.meeting.take() else {
             return;
         };
-        if end_reason != EndReason::Cancelled {
+        if !matches!(end_reason, EndReason::Moved | EndReason::Cancelled) {
             for protocol in meeting.awaiting_results {
                 let (peer, outcome) = (meeting.peer.name.clone(), Err(Reason::ResultLost));
                 self.actions.push_back(Action::Cell {

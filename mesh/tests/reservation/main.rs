@@ -10,6 +10,7 @@ mod duplicates;
 mod freezes;
 mod instants;
 mod losses;
+mod moves;
 mod order;
 mod refusals;
 mod servers;
