@@ -20,6 +20,7 @@ pub mod iperf;
 pub mod metrics;
 mod neighbours;
 pub mod net;
+pub mod own_address;
 pub mod render;
 mod resolver;
 mod runtime;

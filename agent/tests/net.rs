@@ -1,83 +1,21 @@
-//! The advertised address, the addresses to listen on, and the resolution of the agents to join.
+//! The addresses to listen on, the resolution of the agents to join, and addresses that this host
+//! does not have.
 //! The tests need nothing but a loopback interface.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use iperf3_mesh::config::{IpFamily, JoinTarget, Ports};
+use iperf3_mesh::config::{JoinTarget, Ports};
 use iperf3_mesh::discovery::addresses::resolve;
-use iperf3_mesh::net::{AddressSource, ListenAddrs, advertise_address};
+use iperf3_mesh::net::ListenAddrs;
 use iperf3_mesh_testkit::agents::Agent;
 use iperf3_mesh_testkit::{Network, Program, SOON, await_that, http};
 use serde_json::Value;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const DEADLINE: Duration = Duration::from_secs(5);
-
-#[test]
-fn given_address_is_advertised() {
-    let given: IpAddr = "192.0.2.7".parse().unwrap();
-    let advertised = advertise_address(Some(given), None, &[SocketAddr::new(LOOPBACK, 1)]).unwrap();
-    assert_eq!(
-        (advertised.address, advertised.source),
-        (given, AddressSource::Given)
-    );
-}
-
-#[test]
-fn address_on_the_route_to_the_first_seed_is_advertised() {
-    let seed = SocketAddr::new(Ipv4Addr::new(127, 0, 0, 9).into(), 9877);
-    let advertised = advertise_address(None, None, &[seed]).unwrap();
-    assert!(advertised.address.is_loopback());
-    assert_eq!(
-        advertised.source.to_string(),
-        "found on the route to 127.0.0.9:9877"
-    );
-}
-
-#[test]
-fn detected_address_is_of_the_configured_family() {
-    let seeds = [
-        SocketAddr::new(Ipv4Addr::new(127, 0, 0, 9).into(), 9877),
-        SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 9877),
-    ];
-    let has_ipv6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
-    let families = [(IpFamily::Ipv4, seeds[0]), (IpFamily::Ipv6, seeds[1])];
-    for (family, seed) in families.into_iter().take(1 + usize::from(has_ipv6)) {
-        let advertised = advertise_address(None, Some(family), &seeds).unwrap();
-        assert!(family.has(advertised.address), "{advertised:?}");
-        assert_eq!(advertised.source, AddressSource::RouteTo(seed));
-    }
-    // An IPv4 seed leads to no IPv6 address; a host may have none at all.
-    match advertise_address(None, Some(IpFamily::Ipv6), &seeds[..1]) {
-        Ok(found) => assert!(found.address.is_ipv6(), "{found:?}"),
-        Err(none) => assert!(
-            none.to_string().contains("--ip-family (MESH_IP_FAMILY)"),
-            "{none}"
-        ),
-    }
-}
-
-#[test]
-fn address_detected_without_seeds_is_not_loopback() {
-    // A host without a network has no such address, and the error says so.
-    match advertise_address(None, None, &[]) {
-        Ok(found) => {
-            assert!(
-                !found.address.is_loopback() && !found.address.is_unspecified(),
-                "{found:?}"
-            );
-        }
-        Err(none) => {
-            assert!(
-                none.to_string()
-                    .contains("--advertise-address (MESH_ADVERTISE_ADDRESS)")
-            );
-        }
-    }
-}
 
 #[tokio::test]
 async fn targets_resolve_in_order_with_ports_and_no_duplicates() {

@@ -28,8 +28,8 @@ pub const DRIFT_PPM_MAX: u32 = 500;
 /// settings.
 pub const QUIET_TIME: Duration = Duration::from_secs(TIMEOUT_MAX.as_secs() + MARGIN.as_secs());
 
-/// How long a node whose address has changed stays out of all meetings, so that the others learn its
-/// new address first: an iperf3 server accepts only the address that its node knows.
+/// How long a node whose address has changed stays out of all meetings, so that the others learn
+/// its new address first: an iperf3 server accepts only the address that its node knows.
 pub(crate) const MOVE_TIME: Duration = Duration::from_secs(15);
 
 const _: () = assert!(2 * TIMEOUT_MAX.as_millis() * DRIFT_PPM_MAX as u128 <= 100 * 1_000_000);

@@ -1,21 +1,34 @@
 //! The `agent` command: runs one agent, from reading its configuration to leaving the mesh.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::discovery::{self, DiscoverySink, addresses};
-use crate::net::{self, ListenAddrs};
+use crate::discovery::addresses::{self, Seeds};
+use crate::discovery::{self, DiscoverySink};
+use crate::net::ListenAddrs;
+use crate::own_address::{Absence, AddressPolicy, Advertised, ThisHost, absence};
+use crate::runtime::address::OwnAddress;
 use crate::runtime::preflight::probe;
 use crate::runtime::{Agent, Setup};
 use crate::{VERSION, cli};
 
 /// The pause between two rounds of gossip.
 pub(super) const GOSSIP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a starting agent waits for its network: an agent may start before the network does.
+const NETWORK_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a starting agent waits for the address that the user gave: long enough for the
+/// duplicate address detection of IPv6.
+const GIVEN_ADDRESS_WITHIN: Duration = Duration::from_secs(10);
+
+/// The pause between two looks for an address.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the `agent` command until SIGTERM, SIGINT or SIGHUP.
 ///
@@ -33,20 +46,17 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let tests = config.tests();
     let preparation = async {
         let iperf = probe(&config.iperf3, &tests).await?;
-        let timeout = discovery::RESOLVE_TIMEOUT;
-        let seeds = addresses::resolve(&config.join, config.ports.gossip, timeout).await;
-        anyhow::Ok((iperf, seeds))
+        anyhow::Ok((iperf, own_address(&config).await?))
     };
-    let (iperf, seeds) = tokio::select! {
+    let (iperf, own) = tokio::select! {
         prepared = preparation => prepared?,
         () = stop.cancelled() => return Ok(()),
     };
-    let advertised =
-        net::advertise_address(config.advertise_address, config.ip_family, &seeds.addresses)?;
     let setup = Setup {
         name: config.node_name.clone(),
         zone: config.zone.clone(),
-        listen: ListenAddrs::new(advertised.address, &config.ports),
+        listen: ListenAddrs::of(&own.advertised, &config.ports),
+        own,
         iperf_ports: config.ports.iperf_range(),
         tests,
         interval: config.settings.interval,
@@ -59,8 +69,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     tracing::info!(
         node = %setup.name,
         zone = setup.zone,
-        address = %advertised.address,
-        address_source = %advertised.source,
+        address = %setup.own.advertised.address,
+        address_source = %setup.own.advertised.source,
         iperf3 = %setup.iperf.version(),
         version = VERSION,
         "the agent starts"
@@ -72,17 +82,74 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
             "quiet time: no tests yet, because a previous run may still hold a reservation"
         );
     }
-    let own = setup.listen.gossip;
     let agent = Agent::start(setup).await?;
     let metrics = agent.state.metrics().clone();
     let discover = async |sink: DiscoverySink<'_>| {
         // The future is boxed, because the state of an HTTP client would make every enclosing
         // future large.
-        Box::pin(discovery::discover(&sink, &config, own, metrics.clone())).await;
+        Box::pin(discovery::discover(&sink, &config, metrics.clone())).await;
     };
-    agent.run(stop, discover).await?;
+    // The future is boxed for the same reason.
+    Box::pin(agent.run(stop, discover)).await?;
     tracing::info!("agent stopped after leaving the mesh");
     Ok(())
+}
+
+/// Waits until this node has an address to advertise.
+///
+/// # Errors
+/// Returns an error if there is none in time.
+async fn own_address(config: &Config) -> anyhow::Result<OwnAddress> {
+    let policy = AddressPolicy {
+        given: config.advertise_address,
+        family: config.ip_family,
+    };
+    let within = match policy.given {
+        Some(_) => GIVEN_ADDRESS_WITHIN,
+        None => NETWORK_WITHIN,
+    };
+    let began = Instant::now();
+    let mut is_waiting = false;
+    loop {
+        let timeout = discovery::RESOLVE_TIMEOUT;
+        let resolved = addresses::resolve(&config.join, config.ports.gossip, timeout).await;
+        let seeds = Seeds::from(resolved);
+        let error = match usable(&policy, &seeds) {
+            Ok(advertised) => {
+                return Ok(OwnAddress {
+                    advertised,
+                    policy,
+                    seeds,
+                });
+            }
+            Err(error) => error,
+        };
+        if began.elapsed() >= within {
+            return Err(error.context(format!("no address after {} s", within.as_secs())));
+        }
+        if !is_waiting {
+            is_waiting = true;
+            tracing::warn!(
+                seconds = within.as_secs(),
+                "waiting for an address: {error}"
+            );
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Chooses an address that this node has at present.
+fn usable(policy: &AddressPolicy, seeds: &Seeds) -> anyhow::Result<Advertised> {
+    let advertised = policy.choose(&seeds.addresses, &ThisHost)?;
+    let address = advertised.address;
+    match absence(address) {
+        None => Ok(advertised),
+        Some(Absence::Missing) => Err(anyhow!(
+            "{address} is not an address of this host; set --advertise-address \
+             (MESH_ADVERTISE_ADDRESS) to one that is"
+        )),
+        Some(absence) => Err(anyhow!("cannot use {address}: {absence}")),
+    }
 }
 
 /// Returns a token that is cancelled by the first SIGTERM, SIGINT or SIGHUP. A closed terminal and

@@ -48,7 +48,7 @@ pub struct Config {
     /// The zone of this node, empty if it has none.
     pub zone: String,
     /// The address at which other nodes reach this node; `None` lets the agent find the address
-    /// ([`crate::net::advertise_address`]).
+    /// ([`crate::own_address::AddressPolicy`]).
     pub advertise_address: Option<IpAddr>,
     /// The address family to use if there are addresses of both families; `None` selects whichever
     /// comes first.

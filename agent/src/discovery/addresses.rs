@@ -23,6 +23,31 @@ pub struct Resolved {
     pub failures: Vec<Unresolved>,
 }
 
+/// The addresses of the agents to join, and the names without one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seeds {
+    /// The addresses, in the order of the targets.
+    pub addresses: Vec<SocketAddr>,
+    /// The targets that do not resolve at present, sorted.
+    pub unresolved: Vec<String>,
+}
+
+impl From<Resolved> for Seeds {
+    fn from(resolved: Resolved) -> Self {
+        let mut unresolved: Vec<String> = resolved
+            .failures
+            .iter()
+            .map(|failure| failure.target.to_string())
+            .collect();
+        unresolved.sort();
+        unresolved.dedup();
+        Self {
+            addresses: resolved.addresses,
+            unresolved,
+        }
+    }
+}
+
 /// A target that did not resolve. It is tried again, because it may resolve later.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot resolve {target} of {}: {cause}", option_name("join"))]

@@ -37,28 +37,23 @@ const PAUSE_DNS: Duration = Duration::from_secs(10);
 /// The pause between two searches in any other mesh.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// Looks for peers, and never returns. `own` is the gossip address of this agent.
-pub async fn discover(
-    sink: &DiscoverySink<'_>,
-    config: &Config,
-    own: SocketAddr,
-    metrics: Metrics,
-) {
+/// Looks for peers, and never returns.
+pub async fn discover(sink: &DiscoverySink<'_>, config: &Config, metrics: Metrics) {
     let resolve =
         async || addresses::resolve(&config.join, config.ports.gossip, RESOLVE_TIMEOUT).await;
     match config.discovery {
-        Discovery::Dns => find_names(sink, resolve, own, PAUSE_DNS).await,
-        Discovery::Static => find_names(sink, resolve, own, PAUSE).await,
+        Discovery::Dns => find_names(sink, resolve, PAUSE_DNS).await,
+        Discovery::Static => find_names(sink, resolve, PAUSE).await,
         Discovery::Kubernetes => {
             let pods = async {
-                match watcher(config, own) {
+                match watcher(config, sink.own) {
                     Ok(watcher) => find_pods(sink, watcher, &config.node_name, metrics).await,
                     // The pod gets the missing credentials only when it is replaced, so there is no
                     // point in retrying.
                     Err(error) => Reporter::new(metrics).failed(&error),
                 }
             };
-            tokio::join!(find_names(sink, resolve, own, PAUSE), pods);
+            tokio::join!(find_names(sink, resolve, PAUSE), pods);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::addresses::{Resolved, Unresolved};
+use super::addresses::{Resolved, Seeds, Unresolved};
 use super::sink::DiscoverySink;
 
 /// The pauses between two warnings about a target that does not resolve. The last pause repeats.
@@ -15,14 +15,12 @@ const WARNING_PAUSES: [Duration; 3] = [
     Duration::from_secs(30 * 60),
 ];
 
-/// Resolves the agents to join, once per `pause` while the mesh has peers, and never returns. `own`
-/// is the gossip address of this agent. Addresses of the other family are dropped, because they
-/// cannot be reached from `own`; a dual-stack Service has an address of each family for every
-/// agent.
+/// Resolves the agents to join, once per `pause` while the mesh has peers, and never returns.
+/// Addresses of the other family than that of this agent are not contacted, because they cannot be
+/// reached; a dual-stack Service has an address of each family for every agent.
 pub(super) async fn find_names(
     sink: &DiscoverySink<'_>,
     resolve: impl AsyncFn() -> Resolved,
-    own: SocketAddr,
     pause: Duration,
 ) {
     let mut failures = Failures::default();
@@ -31,12 +29,14 @@ pub(super) async fn find_names(
         for event in failures.update(&resolved.failures, Instant::now()) {
             event.log();
         }
-        (sink.unresolved)(failures.targets());
-        let reachable: Vec<SocketAddr> = resolved
+        let seeds = Seeds::from(resolved);
+        let reachable: Vec<SocketAddr> = seeds
             .addresses
-            .into_iter()
-            .filter(|address| address.is_ipv4() == own.is_ipv4())
+            .iter()
+            .copied()
+            .filter(|address| address.is_ipv4() == sink.own.is_ipv4())
             .collect();
+        (sink.seeds)(seeds);
         sink.gossip.join(&reachable);
         tokio::time::sleep(sink.pause(pause)).await;
     }
@@ -93,11 +93,6 @@ impl Failures {
             }
         }
         events
-    }
-
-    /// Returns the targets that do not resolve at present.
-    fn targets(&self) -> Vec<String> {
-        self.by_target.keys().cloned().collect()
     }
 }
 
@@ -165,7 +160,6 @@ mod tests {
         let minute = Duration::from_secs(60);
         let mut failures = Failures::default();
         failures.update(&[unresolved("node-8"), unresolved("node-9")], start);
-        assert_eq!(failures.targets(), ["node-8", "node-9"]);
         let resolved = Event::Resolved {
             target: "node-8".to_owned(),
             lasted: minute / 2,
@@ -175,7 +169,6 @@ mod tests {
             failures.update(&still_failing, start + minute / 2),
             [resolved]
         );
-        assert_eq!(failures.targets(), ["node-9"]);
         assert_eq!(
             failures.update(&still_failing, start + minute / 2 + minute / 4),
             []
@@ -205,13 +198,14 @@ mod tests {
         let sink = DiscoverySink {
             gossip: &one,
             inputs: mpsc::channel(1).0,
-            unresolved: &|targets| published.lock().unwrap().push(targets),
+            seeds: &|seeds: Seeds| published.lock().unwrap().push(seeds.unresolved),
+            own,
         };
         let mut views = one.views();
         let name = NodeName::new("node-2").unwrap();
         let joined = views.wait_for(|view| view.get(&name).is_some());
         tokio::select! {
-            () = find_names(&sink, resolve, own, Duration::from_secs(1)) => panic!("it ended"),
+            () = find_names(&sink, resolve, Duration::from_secs(1)) => panic!("it ended"),
             seen = timeout(Duration::from_secs(20), joined) => assert!(seen.is_ok()),
         }
         let published = published.lock().unwrap();

@@ -1,10 +1,13 @@
 //! The receivers of the results of discovery.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use iperf3_mesh_core::Input;
 use iperf3_mesh_core::gossip::Gossip;
 use tokio::sync::mpsc;
+
+use super::addresses::Seeds;
 
 /// The pause between two searches while there is no peer.
 const PAUSE_ALONE: Duration = Duration::from_secs(1);
@@ -15,8 +18,10 @@ pub struct DiscoverySink<'a> {
     pub gossip: &'a Gossip,
     /// Receives the nodes that are gone, and the nodes of the cluster.
     pub inputs: mpsc::Sender<Input>,
-    /// Receives the names to join that do not resolve at present.
-    pub unresolved: &'a (dyn Fn(Vec<String>) + Send + Sync),
+    /// Receives the agents to join, whenever they have been resolved.
+    pub seeds: &'a (dyn Fn(Seeds) + Send + Sync),
+    /// The gossip address of this agent.
+    pub own: SocketAddr,
 }
 
 impl DiscoverySink<'_> {

@@ -4,6 +4,7 @@
 //! This module only records values, and a scrape only reads them. Labels come from fixed lists,
 //! never from data that a peer sent. `docs/metrics.md` explains what each metric means.
 
+mod address;
 mod cells;
 mod discovery;
 mod gossip;
@@ -59,6 +60,7 @@ pub struct Metrics {
     gossip: gossip::Gossip,
     discovery: discovery::Discovery,
     log_lines_dropped: IntCounter,
+    address: address::Address,
 }
 
 impl Metrics {
@@ -95,6 +97,7 @@ impl Metrics {
                  not be written",
                 registry
             )?,
+            address: address::Address::register(&registry)?,
             registry,
         })
     }
@@ -163,6 +166,16 @@ impl Metrics {
     /// Sets whether another live agent uses this node's name.
     pub fn show_name_conflict(&self, conflict: bool) {
         self.members.name_conflict.set(i64::from(conflict));
+    }
+
+    /// Sets whether the other nodes cannot reach this node at its own address.
+    pub fn show_address_problem(&self, has_problem: bool) {
+        self.address.unreachable.set(i64::from(has_problem));
+    }
+
+    /// Counts a move to another address.
+    pub fn address_changed(&self) {
+        self.address.changes.inc();
     }
 
     /// Sets the progress of the sweep, and whether this node is in its quiet time.

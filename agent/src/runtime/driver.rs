@@ -96,12 +96,16 @@ impl Driver {
     }
 
     fn handle(&mut self, input: Input, gossip: &Gossip) {
-        let is_view = if let Input::View(view) = &input {
-            self.log_name_conflict(view.namesake());
-            true
-        } else {
-            false
-        };
+        let is_view = matches!(input, Input::View(_));
+        match &input {
+            Input::View(view) => self.log_name_conflict(view.namesake()),
+            Input::Moved(address) => {
+                self.control.set_ip(*address);
+                self.processes.move_to(*address);
+                self.neighbours = NeighbourWatch::new(*address);
+            }
+            _ => {}
+        }
         self.node.handle(boot_now(), input);
         if is_view {
             self.neighbours.see(self.node.peers().count());

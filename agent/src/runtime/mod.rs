@@ -1,6 +1,7 @@
 //! One agent from start to end: what the agent opens, in which order, and how it closes everything
 //! again.
 
+pub(crate) mod address;
 mod driver;
 mod events;
 mod implausible;
@@ -8,6 +9,7 @@ pub(crate) mod preflight;
 mod processes;
 mod transport;
 
+use std::cell::OnceCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -16,12 +18,13 @@ use anyhow::{anyhow, bail};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, bind_hint};
 use iperf3_mesh_core::{Epoch, Input, Node, NodeName, PortRange, Settings, TestSpec};
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{boot_now, unix_now_ns};
 use crate::config::FailedCells;
 use crate::discovery::DiscoverySink;
+use crate::discovery::addresses::Seeds;
 use crate::http::listener::{self, ListenError};
 use crate::http::{self, client};
 use crate::iperf::Iperf;
@@ -29,6 +32,7 @@ use crate::metrics::Metrics;
 use crate::neighbours::NeighbourWatch;
 use crate::net::ListenAddrs;
 use crate::state::{AgentState, Identity};
+use address::{AddressKeeper, ControlPort, OwnAddress};
 use driver::Driver;
 use implausible::ImplausibleFigures;
 pub(crate) use processes::FinishedTest;
@@ -41,12 +45,19 @@ const INPUTS_MAX: usize = 1024;
 /// How long a stopping agent waits for its last messages to be sent.
 const LAST_MESSAGES_WITHIN: Duration = Duration::from_millis(500);
 
+/// The options of the ports, as messages name them.
+const LISTEN_PORT: &str = "--listen-port (LISTEN_PORT)";
+const CONTROL_PORT: &str = "--control-port (MESH_CONTROL_PORT)";
+const GOSSIP_PORT: &str = "--gossip-port (MESH_GOSSIP_PORT)";
+
 /// The settings of one agent.
 pub(crate) struct Setup {
     /// Node name.
     pub name: NodeName,
     /// Zone, empty if the node has none.
     pub zone: String,
+    /// The own address.
+    pub own: OwnAddress,
     /// The addresses to listen on.
     pub listen: ListenAddrs,
     /// The ports of the iperf3 servers.
@@ -77,13 +88,14 @@ pub(crate) struct Agent {
     control: TcpListener,
     client: client::Client,
     inputs: mpsc::Sender<Input>,
-    address: IpAddr,
+    own: OwnAddress,
+    listen: ListenAddrs,
 }
 
 impl Agent {
     /// Returns the address at which the other agents reach this agent.
     pub(crate) fn address(&self) -> IpAddr {
-        self.address
+        self.listen.address
     }
 
     /// Subscribes to the tests that this node runs as the client and that finish from now on.
@@ -99,7 +111,7 @@ impl Agent {
     pub(crate) async fn start(setup: Setup) -> anyhow::Result<Self> {
         let epoch = Epoch(rand::random());
         let http = listen_http(setup.listen.http)?;
-        let control = listen(setup.listen.control, "--control-port (MESH_CONTROL_PORT)").await?;
+        let control = listen(setup.listen.control, CONTROL_PORT).await?;
         let gossip = Gossip::over_udp(GossipConfig {
             name: setup.name.clone(),
             epoch,
@@ -116,24 +128,28 @@ impl Agent {
         let client = client::Client::default();
         let (inputs, inputs_out) = mpsc::channel(INPUTS_MAX);
         let message_sender = MessageSender::new(client.clone(), inputs.clone());
-        let address = setup.listen.address;
+        let listen = setup.listen;
+        let (driver, own) = driver(setup, &state, message_sender, inputs_out);
         Ok(Self {
-            driver: driver(setup, &state, message_sender, inputs_out),
+            driver,
             state,
             gossip,
             http,
             control,
             client,
             inputs,
-            address,
+            own,
+            listen,
         })
     }
 
     /// Runs until `stop`, and then leaves the mesh in order: it ends the meeting, announces its
-    /// departure and closes the ports, all in less than 5 s. `discover` looks for peers meanwhile.
+    /// departure and closes the ports, all in less than 5 s. `discover` looks for peers meanwhile,
+    /// and is called again after each change of the own address.
     ///
     /// # Errors
-    /// Returns an error if gossip cannot recover.
+    /// Returns an error if gossip cannot recover, or if this node has lost an address that the user
+    /// gave.
     pub(crate) async fn run(
         self,
         stop: CancellationToken,
@@ -147,25 +163,57 @@ impl Agent {
             control,
             client,
             inputs,
-            ..
+            own,
+            listen,
         } = self;
-        let set_unresolved = |targets| state.set_unresolved_join(targets);
-        let sink = DiscoverySink {
-            gossip: &gossip,
-            inputs: inputs.clone(),
-            unresolved: &set_unresolved,
-        };
         let close = CancellationToken::new();
         let pages = tokio::spawn(http::serve(http, state.clone(), client, close.clone()));
-        let messages = transport::serve(control, inputs, state.metrics().clone(), close.clone());
-        let messages = tokio::spawn(messages);
+        let mut messages = ControlPort::new(state.clone(), inputs.clone());
+        messages.serve(control);
+        let seeds = watch::Sender::new(own.seeds.clone());
+        let mut keeper = AddressKeeper::new(
+            own,
+            seeds.subscribe(),
+            listen,
+            state.clone(),
+            inputs.clone(),
+            messages,
+        );
         state.set_listening(true);
 
+        let publish_seeds = |found: Seeds| {
+            state.set_unresolved_join(found.unresolved.clone());
+            seeds.send_replace(found);
+        };
         let message_sender = driver.message_sender.clone();
+        let mut address = keeper.gossip_address();
+        let discovery = async {
+            loop {
+                let sink = DiscoverySink {
+                    gossip: &gossip,
+                    inputs: inputs.clone(),
+                    seeds: &publish_seeds,
+                    own: *address.borrow_and_update(),
+                };
+                tokio::select! {
+                    () = discover(sink) => {}
+                    Ok(()) = address.changed() => {}
+                }
+            }
+        };
+        // The driver ends its meeting before the agent ends, whatever the reason.
+        let ending = stop.child_token();
+        let lost = OnceCell::new();
+        let keep = async {
+            let _ = lost.set(keeper.keep(&gossip).await);
+            ending.cancel();
+            std::future::pending::<()>().await;
+        };
         let failed = tokio::select! {
-            () = driver.run(&gossip, stop.clone()) => None,
+            () = driver.run(&gossip, ending.clone()) => None,
             reason = gossip.failed() => Some(reason),
-            () = discover(sink) => None,
+            () = discovery => None,
+            () = keep => None,
         };
         state.set_listening(false);
         if let Some(reason) = failed {
@@ -173,8 +221,11 @@ impl Agent {
         }
         message_sender.flush(LAST_MESSAGES_WITHIN).await;
         close.cancel();
-        let _ = tokio::join!(gossip.goodbye(), pages, messages);
-        Ok(())
+        let _ = tokio::join!(gossip.goodbye(), pages, keeper.close());
+        match lost.into_inner() {
+            Some(problem) => bail!("{problem}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -202,7 +253,7 @@ fn driver(
     state: &AgentState,
     message_sender: MessageSender,
     inputs: mpsc::Receiver<Input>,
-) -> Driver {
+) -> (Driver, OwnAddress) {
     let (epoch, metrics) = (state.identity().epoch, state.metrics().clone());
     let address = setup.listen.address;
     let settings = Settings {
@@ -224,7 +275,7 @@ fn driver(
         metrics,
         implausible.clone(),
     );
-    Driver {
+    let driver = Driver {
         node: Node::new(settings, boot_now()),
         state: state.clone(),
         processes,
@@ -235,15 +286,14 @@ fn driver(
         last_sweep: None,
         namesake: None,
         neighbours: NeighbourWatch::new(address),
-    }
+    };
+    (driver, setup.own)
 }
 
 /// Listens for HTTP, and logs the address family that this node does not have.
 fn listen_http(address: SocketAddr) -> anyhow::Result<Vec<TcpListener>> {
     let listeners = listener::open(address)
-        .map_err(|ListenError { address, error }| {
-            cannot_listen(error, address, "--listen-port (LISTEN_PORT)")
-        })?
+        .map_err(|ListenError { address, error }| cannot_listen(error, address, LISTEN_PORT))?
         .into_iter()
         .map(TcpListener::from_std)
         .collect::<Result<Vec<_>, _>>()?;

@@ -103,6 +103,11 @@ impl Processes {
         self.finished_tests.subscribe()
     }
 
+    /// Changes this node's address in all later tests.
+    pub(super) fn move_to(&mut self, address: IpAddr) {
+        self.address = address;
+    }
+
     /// Returns whether no process is left.
     pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty()

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::VERSION;
 use crate::api::{Member, Members, NodeState, RowReport, Schedule, ScheduleReport};
 use crate::metrics::Metrics;
+use crate::own_address::AddressProblem;
 pub use row::Row;
 
 /// How old the last heartbeat of the driver may be. After that, the driver counts as stuck.
@@ -47,6 +48,8 @@ pub struct Snapshot {
     pub row: Row,
     /// The names of `--join` that do not resolve at present.
     pub unresolved_join: Arc<[String]>,
+    /// Why the other nodes cannot reach this node at its own address.
+    pub address_problem: Option<AddressProblem>,
     /// Whether all ports are listening.
     pub is_listening: bool,
     /// The time of the driver's last heartbeat, on the monotonic clock, as the driver's timer. On
@@ -62,6 +65,7 @@ impl Snapshot {
             schedule: Schedule::default(),
             row: Row::default(),
             unresolved_join: Arc::default(),
+            address_problem: None,
             is_listening: false,
             heartbeat: Instant::now(),
         }
@@ -182,6 +186,13 @@ impl AgentState {
         self.snapshot().unresolved_join.clone()
     }
 
+    /// Replaces the reason why the other nodes cannot reach this node at its own address.
+    pub fn set_address_problem(&self, problem: Option<AddressProblem>) {
+        self.metrics.show_address_problem(problem.is_some());
+        self.snapshot
+            .send_modify(|snapshot| snapshot.address_problem = problem);
+    }
+
     /// Sets whether all ports are listening.
     pub fn set_listening(&self, is_listening: bool) {
         self.snapshot
@@ -217,6 +228,9 @@ impl AgentState {
         let snapshot = self.snapshot();
         if !snapshot.is_listening {
             return Err("not all ports are listening yet".to_owned());
+        }
+        if let Some(problem) = &snapshot.address_problem {
+            return Err(problem.to_string());
         }
         if let Some(other) = snapshot.namesake {
             let name = &self.identity.name;

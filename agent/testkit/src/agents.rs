@@ -109,6 +109,27 @@ impl Agent {
         }
     }
 
+    /// Starts an agent that looks for its address itself on a host of the laboratory, with
+    /// [`QUICK`], without quiet time, and with `args`. The test asks it on loopback, because its
+    /// address may change.
+    pub fn start_without_address(host: &Host, args: &[&str]) -> Self {
+        let arguments = [
+            &["agent", "--node-name", &host.name],
+            &QUICK[..],
+            &["--skip-quiet-time"],
+            args,
+        ]
+        .concat();
+        let mut command = Program::command(&arguments, &[]);
+        host.namespace.enter(&mut command);
+        Self {
+            name: host.name.clone(),
+            address: Ipv4Addr::LOCALHOST,
+            program: Program::start_command(command),
+            placement: Placement::Host(host.namespace.clone()),
+        }
+    }
+
     /// Returns the address of the agent's HTTP server.
     pub fn http(&self) -> SocketAddr {
         (self.address, LISTEN_PORT).into()
@@ -123,6 +144,16 @@ impl Agent {
             Placement::Loopback => http::get(self.http(), path),
             Placement::Host(namespace) => namespace.inside(|| http::get(self.http(), path)),
         }
+    }
+
+    /// Returns the status and the body of `path`, requested from the agent's own network; status 0
+    /// if there is no answer.
+    pub fn ask(&self, path: &str) -> (u16, String) {
+        let answer = match &self.placement {
+            Placement::Loopback => http::ask(self.http(), path),
+            Placement::Host(namespace) => namespace.inside(|| http::ask(self.http(), path)),
+        };
+        answer.unwrap_or_default()
     }
 
     /// Returns the agent's matrix.

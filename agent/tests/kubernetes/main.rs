@@ -221,7 +221,8 @@ async fn agents_find_each_other_and_the_cluster_through_pods() {
     let sink = DiscoverySink {
         gossip: &one,
         inputs,
-        unresolved: &|_| (),
+        seeds: &|_| (),
+        own: here,
     };
     let watcher = watcher(&server, &here.to_string(), PACE);
     let mut views = one.views();

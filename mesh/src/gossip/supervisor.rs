@@ -2,8 +2,8 @@
 //! goodbyes through it, and restarts it when it fails.
 //!
 //! A restarted chitchat is a new *identity* (a greater generation) of the same *epoch*: the agent
-//! keeps running, so peers must not take it for a restarted node. The same holds for a chitchat that
-//! is started again because the address of the node has changed.
+//! keeps running, so peers must not take it for a restarted node. The same holds for a chitchat
+//! that is started again because the address of the node has changed.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -207,9 +207,9 @@ impl Slot {
         }
     }
 
-    /// Leaves the present meeting because this node has another `address` now. The peer's iperf3 may
-    /// still send to the old one, which may come back, and the peer may not hear that this node has
-    /// left. The slot is therefore free only when the peer's leases are over.
+    /// Leaves the present meeting because this node has another `address` now. The peer's iperf3
+    /// may still send to the old one, which may come back, and the peer may not hear that this node
+    /// has left. The slot is therefore free only when the peer's leases are over.
     pub(crate) fn move_to(&mut self, now: Time, address: IpAddr) {
         self.address = address;
         if let Some(meeting) = &mut self.meeting {

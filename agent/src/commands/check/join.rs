@@ -58,12 +58,17 @@ pub(super) async fn check(
 }
 
 /// Returns the addresses that the agent would join, each IP address once. The agent drops the
-/// addresses of the other family than that of its `own` address.
+/// addresses of the other family than that of its `own` address. Loopback leads to this node
+/// itself, so it counts as `own`: its name may stand for 127.0.1.1 here.
 fn reachable(addresses: &[SocketAddr], own: Option<IpAddr>) -> BTreeSet<IpAddr> {
     addresses
         .iter()
         .map(SocketAddr::ip)
         .filter(|address| own.is_none_or(|own| own.is_ipv4() == address.is_ipv4()))
+        .map(|address| match own {
+            Some(own) if address.is_loopback() && !own.is_loopback() => own,
+            _ => address,
+        })
         .collect()
 }
 

@@ -23,7 +23,7 @@ use super::output::print;
 use crate::cli::{self, CheckArgs, OutputFormat, Protocols};
 use crate::config::Config;
 use crate::discovery::addresses;
-use crate::net;
+use crate::own_address::{AddressPolicy, ThisHost};
 use crate::runtime::preflight;
 
 pub use finding::{Finding, Level, can_take_part, json, table};
@@ -60,11 +60,11 @@ pub async fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = variables();
     findings.extend(iperf3::check(config).await);
     let resolved = addresses::resolve(&config.join, config.ports.gossip, RESOLVE_WITHIN).await;
-    let advertised = net::advertise_address(
-        config.advertise_address,
-        config.ip_family,
-        &resolved.addresses,
-    );
+    let policy = AddressPolicy {
+        given: config.advertise_address,
+        family: config.ip_family,
+    };
+    let advertised = policy.choose(&resolved.addresses, &ThisHost);
     let own = advertised.as_ref().ok().map(|own| own.address);
     findings.extend(join::check(config, &resolved, own).await);
     findings.extend(join::pods(config, own).await);

@@ -9,7 +9,8 @@ use crate::cli::option_name;
 use crate::config::Config;
 use crate::discovery::addresses::Resolved;
 use crate::http::listener;
-use crate::net::{Advertised, ListenAddrs, NoAddress};
+use crate::net::ListenAddrs;
+use crate::own_address::{Absence, AddressProblem, AddressSource, Advertised, NoAddress, absence};
 
 /// The first port that needs no privilege, unless `net.ipv4.ip_unprivileged_port_start` says
 /// otherwise.
@@ -28,28 +29,59 @@ pub(super) async fn check(
             return vec![Finding::error("address", error.to_string(), hint)];
         }
     };
-    let found = address(advertised.address, &advertised.source.to_string(), resolved);
+    let found = address(&advertised, resolved);
     // If the address belongs to another node, a check of each port would only repeat this error.
     let is_local = found.level < Level::Error;
     let mut findings = vec![found];
     if is_local {
-        let listen = ListenAddrs::new(advertised.address, &config.ports);
+        let listen = ListenAddrs::of(&advertised, &config.ports);
         findings.extend(ports(config, &listen).await);
     }
     findings
 }
 
-fn address(address: IpAddr, source: &str, resolved: &Resolved) -> Finding {
+fn address(own: &Advertised, resolved: &Resolved) -> Finding {
     let option = option_name("advertise_address");
-    if let Err(error) = UdpSocket::bind((address, 0)) {
-        return Finding::error(
-            "address",
-            format!("{address} ({source}) is not an address of this node: {error}"),
-            format!("Set {option} to an address that `ip address` lists here."),
-        );
+    let Advertised { address, source } = own;
+    match absence(*address) {
+        None => {}
+        Some(Absence::Missing) => {
+            return Finding::error(
+                "address",
+                format!(
+                    "{address} ({source}) is not an address of this node: {}",
+                    Absence::Missing
+                ),
+                format!("Set {option} to an address that `ip address` lists here."),
+            );
+        }
+        Some(Absence::Tentative) => {
+            return Finding::warning(
+                "address",
+                format!(
+                    "{address} ({source}) cannot be used yet: {}",
+                    Absence::Tentative
+                ),
+                "Check again in a few seconds. If this stays, its interface has no link.",
+            );
+        }
+        Some(Absence::Duplicate) => {
+            return Finding::error(
+                "address",
+                format!(
+                    "{address} ({source}) cannot be used: {}",
+                    Absence::Duplicate
+                ),
+                "Give each host an address of its own. `ip -6 address` shows the address as \
+                 `dadfailed` until it is removed and added again.",
+            );
+        }
     }
-    let mut seeds = resolved.addresses.iter();
-    if address.is_loopback() && seeds.any(|seed| !seed.ip().is_loopback()) {
+    let is_given = *source == AddressSource::Given;
+    let is_any_unknown = !resolved.failures.is_empty();
+    let problem =
+        AddressProblem::of_loopback(*address, is_given, &resolved.addresses, is_any_unknown);
+    if problem.is_some() {
         return Finding::warning(
             "address",
             format!("{address} ({source}) cannot be reached from other machines"),
@@ -79,6 +111,7 @@ async fn ports(config: &Config, listen: &ListenAddrs) -> Vec<Finding> {
             .filter(|port| !port.is_in_use())
             .map(Port::finding)
             .chain([used_by(config, &running, &in_use)])
+            .chain(running::obstacle(read_api).await.as_deref().map(unready))
             .collect(),
         None => own
             .iter()
@@ -115,6 +148,12 @@ fn used_by(config: &Config, running: &Running, in_use: &[&Port]) -> Finding {
         "No action needed if this is the agent that should run here. Otherwise stop one of them: \
          two agents with the same node name refuse all tests.",
     )
+}
+
+fn unready(obstacle: &str) -> Finding {
+    let detail = format!("the agent that runs here is not ready: {obstacle}");
+    let hint = "Its log tells since when. It is ready again when the reason is gone.";
+    Finding::warning("agent", detail, hint)
 }
 
 /// Checks the ports of iperf3. A test uses any free port among them.

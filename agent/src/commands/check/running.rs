@@ -4,8 +4,10 @@ use std::fs::read_link;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use hyper::StatusCode;
 use iperf3_mesh_core::NodeName;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::http::client::{Client, ClientError, Limits};
 
@@ -38,10 +40,29 @@ impl Running {
     }
 }
 
+/// The answer of the readiness probe of an agent that is not ready.
+#[derive(Debug, Deserialize)]
+struct Unready {
+    error: String,
+}
+
 /// Asks the agent with this read API for its name.
 pub(super) async fn ask(http: SocketAddr) -> Result<Running, ClientError> {
     let url = format!("http://{http}/api/v1/schedule");
     Client::default().get(&url, LIMITS).await
+}
+
+/// Asks the agent why it is not ready; `None` if it is, or if it does not answer.
+pub(super) async fn obstacle(http: SocketAddr) -> Option<String> {
+    let url = format!("http://{http}/readyz");
+    // A ready agent answers with a text.
+    match Client::default().get::<IgnoredAny>(&url, LIMITS).await {
+        Err(ClientError::Status(StatusCode::SERVICE_UNAVAILABLE, body)) => {
+            let answer = serde_json::from_str(&body);
+            Some(answer.map_or(body, |Unready { error }| error))
+        }
+        _ => None,
+    }
 }
 
 /// Returns whether this process runs in the agent's own container, where the agent is the first

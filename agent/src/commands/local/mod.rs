@@ -24,6 +24,7 @@ use crate::iperf::Iperf;
 use crate::net::ListenAddrs;
 use crate::render::heatmap::{self, Screen};
 use crate::render::table;
+use crate::runtime::address::OwnAddress;
 use crate::runtime::preflight::probe;
 use crate::runtime::{Agent, Setup};
 
@@ -124,6 +125,7 @@ async fn start_in(
         let agent = Agent::start(Setup {
             name: NodeName::new(&format!("node{number:0digits$}"))?,
             zone: String::new(),
+            own: OwnAddress::given(address),
             listen: ListenAddrs::new(address, ports),
             iperf_ports: ports.iperf_range(),
             tests: settings.specs(),

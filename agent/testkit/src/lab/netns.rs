@@ -76,7 +76,7 @@ impl Namespace {
     ///
     /// # Panics
     /// If the command fails; the message has the line and its standard error.
-    pub(crate) fn run(&self, line: &str) {
+    pub fn run(&self, line: &str) {
         let mut words = line.split_whitespace();
         let mut command = self.command(words.next().unwrap());
         let output = command.args(words).stdin(Stdio::null()).output().unwrap();

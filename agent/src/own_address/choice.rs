@@ -1,0 +1,209 @@
+//! The choice of the own address. It is a pure function of the agents to join and of what the host
+//! answers about its routes and interfaces.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::host::Host;
+use crate::config::IpFamily;
+
+/// Addresses that are reserved for documentation (RFC 5737, RFC 3849). No host has such an address,
+/// so only the default route leads to it.
+const UNROUTED_PROBES: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+];
+
+/// The address at which peers reach this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertised {
+    /// The IP address.
+    pub address: IpAddr,
+    /// The way in which the address was found.
+    pub source: AddressSource,
+}
+
+/// The way in which the advertised address was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressSource {
+    /// The user set the address with an option.
+    Given,
+    /// The address is the source address of packets to this agent to join.
+    RouteTo(SocketAddr),
+    /// The address is itself one of the agents to join.
+    Joined,
+    /// The address is the source address of packets on the default route.
+    DefaultRoute,
+    /// The address belongs to this interface. It is used because there is no route.
+    Interface(String),
+    /// The address is the source address of packets to this agent to join, on the loopback
+    /// interface. It is used because there is nothing else.
+    Loopback(SocketAddr),
+}
+
+impl AddressSource {
+    /// Returns the rank of this way. A lower rank is better.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Given => 0,
+            Self::RouteTo(_) => 1,
+            Self::Joined => 2,
+            Self::DefaultRoute => 3,
+            Self::Interface(_) => 4,
+            Self::Loopback(_) => 5,
+        }
+    }
+}
+
+impl fmt::Display for AddressSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given => f.write_str("given"),
+            Self::RouteTo(seed) => write!(f, "found on the route to {seed}"),
+            Self::Joined => f.write_str("found among the agents to join"),
+            Self::DefaultRoute => f.write_str("found on the default route"),
+            Self::Interface(name) => write!(f, "found on interface {name}, as there is no route"),
+            Self::Loopback(seed) => {
+                write!(f, "found on the route to {seed}, as there is no network")
+            }
+        }
+    }
+}
+
+/// The error of a node that has no address to advertise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this node has no route and no interface with a global address, or none of the family that \
+     --ip-family (MESH_IP_FAMILY) names; set --advertise-address (MESH_ADVERTISE_ADDRESS), to \
+     127.0.0.1 for a mesh within this host"
+)]
+pub struct NoAddress;
+
+/// The settings that the choice depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressPolicy {
+    /// The address that the user has set. There is no choice then.
+    pub given: Option<IpAddr>,
+    /// The family of a found address; `None` permits both.
+    pub family: Option<IpFamily>,
+}
+
+impl AddressPolicy {
+    /// Returns the address to advertise: the given one, or else the first of these that exists:
+    ///
+    /// 1. the source address on the route to the first of `seeds` that has a route,
+    /// 2. an address of this node that is itself among `seeds`,
+    /// 3. the source address on the default route,
+    /// 4. the first global address of an interface,
+    /// 5. the loopback address that leads to a loopback address among `seeds`.
+    ///
+    /// A name of this node may resolve to loopback (Debian writes such a line into `/etc/hosts`),
+    /// so loopback among `seeds` says nothing about the way to the other nodes.
+    ///
+    /// # Errors
+    /// Returns an error if this node has no such address.
+    pub fn choose(&self, seeds: &[SocketAddr], host: &impl Host) -> Result<Advertised, NoAddress> {
+        self.candidates(seeds, host)
+            .into_iter()
+            .next()
+            .ok_or(NoAddress)
+    }
+
+    /// Returns a better address than `present`, which this node still has. An address that was
+    /// found in an equally good way is no better, so the choice does not swing between the
+    /// addresses of a name whose order changes.
+    pub fn better_than(
+        &self,
+        present: &Advertised,
+        seeds: &[SocketAddr],
+        host: &impl Host,
+    ) -> Option<Advertised> {
+        let mut candidates = self.candidates(seeds, host);
+        let rank = candidates.first()?.source.rank();
+        candidates.retain(|candidate| candidate.source.rank() == rank);
+        let is_among = candidates
+            .iter()
+            .any(|candidate| candidate.address == present.address);
+        if rank > present.source.rank() || is_among {
+            return None;
+        }
+        candidates.into_iter().next()
+    }
+
+    /// Returns an address that can replace one that this node has lost. Loopback cannot: the
+    /// network will come back.
+    pub fn replacement(&self, seeds: &[SocketAddr], host: &impl Host) -> Option<Advertised> {
+        let found = self.choose(seeds, host).ok()?;
+        (!found.address.is_loopback()).then_some(found)
+    }
+
+    /// Returns all addresses that can be advertised, the best first.
+    fn candidates(&self, seeds: &[SocketAddr], host: &impl Host) -> Vec<Advertised> {
+        if let Some(address) = self.given {
+            let source = AddressSource::Given;
+            return vec![Advertised { address, source }];
+        }
+        let fits = |address: IpAddr| self.family.is_none_or(|family| family.has(address));
+        let seeds = seeds
+            .iter()
+            .filter(|seed| is_destination(seed.ip()) && fits(seed.ip()))
+            .map(|seed| (*seed, on_the_way_to(*seed)));
+        let probes = UNROUTED_PROBES
+            .into_iter()
+            .filter(|ip| fits(*ip))
+            .map(|ip| (SocketAddr::new(ip, 9), AddressSource::DefaultRoute));
+        let routed = seeds.chain(probes).filter_map(|(destination, source)| {
+            let address = host.source_address(destination)?;
+            let source = match source {
+                AddressSource::RouteTo(_) if address == destination.ip() => AddressSource::Joined,
+                source => source,
+            };
+            let is_loopback = matches!(source, AddressSource::Loopback(_));
+            let is_usable = is_destination(address) && address.is_loopback() == is_loopback;
+            is_usable.then_some(Advertised { address, source })
+        });
+        let interfaces = host.interface_addresses();
+        let interfaces = interfaces
+            .into_iter()
+            .filter(|(_, address)| is_global(*address) && fits(*address))
+            .map(|(name, address)| Advertised {
+                address,
+                source: AddressSource::Interface(name),
+            });
+        let mut candidates: Vec<Advertised> = routed.chain(interfaces).collect();
+        // The sort is stable. On an interface, IPv4 comes before IPv6.
+        candidates.sort_by_key(|candidate| {
+            let is_second = matches!(candidate.source, AddressSource::Interface(_))
+                && candidate.address.is_ipv6();
+            (candidate.source.rank(), is_second)
+        });
+        candidates
+    }
+}
+
+fn on_the_way_to(seed: SocketAddr) -> AddressSource {
+    if seed.ip().is_loopback() {
+        AddressSource::Loopback(seed)
+    } else {
+        AddressSource::RouteTo(seed)
+    }
+}
+
+/// Returns whether `ip` stands for one host, and means the same on every host. An IPv6 link-local
+/// address is useful only together with the name of an interface, which differs from node to node.
+fn is_destination(ip: IpAddr) -> bool {
+    let is_unusable = match ip {
+        IpAddr::V4(v4) => v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !(ip.is_unspecified() || ip.is_multicast() || is_unusable)
+}
+
+/// Returns whether other hosts can reach `ip`, because it is neither loopback nor link-local.
+fn is_global(ip: IpAddr) -> bool {
+    let is_link_local = match ip {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(_) => false,
+    };
+    is_destination(ip) && !ip.is_loopback() && !is_link_local
+}

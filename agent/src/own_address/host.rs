@@ -1,0 +1,48 @@
+//! The answers of the kernel about routes and interfaces.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+
+use crate::net::ip_of;
+
+/// The facts about a host that the choice of an address depends on.
+pub trait Host {
+    /// Returns the source address of packets to `destination`; `None` if there is no route.
+    fn source_address(&self, destination: SocketAddr) -> Option<IpAddr>;
+
+    /// Returns the addresses of the interfaces that are up, with the names of the interfaces.
+    fn interface_addresses(&self) -> Vec<(String, IpAddr)>;
+}
+
+/// The host that this process runs on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ThisHost;
+
+impl Host for ThisHost {
+    /// Connecting a UDP socket only reads the routing table.
+    fn source_address(&self, destination: SocketAddr) -> Option<IpAddr> {
+        let any: IpAddr = match destination {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).ok()?;
+        socket.connect(destination).ok()?;
+        let address = socket.local_addr().ok()?.ip();
+        (!address.is_unspecified()).then_some(address)
+    }
+
+    /// An address that cannot be used (yet), such as an IPv6 address before the end of its
+    /// duplicate address detection, is left out.
+    fn interface_addresses(&self) -> Vec<(String, IpAddr)> {
+        let Ok(interfaces) = getifaddrs() else {
+            return Vec::new();
+        };
+        interfaces
+            .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP))
+            .filter_map(|interface| Some((interface.interface_name, ip_of(&interface.address?)?)))
+            .filter(|(_, address)| UdpSocket::bind((*address, 0)).is_ok())
+            .collect()
+    }
+}

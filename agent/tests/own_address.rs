@@ -1,0 +1,301 @@
+//! The choice of the own address, on hosts that exist only in the test.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use iperf3_mesh::config::IpFamily;
+use iperf3_mesh::own_address::{AddressPolicy, AddressProblem, AddressSource, Host};
+use proptest::prelude::*;
+
+const FOUND: AddressPolicy = AddressPolicy {
+    given: None,
+    family: None,
+};
+
+/// A host with the address 10.0.0.5 in a network with a default route.
+fn host() -> TestHost {
+    TestHost::default()
+        .with_interface("eth0", "10.0.0.5")
+        .with_default("10.0.0.5")
+}
+
+#[test]
+fn given_address_is_advertised() {
+    let policy = AddressPolicy {
+        given: Some(ip("192.0.2.7")),
+        family: None,
+    };
+    let advertised = policy.choose(&seeds(&["10.0.0.6"]), &host()).unwrap();
+    assert_eq!(advertised.address, ip("192.0.2.7"));
+    assert_eq!(advertised.source, AddressSource::Given);
+    assert_eq!(
+        policy.better_than(&advertised, &seeds(&["10.0.0.6"]), &host()),
+        None
+    );
+}
+
+#[test]
+fn loopback_seed_is_no_way_while_there_is_another() {
+    let own_name_first = seeds(&["127.0.1.1", "10.0.0.6"]);
+    let isolated = TestHost::default().with_interface("eth0", "10.0.0.5");
+    for (seeds, host, expected) in [
+        (&own_name_first, &host(), "found on the route to 10.0.0.6:1"),
+        (
+            &seeds(&["127.0.1.1"]),
+            &host(),
+            "found on the default route",
+        ),
+        (&seeds(&["::1"]), &host(), "found on the default route"),
+        (
+            &seeds(&["127.0.1.1"]),
+            &isolated,
+            "found on interface eth0, as there is no route",
+        ),
+    ] {
+        let chosen = FOUND.choose(seeds, host).unwrap();
+        assert_eq!(chosen.address, ip("10.0.0.5"), "{seeds:?}");
+        assert_eq!(chosen.source.to_string(), expected, "{seeds:?}");
+    }
+}
+
+#[test]
+fn loopback_is_advertised_if_there_is_nothing_else() {
+    let chosen = FOUND
+        .choose(&seeds(&["127.0.0.9"]), &TestHost::default())
+        .unwrap();
+    assert_eq!(chosen.address, ip("127.0.0.1"));
+    assert_eq!(
+        chosen.source.to_string(),
+        "found on the route to 127.0.0.9:1, as there is no network"
+    );
+    assert!(FOUND.choose(&[], &TestHost::default()).is_err());
+}
+
+#[test]
+fn seed_that_stands_for_no_single_host_is_skipped() {
+    for seed in [
+        "0.0.0.0",
+        "::",
+        "224.0.0.1",
+        "255.255.255.255",
+        "ff02::1",
+        "fe80::7",
+    ] {
+        let mut host = host();
+        host.routes.insert(ip(seed), ip("10.9.9.9"));
+        let chosen = FOUND.choose(&seeds(&[seed]), &host).unwrap();
+        assert_eq!(chosen.source, AddressSource::DefaultRoute, "{seed}");
+    }
+}
+
+#[test]
+fn link_local_source_is_not_advertised() {
+    let mut host = TestHost::default().with_interface("eth0", "10.0.0.5");
+    // A router was heard, but there is no global prefix.
+    host.routes.insert(ip("2001:db8::1"), ip("fe80::5"));
+    let chosen = FOUND.choose(&[], &host).unwrap();
+    assert_eq!(chosen.address, ip("10.0.0.5"));
+}
+
+#[test]
+fn own_address_among_the_seeds_comes_after_a_route() {
+    let host = host().with_interface("eth1", "10.1.0.5");
+    let chosen = FOUND.choose(&seeds(&["10.1.0.5"]), &host).unwrap();
+    assert_eq!(chosen.address, ip("10.1.0.5"));
+    assert_eq!(chosen.source, AddressSource::Joined);
+    let chosen = FOUND
+        .choose(&seeds(&["10.1.0.5", "10.0.0.6"]), &host)
+        .unwrap();
+    assert_eq!(chosen.address, ip("10.0.0.5"));
+}
+
+#[test]
+fn family_is_the_configured_one() {
+    let host = host()
+        .with_interface("eth0", "fd00::5")
+        .with_default("fd00::5");
+    let both = seeds(&["10.0.0.6", "fd00::6"]);
+    for (family, expected) in [
+        (Some(IpFamily::Ipv4), "10.0.0.5"),
+        (Some(IpFamily::Ipv6), "fd00::5"),
+        (None, "10.0.0.5"),
+    ] {
+        let policy = AddressPolicy {
+            given: None,
+            family,
+        };
+        for seeds in [&both[..], &[]] {
+            assert_eq!(policy.choose(seeds, &host).unwrap().address, ip(expected));
+        }
+    }
+}
+
+#[test]
+fn seed_that_resolves_later_gives_a_better_address() {
+    let host = host().with_interface("eth1", "10.1.0.5");
+    let before = FOUND.choose(&[], &host).unwrap();
+    assert_eq!(before.address, ip("10.0.0.5"));
+    let after = FOUND.better_than(&before, &seeds(&["10.1.0.6"]), &host);
+    assert_eq!(after.unwrap().address, ip("10.1.0.5"));
+}
+
+#[test]
+fn network_that_comes_later_is_better_than_loopback() {
+    let own_name = seeds(&["127.0.1.1"]);
+    let before = FOUND.choose(&own_name, &TestHost::default()).unwrap();
+    let after = FOUND.better_than(&before, &own_name, &host());
+    assert_eq!(after.unwrap().address, ip("10.0.0.5"));
+}
+
+#[test]
+fn equally_good_address_is_no_reason_to_move() {
+    let host = host().with_interface("eth1", "10.1.0.5");
+    let before = FOUND
+        .choose(&seeds(&["10.0.0.6", "10.1.0.6"]), &host)
+        .unwrap();
+    let turned = seeds(&["10.1.0.6", "10.0.0.6"]);
+    assert_eq!(FOUND.better_than(&before, &turned, &host), None);
+    // The names may not resolve for a while.
+    assert_eq!(FOUND.better_than(&before, &[], &host), None);
+}
+
+#[test]
+fn lost_address_is_not_replaced_by_loopback() {
+    let own_name = seeds(&["127.0.1.1"]);
+    assert_eq!(FOUND.replacement(&own_name, &TestHost::default()), None);
+    let found = FOUND.replacement(&own_name, &host()).unwrap();
+    assert_eq!(found.address, ip("10.0.0.5"));
+}
+
+#[test]
+fn loopback_is_a_problem_if_agents_to_join_are_elsewhere() {
+    let problem = |address: &str, is_given, seeds: &[SocketAddr], is_any_unknown| {
+        AddressProblem::of_loopback(ip(address), is_given, seeds, is_any_unknown).is_some()
+    };
+    assert!(problem("127.0.0.1", true, &seeds(&["10.0.0.6"]), false));
+    assert!(problem("::1", false, &seeds(&["fd00::6"]), false));
+    assert!(problem("127.0.0.1", false, &seeds(&["127.0.1.1"]), true));
+    assert!(!problem("127.0.0.1", false, &seeds(&["127.0.1.1"]), false));
+    assert!(!problem("127.0.0.1", true, &seeds(&["127.0.0.2"]), true));
+    assert!(!problem("10.0.0.5", false, &seeds(&["10.0.0.6"]), true));
+}
+
+proptest! {
+    /// Whatever the names resolve to, and whatever the host has.
+    #[test]
+    fn choice_is_usable_and_final(host in any_host(), names in any_seeds()) {
+        let Ok(chosen) = FOUND.choose(&names, &host) else {
+            prop_assert_eq!(host.best_but_loopback(), None);
+            return Ok(());
+        };
+        let is_link_local = matches!(chosen.address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        prop_assert!(!is_link_local && !chosen.address.is_unspecified(), "{:?}", chosen);
+        if chosen.address.is_loopback() {
+            prop_assert_eq!(host.best_but_loopback(), None);
+        }
+        prop_assert_eq!(FOUND.better_than(&chosen, &names, &host), None);
+        let mut turned = names;
+        turned.reverse();
+        prop_assert_eq!(FOUND.better_than(&chosen, &turned, &host), None);
+    }
+}
+
+/// A host of a test: the source address on the way to each destination, and its interfaces.
+#[derive(Clone, Debug, Default)]
+struct TestHost {
+    routes: BTreeMap<IpAddr, IpAddr>,
+    default: Vec<IpAddr>,
+    interfaces: Vec<(String, IpAddr)>,
+}
+
+impl TestHost {
+    /// Adds an interface, and the route to its network: the first half of the address.
+    fn with_interface(mut self, name: &str, address: &str) -> Self {
+        self.interfaces.push((name.to_owned(), ip(address)));
+        self
+    }
+
+    fn with_default(mut self, source: &str) -> Self {
+        self.default.push(ip(source));
+        self
+    }
+
+    fn best_but_loopback(&self) -> Option<IpAddr> {
+        let interfaces = self.interfaces.iter().map(|(_, address)| *address);
+        self.default.iter().copied().chain(interfaces).next()
+    }
+}
+
+impl Host for TestHost {
+    fn source_address(&self, destination: SocketAddr) -> Option<IpAddr> {
+        let to = destination.ip();
+        if to.is_loopback() || to.is_unspecified() {
+            return Some(ip(if to.is_ipv4() { "127.0.0.1" } else { "::1" }));
+        }
+        let on_link = self
+            .interfaces
+            .iter()
+            .map(|(_, own)| *own)
+            .find(|own| network(*own) == network(to));
+        self.routes.get(&to).copied().or(on_link).or_else(|| {
+            let mut default = self.default.iter();
+            default.find(|own| own.is_ipv4() == to.is_ipv4()).copied()
+        })
+    }
+
+    fn interface_addresses(&self) -> Vec<(String, IpAddr)> {
+        self.interfaces.clone()
+    }
+}
+
+fn network(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets()[..2].to_vec(),
+        IpAddr::V6(v6) => v6.octets()[..8].to_vec(),
+    }
+}
+
+fn any_host() -> impl Strategy<Value = TestHost> {
+    let addresses = prop::sample::subsequence(vec!["10.0.0.5", "10.1.0.5", "fd00::5"], 0..=3);
+    (addresses, any::<bool>()).prop_map(|(addresses, has_default)| {
+        let mut host = TestHost::default();
+        for address in &addresses {
+            host = host.with_interface("eth", address);
+        }
+        match addresses.first() {
+            Some(first) if has_default => host.with_default(first),
+            _ => host,
+        }
+    })
+}
+
+fn any_seeds() -> impl Strategy<Value = Vec<SocketAddr>> {
+    let all = vec![
+        "127.0.0.1",
+        "127.0.1.1",
+        "::1",
+        "0.0.0.0",
+        "fe80::6",
+        "10.0.0.5",
+        "10.0.0.6",
+        "10.1.0.6",
+        "10.7.0.6",
+        "fd00::6",
+    ];
+    prop::sample::subsequence(all, 0..=5)
+        .prop_shuffle()
+        .prop_map(|all| seeds(&all))
+}
+
+fn seeds(addresses: &[&str]) -> Vec<SocketAddr> {
+    addresses
+        .iter()
+        .map(|address| SocketAddr::new(ip(address), 1))
+        .collect()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
