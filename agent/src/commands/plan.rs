@@ -119,7 +119,8 @@ fn plan(args: &PlanArgs, settings: &TestSettings) -> anyhow::Result<Plan> {
     });
     let Some(sweep) = report.sweeps.first().filter(|_| !report.stuck) else {
         bail!(
-            "the simulated mesh did not finish its sweep (--seed {})",
+            "the simulated mesh did not finish its sweep (--seed {}). Lower --loss, --fail or \
+             --churn: a mesh with so many faults would not finish, either",
             args.seed
         );
     };

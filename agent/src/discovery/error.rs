@@ -59,7 +59,7 @@ impl DiscoveryError {
             }
             Self::Forbidden(_) => {
                 "Bind a Role with the verbs get, list and watch on pods in that namespace to the \
-                 pod's ServiceAccount."
+                 pod's ServiceAccount, or correct the namespace."
                     .to_owned()
             }
             Self::Unreachable(cause) if cause.contains("certificate") => format!(

@@ -14,11 +14,11 @@ const HEADERS: f64 = 28.0;
 /// The size of an ACK without news, in bytes.
 const ACK: f64 = 10.0;
 /// The size of a message with an empty digest, in bytes.
-const EMPTY_DIGEST: f64 = 95.0;
+const EMPTY_DIGEST: f64 = 125.0;
 /// The size of a compressed entry if all agents have started within a minute, in bytes.
-const ENTRY_TOGETHER: f64 = 9.0;
+const ENTRY_TOGETHER: f64 = 11.5;
 /// The size of a compressed entry if the agents have started in the course of months, in bytes.
-const ENTRY_APART: f64 = 19.0;
+const ENTRY_APART: f64 = 20.5;
 
 /// The number of bytes that a node sends in one round of gossip, with the headers of UDP and IPv4.
 #[derive(Clone, Copy, Debug, PartialEq)]

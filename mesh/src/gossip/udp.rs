@@ -54,9 +54,7 @@ impl Transport for UdpTransport {
         if let Err(error) = socket2::SockRef::from(&net).set_recv_buffer_size(RECEIVE_BUFFER) {
             debug!(%error, "cannot enlarge the receive buffer of gossip; keeping the default");
         }
-        let codec = Codec::open()
-            .await
-            .context("gossip needs the loopback interface; bring it up with `ip link set lo up`")?;
+        let codec = Codec::open().await.map_err(without_loopback)?;
         Ok(Box::new(FilteredSocket {
             net,
             codec,
@@ -64,6 +62,18 @@ impl Transport for UdpTransport {
             step: ReceiveStep::Idle,
             counters: Arc::clone(&self.counters),
         }))
+    }
+}
+
+/// Adds a hint to the `error` of a host whose loopback interface is down.
+fn without_loopback(error: anyhow::Error) -> anyhow::Error {
+    use io::ErrorKind::{AddrNotAvailable, NetworkUnreachable};
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    let needs = "gossip needs two sockets on the loopback interface";
+    if matches!(kind, Some(AddrNotAvailable | NetworkUnreachable)) {
+        error.context(format!("{needs}; bring it up with `ip link set lo up`"))
+    } else {
+        error.context(needs)
     }
 }
 
