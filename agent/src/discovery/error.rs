@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use super::pods::UnreadablePod;
 use crate::cli::option_name;
 use crate::metrics::Metrics;
 use crate::text::{excerpt, root_cause};
@@ -134,11 +135,19 @@ fn cause(error: impl std::error::Error + 'static) -> String {
     excerpt(&root_cause(&error), WORDS_MAX)
 }
 
+/// The label of a pod that cannot be read, among the reasons of failure.
+const UNREADABLE_POD: &str = "unreadable_pod";
+
+/// The maximum number of unreadable pods that the log names. The metrics count all of them.
+const UNREADABLE_LOGGED_MAX: usize = 20;
+
 /// Reports the errors of discovery, and the recovery from them.
 pub(super) struct Reporter {
     metrics: Metrics,
     /// The reasons that have been logged since the last success.
     logged: BTreeSet<&'static str>,
+    /// The unreadable pods that have been logged.
+    unreadable: BTreeSet<String>,
 }
 
 impl Reporter {
@@ -146,6 +155,7 @@ impl Reporter {
         Self {
             metrics,
             logged: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
         }
     }
 
@@ -157,6 +167,20 @@ impl Reporter {
                 "the API server answers again; the list of the agents' pods is up to date"
             );
             self.logged.clear();
+        }
+    }
+
+    /// Records pods that cannot be read. Each is logged once.
+    pub(super) fn unreadable(&mut self, pods: &[UnreadablePod]) {
+        for UnreadablePod { name, reason } in pods {
+            self.metrics.discovery_failed(UNREADABLE_POD);
+            let has_room = self.unreadable.len() < UNREADABLE_LOGGED_MAX;
+            if has_room && self.unreadable.insert(name.clone()) {
+                let pod = excerpt(name, WORDS_MAX);
+                tracing::warn!(
+                    "one of the agents' pods, {pod:?}, cannot be read and is left out: {reason}"
+                );
+            }
         }
     }
 

@@ -29,16 +29,16 @@ use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
 use hyper::Response;
-use kube::Api;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::Client;
+use kube::api::{ListParams, ObjectList, Request, WatchEvent, WatchParams};
 use kube::client::ClientBuilder;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tower::util::MapResponseLayer;
 
 use super::error::{DiscoveryError, Reporter};
-use super::pod::{Pod, resource};
-use super::pods::{PodStore, pod_entry};
+use super::pod::Item;
+use super::pods::{PodStore, UnreadablePod, pod_entry};
 use super::server_clock::ServerClock;
 use crate::metrics::Metrics;
 
@@ -108,7 +108,8 @@ impl Pace {
 
 /// Keeps a [`PodStore`] up to date.
 pub struct Watcher {
-    api: Api<Pod>,
+    client: Client,
+    requests: Request,
     label_selector: String,
     gossip: SocketAddr,
     pace: Pace,
@@ -145,7 +146,8 @@ impl Watcher {
             .with_layer(&read_date)
             .build();
         Ok(Self {
-            api: Api::namespaced_with(client, &namespace, &resource()),
+            client,
+            requests: Request::new(format!("/api/v1/namespaces/{namespace}/pods")),
             label_selector,
             gossip,
             pace,
@@ -160,13 +162,14 @@ impl Watcher {
         self.pods.subscribe()
     }
 
-    /// Lists the pods once, and returns the number of other agents to gossip with.
+    /// Lists the pods once, and returns the number of other agents to gossip with, and the pods
+    /// that cannot be read.
     ///
     /// # Errors
     /// Returns an error if the list cannot be read.
-    pub async fn count_peers(&self) -> Result<usize, DiscoveryError> {
-        self.list().await?;
-        Ok(self.pods.borrow().addresses().len())
+    pub async fn count_peers(&self) -> Result<(usize, Vec<UnreadablePod>), DiscoveryError> {
+        let (_, unreadable) = self.list().await?;
+        Ok((self.pods.borrow().addresses().len(), unreadable))
     }
 
     /// Keeps the pods up to date, and never returns.
@@ -195,36 +198,49 @@ impl Watcher {
     async fn follow(&mut self, reporter: &mut Reporter) -> Result<(), DiscoveryError> {
         let version = match self.version.clone() {
             Some(version) => version,
-            None => self.list().await?,
+            None => {
+                let (version, unreadable) = self.list().await?;
+                reporter.unreadable(&unreadable);
+                version
+            }
         };
         self.version = Some(version.clone());
         let events = self.watch(&version).await?;
         reporter.succeeded();
         let mut events = pin!(events);
         while let Some(event) = events.try_next().await? {
-            self.apply(event)?;
+            let unreadable = self.apply(event)?;
             reporter.succeeded();
+            reporter.unreadable(unreadable.as_slice());
         }
         Ok(())
     }
 
-    /// Lists all pods, and returns the resource version of the list.
-    async fn list(&self) -> Result<String, DiscoveryError> {
+    /// Lists all pods, and returns the resource version of the list and the pods that cannot be
+    /// read.
+    async fn list(&self) -> Result<(String, Vec<UnreadablePod>), DiscoveryError> {
         let mut params = ListParams::default()
             .labels(&self.label_selector)
             .limit(PAGE);
-        let mut pods = BTreeMap::new();
+        let (mut pods, mut unreadable) = (BTreeMap::new(), Vec::new());
         for _ in 0..PAGES_MAX {
-            let page = self.within_timeout(self.api.list(&params)).await?;
-            pods.extend(
-                page.items
-                    .iter()
-                    .filter_map(|pod| pod_entry(pod, self.gossip, &self.clock)),
-            );
+            let request = self.requests.list(&params);
+            let request = request.map_err(kube::Error::BuildRequest)?;
+            let page: ObjectList<Item> = self.within_timeout(self.client.request(request)).await?;
+            for Item { name, pod, .. } in page.items {
+                match pod {
+                    Ok(pod) => {
+                        pods.insert(name, pod_entry(&pod, self.gossip, &self.clock));
+                    }
+                    Err(reason) => unreadable.push(UnreadablePod { name, reason }),
+                }
+            }
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
-                self.pods.send_modify(|store| store.replace(pods));
-                return Ok(page.metadata.resource_version.unwrap_or_default());
+                self.pods
+                    .send_modify(|store| store.replace(pods, &unreadable));
+                let version = page.metadata.resource_version.unwrap_or_default();
+                return Ok((version, unreadable));
             }
         }
         Err(DiscoveryError::TooManyPods(PODS_MAX))
@@ -234,12 +250,15 @@ impl Watcher {
     async fn watch(
         &self,
         version: &str,
-    ) -> Result<impl Stream<Item = kube::Result<WatchEvent<Pod>>> + use<>, DiscoveryError> {
+    ) -> Result<impl Stream<Item = kube::Result<WatchEvent<Item>>> + use<>, DiscoveryError> {
         let seconds = rand::random_range(WATCH_MIN..=WATCH_MAX);
         let params = WatchParams::default()
             .labels(&self.label_selector)
             .timeout(seconds);
-        self.within_timeout(self.api.watch(&params, version)).await
+        let request = self.requests.watch(&params, version);
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        self.within_timeout(self.client.request_events(request))
+            .await
     }
 
     async fn within_timeout<T>(
@@ -252,16 +271,24 @@ impl Watcher {
             .map_err(|_| DiscoveryError::Timeout(answer_timeout))??)
     }
 
-    fn apply(&mut self, event: WatchEvent<Pod>) -> Result<(), DiscoveryError> {
+    /// Applies an event, and returns its pod if it cannot be read. Such a pod keeps its last entry.
+    fn apply(&mut self, event: WatchEvent<Item>) -> Result<Option<UnreadablePod>, DiscoveryError> {
+        let mut unreadable = None;
         let version = match event {
-            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
-                let (own, clock) = (self.gossip, &self.clock);
-                self.pods.send_modify(|pods| pods.put(&pod, own, clock));
-                pod.metadata.resource_version
+            WatchEvent::Added(item) | WatchEvent::Modified(item) => {
+                let name = item.name;
+                match item.pod {
+                    Ok(pod) => {
+                        let entry = pod_entry(&pod, self.gossip, &self.clock);
+                        self.pods.send_modify(|pods| pods.put(name, entry));
+                    }
+                    Err(reason) => unreadable = Some(UnreadablePod { name, reason }),
+                }
+                item.resource_version
             }
-            WatchEvent::Deleted(pod) => {
-                self.pods.send_modify(|pods| pods.remove(&pod));
-                pod.metadata.resource_version
+            WatchEvent::Deleted(item) => {
+                self.pods.send_modify(|pods| pods.remove(&item.name));
+                item.resource_version
             }
             WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
             WatchEvent::Error(status) => return Err((*status).into()),
@@ -270,7 +297,7 @@ impl Watcher {
             return Err(DiscoveryError::TooManyPods(PODS_MAX));
         }
         self.version = version.or_else(|| self.version.take());
-        Ok(())
+        Ok(unreadable)
     }
 }
 

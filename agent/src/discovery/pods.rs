@@ -33,21 +33,25 @@ pub(super) struct PodEntry {
     unready_since: Option<Instant>,
 }
 
-/// Returns the name of `pod` and its entry. `own` is the gossip address of this agent, `clock` that
-/// of the server that has sent the pod.
-pub(super) fn pod_entry(
-    pod: &Pod,
-    own: SocketAddr,
-    clock: &ServerClock,
-) -> Option<(String, PodEntry)> {
+/// A pod that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadablePod {
+    /// The name of the pod; empty if it has none.
+    pub name: String,
+    /// The reason.
+    pub reason: String,
+}
+
+/// Returns the entry of `pod`. `own` is the gossip address of this agent, `clock` that of the
+/// server that has sent the pod.
+pub(super) fn pod_entry(pod: &Pod, own: SocketAddr, clock: &ServerClock) -> PodEntry {
     let gossip = pod::gossip_address(pod, own).filter(|address| *address != own);
-    let entry = PodEntry {
+    PodEntry {
         node: pod::node(pod),
         gossip,
         is_ending: pod.metadata.deletion_timestamp.is_some(),
         unready_since: pod::unready_since(pod).map(|since| clock.instant(since)),
-    };
-    Some((pod.metadata.name.clone()?, entry))
+    }
 }
 
 impl PodStore {
@@ -95,26 +99,31 @@ impl PodStore {
         self.pods.len()
     }
 
-    /// Replaces all pods.
-    pub(super) fn replace(&mut self, pods: BTreeMap<String, PodEntry>) {
+    /// Replaces all pods. Those in `unreadable` keep their last entries.
+    pub(super) fn replace(
+        &mut self,
+        mut pods: BTreeMap<String, PodEntry>,
+        unreadable: &[UnreadablePod],
+    ) {
         let before = self.nodes();
+        for UnreadablePod { name, .. } in unreadable {
+            pods.extend(self.pods.remove_entry(name));
+        }
         self.pods = pods;
         self.record_gone(before);
     }
 
-    /// Adds or replaces a pod.
-    pub(super) fn put(&mut self, pod: &Pod, own: SocketAddr, clock: &ServerClock) {
+    /// Adds or replaces the pod of this name.
+    pub(super) fn put(&mut self, name: String, pod: PodEntry) {
         let before = self.nodes();
-        self.pods.extend(pod_entry(pod, own, clock));
+        self.pods.insert(name, pod);
         self.record_gone(before);
     }
 
-    /// Removes a pod.
-    pub(super) fn remove(&mut self, pod: &Pod) {
+    /// Removes the pod of this name.
+    pub(super) fn remove(&mut self, name: &str) {
         let before = self.nodes();
-        if let Some(name) = &pod.metadata.name {
-            self.pods.remove(name);
-        }
+        self.pods.remove(name);
         self.record_gone(before);
     }
 

@@ -52,6 +52,94 @@ async fn invalid_json_is_reported_as_an_invalid_response() {
 }
 
 #[tokio::test]
+async fn odd_pods_of_a_list_cost_only_themselves() {
+    let (log, _guard) = Log::start();
+    let server = Server::start().await;
+    for (number, odd) in odd_pods().iter().enumerate() {
+        server.put_odd(&format!("odd-{number}"), odd);
+    }
+    server.put(pod("node-2", &["10.0.0.2"]));
+    let mut watching = Watching::start(&server);
+    watching.sees(&["10.0.0.2:9877"]).await;
+    let count = odd_pods().len();
+    until("all are counted", || {
+        failures(&watching, "unreadable_pod") >= count as f64
+    })
+    .await;
+    let warnings = log.lines("WARN");
+    assert_eq!(warnings.len(), count, "{warnings:?}");
+}
+
+#[tokio::test]
+async fn odd_pods_of_a_watch_cost_only_themselves() {
+    let (log, _guard) = Log::start();
+    let server = Server::start().await;
+    server.put(pod("node-2", &["10.0.0.2"]));
+    let mut watching = Watching::start(&server);
+    watching.sees(&["10.0.0.2:9877"]).await;
+    for _ in 0..2 {
+        for odd in odd_pods() {
+            server.put_odd("odd", &odd);
+        }
+    }
+    // A pod that was readable before keeps its address.
+    let renamed = json!({ "metadata": { "name": "agent-node-2" }, "spec": [] });
+    server.put_odd("agent-node-2", &renamed);
+    server.put(pod("node-3", &["10.0.0.3"]));
+    watching.sees(&["10.0.0.2:9877", "10.0.0.3:9877"]).await;
+    let count = odd_pods().len();
+    until("all are counted", || {
+        failures(&watching, "unreadable_pod") >= (2 * count + 1) as f64
+    })
+    .await;
+    assert_eq!(failures(&watching, "invalid_response"), 0.0);
+    let lists = server.requests();
+    let lists = lists.iter().filter(|request| !request.contains("watch="));
+    assert_eq!(lists.count(), 1);
+    // Each name is logged once.
+    let warnings = log.lines("WARN");
+    assert_eq!(warnings.len(), count + 1, "{warnings:?}");
+}
+
+/// Objects that are no usable pods, each with another name.
+fn odd_pods() -> Vec<Value> {
+    let named = |name: &str, change: fn(&mut Value)| {
+        let mut odd = pod(name, &["10.0.0.9"]);
+        change(&mut odd);
+        odd
+    };
+    vec![
+        json!({ "metadata": null, "spec": null }),
+        json!({ "metadata": { "name": "bare" } }),
+        named("a", |odd| odd["spec"]["nodeName"] = json!(7)),
+        named("b", |odd| odd["spec"]["nodeName"] = json!("x".repeat(999))),
+        named("c", |odd| {
+            odd["status"]["podIPs"] = json!([{ "ip": "10.0.0.900" }]);
+        }),
+        named("d", |odd| {
+            odd["status"]["podIPs"] = json!([{ "ip": "0.0.0.0" }]);
+        }),
+        named("e", |odd| odd["status"]["podIPs"] = json!("10.0.0.9")),
+        named("f", |odd| {
+            odd["spec"]["containers"] = json!([{ "ports": [{ "containerPort": 70_000 }] }]);
+        }),
+        named("g", |odd| {
+            odd["metadata"]["deletionTimestamp"] = json!("soon");
+        }),
+    ]
+}
+
+#[tokio::test]
+async fn pod_with_null_lists_is_found() {
+    let server = Server::start().await;
+    let mut bare = pod("node-2", &["10.0.0.2"]);
+    bare["spec"]["containers"] = json!(null);
+    bare["status"]["conditions"] = json!(null);
+    server.put(bare);
+    Watching::start(&server).sees(&["10.0.0.2:9877"]).await;
+}
+
+#[tokio::test]
 async fn endless_list_is_reported_as_too_many_pods() {
     let (log, _guard) = Log::start();
     let server = Server::start().await;

@@ -199,7 +199,10 @@ async fn single_list_counts_peers_or_fails_with_a_hint() {
     let server = Server::start().await;
     server.put(pod("node-1", &["10.0.0.1"]));
     server.put(pod("node-2", &["10.0.0.2"]));
-    assert_eq!(watcher(&server, OWN, PACE).count_peers().await.unwrap(), 1);
+    server.put(json!({ "metadata": { "name": "odd" }, "spec": 7 }));
+    let (count, unreadable) = watcher(&server, OWN, PACE).count_peers().await.unwrap();
+    assert_eq!((count, unreadable.len()), (1, 1), "{unreadable:?}");
+    assert_eq!(unreadable[0].name, "odd");
     server.mood(Mood::Refusing(403));
     let error = watcher(&server, OWN, PACE).count_peers().await.unwrap_err();
     assert!(

@@ -145,6 +145,13 @@ impl Server {
         self.record(state, kind, &pod);
     }
 
+    /// Adds or changes an object as it is, under this key.
+    pub(crate) fn put_odd(&self, key: &str, object: &Value) {
+        let mut state = self.state.lock();
+        state.pods.insert(key.to_owned(), object.clone());
+        self.record(state, "MODIFIED", object);
+    }
+
     /// Deletes a pod.
     pub(crate) fn delete(&self, name: &str) {
         let mut state = self.state.lock();

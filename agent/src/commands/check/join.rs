@@ -11,6 +11,7 @@ use crate::cli::option_name;
 use crate::config::{Config, Discovery};
 use crate::discovery;
 use crate::discovery::addresses::Resolved;
+use crate::discovery::pods::UnreadablePod;
 use crate::http::client::ClientError;
 use crate::net::ListenAddrs;
 
@@ -156,7 +157,22 @@ pub(super) async fn pods(config: &Config, own: Option<IpAddr>) -> Option<Finding
         Err(error) => Err(error),
     };
     Some(match found {
-        Ok(count) => Finding::ok("kubernetes", format!("other agents' pods: {count}")),
+        Ok((count, unreadable)) => pods_found(count, &unreadable),
         Err(error) => Finding::warning("kubernetes", error.to_string(), error.hint()),
     })
+}
+
+fn pods_found(count: usize, unreadable: &[UnreadablePod]) -> Finding {
+    let found = format!("other agents' pods: {count}");
+    match unreadable {
+        [] => Finding::ok("kubernetes", found),
+        [UnreadablePod { name, reason }, ..] => Finding::warning(
+            "kubernetes",
+            format!(
+                "{found}; pods that cannot be read: {}, such as {name:?}: {reason}",
+                unreadable.len()
+            ),
+            "Look at that pod with kubectl get pod -o yaml.",
+        ),
+    }
 }
