@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use iperf3_mesh::api::{NodeState, Schedule, Sweep};
 use iperf3_mesh::config::FailedCells;
 use iperf3_mesh::metrics::{Metrics, Settings};
-use iperf3_mesh_core::gossip::GossipStatus;
+use iperf3_mesh_core::gossip::{GossipStatus, SendError};
 use iperf3_mesh_core::wire::{Refusal, Role};
 use iperf3_mesh_core::{Figures, NodeName, Protocol, Reason, ReservationOutcome};
 
@@ -146,6 +146,8 @@ fn example() -> Metrics {
         digest_bytes_max: 57_000,
         restarts: 1,
         rejected: 2,
+        fragmented: 3,
+        send_errors: [4, 0, 0, 1, 0],
         ..GossipStatus::default()
     });
     metrics.discovery_succeeded(at(1_700_000_000));
@@ -357,6 +359,15 @@ fn labels(text: &str, metric: &str) -> BTreeSet<String> {
         .split(',')
         .map(|label| label.split('=').next().unwrap().to_owned())
         .collect()
+}
+
+#[test]
+fn the_documentation_lists_every_error_of_a_send() {
+    let page = include_str!("../../docs/metrics.md");
+    for error in SendError::ALL {
+        let row = format!("| `{}` |", error.as_str());
+        assert!(page.contains(&row), "{row} is missing");
+    }
 }
 
 #[test]

@@ -120,7 +120,7 @@ async fn answer(
             Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         },
         Route::Health => probe(state.health(Instant::now()), &[]),
-        Route::Readiness => probe(state.readiness(), &state.unresolved_join()),
+        Route::Readiness => probe(state.readiness(), &state.remarks()),
         Route::Row => json(&state.row()),
         Route::Matrix => matrix_answer(collector, JSON, serde_json::to_string).await,
         Route::Members => json(&state.members()),
@@ -150,14 +150,13 @@ fn json(answer: &impl Serialize) -> Response {
     }
 }
 
-/// Returns the answer of a probe. Names to join that do not resolve do not make the probe fail,
-/// because peers found in another way may suffice; the answer only lists those names.
-fn probe(result: Result<(), String>, unresolved_join: &[String]) -> Response {
+/// Returns the answer of a probe. The remarks are faults that the agent may overcome; they do not
+/// make the probe fail.
+fn probe(result: Result<(), String>, remarks: &[String]) -> Response {
     match result {
-        Ok(()) if unresolved_join.is_empty() => body(StatusCode::OK, TEXT, "ok\n".to_owned()),
         Ok(()) => {
-            let names = unresolved_join.join(", ");
-            let text = format!("ok\nnames to join that do not resolve: {names}\n");
+            let lines = ["ok"].into_iter().chain(remarks.iter().map(String::as_str));
+            let text = lines.map(|line| format!("{line}\n")).collect();
             body(StatusCode::OK, TEXT, text)
         }
         Err(why) => failure(StatusCode::SERVICE_UNAVAILABLE, &why),

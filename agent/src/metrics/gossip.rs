@@ -1,10 +1,10 @@
 //! The health of the gossip layer. When gossip is close to its limit, the mesh cannot take more
 //! nodes.
 
-use iperf3_mesh_core::gossip::GossipStatus;
+use iperf3_mesh_core::gossip::{GossipStatus, SendError};
 use prometheus::{
-    IntCounter, IntGauge, Registry, register_int_counter_with_registry,
-    register_int_gauge_with_registry,
+    IntCounter, IntCounterVec, IntGauge, Registry, register_int_counter_vec_with_registry,
+    register_int_counter_with_registry, register_int_gauge_with_registry,
 };
 
 /// The metrics of gossip.
@@ -14,6 +14,8 @@ pub(super) struct Gossip {
     digest_max: IntGauge,
     restarts: IntCounter,
     refused: IntCounter,
+    fragmented: IntCounter,
+    send_errors: IntCounterVec,
 }
 
 impl Gossip {
@@ -40,6 +42,18 @@ impl Gossip {
                  or came from new nodes for which there is no room",
                 registry
             )?,
+            fragmented: register_int_counter_with_registry!(
+                "iperf_mesh_gossip_fragmented_total",
+                "Datagrams of gossip that were sent as IP fragments, because they were larger than \
+                 the MTU",
+                registry
+            )?,
+            send_errors: register_int_counter_vec_with_registry!(
+                "iperf_mesh_gossip_send_errors_total",
+                "Datagrams of gossip that the kernel of this node did not send",
+                &["error"],
+                registry
+            )?,
         })
     }
 
@@ -52,6 +66,11 @@ impl Gossip {
             &self.refused,
             status.rejected + status.oversize + status.refused,
         );
+        raise(&self.fragmented, status.fragmented);
+        for (kind, total) in SendError::ALL.iter().zip(status.send_errors) {
+            let counter = self.send_errors.with_label_values(&[kind.as_str()]);
+            raise(&counter, total);
+        }
     }
 }
 

@@ -74,7 +74,9 @@ impl Driver {
                 () = until(self.node.deadline()) => Input::Tick,
                 _ = heartbeat.tick() => {
                     self.state.heartbeat();
-                    self.state.metrics().show_gossip(&gossip.status());
+                    let status = gossip.status();
+                    self.state.metrics().show_gossip(&status);
+                    self.state.set_unsent_gossip(status.unsent);
                     self.publish_members();
                     Input::Tick
                 }

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use iperf3_mesh_core::gossip::SendError;
 use iperf3_mesh_core::{Epoch, NodeName, Outcome, Protocol};
 use tokio::sync::watch;
 
@@ -50,6 +51,8 @@ pub struct Snapshot {
     pub unresolved_join: Arc<[String]>,
     /// Why the other nodes cannot reach this node at its own address.
     pub address_problem: Option<AddressProblem>,
+    /// The error that keeps this node from sending any gossip.
+    pub unsent_gossip: Option<SendError>,
     /// Whether all ports are listening.
     pub is_listening: bool,
     /// The time of the driver's last heartbeat, on the monotonic clock, as the driver's timer. On
@@ -66,6 +69,7 @@ impl Snapshot {
             row: Row::default(),
             unresolved_join: Arc::default(),
             address_problem: None,
+            unsent_gossip: None,
             is_listening: false,
             heartbeat: Instant::now(),
         }
@@ -181,9 +185,24 @@ impl AgentState {
         });
     }
 
-    /// Returns the names of `--join` that do not resolve at present.
-    pub fn unresolved_join(&self) -> Arc<[String]> {
-        self.snapshot().unresolved_join.clone()
+    /// Replaces the error that keeps this node from sending any gossip.
+    pub fn set_unsent_gossip(&self, error: Option<SendError>) {
+        self.snapshot.send_if_modified(|snapshot| {
+            let is_new = snapshot.unsent_gossip != error;
+            snapshot.unsent_gossip = error;
+            is_new
+        });
+    }
+
+    /// Returns the faults that do not keep this agent from taking part, one a line.
+    pub fn remarks(&self) -> Vec<String> {
+        let snapshot = self.snapshot();
+        let names = snapshot.unresolved_join.join(", ");
+        let unresolved =
+            (!names.is_empty()).then(|| format!("names to join that do not resolve: {names}"));
+        let unsent = snapshot.unsent_gossip;
+        let unsent = unsent.map(|error| format!("gossip cannot be sent: {}", error.advice()));
+        unresolved.into_iter().chain(unsent).collect()
     }
 
     /// Replaces the reason why the other nodes cannot reach this node at its own address.

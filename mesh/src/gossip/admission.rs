@@ -17,6 +17,9 @@ use async_trait::async_trait;
 use chitchat::transport::{RecvOutcome, SendOutcome, Socket, Transport};
 use chitchat::{ChitchatEnvelope, ChitchatMessage};
 
+use super::fragments::DigestWarning;
+use super::send_errors::SendErrors;
+
 /// The largest payload of a UDP datagram over IPv4, and of a chitchat message.
 pub(super) const DATAGRAM_MAX: usize = 65_507;
 /// The digest size from which on the supervisor logs an alarm: 80 % of a datagram.
@@ -41,6 +44,9 @@ pub struct GossipCounters {
     pub(super) restarts: AtomicU64,
     pub(super) identities: AtomicU64,
     pub(super) digest_bytes: AtomicU64,
+    pub(super) fragmented: AtomicU64,
+    pub(super) digest_warning: DigestWarning,
+    pub(super) send_errors: SendErrors,
 }
 
 /// Adds one to a counter.

@@ -34,12 +34,14 @@
 
 mod admission;
 mod config;
+mod fragments;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod instance;
 mod observations;
 mod prefilter;
 mod rejoin;
+mod send_errors;
 mod state;
 mod supervisor;
 #[cfg(test)]
@@ -55,13 +57,14 @@ use std::sync::atomic::Ordering;
 use chitchat::transport::Transport;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub use admission::GossipCounters;
 pub use config::{GOODBYE_MAX, GossipConfig, GossipError, INTERVAL_MAX, INTERVAL_MIN};
+pub use send_errors::{SendError, SendErrorTotals};
 pub use state::{ZONE_LEN_MAX, canonical};
 pub use traffic::RoundBytes;
-pub use udp::{UdpTransport, bind_hint};
+pub use udp::{UdpTransport, bind_hint, check_loopback};
 
 use crate::View;
 use supervisor::{Channels, Supervisor};
@@ -89,6 +92,12 @@ pub struct GossipStatus {
     pub refused: u64,
     /// The number of restarts of chitchat after a failure.
     pub restarts: u64,
+    /// The number of datagrams that were sent as IP fragments.
+    pub fragmented: u64,
+    /// The number of datagrams that the kernel did not send, by kind of error.
+    pub send_errors: SendErrorTotals,
+    /// The error of the last send, if all sends have failed for some time.
+    pub unsent: Option<SendError>,
 }
 
 /// A running gossip layer. Dropping it stops gossip without a goodbye, like a crash.
@@ -202,6 +211,9 @@ impl Gossip {
             oversize: load(&counters.oversize),
             refused: load(&counters.refused),
             restarts: load(&counters.restarts),
+            fragmented: load(&counters.fragmented),
+            send_errors: counters.send_errors.totals(),
+            unsent: counters.send_errors.unsent(Instant::now()),
         }
     }
 

@@ -10,14 +10,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use async_trait::async_trait;
 use chitchat::transport::{RecvOutcome, SendOutcome, Socket, Transport, UdpSocket};
-use chitchat::{ChitchatEnvelope, ChitchatMessage};
+use chitchat::{ChitchatEnvelope, ChitchatMessage, ProtocolVersion};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::admission::{DATAGRAM_MAX, GossipCounters, count};
+use super::fragments::is_fragmented;
 use super::prefilter::{Rejection, SENTINEL, prefilter};
 
 /// The size of the gossip socket's receive buffer, in bytes. The buffer holds the digests that
@@ -28,6 +29,9 @@ const CODEC_TIMEOUT: Duration = Duration::from_millis(500);
 /// The minimum time for a receive that continues after its deadline because the process was frozen.
 /// It is shorter than any gossip interval, because chitchat cancels its receive in each interval.
 const CODEC_TIMEOUT_MIN: Duration = Duration::from_millis(40);
+/// The repair of a loopback interface that carries nothing.
+const LOOPBACK_REPAIR: &str =
+    "; bring it up with `ip link set lo up`, and let the firewall accept what arrives on lo";
 const _: () = assert!(CODEC_TIMEOUT_MIN.as_millis() < super::config::INTERVAL_MIN.as_millis());
 
 /// A UDP transport for chitchat that filters incoming datagrams.
@@ -54,26 +58,16 @@ impl Transport for UdpTransport {
         if let Err(error) = socket2::SockRef::from(&net).set_recv_buffer_size(RECEIVE_BUFFER) {
             debug!(%error, "cannot enlarge the receive buffer of gossip; keeping the default");
         }
-        let codec = Codec::open().await.map_err(without_loopback)?;
+        let codec = Codec::open().await.map_err(|error| no_loopback(&error))?;
         Ok(Box::new(FilteredSocket {
+            address: net.local_addr()?,
             net,
             codec,
             buffer: vec![0; DATAGRAM_MAX + 1],
             step: ReceiveStep::Idle,
+            broken: None,
             counters: Arc::clone(&self.counters),
         }))
-    }
-}
-
-/// Adds a hint to the `error` of a host whose loopback interface is down.
-fn without_loopback(error: anyhow::Error) -> anyhow::Error {
-    use io::ErrorKind::{AddrNotAvailable, NetworkUnreachable};
-    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-    let needs = "gossip needs two sockets on the loopback interface";
-    if matches!(kind, Some(AddrNotAvailable | NetworkUnreachable)) {
-        error.context(format!("{needs}; bring it up with `ip link set lo up`"))
-    } else {
-        error.context(needs)
     }
 }
 
@@ -96,6 +90,27 @@ pub fn bind_hint(error: &io::Error, ip: IpAddr, option: &str) -> String {
     }
 }
 
+/// Checks that loopback carries messages, as gossip needs it to.
+///
+/// # Errors
+/// Returns what fails.
+pub async fn check_loopback() -> Result<(), String> {
+    let codec = Codec::open().await;
+    codec.map(drop).map_err(|error| format!("{error:#}"))
+}
+
+/// Returns the error of the codec with a hint, as one text: chitchat passes on no chain of causes.
+fn no_loopback(error: &anyhow::Error) -> anyhow::Error {
+    use io::ErrorKind::{AddrNotAvailable, NetworkUnreachable, PermissionDenied};
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    let hint = match kind {
+        // A message was lost.
+        None | Some(AddrNotAvailable | NetworkUnreachable | PermissionDenied) => LOOPBACK_REPAIR,
+        Some(_) => "",
+    };
+    anyhow!("gossip needs two sockets on the loopback interface{hint}: {error:#}")
+}
+
 /// Chitchat's own socket on loopback, and two handles of our socket that faces it.
 struct Codec {
     chitchat: UdpSocket,
@@ -112,12 +127,27 @@ impl Codec {
         let ours = std::net::UdpSocket::bind(any)?;
         ours.connect(chitchat.local_addr()?)?;
         ours.set_nonblocking(true)?;
-        Ok(Self {
+        let mut codec = Self {
             chitchat,
             address: ours.local_addr()?,
             to_decoder: ours.try_clone()?,
             from_encoder: tokio::net::UdpSocket::from_std(ours)?,
-        })
+        };
+        codec.check().await?;
+        Ok(codec)
+    }
+
+    /// Passes a message through the pair in each direction. A loopback interface that is down, or
+    /// behind a firewall, lets the sockets open and swallows what they send.
+    async fn check(&mut self) -> anyhow::Result<()> {
+        let envelope = ChitchatEnvelope {
+            version: ProtocolVersion::V1,
+            message: ChitchatMessage::BadCluster,
+        };
+        self.encode(envelope, &mut [0; SENTINEL.len()]).await?;
+        self.to_decoder.send(&SENTINEL)?;
+        self.decoded(Instant::now() + CODEC_TIMEOUT).await?;
+        Ok(())
     }
 
     /// Encodes a message into `buffer`. Returns `None` if the message does not fit into a datagram.
@@ -191,13 +221,38 @@ enum ReceiveStep {
 
 struct FilteredSocket {
     net: tokio::net::UdpSocket,
+    address: SocketAddr,
     codec: Codec,
     buffer: Vec<u8>,
     step: ReceiveStep,
+    /// The failure of a send that ends this socket. Chitchat ends only if a receive fails.
+    broken: Option<anyhow::Error>,
     counters: Arc<GossipCounters>,
 }
 
 impl FilteredSocket {
+    /// Sends one encoded message, and counts what goes wrong on its way.
+    async fn send_datagram(&self, bytes: &[u8], to: SocketAddr, is_digest: bool) {
+        if is_fragmented(bytes.len(), self.address.ip(), to) {
+            count(&self.counters.fragmented);
+            if is_digest {
+                let warning = &self.counters.digest_warning;
+                warning.log(bytes.len(), self.address.port());
+            }
+        }
+        let errors = &self.counters.send_errors;
+        match self.net.send_to(bytes, to).await {
+            Ok(_) => errors.sent(),
+            Err(error) => errors.failed(to, &error, Instant::now()),
+        }
+    }
+
+    /// Returns the next message out of the decoder.
+    async fn decoded(&mut self, deadline: Instant) -> anyhow::Result<Decoded> {
+        let decoded = self.codec.decoded(deadline).await;
+        decoded.map_err(|error| no_loopback(&error))
+    }
+
     /// Receives one datagram, and feeds it to the decoder if it passes the prefilter.
     async fn receive_datagram(&mut self) -> anyhow::Result<()> {
         let (bytes, from) = match self.net.recv_from(&mut self.buffer).await {
@@ -208,7 +263,8 @@ impl FilteredSocket {
         match prefilter(&self.buffer[..bytes]) {
             Ok(()) => {
                 let deadline = Instant::now() + CODEC_TIMEOUT;
-                self.codec.feed(&self.buffer[..bytes])?;
+                let fed = self.codec.feed(&self.buffer[..bytes]);
+                fed.map_err(|error| no_loopback(&error.into()))?;
                 self.step = ReceiveStep::Decoding {
                     from,
                     bytes,
@@ -234,7 +290,7 @@ fn is_transient(error: &io::Error) -> bool {
 #[async_trait]
 impl Socket for FilteredSocket {
     fn local_addr(&self) -> anyhow::Result<SocketAddr> {
-        self.net.local_addr().map_err(|error| anyhow!(error))
+        Ok(self.address)
     }
 
     /// Sends a datagram. One that cannot be sent counts as lost in the network; that is not an
@@ -244,21 +300,33 @@ impl Socket for FilteredSocket {
         to: SocketAddr,
         envelope: ChitchatEnvelope,
     ) -> anyhow::Result<SendOutcome> {
+        if self.broken.is_some() {
+            bail!("gossip is about to restart");
+        }
+        let is_digest = matches!(envelope.message, ChitchatMessage::Syn { .. });
         let mut buffer = vec![0; DATAGRAM_MAX];
-        let Some(bytes) = self.codec.encode(envelope, &mut buffer).await? else {
+        let encoded = match self.codec.encode(envelope, &mut buffer).await {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                self.broken = Some(no_loopback(&error));
+                return Err(error);
+            }
+        };
+        let Some(bytes) = encoded else {
             count(&self.counters.oversize);
             // The minimum size that the message can have; admission control needs this number.
             let num_bytes_sent = DATAGRAM_MAX + 1;
             return Ok(SendOutcome { num_bytes_sent });
         };
-        if let Err(error) = self.net.send_to(bytes, to).await {
-            debug!(%to, %error, "cannot send a gossip message");
-        }
+        self.send_datagram(bytes, to, is_digest).await;
         let num_bytes_sent = bytes.len();
         Ok(SendOutcome { num_bytes_sent })
     }
 
     async fn recv(&mut self) -> anyhow::Result<RecvOutcome> {
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
         loop {
             match self.step {
                 ReceiveStep::Idle => self.receive_datagram().await?,
@@ -266,7 +334,7 @@ impl Socket for FilteredSocket {
                     from,
                     bytes,
                     deadline,
-                } => match self.codec.decoded(deadline).await? {
+                } => match self.decoded(deadline).await? {
                     Decoded::Message(envelope) => {
                         self.step = ReceiveStep::AwaitingSentinel { deadline };
                         return Ok(RecvOutcome {
@@ -281,7 +349,7 @@ impl Socket for FilteredSocket {
                     }
                 },
                 ReceiveStep::AwaitingSentinel { deadline } => {
-                    self.codec.decoded(deadline).await?;
+                    self.decoded(deadline).await?;
                     self.step = ReceiveStep::Idle;
                 }
             }

@@ -14,9 +14,11 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::goodput::Shape;
 use super::netns::Namespace;
+use crate::{Ended, Program};
 
 /// A host: a namespace, an address, a shaped link.
 #[derive(Debug)]
@@ -29,6 +31,18 @@ pub struct Host {
     pub(crate) shape: Shape,
     /// The namespace of the host's processes.
     pub namespace: Namespace,
+}
+
+impl Host {
+    /// Runs the program on this host until it ends.
+    ///
+    /// # Panics
+    /// If the program still runs after `limit`.
+    pub fn run(&self, args: &[&str], limit: Duration) -> Ended {
+        let mut command = Program::command(args, &[]);
+        self.namespace.enter(&mut command);
+        Program::start_command(command).ended(limit)
+    }
 }
 
 /// All hosts and the switch between them; dropping it removes everything.
@@ -86,15 +100,39 @@ impl Lab {
     /// dropped.
     pub fn block(&self, from: &str, to: &str) -> Fault<'_> {
         let address = self.host(from).address;
-        let namespace = &self.host(to).namespace;
-        let table = format!("block_{from}");
+        let rule = format!("ip saddr {address} drop");
+        self.firewall(to, &format!("block_{from}"), "input", &rule)
+    }
+
+    /// Drops what `name` sends from this UDP port, with an error to the sender, until the fault is
+    /// dropped.
+    pub fn forbid_sending_from(&self, name: &str, port: u16) -> Fault<'_> {
+        self.firewall(name, "forbid", "output", &format!("udp sport {port} drop"))
+    }
+
+    /// Drops everything that `name` sends to itself until the fault is dropped.
+    pub fn block_loopback(&self, name: &str) -> Fault<'_> {
+        self.firewall(name, "block_lo", "input", "iif lo drop")
+    }
+
+    /// Takes the loopback interface of `name` down until the fault is dropped.
+    pub fn unplug_loopback(&self, name: &str) -> Fault<'_> {
+        let namespace = &self.host(name).namespace;
+        namespace.run("ip link set lo down");
+        Fault {
+            namespace,
+            undo: "ip link set lo up".to_owned(),
+        }
+    }
+
+    /// Adds a rule to a hook of the host's firewall, in a table of its own.
+    fn firewall(&self, name: &str, table: &str, hook: &str, rule: &str) -> Fault<'_> {
+        let namespace = &self.host(name).namespace;
         namespace.run(&format!("nft add table ip {table}"));
         namespace.run(&format!(
-            "nft add chain ip {table} input {{ type filter hook input priority 0 ; }}"
+            "nft add chain ip {table} {hook} {{ type filter hook {hook} priority 0 ; }}"
         ));
-        namespace.run(&format!(
-            "nft add rule ip {table} input ip saddr {address} drop"
-        ));
+        namespace.run(&format!("nft add rule ip {table} {hook} {rule}"));
         Fault {
             namespace,
             undo: format!("nft delete table ip {table}"),

@@ -1,0 +1,105 @@
+//! Faults of the network that concern gossip alone, in the laboratory: an agent that can test but
+//! not gossip must say so.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::time::Duration;
+
+use iperf3_mesh_testkit::lab::hosts::Lab;
+use iperf3_mesh_testkit::lab::mesh::Mesh;
+use iperf3_mesh_testkit::{await_that, lab_test};
+
+const ARGS: [&str; 3] = ["--duration=1s", "--timeout=5s", "--interval=1s"];
+
+/// Longer than the agents take to see a change, and than the first restarts of gossip.
+const SOON: Duration = Duration::from_secs(60);
+
+const REPAIR: &str = "ip link set lo up";
+
+lab_test!(
+    gossip_that_a_firewall_rejects_is_counted_and_logged,
+    Shared,
+    [50, 50],
+    |lab| {
+        let mesh = assembled(lab);
+        let agent = mesh.agent("n2");
+        let errors = || {
+            let name = "iperf_mesh_gossip_send_errors_total";
+            agent.labelled(name, &[("error", "not_permitted")])
+        };
+        assert_eq!(errors(), Some(0.0));
+        let fault = lab.forbid_sending_from("n2", 9877);
+        let rejected = || errors().is_some_and(|errors| errors > 1.0);
+        await_that("errors are counted", SOON, rejected, || log(&mesh, "n2"));
+        let readyz = || agent.get("/readyz").unwrap_or_default();
+        let remarks = || readyz().starts_with("ok\ngossip cannot be sent: a firewall");
+        await_that("the probe remarks on it", SOON, remarks, readyz);
+        drop(fault);
+        let is_healed = || readyz() == "ok\n";
+        await_that("the remark is gone", SOON, is_healed, readyz);
+        let log = log(&mesh, "n2");
+        let warnings: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("gossip cannot be sent"))
+            .collect();
+        let [warning] = warnings[..] else {
+            panic!("one warning, not {warnings:#?}");
+        };
+        for part in ["WARN", "Operation not permitted", "OUTPUT"] {
+            assert!(warning.contains(part), "{warning}");
+        }
+    }
+);
+
+lab_test!(
+    lost_loopback_restarts_gossip_until_it_is_back,
+    Shared,
+    [50, 50],
+    |lab| {
+        let mesh = assembled(lab);
+        let fault = lab.block_loopback("n2");
+        let is_told = || log(&mesh, "n2").contains(REPAIR);
+        await_that("the cause is logged", SOON, is_told, || log(&mesh, "n2"));
+        let state = |of: &str, at: &str| mesh.agent(at).states().get(of).cloned();
+        let silent = || state("n2", "n1").as_deref() == Some("silent");
+        await_that("n2 is silent", SOON, silent, || log(&mesh, "n2"));
+        drop(fault);
+        let is_back = || {
+            state("n2", "n1").as_deref() == Some("live")
+                && state("n1", "n2").as_deref() == Some("live")
+        };
+        await_that("n2 is back", SOON, is_back, || log(&mesh, "n2"));
+        let restarts = mesh.agent("n2").metric("iperf_mesh_gossip_restarts_total");
+        assert!(restarts.is_some_and(|restarts| restarts > 0.0));
+    }
+);
+
+lab_test!(
+    agent_without_loopback_ends_with_the_remedy,
+    Shared,
+    [50],
+    |lab| {
+        let faults = [Lab::unplug_loopback, Lab::block_loopback];
+        for fault in faults {
+            let _fault = fault(lab, "n1");
+            let host = lab.host("n1");
+            let address = format!("--advertise-address={}", host.address);
+            let ended = host.run(&["agent", "--node-name=n1", &address], SOON);
+            assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+            assert!(ended.stderr.contains(REPAIR), "{}", ended.stderr);
+            let check = host.run(&["check", "--node-name=n1", &address], SOON);
+            assert_eq!(check.code, Some(1), "{}", check.stdout);
+            assert!(check.stdout.contains(REPAIR), "{}", check.stdout);
+        }
+    }
+);
+
+fn assembled(lab: &Lab) -> Mesh<'_> {
+    let mesh = Mesh::start(lab, &ARGS);
+    let found = mesh.assembled(Duration::from_secs(30));
+    assert!(found, "not assembled: {}", log(&mesh, "n1"));
+    mesh
+}
+
+fn log(mesh: &Mesh<'_>, node: &str) -> String {
+    mesh.agent(node).program.stderr()
+}
