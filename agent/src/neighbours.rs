@@ -163,21 +163,31 @@ impl NeighbourWatch {
 
     /// Logs a warning if the mesh has grown to `nodes` and the table is too small for it.
     pub(crate) fn see(&mut self, nodes: usize) {
+        let address = self.address;
         let nodes = u64::try_from(nodes).unwrap_or(u64::MAX);
+        let nodes_here = || on_network(address, nodes);
+        if let Some(text) = self.news(nodes, nodes_here, || NeighbourTable::read(address)) {
+            tracing::warn!("{text}");
+        }
+    }
+
+    fn news(
+        &mut self,
+        nodes: u64,
+        nodes_here: impl FnOnce() -> u64,
+        read: impl FnOnce() -> Option<NeighbourTable>,
+    ) -> Option<String> {
         if self.told || nodes <= self.largest {
-            return;
+            return None;
         }
         self.largest = nodes;
-        let entries = on_network(self.address, nodes);
-        let table = NeighbourTable::read(self.address);
-        if let Some(table) = table.filter(|table| table.is_small_for(entries)) {
-            self.told = true;
-            tracing::warn!(
-                "the kernel's neighbour table has {}. {}",
-                table.problem(entries),
-                table.hint(entries)
-            );
-        }
+        let nodes = nodes_here();
+        let table = read().filter(|table| table.is_small_for(nodes))?;
+        self.told = true;
+        let (problem, hint) = (table.problem(nodes), table.hint(nodes));
+        Some(format!(
+            "the kernel's neighbour table has {problem}. {hint}"
+        ))
     }
 }
 
@@ -242,6 +252,20 @@ mod tests {
     fn a_mesh_within_this_machine_needs_no_entries() {
         assert_eq!(on_network(IpAddr::from([127, 0, 0, 1]), 1000), 0);
         assert_eq!(on_network(IpAddr::from([192, 0, 2, 1]), 1000), 1000);
+    }
+
+    #[test]
+    fn a_growing_mesh_is_told_once_that_the_table_is_small() {
+        let mut watch = NeighbourWatch::new(IpAddr::from([10, 0, 0, 1]));
+        let mut see = |nodes| watch.news(nodes, || nodes, || Some(table(1024, None)));
+        assert_eq!(see(500), None);
+        let text = see(600).expect("a warning");
+        assert!(text.contains("up to 600 nodes"), "{text}");
+        assert!(
+            text.contains("sysctl -w net.ipv4.neigh.default.gc_thresh3=4096"),
+            "{text}"
+        );
+        assert_eq!(see(700), None);
     }
 
     fn table(limit: u64, used: Option<(u64, u64)>) -> NeighbourTable {

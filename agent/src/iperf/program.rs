@@ -51,8 +51,8 @@ fn permissions(program: &Path, metadata: &Metadata) -> Option<Problem> {
     let bits = match user {
         0 => 0o111,
         user if user == metadata.uid() => 0o100,
-        // The groups of the user are not looked at.
-        _ => 0o011,
+        _ if is_own_group(metadata.gid()) => 0o010,
+        _ => 0o001,
     };
     if mode & bits == 0 {
         return Some(Problem::Permissions { mode, user });
@@ -61,6 +61,15 @@ fn permissions(program: &Path, metadata: &Metadata) -> Option<Problem> {
     flags
         .contains(FsFlags::ST_NOEXEC)
         .then_some(Problem::NoExec)
+}
+
+fn is_own_group(group: u32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .filter_map(|line| line.strip_prefix("Gid:").or(line.strip_prefix("Groups:")))
+        .flat_map(str::split_whitespace)
+        .any(|own| own.parse() == Ok(group))
 }
 
 fn content(program: &Path) -> Option<Problem> {
