@@ -553,6 +553,32 @@ fn check_beside_a_running_agent_is_one_finding_for_its_ports() {
     assert!(other.stdout.contains("errors: 1,"), "{other:?}");
 }
 
+#[test]
+fn check_shows_why_the_agent_that_runs_here_is_not_ready() {
+    // The agent has loopback, and the agent to join is elsewhere.
+    let agent = Agent::start(Network::draw(), 1, "n1", &["--join=192.0.2.1"]);
+    let reason = format!("no other machine can reach {}", agent.address);
+    await_that(
+        "the reason",
+        SOON,
+        || agent.ask("/readyz").1.contains(&reason),
+        || agent.program.stderr(),
+    );
+    assert_eq!(agent.ask("/readyz").0, 503);
+    assert_eq!(agent.metric("iperf_mesh_address_unreachable"), Some(1.0));
+    let address = agent.address.to_string();
+    let checked = run(&[
+        "check",
+        "--node-name=n1",
+        "--advertise-address",
+        &address,
+        "--join",
+        &address,
+    ]);
+    let expected = format!("the agent that runs here is not ready: {reason}");
+    assert!(checked.stdout.contains(&expected), "{checked:?}");
+}
+
 /// The output of a program on a terminal of its own.
 fn on_a_terminal(args: &[&str], variables: &[(&str, &str)]) -> String {
     let pty = openpty(None, None).unwrap();

@@ -29,6 +29,14 @@ lab_test!(
         let one = agent(lab, "n1", &["--join=127.0.1.1,198.18.0.2"]);
         let two = agent(lab, "n2", &["--join=198.18.0.1,127.0.1.1"]);
         await_measured(&[&one, &two], 0);
+        // Nobody is told to start an agent at this node's own name.
+        let check = ["check", "--node-name=n1", "--join=127.0.1.1,198.18.0.2"];
+        let checked = one.run_beside(&check, SOON);
+        assert!(
+            checked.stdout.contains("agents found: 1 of 1"),
+            "{checked:?}"
+        );
+        assert!(!checked.stdout.contains("127.0.1.1"), "{checked:?}");
     }
 );
 

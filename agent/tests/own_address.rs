@@ -162,11 +162,34 @@ fn equally_good_address_is_no_reason_to_move() {
 }
 
 #[test]
-fn lost_address_is_not_replaced_by_loopback() {
+fn lost_address_is_replaced_by_one_as_good() {
     let own_name = seeds(&["127.0.1.1"]);
-    assert_eq!(FOUND.replacement(&own_name, &TestHost::default()), None);
-    let found = FOUND.replacement(&own_name, &host()).unwrap();
-    assert_eq!(found.address, ip("10.0.0.5"));
+    let lost = FOUND.choose(&own_name, &host()).unwrap();
+    let after = TestHost::default()
+        .with_interface("eth0", "10.2.0.5")
+        .with_default("10.2.0.5");
+    let found = FOUND.replacement(&lost, &own_name, &after).unwrap();
+    assert_eq!(found.address, ip("10.2.0.5"));
+}
+
+#[test]
+fn lost_address_is_not_replaced_by_a_worse_one() {
+    let own_name = seeds(&["127.0.1.1"]);
+    let bridge = TestHost::default().with_interface("docker0", "172.17.0.1");
+    let lost = FOUND.choose(&own_name, &host()).unwrap();
+    for host in [&TestHost::default(), &bridge] {
+        assert_eq!(FOUND.replacement(&lost, &own_name, host), None);
+    }
+    // There was no route before, either.
+    let isolated = TestHost::default().with_interface("eth0", "10.0.0.5");
+    let lost = FOUND.choose(&own_name, &isolated).unwrap();
+    let after = TestHost::default().with_interface("eth0", "10.0.0.55");
+    let found = FOUND.replacement(&lost, &own_name, &after).unwrap();
+    assert_eq!(found.address, ip("10.0.0.55"));
+    assert_eq!(
+        FOUND.replacement(&lost, &own_name, &TestHost::default()),
+        None
+    );
 }
 
 #[test]

@@ -130,11 +130,19 @@ impl AddressPolicy {
         candidates.into_iter().next()
     }
 
-    /// Returns an address that can replace one that this node has lost. Loopback cannot: the
-    /// network will come back.
-    pub fn replacement(&self, seeds: &[SocketAddr], host: &impl Host) -> Option<Advertised> {
+    /// Returns an address that can replace `lost`. It must be found in a way as good, or on the
+    /// default route: any other address, such as that of a bridge for containers, leads nowhere, and
+    /// the network of the lost one may come back soon.
+    pub fn replacement(
+        &self,
+        lost: &Advertised,
+        seeds: &[SocketAddr],
+        host: &impl Host,
+    ) -> Option<Advertised> {
+        let worst = lost.source.rank().max(AddressSource::DefaultRoute.rank());
         let found = self.choose(seeds, host).ok()?;
-        (!found.address.is_loopback()).then_some(found)
+        let is_good = found.source.rank() <= worst && !found.address.is_loopback();
+        is_good.then_some(found)
     }
 
     /// Returns all addresses that can be advertised, the best first.

@@ -121,12 +121,12 @@ impl AddressKeeper {
                     continue;
                 }
                 let problem = self.lost(absence);
+                self.report(Some(problem.clone()));
                 if self.policy.given.is_some() {
                     return problem;
                 }
-                self.report(Some(problem));
                 let seeds = self.seeds.borrow().addresses.clone();
-                if let Some(next) = self.policy.replacement(&seeds, &ThisHost) {
+                if let Some(next) = self.policy.replacement(&self.advertised, &seeds, &ThisHost) {
                     self.move_to(next, gossip).await;
                 }
                 continue;

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -154,6 +155,19 @@ impl Agent {
             Placement::Host(namespace) => namespace.inside(|| http::ask(self.http(), path)),
         };
         answer.unwrap_or_default()
+    }
+
+    /// Runs the program with `args` in the agent's own network until it ends.
+    ///
+    /// # Panics
+    /// If the program still runs after `limit`.
+    #[track_caller]
+    pub fn run_beside(&self, args: &[&str], limit: Duration) -> Ended {
+        let mut command = Program::command(args, &[]);
+        if let Placement::Host(namespace) = &self.placement {
+            namespace.enter(&mut command);
+        }
+        Program::start_command(command).ended(limit)
     }
 
     /// Returns the agent's matrix.

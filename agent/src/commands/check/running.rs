@@ -57,9 +57,10 @@ pub(super) async fn obstacle(http: SocketAddr) -> Option<String> {
     let url = format!("http://{http}/readyz");
     // A ready agent answers with a text.
     match Client::default().get::<IgnoredAny>(&url, LIMITS).await {
-        Err(ClientError::Status(StatusCode::SERVICE_UNAVAILABLE, body)) => {
-            let answer = serde_json::from_str(&body);
-            Some(answer.map_or(body, |Unready { error }| error))
+        Err(ClientError::Status(StatusCode::SERVICE_UNAVAILABLE, text)) => {
+            let body = text.trim_start_matches([':', ' ']);
+            let answer = serde_json::from_str(body);
+            Some(answer.map_or_else(|_| body.to_owned(), |Unready { error }| error))
         }
         _ => None,
     }
