@@ -72,6 +72,9 @@ pub struct NodeReport {
     pub row_age_seconds: Option<f64>,
     /// The reason why the row is not available; null if the row is available.
     pub row_error: Option<String>,
+    /// The version of the node's iperf3; null if it is not known.
+    #[serde(default)]
+    pub iperf3: Option<String>,
 }
 
 /// The state of a node in the view of an agent.
@@ -226,6 +229,8 @@ pub struct Members {
     /// bits.
     #[serde(serialize_with = "as_text")]
     pub epoch: Epoch,
+    /// The version of this node's iperf3.
+    pub iperf3: String,
     /// Whether another live agent uses this node's name.
     pub name_taken: bool,
     /// The names of `--join` that do not resolve at present.
@@ -250,6 +255,8 @@ pub struct Member {
     /// cannot hold 64 bits.
     #[serde(serialize_with = "as_text")]
     pub epoch: Epoch,
+    /// The version of the member's iperf3; null if it is not known.
+    pub iperf3: Option<String>,
     /// The sweep that the member works on.
     pub sweep: u64,
     /// The address at which the member's agent serves this API; null if it is not known.

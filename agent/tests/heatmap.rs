@@ -36,6 +36,17 @@ fn failed(reason: Reason) -> CellResult {
     }
 }
 
+#[test]
+fn mixture_of_iperf3_versions_is_noted() {
+    let mut matrix = matrix(&["a", "b", "c"], &[Protocol::Udp], |_, _, _| {
+        CellResult::default()
+    });
+    let note = "Versions of iperf3: 3.12 on 2 of 3, 3.18 on 1 of 3.";
+    assert!(!render(&matrix, Screen::PLAIN).contains("Versions"));
+    matrix.nodes[1].iperf3 = Some("3.18".to_owned());
+    assert!(render(&matrix, Screen::PLAIN).contains(note));
+}
+
 /// A matrix of `names`, with `result` for each cell.
 fn matrix(
     names: &[&str],
@@ -48,6 +59,7 @@ fn matrix(
         state: NodeState::Live,
         row_age_seconds: Some(0.1),
         row_error: None,
+        iperf3: Some("3.12".to_owned()),
     });
     let mut cells = Vec::new();
     for (source, source_name) in names.iter().enumerate() {

@@ -60,6 +60,7 @@
 //!     zone: String::new(),
 //!     control: ([198, 18, 0, 1], 9878).into(),
 //!     http_port: 9876,
+//!     iperf3: "3.12".to_owned(),
 //!     sweep: 0,
 //!     state: PeerState::Live,
 //! };

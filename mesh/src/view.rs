@@ -38,6 +38,8 @@ pub struct Member {
     pub control: SocketAddr,
     /// The port of the read API, on the address of `control`.
     pub http_port: u16,
+    /// The version of the node's iperf3, such as 3.12; empty if it is not known.
+    pub iperf3: String,
     /// The present sweep of the node.
     pub sweep: u64,
     /// The state of the node.

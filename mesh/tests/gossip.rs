@@ -33,6 +33,7 @@ async fn every_node_sees_every_other_as_published() {
         zone: "zone-1".to_owned(),
         control: SocketAddr::from(([10, 0, 0, 3], 9878)),
         http_port: 9876,
+        iperf3: "3.12".to_owned(),
         sweep: 0,
         state: PeerState::Live,
     };
@@ -521,6 +522,7 @@ fn config(index: u8) -> GossipConfig {
         listen: address(index),
         control: SocketAddr::from(([10, 0, 0, index], 9878)),
         http_port: 9876,
+        iperf3: "3.12".to_owned(),
         interval: SECOND,
     }
 }

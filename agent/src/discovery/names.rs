@@ -238,6 +238,7 @@ mod tests {
             listen: address,
             control: address,
             http_port: 9876,
+            iperf3: String::new(),
             interval: Duration::from_millis(100),
         };
         Gossip::over_udp(config).await.unwrap()

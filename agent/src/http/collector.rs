@@ -33,6 +33,9 @@ const FRESH_FOR: Duration = Duration::from_secs(1);
 /// A row, and the time at which it arrived.
 type Received = (RowReport, Since);
 
+/// The zone, the state and the iperf3 version of a node.
+type Described<'a> = (&'a String, NodeState, Option<&'a String>);
+
 /// The latest matrix, and the time at which it was assembled.
 type Latest = (Instant, Arc<Matrix>);
 
@@ -79,7 +82,8 @@ async fn collect(state: &AgentState, client: &Client) -> Matrix {
     let mut rows = request_rows(&members, client).await;
     rows.insert(identity.name.clone(), Ok((state.row(), Since::now())));
 
-    let nodes = nodes(&members, &rows, (&identity.name, &identity.zone, own_state));
+    let own = (&identity.zone, own_state, Some(&identity.iperf3));
+    let nodes = nodes(&members, &rows, (&identity.name, own));
     let rows = rows.into_values().flatten().map(|(row, _)| row);
     Matrix {
         version: VERSION.to_owned(),
@@ -93,17 +97,19 @@ async fn collect(state: &AgentState, client: &Client) -> Matrix {
 fn nodes(
     members: &[Member],
     rows: &HashMap<NodeName, Result<Received, String>>,
-    own: (&NodeName, &String, NodeState),
+    own: (&NodeName, Described),
 ) -> Vec<NodeReport> {
     let nodes: BTreeMap<_, _> = members
         .iter()
-        .map(|member| (&member.name, &member.zone, member.state))
+        .map(|member| {
+            let described = (&member.zone, member.state, member.iperf3.as_ref());
+            (&member.name, described)
+        })
         .chain([own])
-        .map(|(name, zone, state)| (name, (zone, state)))
         .collect();
     nodes
         .into_iter()
-        .map(|(name, (zone, state))| {
+        .map(|(name, (zone, state, iperf3))| {
             let row = rows.get(name);
             NodeReport {
                 name: name.clone(),
@@ -117,6 +123,7 @@ fn nodes(
                     Some(Err(error)) => Some(error.clone()),
                     None => Some(format!("not asked within {ALL_ROWS_WITHIN:?}")),
                 },
+                iperf3: iperf3.cloned(),
             }
         })
         .collect()

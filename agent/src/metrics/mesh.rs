@@ -75,6 +75,7 @@ pub(super) struct Members {
     states: IntGaugeVec,
     incompatible: IntGauge,
     pub(super) name_conflict: IntGauge,
+    pub(super) iperf3_versions: IntGauge,
 }
 
 impl Members {
@@ -89,6 +90,11 @@ impl Members {
             incompatible: register_int_gauge_with_registry!(
                 "iperf_mesh_incompatible_peers",
                 "Peers whose wire version is incompatible with this node's",
+                registry
+            )?,
+            iperf3_versions: register_int_gauge_with_registry!(
+                "iperf_mesh_iperf3_versions",
+                "Different versions of iperf3 among the nodes in the view of this node",
                 registry
             )?,
             name_conflict: register_int_gauge_with_registry!(

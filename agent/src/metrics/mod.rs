@@ -163,6 +163,12 @@ impl Metrics {
         self.members.show(states);
     }
 
+    /// Sets the number of versions of iperf3 among the nodes.
+    pub fn show_iperf3_versions(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.members.iperf3_versions.set(count);
+    }
+
     /// Sets whether another live agent uses this node's name.
     pub fn show_name_conflict(&self, conflict: bool) {
         self.members.name_conflict.set(i64::from(conflict));

@@ -22,7 +22,7 @@ use crate::neighbours::NeighbourWatch;
 use crate::runtime::implausible::ImplausibleFigures;
 use crate::runtime::processes::Processes;
 use crate::runtime::transport::MessageSender;
-use crate::state::AgentState;
+use crate::state::{AgentState, iperf3_versions};
 
 /// The interval of the loop's heartbeat, at which the silence of the members is published again.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -52,6 +52,8 @@ pub(super) struct Driver {
     pub inputs: mpsc::Receiver<Input>,
     /// The duration of the last complete sweep on this node.
     pub last_sweep: Option<Duration>,
+    /// The versions of iperf3 in the mesh, as last logged.
+    pub iperf3_versions: Vec<String>,
     /// The control address of another live agent that uses this node's name.
     pub namesake: Option<SocketAddr>,
     /// Compares the size of the mesh with the kernel's neighbour table.
@@ -223,9 +225,34 @@ impl Driver {
         self.namesake = namesake;
     }
 
-    fn publish_members(&self) {
-        let members = self.node.peers().map(member).collect();
+    fn publish_members(&mut self) {
+        let members: Vec<Member> = self.node.peers().map(member).collect();
+        self.log_iperf3_versions(&members);
         self.state.set_members(members, self.namesake);
+    }
+
+    /// Logs the versions of iperf3 in the mesh when another set of several versions runs.
+    fn log_iperf3_versions(&mut self, members: &[Member]) {
+        let counts = iperf3_versions(&self.state.identity().iperf3, members);
+        let versions: Vec<String> = counts.keys().map(ToString::to_string).collect();
+        if versions == self.iperf3_versions {
+            return;
+        }
+        if counts.len() > 1 {
+            let nodes: Vec<_> = counts
+                .iter()
+                .map(|(version, count)| format!("{version} on {count}"))
+                .collect();
+            tracing::warn!(
+                own = %self.state.identity().iperf3,
+                "the nodes have different versions of iperf3 ({}); figures that two versions count \
+                 differently are computed from bytes (docs/iperf3.md)",
+                nodes.join(", ")
+            );
+        } else if self.iperf3_versions.len() > 1 {
+            tracing::info!("all nodes have the same version of iperf3 again");
+        }
+        self.iperf3_versions = versions;
     }
 
     fn schedule(&self) -> Schedule {
@@ -284,6 +311,7 @@ fn member(peer: &Peer) -> Member {
         zone: member.zone.clone(),
         state,
         silent_since: peer.silent_since.map(Since),
+        iperf3: (!member.iperf3.is_empty()).then(|| member.iperf3.clone()),
         http: (member.state != PeerState::Missing)
             .then(|| (member.control.ip(), member.http_port).into()),
         epoch: member.epoch,

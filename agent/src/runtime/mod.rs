@@ -121,6 +121,7 @@ impl Agent {
             listen: setup.listen.gossip,
             control: setup.listen.control,
             http_port: setup.listen.http.port(),
+            iperf3: setup.iperf.version().to_string(),
             interval: setup.gossip_interval,
         })
         .await?;
@@ -244,6 +245,7 @@ fn state(setup: &Setup, epoch: Epoch) -> anyhow::Result<AgentState> {
         zone: setup.zone.clone(),
         epoch,
         protocols,
+        iperf3: setup.iperf.version().to_string(),
     };
     Ok(AgentState::new(identity, metrics))
 }
@@ -285,6 +287,7 @@ fn driver(
         inputs,
         last_sweep: None,
         namesake: None,
+        iperf3_versions: Vec::new(),
         neighbours: NeighbourWatch::new(address),
     };
     (driver, setup.own)

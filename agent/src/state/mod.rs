@@ -6,6 +6,7 @@
 
 mod row;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -34,6 +35,8 @@ pub struct Identity {
     pub epoch: Epoch,
     /// The protocols under test.
     pub protocols: Vec<Protocol>,
+    /// The version of this node's iperf3.
+    pub iperf3: String,
 }
 
 /// Everything that the agent publishes, at one moment.
@@ -155,6 +158,8 @@ impl AgentState {
                 .retain(|destination| contains(&members, destination));
             snapshot.members = members.into();
             snapshot.namesake = namesake;
+            let versions = iperf3_versions(&self.identity.iperf3, &snapshot.members);
+            self.metrics.show_iperf3_versions(versions.len());
             let states = snapshot.members.iter().map(|member| member.state);
             self.metrics
                 .show_members(states.chain([snapshot.own_state()]));
@@ -279,6 +284,7 @@ impl AgentState {
             node: self.identity.name.clone(),
             zone: self.identity.zone.clone(),
             epoch: self.identity.epoch,
+            iperf3: self.identity.iperf3.clone(),
             name_taken: snapshot.namesake.is_some(),
             unresolved_join: snapshot.unresolved_join.clone(),
             members: snapshot.members.clone(),
@@ -293,6 +299,17 @@ impl AgentState {
             schedule: self.snapshot().schedule.clone(),
         }
     }
+}
+
+/// Returns the known versions of iperf3 in the mesh, each with the number of its nodes. `own` is
+/// the version of this node.
+pub fn iperf3_versions<'a>(own: &'a str, members: &'a [Member]) -> BTreeMap<&'a str, usize> {
+    let others = members.iter().filter_map(|member| member.iperf3.as_deref());
+    let mut versions = BTreeMap::new();
+    for version in others.chain([own]) {
+        *versions.entry(version).or_default() += 1;
+    }
+    versions
 }
 
 /// Returns whether `members`, sorted by name, contains `node`.

@@ -35,6 +35,7 @@ pub(crate) fn state(node: &str) -> AgentState {
         zone: "z1".to_owned(),
         epoch: Epoch(0x2a),
         protocols: vec![Protocol::Tcp],
+        iperf3: "3.12".to_owned(),
     };
     AgentState::new(identity, metrics.unwrap())
 }
@@ -47,6 +48,7 @@ pub(crate) fn member(node: &str, http: SocketAddr) -> Member {
         silent_since: None,
         http: Some(http),
         epoch: Epoch(7),
+        iperf3: Some("3.18".to_owned()),
         sweep: 3,
     }
 }

@@ -120,14 +120,19 @@ async fn members_have_their_promised_form() {
     };
     state.set_members(vec![silent, missing], None);
     state.set_unresolved_join(vec!["node-9".to_owned()]);
+    let metrics = state.metrics().text().unwrap();
+    assert!(
+        metrics.contains("\niperf_mesh_iperf3_versions 2\n"),
+        "{metrics}"
+    );
     let (_, body) = get(address, "/api/v1/members").await;
     let expected = concat!(
         r#"{"version":"V","node":"node-a","zone":"z1","epoch":"000000000000002a","#,
-        r#""name_taken":false,"unresolved_join":["node-9"],"members":["#,
+        r#""iperf3":"3.12","name_taken":false,"unresolved_join":["node-9"],"members":["#,
         r#"{"name":"node-b","zone":"z2","state":"silent","silent_seconds":AGE,"#,
-        r#""epoch":"0000000000000007","sweep":3,"http":"10.0.0.2:9876"},"#,
+        r#""epoch":"0000000000000007","iperf3":"3.18","sweep":3,"http":"10.0.0.2:9876"},"#,
         r#"{"name":"node-c","zone":"z2","state":"missing","silent_seconds":null,"#,
-        r#""epoch":"0000000000000007","sweep":3,"http":null}]}"#,
+        r#""epoch":"0000000000000007","iperf3":"3.18","sweep":3,"http":null}]}"#,
     );
     assert_eq!(normalized(&body), expected);
 }
@@ -216,8 +221,10 @@ async fn the_matrix_has_its_promised_form() {
     let (_, body) = get(at_a, "/api/v1/matrix").await;
     let expected = concat!(
         r#"{"version":"V","nodes":["#,
-        r#"{"name":"node-a","zone":"z1","state":"live","row_age_seconds":AGE,"row_error":null},"#,
-        r#"{"name":"node-b","zone":"z2","state":"live","row_age_seconds":AGE,"row_error":null}],"#,
+        r#"{"name":"node-a","zone":"z1","state":"live","row_age_seconds":AGE,"row_error":null,"#,
+        r#""iperf3":"3.12"},"#,
+        r#"{"name":"node-b","zone":"z2","state":"live","row_age_seconds":AGE,"row_error":null,"#,
+        r#""iperf3":"3.18"}],"#,
         r#""cells":[{"source_node":"node-a","destination_node":"node-b","protocol":"tcp","#,
         r#""success":false,"reason":"timeout","bandwidth_mbps":null,"jitter_ms":null,"#,
         r#""loss_ratio":null,"retransmits":null,"rtt_ms":null,"age_seconds":AGE,"#,

@@ -354,6 +354,7 @@ async fn gossip(node: &str, at: SocketAddr) -> Gossip {
         listen: at,
         control: at,
         http_port: 9876,
+        iperf3: String::new(),
         interval: Duration::from_millis(100),
     };
     Gossip::over_udp(config).await.unwrap()

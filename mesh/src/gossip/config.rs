@@ -36,6 +36,8 @@ pub struct GossipConfig {
     pub control: SocketAddr,
     /// The port of the read API, on the IP address of `control`.
     pub http_port: u16,
+    /// The version of the node's iperf3, such as 3.12; empty if it is not known.
+    pub iperf3: String,
     /// The pause between two rounds of gossip, from [`INTERVAL_MIN`] to [`INTERVAL_MAX`]. Traffic
     /// grows with the number of nodes: 1 s suits up to 300 nodes, 2 s up to 1000. Chitchat cannot
     /// change the interval later; the nodes of one mesh may use different intervals.

@@ -12,6 +12,9 @@ use crate::{Epoch, NodeName};
 /// The maximum length of a zone, in bytes: that of a Kubernetes label value.
 pub const ZONE_LEN_MAX: usize = 63;
 
+/// The maximum length of a version of iperf3, in bytes.
+const VERSION_LEN_MAX: usize = 16;
+
 /// The keys of the published state. They have one letter each, because every state carries them.
 mod key {
     pub(super) const NAME: &str = "n";
@@ -19,6 +22,7 @@ mod key {
     pub(super) const ZONE: &str = "z";
     pub(super) const CONTROL: &str = "c";
     pub(super) const HTTP_PORT: &str = "h";
+    pub(super) const IPERF3: &str = "i";
     pub(super) const WIRE: &str = "w";
     pub(super) const SWEEP: &str = "s";
     pub(super) const STATE: &str = "p";
@@ -35,6 +39,7 @@ pub(super) struct Published {
     pub(super) zone: String,
     pub(super) control: SocketAddr,
     pub(super) http_port: u16,
+    pub(super) iperf3: String,
     pub(super) wire: u16,
     pub(super) sweep: u64,
     pub(super) leaving: bool,
@@ -50,6 +55,7 @@ impl Published {
             (key::ZONE, self.zone.clone()),
             (key::CONTROL, self.control.to_string()),
             (key::HTTP_PORT, self.http_port.to_string()),
+            (key::IPERF3, self.iperf3.clone()),
             (key::WIRE, self.wire.to_string()),
             (key::SWEEP, self.sweep.to_string()),
             (key::STATE, state.to_owned()),
@@ -69,6 +75,11 @@ impl Published {
             zone: get(key::ZONE)?.to_owned(),
             control: canonical(get(key::CONTROL)?.parse().ok()?),
             http_port: get(key::HTTP_PORT)?.parse().ok()?,
+            // Older agents do not publish it, and nothing depends on it.
+            iperf3: get(key::IPERF3)
+                .filter(|version| is_version(version))
+                .unwrap_or_default()
+                .to_owned(),
             wire: get(key::WIRE)?.parse().ok()?,
             sweep: get(key::SWEEP)?.parse().ok()?,
             leaving: get(key::STATE)? == LEAVING,
@@ -87,6 +98,12 @@ pub fn canonical(at: SocketAddr) -> SocketAddr {
         // The scope of the address is kept.
         IpAddr::V6(_) => at,
     }
+}
+
+/// Returns whether `text` has the form of a version such as 3.17.1.
+fn is_version(text: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.len() <= VERSION_LEN_MAX && text.split('.').all(is_number)
 }
 
 /// Returns whether `zone` can be a label value and a column of a table.

@@ -352,6 +352,7 @@ fn first_state(config: &GossipConfig) -> Published {
         zone: config.zone.clone(),
         control: config.control,
         http_port: config.http_port,
+        iperf3: config.iperf3.clone(),
         wire: WIRE_VERSION,
         sweep: 0,
         leaving: false,

@@ -211,6 +211,7 @@ fn describe(identity: &Identity, state: PeerState) -> Member {
         zone: published.zone.clone(),
         control: published.control,
         http_port: published.http_port,
+        iperf3: published.iperf3.clone(),
         sweep: published.sweep,
         state,
     }

@@ -301,6 +301,7 @@ fn missing_peer(now: Time, name: NodeName, node: ClusterNode) -> Peer {
         zone: String::new(),
         control: SocketAddr::new(address, 0),
         http_port: 0,
+        iperf3: String::new(),
         sweep: 0,
         state: PeerState::Missing,
     };

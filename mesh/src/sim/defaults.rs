@@ -45,6 +45,7 @@ pub fn member(number: usize, epoch: Epoch) -> Member {
         zone: String::new(),
         control: SocketAddr::new(address_of(number), 9878),
         http_port: 9876,
+        iperf3: String::new(),
         sweep: 0,
         state: PeerState::Live,
     }

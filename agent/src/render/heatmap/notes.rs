@@ -3,7 +3,7 @@
 //!
 //! A node that no peer can reach takes a single line instead of one line per peer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -16,10 +16,15 @@ use crate::text::excerpt;
 const LINES_MAX: usize = 20;
 /// The maximum length of an excerpt from a text that another agent sent.
 const TEXT_MAX: usize = 200;
+/// The maximum length of a version of iperf3.
+const VERSION_MAX: usize = 16;
 
 pub(super) fn write(matrix: &Matrix, width: Option<usize>, out: &mut String) {
     write_lines("Failed", &failures(matrix), width, out);
     write_lines("Nodes", &nodes(matrix), width, out);
+    if let Some(versions) = iperf3_versions(matrix) {
+        let _ = writeln!(out, "{}", wrapped(&versions, width, ""));
+    }
     if let Some(ages) = ages(matrix) {
         let _ = writeln!(out, "{}", wrapped(&ages, width, ""));
     }
@@ -143,6 +148,24 @@ fn nodes(matrix: &Matrix) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Returns a note if the nodes have different versions of iperf3.
+fn iperf3_versions(matrix: &Matrix) -> Option<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for version in matrix
+        .nodes
+        .iter()
+        .filter_map(|node| node.iperf3.as_deref())
+    {
+        *counts.entry(excerpt(version, VERSION_MAX)).or_default() += 1;
+    }
+    let versions: Vec<_> = counts
+        .iter()
+        .take(LINES_MAX)
+        .map(|(version, count)| format!("{version} on {count} of {}", matrix.nodes.len()))
+        .collect();
+    (versions.len() > 1).then(|| format!("Versions of iperf3: {}.", versions.join(", ")))
 }
 
 fn ages(matrix: &Matrix) -> Option<String> {

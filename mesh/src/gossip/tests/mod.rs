@@ -29,6 +29,7 @@ fn published(of: &str, epoch: u64) -> Published {
         zone: "zone".to_owned(),
         control: address(1),
         http_port: 9876,
+        iperf3: "3.12".to_owned(),
         wire: WIRE_VERSION,
         sweep: 7,
         leaving: false,
@@ -45,6 +46,7 @@ fn config(of: &str, epoch: u64, at: SocketAddr) -> GossipConfig {
         listen: at,
         control: address(1),
         http_port: 9876,
+        iperf3: "3.12".to_owned(),
         interval: Duration::from_millis(100),
     }
 }

@@ -22,6 +22,7 @@ fn largest_state_reads_back_and_is_below_a_kilobyte() {
             .parse()
             .unwrap(),
         http_port: u16::MAX,
+        iperf3: "3.12".to_owned(),
         wire: u16::MAX,
         sweep: 1 << 53,
         leaving: true,
@@ -46,7 +47,7 @@ fn state_with_a_missing_or_invalid_key_is_no_member() {
     let read = |pairs: &BTreeMap<String, String>| {
         Published::read(|key| pairs.get(key).map(String::as_str))
     };
-    for key in pairs.keys() {
+    for key in pairs.keys().filter(|key| *key != "i") {
         let mut incomplete = pairs.clone();
         incomplete.remove(key);
         assert_eq!(read(&incomplete), None, "without {key}");
@@ -72,6 +73,29 @@ fn state_with_a_missing_or_invalid_key_is_no_member() {
         let mut changed = pairs.clone();
         changed.insert(key.to_owned(), value.to_owned());
         assert_eq!(read(&changed), None, "{key} = {value}");
+    }
+}
+
+#[test]
+fn odd_iperf3_version_costs_only_itself() {
+    let pairs: BTreeMap<_, _> = published("a", 1).to_pairs().into_iter().collect();
+    let unknown = Published {
+        iperf3: String::new(),
+        ..published("a", 1)
+    };
+    // Agents of the version before this one publish none.
+    for version in [
+        None,
+        Some("new"),
+        Some("3."),
+        Some("3.1234567890123456"),
+        Some("3.1\n"),
+    ] {
+        let get = |key: &str| match key {
+            "i" => version,
+            key => pairs.get(key).map(String::as_str),
+        };
+        assert_eq!(Published::read(get), Some(unknown.clone()), "{version:?}");
     }
 }
 
