@@ -8,7 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use iperf3_mesh_core::wire::{Body, Handover, MeetingId, Message};
+use iperf3_mesh_core::wire::{Body, Complaints, Handover, MeetingId, Message};
 use iperf3_mesh_core::{Epoch, NodeName, Outcome, Protocol, TestSpec, WIRE_VERSION};
 
 use crate::api::{Matrix, RowReport};
@@ -117,7 +117,11 @@ fn assert_handed_over(handover: Vec<Handover>) {
             epoch: Epoch(1),
             number: 1,
         }),
-        body: Body::End { handover },
+        complaints: Complaints::new(),
+        body: Body::End {
+            handover,
+            confirm: false,
+        },
     };
     let received = Message::decode(&message.encode());
     assert!(received.is_ok(), "{received:?} for {outcomes:?}");

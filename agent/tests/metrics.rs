@@ -122,6 +122,7 @@ fn example() -> Metrics {
     let refused = ReservationOutcome::Refused(Refusal::Busy);
     metrics.reservation(Role::Granter, refused, Duration::ZERO);
     metrics.unexpected_client();
+    metrics.server_failed("resources");
     metrics.rejected_message("malformed");
     metrics.show_members([
         NodeState::Live,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use strum::{Display, IntoStaticStr};
 
 use crate::status::SweepSummary;
-use crate::wire::{MeetingId, Message, Refusal, Role};
+use crate::wire::{Complaint, MeetingId, Message, Refusal, Role};
 use crate::{ClusterNode, Figure, NodeName, Outcome, Protocol, TestSpec, Time, View};
 
 /// Identifies one iperf3 process of this node. No number is used twice in one epoch.
@@ -29,7 +29,13 @@ pub enum Input {
         meeting: MeetingId,
     },
     /// The server of this run is listening.
-    ServerReady(RunId),
+    ServerReady {
+        /// The run.
+        run: RunId,
+        /// The largest socket buffer that it can have in a UDP test, in bytes; `None` if it is
+        /// unknown.
+        buffer: Option<u64>,
+    },
     /// The server of this run never came to listen, and is dead.
     ServerFailed(RunId, ServerFailure),
     /// The server of this run had been listening, and is dead.
@@ -38,6 +44,8 @@ pub enum Input {
         run: RunId,
         /// Whether the peer's client connected.
         accepted: bool,
+        /// The failure that the server reported; `None` if it reported none.
+        complaint: Option<Complaint>,
     },
     /// The client of this run is dead.
     ClientEnded {
@@ -91,6 +99,16 @@ pub enum Output {
         /// The figure.
         figure: Figure,
     },
+    /// The peer has told why a cell of this node's row failed; the result itself follows as
+    /// [`Output::Cell`].
+    Complaint {
+        /// The peer, the destination of the cell.
+        peer: NodeName,
+        /// The protocol.
+        protocol: Protocol,
+        /// The complaint of the peer's server.
+        complaint: Complaint,
+    },
     /// The node has departed, so its cells must be removed.
     Departed(NodeName),
     /// The node should have an agent, but gossip has not heard of it. Its cells fail until it has
@@ -128,6 +146,9 @@ pub struct ClientStart {
     pub spec: TestSpec,
     /// The address and port of the peer's server.
     pub remote: SocketAddr,
+    /// The largest socket buffer that the peer's server can have in a UDP test, in bytes; `None` if
+    /// it is unknown.
+    pub buffer: Option<u64>,
     /// After this instant the client must not be started any more.
     pub start_by: Time,
     /// The client is dead by this instant.

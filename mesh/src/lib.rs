@@ -132,7 +132,9 @@ pub use node::peers::Peer;
 pub use node::{Node, Settings};
 pub use outcome::{Figures, Outcome, Reason};
 pub use plausible::{BANDWIDTH_MAX_MBPS, Figure, plausible};
-pub use protocol::{DRIFT_PPM_MAX, MARGIN, QUIET_TIME, START_WINDOW, TIMEOUT_MAX, WIRE_VERSION};
+pub use protocol::{
+    CONFIRMED_WITHIN, DRIFT_PPM_MAX, MARGIN, QUIET_TIME, START_WINDOW, TIMEOUT_MAX, WIRE_VERSION,
+};
 pub use reservation::PortRange;
 pub use spec::{Protocol, TestSpec};
 pub use status::{MeetingStatus, Status, SweepStatus, SweepSummary};

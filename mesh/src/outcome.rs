@@ -126,7 +126,7 @@ pub enum Reason {
     Connect,
     /// The test was killed at its deadline.
     Timeout,
-    /// The peer's iperf3 was serving another client.
+    /// The peer's iperf3 was serving another client, or another client connected to it.
     Busy,
     /// The other end stopped in the middle of the test.
     Interrupted,
@@ -136,6 +136,9 @@ pub enum Reason {
     BadReport,
     /// iperf3 could not be started on this node or on the peer.
     Spawn,
+    /// iperf3 ran out of something on this node or on the peer: space in its directory for
+    /// temporary files, open files, memory, threads, or socket buffer.
+    Resources,
     /// The test ran, but its result did not come back from the other end.
     ResultLost,
     /// iperf3 failed in another way; the log has its message.
@@ -150,4 +153,50 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// Returns whether the reason only describes how the failure looked to the node that gives it,
+    /// so that the other end of the test may know the cause.
+    pub fn is_guess(self) -> bool {
+        self.certainty() < Certainty::Cause
+    }
+
+    /// Returns the reason that stands if the two ends of a test give different ones: `told` by the
+    /// other end if it says more about the cause, otherwise this one.
+    pub fn or_better(self, told: Self) -> Self {
+        if told.certainty() > self.certainty() {
+            told
+        } else {
+            self
+        }
+    }
+
+    fn certainty(self) -> Certainty {
+        match self {
+            Self::Connect
+            | Self::Timeout
+            | Self::Interrupted
+            | Self::NoData
+            | Self::BadReport
+            | Self::ResultLost => Certainty::Symptom,
+            Self::Iperf => Certainty::Message,
+            Self::Unreachable
+            | Self::NotMet
+            | Self::Incompatible
+            | Self::NameConflict
+            | Self::Busy
+            | Self::Spawn
+            | Self::Resources => Certainty::Cause,
+        }
+    }
+}
+
+/// How much a reason says about the cause of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Certainty {
+    /// The test broke in a way that many causes have in common.
+    Symptom,
+    /// iperf3 complained, and its message says why.
+    Message,
+    /// The cause itself.
+    Cause,
 }

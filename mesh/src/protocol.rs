@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The version of the control messages and of the gossiped state. Each version talks to the one
 /// before it.
-pub const WIRE_VERSION: u16 = 1;
+pub const WIRE_VERSION: u16 = 2;
 
 /// The maximum timeout of one test, and so the longest promise that a node can forget in a restart.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(60);
@@ -21,6 +21,11 @@ pub const MARGIN: Duration = Duration::from_secs(1);
 /// The maximum drift of a boot-time clock that [`MARGIN`] covers, in parts per million (NTP's own
 /// limit, RFC 5905).
 pub const DRIFT_PPM_MAX: u32 = 500;
+
+/// How long a node that has left a meeting waits for the peer to confirm it, if one of its cells
+/// failed for a reason that the peer may know better. The answer takes two messages and perhaps a
+/// kill; if it takes longer, the node's own reason stands.
+pub const CONFIRMED_WITHIN: Duration = Duration::from_secs(2);
 
 /// The quiet time: how long an agent stays out of all meetings after its start, because a previous
 /// run may still hold a reservation. TCP has the same rule under the same name (RFC 9293, section

@@ -1,6 +1,7 @@
 //! The messages between two agents and their encoding: JSON, bounded, and checked before anything
 //! acts on it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,6 +17,13 @@ pub const MESSAGE_LEN_MAX: usize = 8 * 1024;
 
 /// The maximum number of tests in one meeting.
 pub const TESTS_MAX: usize = 8;
+
+/// The maximum length of the words of a [`Complaint`], in bytes.
+pub const WORDS_MAX: usize = 200;
+
+/// The first wire version with complaints, with the buffer of a grant, with an `end` that asks for
+/// confirmation, and with the reason [`Reason::Resources`].
+const COMPLAINTS_SINCE: u16 = 2;
 
 /// The highest sweep number that is accepted: the maximum that JSON carries without loss. The sweep
 /// is a gossiped maximum, so an absurd number would stay once it is accepted.
@@ -149,6 +157,45 @@ fn readable_outcome<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Outcom
     Ok(serde_json::from_value(value).unwrap_or(Err(Reason::BadReport)))
 }
 
+/// The reason why a test failed, as the node of its server knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Complaint {
+    /// The reason.
+    pub reason: Reason,
+    /// iperf3's own words, for the log: at most [`WORDS_MAX`] bytes without control characters.
+    words: String,
+}
+
+impl Complaint {
+    /// Creates a complaint, and cleans and shortens the words.
+    pub fn new(reason: Reason, words: &str) -> Self {
+        let mut clean = String::new();
+        for c in words.chars() {
+            if clean.len() + c.len_utf8() > WORDS_MAX {
+                break;
+            }
+            clean.push(if c.is_control() { ' ' } else { c });
+        }
+        Self {
+            reason,
+            words: clean,
+        }
+    }
+
+    /// Returns iperf3's own words.
+    pub fn words(&self) -> &str {
+        &self.words
+    }
+
+    fn is_valid(&self) -> bool {
+        self.words.len() <= WORDS_MAX && !self.words.chars().any(char::is_control)
+    }
+}
+
+/// The complaints of a node's servers, by the position of their test in the plan.
+pub type Complaints = BTreeMap<u8, Complaint>;
+
 /// The content of a message. `docs/protocol.md` tells when each kind is sent, and what happens if
 /// it is lost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, IntoStaticStr)]
@@ -176,6 +223,10 @@ pub enum Body {
         address: IpAddr,
         /// The port of this test.
         port: u16,
+        /// The largest socket buffer that the server can have in a UDP test, in bytes; `None` if it
+        /// is unknown.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        buffer: Option<u64>,
     },
     /// The meeting does not take place.
     Refuse {
@@ -194,10 +245,22 @@ pub enum Body {
     End {
         /// Results for the receiver.
         handover: Vec<Handover>,
+        /// Whether the sender waits for the receiver's own `end`, because it may contain the reason
+        /// of a failure.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        confirm: bool,
     },
 }
 
 impl Body {
+    /// Returns an `end` without results, which asks for nothing.
+    pub const fn bare_end() -> Self {
+        Self::End {
+            handover: Vec::new(),
+            confirm: false,
+        }
+    }
+
     /// Returns the name in logs.
     pub fn kind(&self) -> &'static str {
         self.into()
@@ -222,6 +285,9 @@ pub struct Message {
     pub sweep: u64,
     /// The meeting that the message is about; only a [`Body::Sweep`] is about no meeting.
     pub meeting: Option<MeetingId>,
+    /// The complaints of the sender's servers in this meeting so far.
+    #[serde(default, skip_serializing_if = "Complaints::is_empty")]
+    pub complaints: Complaints,
     /// The content.
     pub body: Body,
 }
@@ -249,6 +315,11 @@ impl WireError {
     pub fn as_str(&self) -> &'static str {
         self.into()
     }
+}
+
+/// Returns whether an agent with this wire version tells the complaints of its servers.
+pub(crate) const fn tells_complaints(wire: u16) -> bool {
+    wire >= COMPLAINTS_SINCE
 }
 
 /// Returns whether this version is compatible with `other`: each version talks to itself and to its
@@ -286,6 +357,25 @@ impl Message {
         Ok(message)
     }
 
+    /// Returns the message in the form that an agent with this wire version reads: an agent refuses
+    /// what it does not know.
+    pub(crate) fn for_version(mut self, wire: u16) -> Self {
+        if tells_complaints(wire) {
+            return self;
+        }
+        self.complaints.clear();
+        match &mut self.body {
+            Body::Grant { buffer, .. } => *buffer = None,
+            Body::Go { handover } => to_old_reasons(handover),
+            Body::End { handover, confirm } => {
+                to_old_reasons(handover);
+                *confirm = false;
+            }
+            Body::Sweep | Body::Request { .. } | Body::Next { .. } | Body::Refuse { .. } => {}
+        }
+        self
+    }
+
     fn check(&self) -> Result<(), WireError> {
         if self.sweep > SWEEP_MAX {
             return Err(WireError::Limit("sweep number"));
@@ -301,10 +391,21 @@ impl Message {
                 "a meeting is of the two nodes of the message",
             ));
         }
+        if self.complaints.len() > TESTS_MAX || !self.complaints.values().all(Complaint::is_valid) {
+            return Err(WireError::Limit("number and words of the complaints"));
+        }
         match &self.body {
             Body::Request { plan } => check_plan(plan),
-            Body::Go { handover } | Body::End { handover } => check_handover(handover),
+            Body::Go { handover } | Body::End { handover, .. } => check_handover(handover),
             Body::Sweep | Body::Next { .. } | Body::Grant { .. } | Body::Refuse { .. } => Ok(()),
+        }
+    }
+}
+
+fn to_old_reasons(handover: &mut [Handover]) {
+    for Handover { outcome, .. } in handover {
+        if *outcome == Err(Reason::Resources) {
+            *outcome = Err(Reason::Iperf);
         }
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use iperf3_mesh_core::sim::defaults;
 use iperf3_mesh_core::sim::ids::{address_of, number_of};
-use iperf3_mesh_core::wire::{Body, Handover, MeetingId, Message, PlannedTest, Refusal, Role};
+use iperf3_mesh_core::wire::{
+    Body, Complaint, Complaints, Handover, MeetingId, Message, PlannedTest, Refusal, Role,
+};
 use iperf3_mesh_core::{
     ClusterNode, Epoch, Figures, Input, Member, Node, Output, PeerState, Protocol, Reason, RunId,
     ServerFailure, Settings, TestSpec, Time, View,
@@ -165,13 +167,21 @@ fn body() -> impl Strategy<Value = Body> {
         1 => (test(), address, any::<u16>()).prop_map(|(test, address, port)| Body::Grant {
             test,
             address,
-            port
+            port,
+            buffer: Some(u64::from(port)),
         }),
         1 => (refusals, prop::option::of(any::<u64>()))
             .prop_map(|(refusal, free_in_ms)| Body::Refuse { refusal, free_in_ms }),
         1 => handover().prop_map(|handover| Body::Go { handover }),
-        1 => handover().prop_map(|handover| Body::End { handover }),
+        1 => (handover(), any::<bool>())
+            .prop_map(|(handover, confirm)| Body::End { handover, confirm }),
     ]
+}
+
+fn complaints() -> impl Strategy<Value = Complaints> {
+    let reason = prop::sample::select(Reason::ALL);
+    let complaint = reason.prop_map(|reason| Complaint::new(reason, "words"));
+    prop::collection::btree_map(0..4u8, complaint, 0..3)
 }
 
 prop_compose! {
@@ -185,6 +195,7 @@ prop_compose! {
         number in number(),
         sweep in prop_oneof![8 => 0u64..3, 1 => any::<u64>()],
         honest in any::<bool>(),
+        complaints in complaints(),
         body in body(),
     ) -> Message {
         let from_epoch = if honest { Epoch(100 + from as u64) } else { from_epoch };
@@ -197,7 +208,7 @@ prop_compose! {
         let meeting = MeetingId { asker: name_of(asker), epoch, number };
         let meeting = (body != Body::Sweep).then_some(meeting);
         let (from, to) = (name_of(from), name_of(to));
-        Message { wire: 1, from, from_epoch, to, to_epoch, sweep, meeting, body }
+        Message { wire: 1, from, from_epoch, to, to_epoch, sweep, meeting, complaints, body }
     }
 }
 
@@ -338,7 +349,7 @@ impl Trial {
         let (run, kind) = (*entry.key(), entry.get().kind);
         if kind == Kind::StartingServer && fate.is_multiple_of(3) {
             entry.get_mut().kind = Kind::ListeningServer;
-            return self.input(Input::ServerReady(run));
+            return self.input(Input::ServerReady { run, buffer: None });
         }
         entry.remove();
         self.input(match (kind, fate % 3) {
@@ -347,6 +358,9 @@ impl Trial {
             (Kind::ListeningServer, _) => Input::ServerEnded {
                 run,
                 accepted: fate.is_multiple_of(2),
+                complaint: fate
+                    .is_multiple_of(5)
+                    .then(|| Complaint::new(Reason::Resources, "words")),
             },
             (Kind::Client, 0) => Input::ClientEnded {
                 run,
@@ -373,11 +387,10 @@ impl Trial {
             test,
             address,
             port: 5201,
+            buffer: None,
         };
         let body = match (last.body, how % 4) {
-            (_, 3) => Body::End {
-                handover: Vec::new(),
-            },
+            (_, 3) => Body::bare_end(),
             (Body::Request { .. }, 0) => Body::Refuse {
                 refusal: Refusal::Busy,
                 free_in_ms: Some(50),

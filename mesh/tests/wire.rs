@@ -10,8 +10,8 @@
 use std::time::Duration;
 
 use iperf3_mesh_core::wire::{
-    Body, Handover, MESSAGE_LEN_MAX, MeetingId, Message, PlannedTest, Refusal, Role, SWEEP_MAX,
-    TESTS_MAX, WireError,
+    Body, Complaint, Complaints, Handover, MESSAGE_LEN_MAX, MeetingId, Message, PlannedTest,
+    Refusal, Role, SWEEP_MAX, TESTS_MAX, WORDS_MAX, WireError,
 };
 use iperf3_mesh_core::{
     Epoch, Figure, Figures, NAME_LEN_MAX, NodeName, Protocol, Reason, ReservationOutcome,
@@ -60,11 +60,12 @@ fn message_encoding_is_as_documented() {
         test: 0,
         address: [10, 0, 0, 2].into(),
         port: 5203,
+        buffer: Some(425_984),
     };
     let expected = json!({
-        "wire": 1, "from": "a", "from_epoch": u64::MAX, "to": "b", "to_epoch": 2, "sweep": 9,
+        "wire": 2, "from": "a", "from_epoch": u64::MAX, "to": "b", "to_epoch": 2, "sweep": 9,
         "meeting": {"asker": "a", "epoch": u64::MAX, "number": 7},
-        "body": {"grant": {"test": 0, "address": "10.0.0.2", "port": 5203}},
+        "body": {"grant": {"test": 0, "address": "10.0.0.2", "port": 5203, "buffer": 425_984}},
     });
     assert_eq!(serde_json::to_value(message(grant)).unwrap(), expected);
     assert_eq!(
@@ -114,6 +115,7 @@ fn longest_message_fits_the_length_limit() {
             from: one.clone(),
             to: two.clone(),
             sweep: SWEEP_MAX,
+            complaints: complaints(&"\\".repeat(WORDS_MAX)),
             ..message
         };
         assert!(message.encode().len() <= MESSAGE_LEN_MAX);
@@ -136,10 +138,11 @@ fn message_over_the_length_limit_is_not_parsed() {
 #[test]
 fn decode_accepts_adjacent_wire_versions_only() {
     for (wire, fits) in [
-        (0, true),
+        (0, false),
         (1, true),
         (2, true),
-        (3, false),
+        (3, true),
+        (4, false),
         (u16::MAX, false),
     ] {
         let read = changed(&message(Body::Sweep), |value| value["wire"] = json!(wire));
@@ -155,7 +158,7 @@ fn decode_accepts_adjacent_wire_versions_only() {
 #[test]
 fn distant_version_is_incompatible_whatever_follows() {
     for foreign in [
-        json!({"wire": 3}),
+        json!({"wire": 4}),
         json!({"wire": 9, "body": {"dance": [1, {"x": null}]}, "y": {}}),
     ] {
         assert!(
@@ -174,7 +177,7 @@ fn distant_version_is_incompatible_whatever_follows() {
     ] {
         assert!(is_malformed(&decode(&garbage)), "{garbage}");
     }
-    assert!(is_malformed(&Message::decode(br#"{"wire": 3, "wire": 1}"#)));
+    assert!(is_malformed(&Message::decode(br#"{"wire": 4, "wire": 1}"#)));
 }
 
 #[test]
@@ -249,7 +252,7 @@ fn message_beyond_any_limit_is_refused() {
     assert!(is_limit(&message(Body::Go {
         handover: too_many.clone()
     })));
-    assert!(is_limit(&message(Body::End { handover: too_many })));
+    assert!(is_limit(&message(end(too_many))));
 }
 
 #[test]
@@ -281,15 +284,40 @@ fn test_spec_beyond_any_limit_is_refused() {
 }
 
 #[test]
+fn complaint_with_control_characters_or_too_long_is_refused() {
+    let next = message(Body::Next { test: 1 });
+    let with = |words: &str| {
+        changed(&next, |value| {
+            value["complaints"] = json!({"0": {"reason": "resources", "words": words}});
+        })
+    };
+    assert!(with(&"x".repeat(WORDS_MAX)).is_ok());
+    for words in ["two\nlines", "\u{1b}[2J", &"x".repeat(WORDS_MAX + 1)] {
+        assert!(matches!(with(words), Err(WireError::Limit(_))), "{words:?}");
+    }
+    let nine = changed(&next, |value| {
+        let one = json!({"reason": "resources", "words": ""});
+        let nine = (0..9).map(|test| (test.to_string(), one.clone()));
+        value["complaints"] = Value::Object(nine.collect());
+    });
+    assert!(matches!(nine, Err(WireError::Limit(_))));
+}
+
+#[test]
+fn complaint_is_cleaned_and_cut_between_characters() {
+    let words = Complaint::new(Reason::Iperf, "a\nb\u{1b}c");
+    assert_eq!(words.words(), "a b c");
+    let long = Complaint::new(Reason::Iperf, &format!("x{}", "é".repeat(WORDS_MAX)));
+    assert_eq!(long.words().len(), WORDS_MAX - 1);
+}
+
+#[test]
 fn odd_figure_in_a_handover_costs_only_itself() {
     let received = |key: &str, value: Value| {
-        let mut sent = serde_json::to_value(message(Body::End {
-            handover: handover(),
-        }))
-        .unwrap();
+        let mut sent = serde_json::to_value(message(end(handover()))).unwrap();
         sent["body"]["end"]["handover"][0]["outcome"]["Ok"][key] = value;
         let received = Message::decode(sent.to_string().as_bytes()).unwrap();
-        let Body::End { handover } = received.body else {
+        let Body::End { handover, .. } = received.body else {
             panic!("another message");
         };
         let spec = planned(Role::Asker).spec;
@@ -340,7 +368,7 @@ fn wire_error_has_a_label_and_says_what_was_expected() {
     assert_eq!(foreign.as_str(), "incompatible");
     assert_eq!(
         foreign.to_string(),
-        "wire version 4, and this agent speaks 1"
+        "wire version 4, and this agent speaks 2"
     );
     assert_eq!(Message::decode(b"hello").unwrap_err().as_str(), "malformed");
     assert_eq!(
@@ -395,6 +423,7 @@ fn message(body: Body) -> Message {
         to_epoch: Epoch(2),
         sweep: 9,
         meeting: (body != Body::Sweep).then_some(meeting),
+        complaints: Complaints::new(),
         body,
     }
 }
@@ -443,6 +472,20 @@ fn handover() -> Vec<Handover> {
         .into()
 }
 
+/// The most complaints that a message may have, each with these words.
+fn complaints(words: &str) -> Complaints {
+    (0..u8::try_from(TESTS_MAX).unwrap())
+        .map(|test| (test, Complaint::new(Reason::NameConflict, words)))
+        .collect()
+}
+
+fn end(handover: Vec<Handover>) -> Body {
+    Body::End {
+        handover,
+        confirm: false,
+    }
+}
+
 /// One message of each kind.
 fn all() -> Vec<Message> {
     let refusals = [
@@ -472,11 +515,13 @@ fn all() -> Vec<Message> {
             test: 0,
             address: [10, 0, 0, 2].into(),
             port: 5201,
+            buffer: None,
         },
         Body::Grant {
             test: 7,
             address: [0xfd00, 0, 0, 0, 0, 0, 0, 2].into(),
             port: 65535,
+            buffer: Some(u64::MAX),
         },
         Body::Refuse {
             refusal: Refusal::Busy,
@@ -485,8 +530,10 @@ fn all() -> Vec<Message> {
         Body::Go {
             handover: handover(),
         },
+        Body::bare_end(),
         Body::End {
-            handover: Vec::new(),
+            handover: handover(),
+            confirm: true,
         },
     ];
     bodies.into_iter().chain(refusals).map(message).collect()

@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use iperf3_mesh_core::{Reason, TestSpec};
 
 use super::process::{Cause, Ending, Kill, Process};
+use super::reason;
 use super::report::Report;
 
 /// A running iperf3 client. Dropping it kills the process.
@@ -54,7 +55,8 @@ fn outcome(spec: &TestSpec, ending: &Ending) -> Report {
         Cause::Killed => Report::failed(spec, Reason::Interrupted, "killed early by this node"),
         Cause::Exited(status) => match status.signal() {
             Some(number) => {
-                Report::failed(spec, Reason::Iperf, &format!("ended by signal {number}"))
+                let (reason, message) = reason::of_signal(number);
+                Report::failed(spec, reason, &message)
             }
             None => Report::read(spec, &ending.stdout, &ending.stderr),
         },

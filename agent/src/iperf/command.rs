@@ -23,13 +23,6 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// as any one of its fragments is lost.
 const DATAGRAM: u64 = 1200;
 
-/// The socket buffer of a UDP test, in bytes. If it is too small, the receiver loses datagrams that
-/// the network has delivered. iperf3 reads back the value that the kernel has doubled, so 2 ×
-/// `rmem_max` is the largest size that it accepts. This constant is that size for a kernel with its
-/// default limit. The peer gets the same size, and its limit is not known here, so a larger buffer
-/// is not used even where this kernel would allow one.
-pub(super) const BUFFER: u64 = 2 * 212_992;
-
 /// The interval of a server's reports, in seconds: the shortest interval that iperf3 accepts. A
 /// server writes its output, including the address of its client, only at these intervals
 /// (`--forceflush` does not change that). The shortest interval therefore reveals an unexpected
@@ -38,6 +31,9 @@ const SERVER_INTERVAL: &str = "0.1";
 
 /// The default block size of iperf3 in a TCP test, in bytes.
 const BLOCK: u64 = 128 * 1024;
+
+/// The number of files that iperf3 has open beside the socket and the file of each stream.
+const OPEN_FILES: u64 = 10;
 
 /// The minimum number of blocks per second in a TCP test with a bitrate. iperf3 paces whole blocks:
 /// a figure based on only a few blocks is coarse, and the gap between two blocks must stay far
@@ -95,12 +91,42 @@ fn tcp(args: &mut Args, spec: &TestSpec) {
     if !spec.omit.is_zero() {
         args.with("-O", seconds(spec.omit));
     }
-    let block = spec
-        .bitrate
-        .map_or(BLOCK, |bitrate| bitrate / 8 / BLOCKS_PER_SECOND);
+    let block = block(spec);
     if block < BLOCK {
-        args.with("-l", block.max(DATAGRAM));
+        args.with("-l", block);
     }
+}
+
+/// Returns the size of the blocks of a test, in bytes.
+fn block(spec: &TestSpec) -> u64 {
+    match (spec.protocol, spec.bitrate) {
+        (Protocol::Udp, _) => DATAGRAM,
+        (Protocol::Tcp, None) => BLOCK,
+        (Protocol::Tcp, Some(bitrate)) => (bitrate / 8 / BLOCKS_PER_SECOND).clamp(DATAGRAM, BLOCK),
+    }
+}
+
+/// The needs of one iperf3 of a test, whether it is the client or the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The number of its files in the directory for temporary files, one for each stream.
+    pub files: u64,
+    /// The size of each of these files, in bytes.
+    pub file_size: u64,
+    /// The number of files and sockets that it has open.
+    pub open_files: u64,
+}
+
+/// Returns the needs of an iperf3 that can run any of these tests.
+pub fn needs(tests: &[TestSpec]) -> Needs {
+    tests.iter().fold(Needs::default(), |most, spec| {
+        let streams = u64::from(spec.streams) * if spec.bidir { 2 } else { 1 };
+        Needs {
+            files: most.files.max(streams),
+            file_size: most.file_size.max(block(spec)),
+            open_files: most.open_files.max(2 * streams + OPEN_FILES),
+        }
+    })
 }
 
 /// Adds the arguments of a UDP test. Without a bitrate, iperf3's default of 1 Mbit/s applies.
@@ -163,6 +189,7 @@ impl Args {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iperf::buffer::BUFFER;
 
     const NEW: Version = Version::new(3, 12, 0);
     const OLD: Version = Version::new(3, 9, 0);

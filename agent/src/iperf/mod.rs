@@ -5,6 +5,7 @@
 //! module decides nothing: the coordinator chooses peers, times and durations, and decides what a
 //! failure means for the matrix.
 
+mod buffer;
 mod client;
 mod command;
 mod limits;
@@ -19,7 +20,6 @@ mod server;
 mod version;
 mod vulnerabilities;
 
-use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,9 @@ use std::path::{Path, PathBuf};
 use iperf3_mesh_core::TestSpec;
 use thiserror::Error;
 
+pub use buffer::{BufferLimit, DEFAULT_BUFFER_LIMIT, buffer_limits};
 pub use client::{Client, ClientEnd};
+pub use command::{Needs, needs};
 pub use limits::Limits;
 pub use orphans::reap_orphans;
 pub use problem::{ProbeError, Problem};
@@ -46,8 +48,6 @@ use process::{Process, Stdout};
 pub struct Iperf {
     program: PathBuf,
     version: Version,
-    /// The size of the socket buffer of UDP tests, in bytes.
-    buffer: u64,
 }
 
 /// A test that this node runs as the client.
@@ -59,6 +59,9 @@ pub struct ClientRun {
     pub local: IpAddr,
     /// The address and port of the peer's server.
     pub remote: SocketAddr,
+    /// The largest socket buffer that the peer's server can have, in bytes; `None` if it is
+    /// unknown, and the default limit of the kernel is assumed.
+    pub buffer: Option<u64>,
     /// The limits of the process.
     pub limits: Limits,
 }
@@ -106,11 +109,7 @@ impl Iperf {
     /// Returns an error if the program is missing, does not run, is not iperf3 or is too old.
     pub async fn probe(program: &Path) -> Result<Self, ProbeError> {
         let (program, version) = probe::probe(program).await?;
-        Ok(Self {
-            program,
-            version,
-            buffer: buffer(),
-        })
+        Ok(Self { program, version })
     }
 
     /// Returns the version of iperf3.
@@ -123,6 +122,12 @@ impl Iperf {
         &self.program
     }
 
+    /// Returns the largest socket buffer that a server of this node can have in a UDP test, in
+    /// bytes.
+    pub fn largest_buffer() -> u64 {
+        buffer::largest()
+    }
+
     /// Starts the client of a test. Call this function within the runtime, on a thread that lives
     /// as long as the agent: iperf3 dies together with the thread that started it.
     ///
@@ -130,7 +135,8 @@ impl Iperf {
     ///
     /// Returns an error if iperf3 was not started, for example because it is too late.
     pub fn client(&self, run: ClientRun) -> Result<Client, SpawnError> {
-        let args = command::client(self.version, self.buffer, &run.spec, run.local, run.remote);
+        let buffer = buffer::lesser(buffer::largest(), run.buffer);
+        let args = command::client(self.version, buffer, &run.spec, run.local, run.remote);
         let process = self.spawn(&args, run.limits, Stdout::Keep)?;
         Ok(Client {
             process,
@@ -168,14 +174,4 @@ impl Iperf {
             }
         })
     }
-}
-
-/// Returns [`command::BUFFER`], or less if this kernel allows less. A container may not be able to
-/// read the kernel's limits; the default limits are assumed in that case.
-fn buffer() -> u64 {
-    ["/proc/sys/net/core/rmem_max", "/proc/sys/net/core/wmem_max"]
-        .into_iter()
-        .filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok())
-        .map(|limit| limit.saturating_mul(2))
-        .fold(command::BUFFER, u64::min)
 }

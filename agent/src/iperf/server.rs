@@ -10,14 +10,21 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
+use iperf3_mesh_core::Reason;
+use iperf3_mesh_core::wire::{Complaint, WORDS_MAX};
 use thiserror::Error;
 use tokio::sync::watch;
 
 use super::process::{Cause, Ending, Kill, Process, Watch};
-use super::report::{DETAIL_MAX, error_message};
+use super::reason;
+use super::report::{DETAIL_MAX, error_message, own_message};
+use crate::text::excerpt;
 
 /// How long to wait for a server to listen, which takes about 3 ms on an idle machine.
 const READY: Duration = Duration::from_secs(2);
+
+/// The length in bytes of the mark at which an excerpt leaves something out.
+const GAP_LEN: usize = 3;
 
 /// The maximum number of bytes that are read of one line. The relevant lines are shorter.
 const LINE_MAX: usize = 256;
@@ -55,16 +62,32 @@ pub struct ServerEnd {
     pub cancelled: bool,
     /// Whether the server was killed at its deadline.
     pub timed_out: bool,
+    /// The reason of a failure that iperf3 itself has reported; `None` if it reported none.
+    pub failure: Option<Reason>,
     /// Text for the log: iperf3's error message, empty if there is none.
     pub detail: String,
 }
 
+impl ServerEnd {
+    /// Returns what went wrong at the server, for the node of the client; `None` if nothing did.
+    pub fn complaint(&self) -> Option<Complaint> {
+        if let Some(client) = self.unexpected_client {
+            let words = format!("disconnected an unexpected client, {client}");
+            return Some(Complaint::new(Reason::Busy, &words));
+        }
+        let words = excerpt(&self.detail, WORDS_MAX - GAP_LEN);
+        self.failure.map(|reason| Complaint::new(reason, &words))
+    }
+}
+
 /// The facts that the output of a server has shown so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     listening: bool,
     accepted: bool,
     unexpected_client: Option<IpAddr>,
+    /// iperf3's last error message, if it went to standard output.
+    message: Option<String>,
 }
 
 /// Watches the output of a server that may serve only `peer`, and kills the server as soon as the
@@ -130,6 +153,8 @@ impl Seen {
             } else {
                 self.unexpected_client = Some(from);
             }
+        } else if let Some(message) = own_message(line) {
+            self.message = Some(excerpt(message, DETAIL_MAX));
         } else {
             return false;
         }
@@ -180,27 +205,36 @@ impl Server {
     /// Dropping the future loses nothing: call this function again.
     pub async fn wait(&mut self) -> ServerEnd {
         let ending = self.process.wait().await;
-        let seen = *self.seen.borrow();
+        let seen = self.seen.borrow().clone();
+        let failure = failure(ending, seen.message, seen.accepted);
         ServerEnd {
             accepted: seen.accepted,
             unexpected_client: seen.unexpected_client,
             cancelled: ending.cause == Cause::Killed && seen.unexpected_client.is_none(),
             timed_out: ending.cause == Cause::Deadline,
-            detail: detail(ending),
+            failure: failure.as_ref().map(|(reason, _)| *reason),
+            detail: failure.map_or_else(|| detail(ending), |(_, message)| message),
         }
     }
 }
 
-fn detail(ending: &Ending) -> String {
+/// Returns the failure that iperf3 has reported, and its message. The exit code is not used: it is
+/// often 0 after a failure.
+fn failure(ending: &Ending, printed: Option<String>, accepted: bool) -> Option<(Reason, String)> {
     if let Cause::Exited(status) = ending.cause
         && let Some(number) = status.signal()
     {
-        return format!("ended by signal {number}");
+        return Some(reason::of_signal(number));
     }
-    error_message(&String::from_utf8_lossy(&ending.stderr))
-        .chars()
-        .take(DETAIL_MAX)
-        .collect()
+    let stderr = String::from_utf8_lossy(&ending.stderr);
+    let message = own_message(&stderr).map(|message| excerpt(message, DETAIL_MAX));
+    let message = message.or(printed)?;
+    Some((reason::of(&message, accepted), message))
+}
+
+fn detail(ending: &Ending) -> String {
+    let stderr = String::from_utf8_lossy(&ending.stderr);
+    excerpt(error_message(&stderr), DETAIL_MAX)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub(super) struct Meetings {
     pub(super) reservations: IntCounterVec,
     pub(super) overlaps: IntCounter,
     pub(super) unexpected_clients: IntCounter,
+    pub(super) server_failures: IntCounterVec,
     pub(super) rejected: IntCounterVec,
     pub(super) seconds: Counter,
     pub(super) implausible: IntCounterVec,
@@ -52,6 +53,12 @@ impl Meetings {
             unexpected_clients: register_int_counter_with_registry!(
                 "iperf_mesh_unexpected_clients_total",
                 "Clients without a meeting that were disconnected from this node's iperf3 server",
+                registry
+            )?,
+            server_failures: register_int_counter_vec_with_registry!(
+                "iperf_mesh_server_failures_total",
+                "Tests that failed at this node's iperf3 server, by reason",
+                &["reason"],
                 registry
             )?,
             rejected: register_int_counter_vec_with_registry!(

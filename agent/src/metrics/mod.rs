@@ -153,6 +153,12 @@ impl Metrics {
             .inc();
     }
 
+    /// Counts an iperf3 server of this node that failed. `reason` comes from a fixed list.
+    pub fn server_failed(&self, reason: &'static str) {
+        let failures = &self.meetings.server_failures;
+        failures.with_label_values(&[reason]).inc();
+    }
+
     /// Counts a message or a connection that was rejected. `reason` comes from a fixed list.
     pub fn rejected_message(&self, reason: &'static str) {
         self.meetings.rejected.with_label_values(&[reason]).inc();

@@ -135,6 +135,20 @@ impl Driver {
             Output::ImplausibleFigure { peer, figure } => {
                 self.implausible.record(figure, &peer, &peer);
             }
+            Output::Complaint {
+                peer,
+                protocol,
+                complaint,
+            } => {
+                let (reason, words) = (complaint.reason, complaint.words());
+                tracing::warn!(
+                    destination = %peer,
+                    %protocol,
+                    %reason,
+                    words,
+                    "the iperf3 server at the destination of a failed test has complained"
+                );
+            }
             Output::Departed(node) => {
                 tracing::info!(%node, "a node has departed");
                 self.publish_members();

@@ -53,8 +53,8 @@ struct Running {
 
 /// A report about a process.
 enum Report {
-    /// The server listens.
-    Ready(RunId),
+    /// The server listens. The input says what its client must know.
+    Ready(Input),
     /// The process is dead. The input says how it ended.
     Ended(RunId, Input),
 }
@@ -117,7 +117,7 @@ impl Processes {
     /// removed from the table before its end is reported. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Input {
         match self.reports.recv().await {
-            Some(Report::Ready(run)) => Input::ServerReady(run),
+            Some(Report::Ready(input)) => input,
             Some(Report::Ended(run, input)) => {
                 self.running.remove(&run);
                 input
@@ -153,6 +153,7 @@ impl Processes {
             spec: start.spec,
             local: self.address,
             remote: start.remote,
+            buffer: start.buffer,
             limits,
         });
         let kill = client.as_ref().ok().map(Client::killer);
@@ -199,6 +200,7 @@ impl Processes {
             start.spec.protocol,
             limits,
         );
+        let buffer = (start.spec.protocol == Protocol::Udp).then(Iperf::largest_buffer);
         let server = self.iperf.server(&ServerRun {
             spec: start.spec,
             local: self.address,
@@ -209,8 +211,10 @@ impl Processes {
         let kill = server.as_ref().ok().map(Server::killer);
         self.insert(start.run, start.meeting, kill);
         let (run, reporter, metrics) = (start.run, self.reporter.clone(), self.metrics.clone());
+        let ready = Report::Ready(Input::ServerReady { run, buffer });
         tokio::spawn(async move {
-            let input = run_server(server, run, &process, &reporter, &metrics).await;
+            let report_ready = reporter.send(ready);
+            let input = run_server(server, run, &process, report_ready, &metrics).await;
             let _ = reporter.send(Report::Ended(run, input)).await;
         });
     }
@@ -292,7 +296,7 @@ async fn run_server(
     server: Result<Server, SpawnError>,
     run: RunId,
     process: &TestProcess,
-    reporter: &mpsc::Sender<Report>,
+    report_ready: impl Future,
     metrics: &Metrics,
 ) -> Input {
     let mut server = match server {
@@ -314,7 +318,7 @@ async fn run_server(
         };
         return Input::ServerFailed(run, failure);
     }
-    let _ = reporter.send(Report::Ready(run)).await;
+    report_ready.await;
     let end = server.wait().await;
     drop(server);
     if let Some(client) = end.unexpected_client {
@@ -322,16 +326,23 @@ async fn run_server(
         let peer = &process.peer;
         tracing::warn!(%client, %peer, "disconnected an unexpected client from the iperf3 server");
     }
-    process.log_end(pid, server_end(&end), &end.detail);
+    let logged = server_end(&end);
+    process.log_end(pid, logged, &end.detail);
+    if let ProcessEnd::Failure(failure) = logged {
+        metrics.server_failed(failure.into());
+    }
     Input::ServerEnded {
         run,
         accepted: end.accepted,
+        complaint: end.complaint(),
     }
 }
 
 fn server_end(end: &ServerEnd) -> ProcessEnd<'static> {
     if end.unexpected_client.is_some() {
         ProcessEnd::Failure(ProcessFailure::UnexpectedClient)
+    } else if let Some(reason) = end.failure {
+        ProcessEnd::Failure(ProcessFailure::Test(reason))
     } else if end.timed_out {
         ProcessEnd::Failure(ProcessFailure::Test(Reason::Timeout))
     } else if end.accepted {

@@ -59,6 +59,7 @@ impl Fixture {
             spec,
             local: self.local,
             remote: self.remote,
+            buffer: None,
             limits: limits(within),
         }
     }
@@ -68,15 +69,23 @@ impl Fixture {
     }
 
     pub(crate) fn server(&self, peer: IpAddr, within: Duration) -> Server {
-        self.iperf
-            .server(&ServerRun {
-                spec: tcp(),
-                local: self.remote.ip(),
-                port: self.remote.port(),
-                peer,
-                limits: limits(within),
-            })
-            .unwrap()
+        self.iperf.server(&self.server_run(peer, within)).unwrap()
+    }
+
+    fn server_run(&self, peer: IpAddr, within: Duration) -> ServerRun {
+        ServerRun {
+            spec: tcp(),
+            local: self.remote.ip(),
+            port: self.remote.port(),
+            peer,
+            limits: limits(within),
+        }
+    }
+
+    /// The server of this program, at the address of another fixture.
+    pub(crate) fn server_for(&self, other: &Self) -> Server {
+        let run = other.server_run(other.local, PATIENCE);
+        self.iperf.server(&run).unwrap()
     }
 
     pub(crate) async fn meet(

@@ -118,7 +118,7 @@ async fn a_crash_is_a_failure_of_iperf() {
     let fixture = Fixture::fake("crash").await;
     let end = fixture.client(tcp(), PATIENCE).wait().await;
     assert_eq!(end.report.forward, Err(Reason::Iperf));
-    assert_eq!(end.report.detail, "ended by signal 11");
+    assert_eq!(end.report.detail, "ended by SIGSEGV");
 }
 
 // ---- the deadline ----
@@ -354,6 +354,81 @@ async fn the_server_disconnects_an_unexpected_client() {
     assert!(!end.accepted && !end.cancelled && !end.timed_out, "{end:?}");
     assert!(is_reaped(server.pid()));
     assert!(client.wait().await.report.forward.is_err());
+}
+
+#[tokio::test]
+async fn a_server_without_room_for_a_stream_says_so() {
+    let fixture = Fixture::new().await;
+    let fake = Fixture::fake("starved").await;
+    let mut server = fake.server_for(&fixture);
+    server.ready().await.unwrap();
+    let client = fixture.client(tcp(), PATIENCE).wait().await;
+    assert!(client.report.forward.is_err(), "{client:?}");
+    let end = server.wait().await;
+    assert_eq!(end.failure, Some(Reason::Resources), "{end:?}");
+    let complaint = end.complaint().unwrap();
+    assert_eq!(complaint.reason, Reason::Resources);
+    assert!(complaint.words().starts_with("error - "), "{complaint:?}");
+}
+
+#[tokio::test]
+async fn a_successful_server_behind_a_wrapper_complains_of_nothing() {
+    let fixture = Fixture::new().await;
+    let fake = Fixture::fake("chatty").await;
+    let mut server = fake.server_for(&fixture);
+    server.ready().await.unwrap();
+    let spec = TestSpec {
+        bitrate: Some(20_000_000),
+        ..tcp()
+    };
+    let client = fixture.client(spec, PATIENCE).wait().await;
+    assert!(client.report.forward.is_ok(), "{client:?}");
+    let end = server.wait().await;
+    assert_eq!((end.failure, end.complaint()), (None, None), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_or_prints_its_error_complains() {
+    for (name, reason, words) in [
+        ("victim", Reason::Iperf, "ended by SIGKILL"),
+        ("printer", Reason::Resources, "No space left on device"),
+    ] {
+        let fixture = Fixture::fake(name).await;
+        let complaint = fixture
+            .server(fixture.local, PATIENCE)
+            .wait()
+            .await
+            .complaint();
+        let complaint = complaint.unwrap_or_else(|| panic!("{name} complains of nothing"));
+        assert_eq!(complaint.reason, reason, "{name}");
+        assert!(complaint.words().contains(words), "{name}: {complaint:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_peer_is_told_of_an_unexpected_client() {
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(IpAddr::from([127, 255, 255, 1]), PATIENCE);
+    server.ready().await.unwrap();
+    let mut client = fixture.client(tcp(), PATIENCE);
+    let complaint = server.wait().await.complaint().unwrap();
+    assert_eq!(complaint.reason, Reason::Busy);
+    let stranger = fixture.local.to_string();
+    assert!(complaint.words().ends_with(&stranger), "{complaint:?}");
+    client.wait().await;
+}
+
+#[tokio::test]
+async fn the_smaller_buffer_of_the_two_ends_is_used() {
+    let fixture = Fixture::fake("arguments").await;
+    let small = 2 * 90_112;
+    let run = ClientRun {
+        buffer: Some(small),
+        ..fixture.client_run(udp(), PATIENCE)
+    };
+    let end = fixture.iperf.client(run).unwrap().wait().await;
+    let wanted = format!("-w {small}");
+    assert!(end.report.detail.contains(&wanted), "{}", end.report.detail);
 }
 
 #[tokio::test]

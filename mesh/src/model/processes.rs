@@ -168,6 +168,7 @@ impl Process {
             } => Input::ServerEnded {
                 run,
                 accepted: far_end != FarEnd::Awaited,
+                complaint: None,
             },
             Kind::Server { .. } => Input::ServerFailed(run, failure),
         }

@@ -230,7 +230,8 @@ impl World {
         if let Kind::Server { listens, .. } = &mut self.processes[at].kind {
             *listens = true;
         }
-        self.input(model, node, Input::ServerReady(run), seen);
+        let buffer = None;
+        self.input(model, node, Input::ServerReady { run, buffer }, seen);
     }
 
     fn end(

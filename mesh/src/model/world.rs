@@ -130,6 +130,7 @@ impl World {
                 seen.insert(outcome);
             }
             Output::Cell { .. }
+            | Output::Complaint { .. }
             | Output::Departed(_)
             | Output::SweepBegan(_)
             | Output::Missing(_)
@@ -217,7 +218,10 @@ impl World {
                 is_new || sender && is_stale
             }
             // These have an effect, or an answer with one, only if a node is in the meeting.
-            Body::Next { .. } | Body::Grant { .. } | Body::Go { .. } => receiver || sender,
+            Body::Next { .. }
+            | Body::Grant { .. }
+            | Body::Go { .. }
+            | Body::End { confirm: true, .. } => receiver || sender,
             Body::Sweep | Body::Refuse { .. } | Body::End { .. } => receiver,
         }
     }

@@ -26,7 +26,7 @@ use crate::node::sweep_plan::SweepPlan;
 use crate::protocol::{MOVE_TIME, QUIET_TIME};
 use crate::reservation::{Action, EndReason, PortRange, Slot};
 use crate::status::{Status, SweepStatus};
-use crate::wire::{Body, MeetingId, Message, Role};
+use crate::wire::{Body, Complaints, MeetingId, Message, Role};
 use crate::{
     Epoch, NodeName, Outcome, PeerState, Protocol, Reason, TestSpec, Time, View, WIRE_VERSION,
     rules, schedule,
@@ -118,9 +118,13 @@ impl Node {
                     self.slot.on_undelivered(now, &meeting);
                 }
             }
-            Input::ServerReady(run) => self.slot.on_server_ready(now, run),
+            Input::ServerReady { run, buffer } => self.slot.on_server_ready(now, run, buffer),
             Input::ServerFailed(run, failure) => self.slot.on_server_failed(now, run, failure),
-            Input::ServerEnded { run, accepted } => self.slot.on_server_ended(now, run, accepted),
+            Input::ServerEnded {
+                run,
+                accepted,
+                complaint,
+            } => self.slot.on_server_ended(now, run, accepted, complaint),
             Input::ClientEnded {
                 run,
                 forward,
@@ -290,9 +294,11 @@ impl Node {
                     to_epoch,
                     sweep,
                     meeting,
+                    complaints,
                     body,
                 } => {
-                    self.send(to, to_epoch, sweep, Some(meeting), body);
+                    let about = Some((meeting, complaints));
+                    self.send(to, to_epoch, sweep, about, body);
                 }
                 // The peer has departed during the meeting, so that no grant would reach it.
                 Action::Do(Output::StartServer(start)) if self.peers.get(&start.peer).is_none() => {
@@ -324,7 +330,7 @@ impl Node {
         to: NodeName,
         to_epoch: Epoch,
         sweep: u64,
-        meeting: Option<MeetingId>,
+        about: Option<(MeetingId, Complaints)>,
         body: Body,
     ) {
         // The epoch of a missing node is unknown, so it would accept no message.
@@ -333,6 +339,9 @@ impl Node {
             .get(&to)
             .filter(|peer| peer.member.state != PeerState::Missing);
         let Some(peer) = peer else { return };
+        let (meeting, complaints) = about.map_or_else(Default::default, |(meeting, complaints)| {
+            (Some(meeting), complaints)
+        });
         let message = Message {
             wire: WIRE_VERSION,
             from: self.settings.name.clone(),
@@ -341,8 +350,10 @@ impl Node {
             to_epoch,
             sweep,
             meeting,
+            complaints,
             body,
         };
+        let message = message.for_version(peer.member.wire);
         self.outputs
             .push_back(Output::Send(peer.member.control, message));
     }

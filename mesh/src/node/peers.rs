@@ -43,6 +43,7 @@ impl Peer {
             name: self.member.name.clone(),
             epoch: self.member.epoch,
             address: self.member.control.ip(),
+            wire: self.member.wire,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Node, reason_of_state};
 use crate::io::{Output, ReservationOutcome};
-use crate::wire::{Body, Message, Refusal, Role};
+use crate::wire::{Body, Complaints, Message, Refusal, Role};
 use crate::{NodeName, Protocol, Reason, Time, rules};
 
 /// The reason why a request cannot be granted now, and the time after which it perhaps can.
@@ -55,16 +55,14 @@ impl Node {
         match message.body {
             Body::Request { .. } => self.on_request(now, message),
             body if self.slot.is_in(meeting, &message.from, message.from_epoch) => {
-                self.slot.on_message(now, body);
+                self.slot.on_message(now, body, &message.complaints);
             }
             // The peer waits for something in a meeting that is over here, so this node tells it
             // that.
-            Body::Next { .. } | Body::Grant { .. } | Body::Go { .. } => {
-                let end = Body::End {
-                    handover: Vec::new(),
-                };
-                self.reply(message, end);
-            }
+            Body::Next { .. }
+            | Body::Grant { .. }
+            | Body::Go { .. }
+            | Body::End { confirm: true, .. } => self.reply(message, Body::bare_end()),
             Body::Sweep | Body::Refuse { .. } | Body::End { .. } => {}
         }
     }
@@ -198,12 +196,7 @@ impl Node {
 
     fn reply(&mut self, message: Message, body: Body) {
         let sweep = self.sweep_plan.number;
-        self.send(
-            message.from,
-            message.from_epoch,
-            sweep,
-            message.meeting,
-            body,
-        );
+        let about = message.meeting.map(|meeting| (meeting, Complaints::new()));
+        self.send(message.from, message.from_epoch, sweep, about, body);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::io::{Output, ReservationOutcome};
-use crate::wire::{Body, MeetingId, Refusal, Role};
+use crate::wire::{Body, Complaints, MeetingId, Refusal, Role};
 use crate::{Epoch, NodeName, Outcome, Protocol, Time};
 
 /// How a meeting ended for this node.
@@ -53,6 +53,7 @@ pub(crate) enum Action {
         to_epoch: Epoch,
         sweep: u64,
         meeting: MeetingId,
+        complaints: Complaints,
         body: Body,
     },
     /// Record a result of this node's own row.

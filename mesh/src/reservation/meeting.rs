@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::action::{Action, EndReason};
 use crate::io::RunId;
 use crate::reservation::lease::{ClientLease, ServerLease};
-use crate::wire::{Body, Handover, MeetingId, PlannedTest, Role};
-use crate::{Epoch, NodeName, Protocol, Time};
+use crate::wire::{Body, Complaints, Handover, MeetingId, PlannedTest, Role};
+use crate::{Epoch, NodeName, Reason, Time};
 
 /// The other node of a meeting, as this node knew it when the meeting began.
 #[derive(Clone, Debug, Hash)]
@@ -15,6 +15,7 @@ pub(crate) struct Partner {
     pub(crate) name: NodeName,
     pub(crate) epoch: Epoch,
     pub(crate) address: IpAddr,
+    pub(crate) wire: u16,
 }
 
 #[derive(Clone, Debug)]
@@ -42,10 +43,26 @@ pub(super) struct Meeting {
     pub(super) pending: Option<Pending>,
     /// The results that this node has for the peer.
     pub(super) handover: Vec<Handover>,
-    /// The cells of this node whose two-way test ran and whose result has not come back yet.
-    pub(super) awaiting_results: Vec<Protocol>,
+    /// The two-way tests that this node served and whose result has not come back yet.
+    pub(super) awaiting_results: Vec<u8>,
+    /// The cells of this node that have failed, but whose reason the test's server may know better.
+    pub(super) open_cells: Vec<OpenCell>,
+    /// The complaints of this node's servers. Every message tells all of it, so that a
+    /// lost message loses nothing.
+    pub(super) complaints: Complaints,
+    /// The instant until which this node, having left, waits for the peer's complaints.
+    pub(super) confirmed_by: Time,
     /// The reason to end the meeting once `run` is dead, and whether to tell the peer.
     pub(super) leaving: Option<(EndReason, bool)>,
+}
+
+/// A failed cell without a final reason.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(super) struct OpenCell {
+    /// The test.
+    pub(super) test: u8,
+    /// The reason that stands if the server's node tells none.
+    pub(super) guess: Reason,
 }
 
 #[derive(Clone, Copy, Debug, Hash)]
@@ -66,7 +83,7 @@ pub(super) enum Step {
     /// The peer is to send the next message.
     Listening,
     /// This node has left, but the peer may still be sending: its server in a two-way test, or its
-    /// client to the former address of this node.
+    /// client to the former address of this node. Or the peer is to tell why a test failed.
     Draining,
 }
 
@@ -107,6 +124,9 @@ impl Meeting {
             pending: None,
             handover: Vec::new(),
             awaiting_results: Vec::new(),
+            open_cells: Vec::new(),
+            complaints: Complaints::new(),
+            confirmed_by: now,
             leaving: None,
         }
     }
@@ -128,10 +148,26 @@ impl Meeting {
             && !matches!(self.step, Step::Asked { .. } | Step::RunningClient { .. })
     }
 
+    /// Returns whether this node's server of this test is not yet known to be dead.
+    pub(super) fn is_serving(&self, test: u8) -> bool {
+        let served = match self.step {
+            Step::StartingServer { test, .. } | Step::Serving { test, .. } => Some(test),
+            Step::Asked { .. } | Step::RunningClient { .. } | Step::Listening | Step::Draining => {
+                None
+            }
+        };
+        self.run.is_some() && served == Some(test)
+    }
+
     /// Returns whether a server of this meeting sends as well, so that its node must confirm the
     /// end.
     pub(super) fn is_two_way(&self) -> bool {
         self.plan.iter().any(|test| test.spec.bidir)
+    }
+
+    /// Returns when a node that has left frees its slot at the latest.
+    pub(super) fn drained_by(&self) -> Time {
+        self.peer_server_until.max(self.confirmed_by)
     }
 
     /// Returns the position of the granter's first test in the plan; the plan's length if there is
@@ -150,6 +186,7 @@ impl Meeting {
             to_epoch: self.peer.epoch,
             sweep: self.sweep,
             meeting: self.id.clone(),
+            complaints: self.complaints.clone(),
             body,
         }
     }

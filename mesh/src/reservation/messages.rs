@@ -1,6 +1,6 @@
 //! How the slot reacts to the messages of its present meeting.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Slot;
@@ -8,12 +8,13 @@ use super::action::{Action, EndReason};
 use super::lease::{ClientLease, ServerLease};
 use super::meeting::{Pending, Step};
 use crate::io::{ClientStart, Output};
-use crate::wire::{Body, Handover, MeetingId, Refusal, Role};
-use crate::{TestSpec, Time, plausible, rules};
+use crate::wire::{Body, Complaints, Handover, MeetingId, Refusal, Role};
+use crate::{Time, rules};
 
 impl Slot {
     /// Handles a message of the present meeting. The caller has checked [`Self::is_in`].
-    pub(crate) fn on_message(&mut self, now: Time, body: Body) {
+    pub(crate) fn on_message(&mut self, now: Time, body: Body, complaints: &Complaints) {
+        self.hear_complaints(complaints);
         let is_parting = self
             .meeting
             .as_ref()
@@ -22,9 +23,7 @@ impl Slot {
             (is_parting, &body)
         {
             // The peer does not know yet that this node has left.
-            self.actions.push_back(meeting.send(Body::End {
-                handover: Vec::new(),
-            }));
+            self.actions.push_back(meeting.send(Body::bare_end()));
             return;
         }
         match body {
@@ -34,28 +33,32 @@ impl Slot {
                 test,
                 address,
                 port,
-            } => self.on_grant(now, test, address, port),
+                buffer,
+            } => self.on_grant(now, test, SocketAddr::new(address, port), buffer),
             Body::Refuse {
                 refusal,
                 free_in_ms,
             } => self.on_refuse(now, refusal, free_in_ms),
             Body::Go { handover } => self.on_go(now, handover),
-            Body::End { handover } => self.on_end(now, handover),
+            Body::End { handover, confirm } => self.on_end(now, handover, confirm),
         }
     }
 
-    fn on_end(&mut self, now: Time, handover: Vec<Handover>) {
+    fn on_end(&mut self, now: Time, handover: Vec<Handover>, confirm: bool) {
+        self.close_cells();
         self.take_results(handover);
         let Some(meeting) = &mut self.meeting else {
             return;
         };
         // All iperf3 processes of the peer are dead.
         meeting.peer_server_until = now;
+        meeting.confirmed_by = now;
         if matches!(meeting.step, Step::Draining) {
             self.finish(now);
         } else {
-            // The peer waits for confirmation that this node sends nothing to it any more.
-            let tell = meeting.is_two_way();
+            // The peer waits for confirmation that this node sends nothing to it any more, or for
+            // the reason of a failure.
+            let tell = meeting.is_two_way() || confirm;
             self.leave(now, EndReason::Done, tell);
         }
     }
@@ -74,6 +77,7 @@ impl Slot {
         if !is_peers || test < meeting.next_served || !meeting.is_peers_turn() {
             return;
         }
+        self.close_cells();
         self.after_server(
             now,
             Pending::Next {
@@ -119,16 +123,18 @@ impl Slot {
         }
     }
 
-    fn on_grant(&mut self, now: Time, test: u8, address: IpAddr, port: u16) {
-        let Some(meeting) = &mut self.meeting else {
-            return;
-        };
-        let Step::Asked { test: asked, lease } = meeting.step else {
+    fn on_grant(&mut self, now: Time, test: u8, remote: SocketAddr, buffer: Option<u64>) {
+        let asked = self.meeting.as_ref().map(|meeting| meeting.step);
+        let Some(Step::Asked { test: asked, lease }) = asked else {
             return;
         };
         if asked != test || now > lease.start_by {
             return;
         }
+        self.close_cells();
+        let Some(meeting) = &mut self.meeting else {
+            return;
+        };
         let lease = if !rules::lease_counts_from_request() {
             ClientLease::from_request(now, &meeting.plan[usize::from(test)].spec)
         } else {
@@ -147,7 +153,8 @@ impl Slot {
             sweep: meeting.sweep,
             peer: meeting.peer.name.clone(),
             spec,
-            remote: SocketAddr::new(address, port),
+            remote,
+            buffer,
             start_by: lease.start_by,
             deadline: lease.use_until,
         };
@@ -169,13 +176,14 @@ impl Slot {
             let free_in = free_in_ms.map(Duration::from_millis);
             // A node that refuses has no server running.
             meeting.peer_server_until = now;
+            self.close_cells();
             self.leave(now, EndReason::Refused(refusal, free_in), false);
         }
     }
 
     /// Handles the report that a message of this meeting could not be delivered.
     pub(crate) fn on_undelivered(&mut self, now: Time, id: &MeetingId) {
-        let Some(meeting) = self.meeting.as_ref().filter(|meeting| meeting.id == *id) else {
+        let Some(meeting) = self.meeting.as_mut().filter(|meeting| meeting.id == *id) else {
             return;
         };
         let granted_nothing = match meeting.step {
@@ -188,42 +196,12 @@ impl Slot {
             | Step::Serving { .. }
             | Step::Draining => false,
         };
-        if granted_nothing {
+        if matches!(meeting.step, Step::Draining) {
+            // Perhaps nobody is left who could confirm the end.
+            meeting.confirmed_by = now;
+            self.finish(now);
+        } else if granted_nothing {
             self.leave(now, EndReason::NoAnswer, true);
-        }
-    }
-
-    pub(super) fn take_results(&mut self, handover: Vec<Handover>) {
-        let Some(meeting) = &mut self.meeting else {
-            return;
-        };
-        for Handover { protocol, outcome } in handover {
-            let Some(at) = meeting
-                .awaiting_results
-                .iter()
-                .position(|awaiting_results| *awaiting_results == protocol)
-            else {
-                continue;
-            };
-            meeting.awaiting_results.swap_remove(at);
-            let peer = meeting.peer.name.clone();
-            let mut specs = meeting.plan.iter().map(|test| &test.spec);
-            let is_measured = |spec: &&TestSpec| spec.bidir && spec.protocol == protocol;
-            let Some(spec) = specs.find(is_measured) else {
-                continue;
-            };
-            let (outcome, removed) = plausible(outcome, spec);
-            self.actions.extend(removed.into_iter().map(|figure| {
-                Action::Do(Output::ImplausibleFigure {
-                    peer: peer.clone(),
-                    figure,
-                })
-            }));
-            self.actions.push_back(Action::Cell {
-                peer,
-                protocol,
-                outcome,
-            });
         }
     }
 }

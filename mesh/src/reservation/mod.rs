@@ -17,6 +17,7 @@ mod messages;
 mod model_hooks;
 mod ports;
 mod processes;
+mod verdicts;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -29,10 +30,11 @@ pub use ports::PortRange;
 use ports::PortRotation;
 
 use crate::io::{Output, RunId};
+use crate::protocol::CONFIRMED_WITHIN;
 use crate::rules;
 use crate::status::MeetingStatus;
 use crate::wire::{Body, MeetingId, PlannedTest, Role};
-use crate::{Epoch, NodeName, Protocol, Reason, Time};
+use crate::{Epoch, NodeName, Protocol, Time};
 
 /// How long a test may last beyond its length before it counts as overdue.
 const OVERDUE: Duration = Duration::from_millis(500);
@@ -116,7 +118,7 @@ impl Slot {
                 (test, lease.use_until)
             }
             Step::Listening => (meeting.next_served.saturating_sub(1), now),
-            Step::Draining => return meeting.peer_server_until.since(now),
+            Step::Draining => return meeting.drained_by().since(now),
         };
         let current = usize::from(current);
         let length = meeting
@@ -141,7 +143,7 @@ impl Slot {
             Step::Asked { .. } if waits_for_ever() => None,
             Step::Asked { lease, .. } => Some(lease.start_by),
             Step::Listening => Some(meeting.hold_until),
-            Step::Draining => Some(meeting.peer_server_until),
+            Step::Draining => Some(meeting.drained_by()),
             // These end when this node's iperf3 dies, which has a deadline of its own.
             Step::RunningClient { .. } | Step::StartingServer { .. } | Step::Serving { .. } => None,
         }
@@ -201,6 +203,7 @@ impl Slot {
             // This node meets no other peer, so whatever is still sent to it disturbs no test.
             Some(meeting) if matches!(meeting.step, Step::Draining) => {
                 meeting.peer_server_until = now;
+                meeting.confirmed_by = now;
                 self.finish(now);
             }
             _ => self.leave(now, EndReason::Cancelled, true),
@@ -253,7 +256,7 @@ impl Slot {
     }
 
     /// Acts on the death of all iperf3 processes of this node: tells the peer, and frees the slot
-    /// unless the peer may still be sending to this node.
+    /// unless the peer may still be sending to this node, or is to tell why a test failed.
     pub(super) fn finish(&mut self, now: Time) {
         let Some(meeting) = &mut self.meeting else {
             return;
@@ -263,27 +266,26 @@ impl Slot {
         };
         if tell {
             let handover = std::mem::take(&mut meeting.handover);
-            self.actions.push_back(meeting.send(Body::End { handover }));
+            let confirm = end_reason == EndReason::Done && !meeting.open_cells.is_empty();
+            if confirm {
+                meeting.confirmed_by = now + CONFIRMED_WITHIN;
+            }
+            let end = Body::End { handover, confirm };
+            self.actions.push_back(meeting.send(end));
             meeting.leaving = Some((end_reason, false));
         }
-        let is_exposed = now < meeting.peer_server_until && rules::far_end_is_awaited();
-        if is_exposed && end_reason != EndReason::Cancelled {
+        let is_awaiting = now < meeting.drained_by() && rules::far_end_is_awaited();
+        if is_awaiting && end_reason != EndReason::Cancelled {
             meeting.turn_to(Step::Draining, now);
             return;
         }
+        if !matches!(end_reason, EndReason::Moved | EndReason::Cancelled) {
+            self.lose_results();
+        }
+        self.close_cells();
         let Some(meeting) = self.meeting.take() else {
             return;
         };
-        if !matches!(end_reason, EndReason::Moved | EndReason::Cancelled) {
-            for protocol in meeting.awaiting_results {
-                let (peer, outcome) = (meeting.peer.name.clone(), Err(Reason::ResultLost));
-                self.actions.push_back(Action::Cell {
-                    peer,
-                    protocol,
-                    outcome,
-                });
-            }
-        }
         self.actions.push_back(Action::Freed {
             peer: meeting.peer.name,
             role: meeting.role,

@@ -28,6 +28,7 @@ impl Meeting {
         let aged = |at: Time| (at - by).max(now);
         self.hold_until = aged(self.hold_until);
         self.peer_server_until = aged(self.peer_server_until);
+        self.confirmed_by = aged(self.confirmed_by);
         match &mut self.step {
             Step::Asked { lease, .. } | Step::RunningClient { lease, .. } => {
                 lease.start_by = not_after(lease.start_by, now, by);
@@ -94,6 +95,9 @@ impl Hash for Meeting {
             pending,
             handover,
             awaiting_results,
+            open_cells,
+            complaints,
+            confirmed_by,
             leaving,
             // Only estimates for the schedule use these.
             began: _,
@@ -105,11 +109,13 @@ impl Hash for Meeting {
             run,
             hold_until,
             peer_server_until,
+            confirmed_by,
             next_served,
             pending,
         )
             .hash(state);
         // The figures affect no decision.
         (handover.len(), awaiting_results, leaving).hash(state);
+        (open_cells, complaints).hash(state);
     }
 }

@@ -6,7 +6,7 @@ use super::lease::ServerLease;
 use super::meeting::Step;
 use crate::io::{Output, RunId, ServerFailure, ServerStart};
 use crate::protocol::START_WINDOW;
-use crate::wire::{Body, Handover, Refusal, Role};
+use crate::wire::{Body, Complaint, Handover, Refusal, Role};
 use crate::{Outcome, Time, rules};
 
 impl Slot {
@@ -31,23 +31,19 @@ impl Slot {
         let Step::RunningClient { test, .. } = meeting.step else {
             return;
         };
-        let protocol = meeting.plan[usize::from(test)].spec.protocol;
         if let (Some(Ok(_)), Some(Ok(_))) = (&forward, &reverse) {
             // Both ends have agreed that the test is over: the server has stopped sending.
             meeting.peer_server_until = now;
         }
-        if let Some(outcome) = forward {
-            let peer = meeting.peer.name.clone();
-            self.actions.push_back(Action::Cell {
-                peer,
-                protocol,
-                outcome,
-            });
-        }
         if let Some(outcome) = reverse {
+            let protocol = meeting.plan[usize::from(test)].spec.protocol;
             meeting.handover.push(Handover { protocol, outcome });
         }
-        if meeting.leaving.is_some() {
+        let is_leaving = meeting.leaving.is_some();
+        if let Some(outcome) = forward {
+            self.take_own_result(test, outcome);
+        }
+        if is_leaving {
             self.finish(now);
         } else {
             self.take_turn(now);
@@ -55,7 +51,7 @@ impl Slot {
     }
 
     /// Handles the report that this node's server is listening.
-    pub(crate) fn on_server_ready(&mut self, now: Time, run: RunId) {
+    pub(crate) fn on_server_ready(&mut self, now: Time, run: RunId, buffer: Option<u64>) {
         let Some(meeting) = self
             .meeting
             .as_mut()
@@ -70,15 +66,15 @@ impl Slot {
             return;
         };
         if meeting.leaving.is_none() && meeting.pending.is_none() {
-            let spec = &meeting.plan[usize::from(test)].spec;
-            if spec.bidir {
-                meeting.awaiting_results.push(spec.protocol);
+            if meeting.plan[usize::from(test)].spec.bidir {
+                meeting.awaiting_results.push(test);
             }
             meeting.turn_to(Step::Serving { test, lease }, now);
             self.actions.push_back(meeting.send(Body::Grant {
                 test,
                 address: self.address,
                 port,
+                buffer,
             }));
         }
     }
@@ -116,8 +112,14 @@ impl Slot {
     }
 
     /// Handles the death of this node's server; `accepted` tells whether the peer's client
-    /// connected.
-    pub(crate) fn on_server_ended(&mut self, now: Time, run: RunId, accepted: bool) {
+    /// connected, `complaint` what went wrong at the server.
+    pub(crate) fn on_server_ended(
+        &mut self,
+        now: Time,
+        run: RunId,
+        accepted: bool,
+        complaint: Option<Complaint>,
+    ) {
         let Some(meeting) = self
             .meeting
             .as_mut()
@@ -126,15 +128,18 @@ impl Slot {
             return;
         };
         meeting.run = None;
-        if let (Step::Serving { test, .. }, false) = (meeting.step, accepted) {
-            let protocol = meeting.plan[usize::from(test)].spec.protocol;
-            meeting
-                .awaiting_results
-                .retain(|awaiting_results| *awaiting_results != protocol);
+        let (is_leaving, role) = (meeting.leaving.is_some(), meeting.role);
+        if let Step::Serving { test, .. } = meeting.step {
+            if let Some(complaint) = complaint {
+                meeting.complaints.insert(test, complaint);
+            } else if !accepted {
+                meeting.awaiting_results.retain(|&awaited| awaited != test);
+            }
+            self.close_served(test);
         }
-        if meeting.leaving.is_some() {
+        if is_leaving {
             self.finish(now);
-        } else if !rules::granter_waits_for_go() && meeting.role == Role::Granter {
+        } else if !rules::granter_waits_for_go() && role == Role::Granter {
             self.take_turn(now);
         } else {
             self.on_pending(now);

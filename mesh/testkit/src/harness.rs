@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use iperf3_mesh_core::sim::defaults;
 use iperf3_mesh_core::sim::kernel::{Clock, Delivery, Host, Kernel, Policy, TestEnd};
-use iperf3_mesh_core::wire::Message;
+use iperf3_mesh_core::wire::{Complaint, Message};
 use iperf3_mesh_core::{
     DRIFT_PPM_MAX, Epoch, Input, Member, Node, Output, PeerState, Protocol, ServerFailure,
     ServerStart, Settings, TestSpec, Time, View,
@@ -38,6 +38,7 @@ type Decide<A, B> = Box<dyn FnMut(&A) -> B>;
 pub(crate) struct Script {
     delivery: Decide<Message, Delivery>,
     listening: Decide<ServerStart, Result<(), ServerFailure>>,
+    complaint: Decide<ServerStart, Option<Complaint>>,
     hangs: Box<dyn FnMut(u64) -> bool>,
     /// The number of clients that have connected.
     clients: u64,
@@ -104,6 +105,14 @@ impl Harness {
         decide: impl FnMut(&ServerStart) -> Result<(), ServerFailure> + 'static,
     ) {
         self.kernel.policy.listening = Box::new(decide);
+    }
+
+    /// From now on, lets `decide` choose what each server complains about when it has ended.
+    pub fn on_server_end(
+        &mut self,
+        decide: impl FnMut(&ServerStart) -> Option<Complaint> + 'static,
+    ) {
+        self.kernel.policy.complaint = Box::new(decide);
     }
 
     /// From now on, lets `decide` choose whether a test hangs, given the number of tests before it.
@@ -269,6 +278,7 @@ impl Script {
         Self {
             delivery: Box::new(|_| Delivery::after(MILLI)),
             listening: Box::new(|_| Ok(())),
+            complaint: Box::new(|_| None),
             hangs: Box::new(|_| false),
             clients: 0,
             log: Vec::new(),
@@ -365,5 +375,9 @@ impl Policy for Script {
 
     fn listen(&mut self, _: usize, start: &ServerStart) -> Result<(), ServerFailure> {
         (self.listening)(start)
+    }
+
+    fn complaint(&mut self, start: &ServerStart) -> Option<Complaint> {
+        (self.complaint)(start)
     }
 }

@@ -131,6 +131,15 @@ impl Harness {
             .collect()
     }
 
+    /// Returns the words of the complaints that a node was told about its own failed cells.
+    pub fn told(&self, node: usize) -> Vec<&str> {
+        let complaints = self.logged(node, |output| match output {
+            Output::Complaint { complaint, .. } => Some(complaint.words()),
+            _ => None,
+        });
+        complaints.into_iter().map(|told| told.value).collect()
+    }
+
     /// Returns the servers that a node decided to start.
     pub fn servers(&self, node: usize) -> Vec<Logged<&ServerStart>> {
         self.logged(node, |output| match output {

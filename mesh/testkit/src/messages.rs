@@ -1,6 +1,6 @@
 //! Messages that a test writes itself.
 
-use iperf3_mesh_core::wire::{Body, MeetingId, Message, PlannedTest, Refusal, Role};
+use iperf3_mesh_core::wire::{Body, Complaints, MeetingId, Message, PlannedTest, Refusal, Role};
 use iperf3_mesh_core::{Input, Output, Protocol, WIRE_VERSION};
 
 use crate::{Event, Harness, name_of, test_spec};
@@ -24,6 +24,7 @@ impl Harness {
                 epoch: from_epoch,
                 number,
             }),
+            complaints: Complaints::new(),
             body,
         }
     }

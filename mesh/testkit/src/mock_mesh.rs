@@ -7,7 +7,7 @@ use std::time::Duration;
 use iperf3_mesh_core::sim::defaults;
 use iperf3_mesh_core::sim::ids::{address_of, number_of};
 use iperf3_mesh_core::sim::kernel::{Clock, Delivery, Host, Kernel, Policy, TestEnd};
-use iperf3_mesh_core::wire::{Body, MeetingId, Message, PlannedTest, Refusal, Role};
+use iperf3_mesh_core::wire::{Body, Complaints, MeetingId, Message, PlannedTest, Refusal, Role};
 use iperf3_mesh_core::{
     Epoch, Figures, Input, Member, Node, NodeName, Output, Protocol, ServerFailure, Settings,
     TestSpec, Time, View, WIRE_VERSION,
@@ -162,7 +162,7 @@ impl MockMesh {
 
     /// Ends the meeting that the node has just granted, so that everything is as before.
     pub fn abort_meeting(&mut self) {
-        let Some(Input::ServerReady(run)) = self.next_answer() else {
+        let Some(Input::ServerReady { run, .. }) = self.next_answer() else {
             unreachable!("the node has granted nothing");
         };
         self.handle(Input::ServerFailed(run, ServerFailure::Spawn));
@@ -199,7 +199,10 @@ impl Policy for MockPeers {
 fn answer(output: Output) -> Option<Input> {
     match output {
         Output::Send(_, message) => reply(message),
-        Output::StartServer(start) => Some(Input::ServerReady(start.run)),
+        Output::StartServer(start) => Some(Input::ServerReady {
+            run: start.run,
+            buffer: None,
+        }),
         Output::StartClient(start) => Some(Input::ClientEnded {
             run: start.run,
             forward: Some(Ok(Figures::default())),
@@ -208,6 +211,7 @@ fn answer(output: Output) -> Option<Input> {
         Output::Kill(run) => Some(Input::ServerEnded {
             run,
             accepted: true,
+            complaint: None,
         }),
         _ => None,
     }
@@ -220,11 +224,10 @@ fn reply(received: Message) -> Option<Input> {
             test: 0,
             address: address_of(peer),
             port: 5201,
+            buffer: None,
         },
         Body::Go { .. } => Body::Next { test: 1 },
-        Body::Grant { .. } => Body::End {
-            handover: Vec::new(),
-        },
+        Body::Grant { .. } => Body::bare_end(),
         _ => return None,
     };
     let reply = message(peer, node, received.sweep, received.meeting, body);
@@ -240,6 +243,7 @@ fn message(from: usize, to: usize, sweep: u64, meeting: Option<MeetingId>, body:
         to_epoch: epoch_of(to),
         sweep,
         meeting,
+        complaints: Complaints::new(),
         body,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use iperf3_mesh_core::wire::{Body, Message};
+use iperf3_mesh_core::wire::{Body, Complaints, Message};
 use iperf3_mesh_core::{Input, PeerState, Protocol, Reason, TestSpec, WIRE_VERSION};
 use iperf3_mesh_core_testkit::{Delivery, Harness, SECOND, name_of, test_spec};
 
@@ -74,6 +74,7 @@ fn node_follows_a_later_sweep_that_a_message_reports() {
         to_epoch: harness.node(0).epoch(),
         sweep: 7,
         meeting: None,
+        complaints: Complaints::new(),
         body: Body::Sweep,
     };
     harness.input(0, Input::Message(message));

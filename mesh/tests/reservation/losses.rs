@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iperf3_mesh_core::ReservationOutcome::{Expired, Met, NoAnswer};
 use iperf3_mesh_core::wire::Body;
-use iperf3_mesh_core::{MARGIN, START_WINDOW};
+use iperf3_mesh_core::{CONFIRMED_WITHIN, MARGIN, START_WINDOW};
 use iperf3_mesh_core_testkit::{DELIVERY_TIMEOUT, Delivery, Harness, MILLI, SECOND};
 
 use super::{ASKER, GRANTER, assert_successes, both_protocols, script};
@@ -169,7 +169,7 @@ fn cases() -> [Case; 16] {
         case(8, either, [(3, Wait::Lease), (3, Wait::Start)]),
         // grant
         case(9, either, [(3, Wait::Lease), (4, Wait::Nothing)])
-            .power_cut([(3, Wait::Lease), (3, Wait::Nothing)]),
+            .power_cut([(3, Wait::Lease), (3, Wait::Confirmation)]),
         // end
         case(10, either, [(4, Wait::Nothing), (4, Wait::Nothing)]),
     ]
@@ -205,6 +205,8 @@ enum Wait {
     Go,
     /// The end of its lease as a server.
     Lease,
+    /// The confirmation of its `end`, because its last test failed.
+    Confirmation,
     /// It has nothing to wait for.
     Nothing,
 }
@@ -234,6 +236,7 @@ impl Ending {
             Wait::Report => (DELIVERY_TIMEOUT, NoAnswer),
             Wait::Go => (START_WINDOW, Expired),
             Wait::Lease => (10 * SECOND + MARGIN, Expired),
+            Wait::Confirmation => (CONFIRMED_WITHIN, Met),
             Wait::Nothing => (Duration::ZERO, Met),
         };
         let expected = self.tests * 5 * SECOND + wait;

@@ -17,6 +17,7 @@ mod servers;
 mod stopping;
 mod two_askers;
 mod two_way_results;
+mod verdicts;
 
 use iperf3_mesh_core::{Protocol, TestSpec};
 use iperf3_mesh_core_testkit::{Delivery, Harness, MILLI, test_spec};

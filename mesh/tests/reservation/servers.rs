@@ -118,11 +118,30 @@ fn server_that_listens_after_its_meeting_is_not_granted() {
         (server.run, server.meeting.number)
     };
     let handover = vec![];
-    let end = harness.message(ASKER, GRANTER, number, Body::End { handover });
+    let end = harness.message(
+        ASKER,
+        GRANTER,
+        number,
+        Body::End {
+            handover,
+            confirm: false,
+        },
+    );
     // The server is to be killed, but comes to listen first.
     harness.input(GRANTER, Input::Message(end));
-    harness.input(GRANTER, Input::ServerReady(run));
+    harness.input(GRANTER, Input::ServerReady { run, buffer: None });
     assert!(harness.sent(GRANTER, "grant").is_empty(), "{harness}");
+}
+
+#[test]
+fn buffer_of_the_server_reaches_the_client_of_its_test() {
+    let mut harness = pair(&[Protocol::Udp]);
+    harness.wait(20 * SECOND, |harness| !harness.servers(GRANTER).is_empty());
+    let run = harness.servers(GRANTER)[0].value.run;
+    let buffer = Some(360_448);
+    harness.input(GRANTER, Input::ServerReady { run, buffer });
+    harness.wait(SECOND, |harness| !harness.clients(ASKER).is_empty());
+    assert_eq!(harness.clients(ASKER)[0].value.buffer, buffer);
 }
 
 /// Two nodes with that many ports; the granter's servers fail in this way, the first `times`.

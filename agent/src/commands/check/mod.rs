@@ -16,13 +16,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit};
 use nix::time::{ClockId, clock_gettime};
 
 use super::output::print;
 use crate::cli::{self, CheckArgs, OutputFormat, Protocols};
 use crate::config::Config;
 use crate::discovery::addresses;
+use crate::iperf::{BufferLimit, DEFAULT_BUFFER_LIMIT, Needs, buffer_limits, needs};
 use crate::own_address::{AddressPolicy, ThisHost};
 use crate::runtime::preflight;
 
@@ -30,9 +30,6 @@ pub use finding::{Finding, Level, can_take_part, json, table};
 
 /// How long to wait for all names to resolve.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
-/// The kernel's default limit on socket buffers, in bytes. A node with a lower limit loses
-/// datagrams that have already arrived.
-const BUFFER_MIN: u64 = 212_992;
 /// The minimum limit on open files: enough for two HTTP ports with all their connections, the log
 /// and one iperf3.
 const FILES_MIN: u64 = 1024;
@@ -70,11 +67,12 @@ pub async fn findings(config: &Config) -> Vec<Finding> {
     findings.extend(join::pods(config, own).await);
     findings.extend(network::check(config, advertised, &resolved).await);
     findings.push(neighbours::check(config, own, &resolved).await);
-    findings.push(temporary_directory(&std::env::temp_dir()));
+    let needs = needs(&config.tests());
+    findings.push(temporary_directory(&std::env::temp_dir(), needs));
     if config.settings.protocol != Protocols::Tcp {
-        findings.extend(["rmem_max", "wmem_max"].map(buffer));
+        findings.extend(buffer_limits().map(buffer));
     }
-    findings.push(open_files());
+    findings.push(open_files(needs));
     findings.push(clock());
     findings
 }
@@ -88,10 +86,10 @@ fn variables() -> Vec<Finding> {
         .collect()
 }
 
-/// Checks that iperf3 can create a file for each stream. If it cannot, a test fails with an obscure
-/// message.
-fn temporary_directory(directory: &Path) -> Finding {
-    match preflight::temporary_directory(directory) {
+/// Checks that iperf3 can create and fill a file for each stream. If it cannot, a test fails with
+/// an obscure message.
+fn temporary_directory(directory: &Path, needs: Needs) -> Finding {
+    match preflight::temporary_directory(directory, needs) {
         Ok(()) => Finding::ok(
             "temporary directory",
             format!("{} is writable", directory.display()),
@@ -100,35 +98,34 @@ fn temporary_directory(directory: &Path) -> Finding {
     }
 }
 
-fn buffer(name: &str) -> Finding {
-    let path = format!("/proc/sys/net/core/{name}");
-    let size = std::fs::read_to_string(path)
-        .ok()
-        .and_then(|text| text.trim().parse::<u64>().ok());
-    match size {
-        Some(size) if size >= BUFFER_MIN => Finding::ok(name, format!("{size} bytes")),
+/// A node with a lower limit than the default one loses datagrams that have already arrived. So do
+/// its peers in tests with it, because both ends of a test have the same buffer.
+fn buffer(BufferLimit { name, bytes }: BufferLimit) -> Finding {
+    match bytes {
+        Some(size) if size >= DEFAULT_BUFFER_LIMIT => Finding::ok(name, format!("{size} bytes")),
         Some(size) => Finding::warning(
             name,
             format!(
                 "{size} bytes: UDP tests may lose datagrams in this node instead of the network"
             ),
-            format!("On the node: `sysctl -w net.core.{name}={BUFFER_MIN}`."),
+            format!("On the node: `sysctl -w net.core.{name}={DEFAULT_BUFFER_LIMIT}`."),
         ),
         // Some sandboxes hide the limit.
         None => Finding::ok(name, "unknown"),
     }
 }
 
-fn open_files() -> Finding {
+fn open_files(needs: Needs) -> Finding {
     let subject = "open files";
-    match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((soft, _)) if soft < FILES_MIN => Finding::warning(
+    match preflight::open_files(needs) {
+        Err(error) => Finding::error(subject, error.to_string(), error.hint()),
+        Ok(Some(soft)) if soft < FILES_MIN => Finding::warning(
             subject,
             format!("at most {soft}: a large mesh may exceed it and have connections refused"),
             format!("Raise the limit to {FILES_MIN} (`ulimit -n`, LimitNOFILE)."),
         ),
-        Ok((soft, _)) => Finding::ok(subject, format!("at most {soft}")),
-        Err(error) => Finding::ok(subject, format!("unknown limit: {error}")),
+        Ok(Some(soft)) => Finding::ok(subject, format!("at most {soft}")),
+        Ok(None) => Finding::ok(subject, "unknown limit"),
     }
 }
 
@@ -149,7 +146,12 @@ mod tests {
 
     #[test]
     fn an_unwritable_temporary_directory_is_an_error_with_a_hint() {
-        let finding = temporary_directory(Path::new("/nowhere"));
+        let needs = Needs {
+            files: 1,
+            file_size: 1200,
+            open_files: 12,
+        };
+        let finding = temporary_directory(Path::new("/nowhere"), needs);
         assert_eq!(finding.level, Level::Error);
         assert!(
             finding

@@ -137,15 +137,16 @@ fn document(stdout: &[u8]) -> Option<Value> {
 /// Returns the last error message of iperf3 on standard error, without the program's name. If there
 /// is no such message, returns the last line.
 pub(super) fn error_message(stderr: &str) -> &str {
-    let own = |line: &&str| line.starts_with(PREFIX) && *line != "iperf3: exiting";
-    let mut lines = stderr
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty());
-    let line = lines
-        .clone()
-        .rfind(own)
-        .or_else(|| lines.next_back())
-        .unwrap_or_default();
-    line.strip_prefix(PREFIX).unwrap_or(line)
+    let last = |line: &&str| !line.trim().is_empty();
+    own_message(stderr)
+        .or_else(|| stderr.lines().rfind(last).map(str::trim))
+        .unwrap_or_default()
+}
+
+/// Returns the last of iperf3's own error messages in `text`, without the program's name. Other
+/// lines may come from the loader or from a wrapper, also if nothing is wrong.
+pub(super) fn own_message(text: &str) -> Option<&str> {
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix(PREFIX))
+        .rfind(|&own| own != "exiting")
 }

@@ -221,6 +221,7 @@ const fn short(reason: Reason) -> &'static str {
         Reason::BadReport => "rept",
         Reason::Spawn => "spawn",
         Reason::ResultLost => "lost",
+        Reason::Resources => "resrc",
         Reason::Iperf => "iperf",
     }
 }

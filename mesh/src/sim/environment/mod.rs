@@ -18,8 +18,10 @@ use super::ids::number_of;
 use super::kernel::{Delivery, FinishedTest, Host, Kernel, Policy, TestEnd};
 use super::network::Network;
 use super::result_log::ResultLog;
-use crate::wire::Message;
-use crate::{Epoch, MeetingStatus, Node, Output, ServerFailure, ServerStart, TestSpec, View};
+use crate::wire::{Complaint, Message};
+use crate::{
+    Epoch, MeetingStatus, Node, Output, Reason, ServerFailure, ServerStart, TestSpec, View,
+};
 
 /// The probability that a port is taken on a node where most ports are taken.
 const PORT_TAKEN: f64 = 0.8;
@@ -254,6 +256,12 @@ impl Policy for Environment {
             return Err(ServerFailure::PortTaken);
         }
         Ok(())
+    }
+
+    /// Every other server complains, also about tests that succeed.
+    fn complaint(&mut self, start: &ServerStart) -> Option<Complaint> {
+        let complains = start.run.is_multiple_of(2);
+        complains.then(|| Complaint::new(Reason::Resources, "unable to create a new stream"))
     }
 
     fn latency(&self) -> Duration {

@@ -153,6 +153,7 @@ impl<P: Policy> Kernel<P> {
                 }
             }
             Output::Cell { .. }
+            | Output::Complaint { .. }
             | Output::Departed(_)
             | Output::Missing(_)
             | Output::ImplausibleFigure { .. }

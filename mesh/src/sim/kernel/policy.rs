@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Kernel;
-use crate::wire::Message;
+use crate::wire::{Complaint, Message};
 use crate::{Input, Output, Protocol, ServerFailure, ServerStart, TestSpec, Time};
 
 /// How long it takes until the sender of a lost message learns of the loss, as in the agent.
@@ -121,6 +121,11 @@ pub trait Policy: Sized {
     /// Returns the failure that the server's agent reports instead.
     fn listen(&mut self, _number: usize, _start: &ServerStart) -> Result<(), ServerFailure> {
         Ok(())
+    }
+
+    /// Decides what the server of a test complains about when it has ended.
+    fn complaint(&mut self, _start: &ServerStart) -> Option<Complaint> {
+        None
     }
 
     /// Returns the one-way delay of packets between iperf3 processes.

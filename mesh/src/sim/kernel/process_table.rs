@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::sim::ids::{Incarnation, number_of};
-use crate::wire::MeetingId;
+use crate::wire::{Complaint, MeetingId};
 use crate::{
     ClientStart, Figures, Input, Outcome, Protocol, Reason, RunId, ServerFailure, ServerStart, Time,
 };
@@ -160,12 +160,13 @@ impl Process {
         }
     }
 
-    /// Returns the input to the node when the process is reaped.
-    pub(super) fn exit_input(&self, death: Death) -> Input {
+    /// Returns the input to the node when the process is reaped. A server has the complaint.
+    pub(super) fn exit_input(&self, death: Death, complaint: Option<Complaint>) -> Input {
         match &self.kind {
             Kind::Server { listens: true, .. } => Input::ServerEnded {
                 run: self.run,
                 accepted: self.other.is_some(),
+                complaint,
             },
             Kind::Server { .. } => Input::ServerFailed(self.run, ServerFailure::Spawn),
             Kind::Client { start, .. } => client_ended(start, death),

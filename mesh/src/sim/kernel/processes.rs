@@ -84,7 +84,8 @@ impl<P: Policy> Kernel<P> {
             return self.receive(host, incarnation, Input::ServerFailed(run, failure));
         }
         *listens = true;
-        self.receive(host, incarnation, Input::ServerReady(run));
+        let ready = Input::ServerReady { run, buffer: None };
+        self.receive(host, incarnation, ready);
     }
 
     /// Postpones an event of a process on a suspended machine, and returns whether it did.
@@ -213,7 +214,11 @@ impl<P: Policy> Kernel<P> {
         if let Some(other) = other {
             self.end_other(&process, other, death);
         }
-        let input = process.exit_input(death);
+        let complaint = match &process.kind {
+            Kind::Server { start, .. } => self.policy.complaint(start),
+            Kind::Client { .. } => None,
+        };
+        let input = process.exit_input(death, complaint);
         self.receive(process.host, process.incarnation, input);
     }
 
