@@ -62,14 +62,17 @@ async fn a_file_that_cannot_run_is_explained_by_its_content() {
     assert_problem(&error, "a script for \"/nowhere/bash\"", "Install that");
 
     let mut other = fs::read("/proc/self/exe").unwrap();
-    other.truncate(4096);
+    other.truncate(20);
     other[18] ^= 0x55;
+    let effect = dir.path().join("effect");
+    other.extend(format!("\n:>{}\n", effect.display()).bytes());
     let error = rejected(&binary(&dir, "other", &other)).await;
     assert_problem(
         &error,
         "for a processor other than",
         "Install an iperf3 for",
     );
+    assert!(!effect.exists(), "it was run as a shell script");
     let foreign = with_loader("/lib/ld-musl.so");
     let error = rejected(&binary(&dir, "foreign", &foreign)).await;
     assert_problem(

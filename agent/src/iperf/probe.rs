@@ -80,6 +80,9 @@ fn has_arguments(program: &Path) -> bool {
 }
 
 async fn version(program: &Path) -> Result<Version, Problem> {
+    if let Some(problem) = program::foreign(program) {
+        return Err(problem);
+    }
     let deadline = boot_now() + ANSWER;
     let limits = Limits {
         start_by: deadline,

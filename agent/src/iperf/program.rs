@@ -25,6 +25,11 @@ const ELF: &[u8] = b"\x7fELF";
 const ELF_CLASS: Range<usize> = 4..6;
 const ELF_MACHINE: Range<usize> = 18..20;
 
+/// The directory with the kernel's handlers for other formats, and the place of the architecture in
+/// the hexadecimal line of a handler.
+const BINFMT_MISC: &str = "/proc/sys/fs/binfmt_misc";
+const HEX_MACHINE: Range<usize> = 36..40;
+
 /// Returns the flaw of a `program` that did not run, if its file shows one.
 pub(super) fn flaw(program: &Path) -> Option<Problem> {
     match fs::metadata(program) {
@@ -32,6 +37,34 @@ pub(super) fn flaw(program: &Path) -> Option<Problem> {
         Ok(metadata) => permissions(program, &metadata).or_else(|| content(program)),
         Err(error) => Some(missing(program, error)),
     }
+}
+
+/// Returns the flaw of a program that must not even be tried: one for another processor, which this
+/// machine does not emulate. The C library would run it as a shell script, with any effect.
+pub(super) fn foreign(program: &Path) -> Option<Problem> {
+    let header = head(program).filter(|head| head.starts_with(ELF))?;
+    let own = own_header()?;
+    // A processor with 64 bits often runs programs with 32 bits as well.
+    let is_same_size = header.get(ELF_CLASS) == own.get(ELF_CLASS);
+    (is_same_size && is_of_other_processor(&header, &own) && !is_emulated(&header))
+        .then_some(Problem::OtherProcessor(std::env::consts::ARCH))
+}
+
+/// Returns whether the kernel has a handler, such as QEMU, for programs with this `header`.
+fn is_emulated(header: &[u8]) -> bool {
+    let Some(&[low, high]) = header.get(ELF_MACHINE) else {
+        return false;
+    };
+    let machine = format!("{low:02x}{high:02x}");
+    let handlers = fs::read_dir(BINFMT_MISC).into_iter().flatten().flatten();
+    handlers
+        .filter_map(|handler| fs::read_to_string(handler.path()).ok())
+        .any(|handler| {
+            let mut magics = handler
+                .lines()
+                .filter_map(|line| line.strip_prefix("magic "));
+            magics.any(|magic| magic.get(HEX_MACHINE) == Some(&machine))
+        })
 }
 
 fn missing(program: &Path, error: io::Error) -> Problem {
@@ -107,11 +140,19 @@ fn script(rest: &[u8]) -> Option<Problem> {
     })
 }
 
-fn elf(header: &[u8]) -> Option<Problem> {
-    // This agent runs, so its own file has the format that this machine executes.
-    let own = head(Path::new("/proc/self/exe"))?;
+/// Returns the beginning of this agent's own file. The agent runs, so this machine executes files of
+/// that format.
+fn own_header() -> Option<Vec<u8>> {
+    head(Path::new("/proc/self/exe"))
+}
+
+fn is_of_other_processor(header: &[u8], own: &[u8]) -> bool {
     let differs = |part: Range<usize>| header.get(part.clone()) != own.get(part);
-    if differs(ELF_CLASS) || differs(ELF_MACHINE) {
+    differs(ELF_CLASS) || differs(ELF_MACHINE)
+}
+
+fn elf(header: &[u8]) -> Option<Problem> {
+    if is_of_other_processor(header, &own_header()?) {
         return Some(Problem::OtherProcessor(std::env::consts::ARCH));
     }
     let loader = header
