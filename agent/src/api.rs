@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iperf3_mesh_core::wire::Role;
-use iperf3_mesh_core::{Epoch, NodeName, Protocol, Reason, Time};
-use serde::de::IntoDeserializer;
+use iperf3_mesh_core::{BANDWIDTH_MAX_MBPS, Epoch, NodeName, Protocol, Reason, TIMEOUT_MAX, Time};
 use serde::de::value::Error;
+use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 use strum::{Display, IntoStaticStr, VariantArray};
 
 use crate::clock::boot_now;
@@ -147,23 +148,97 @@ pub struct CellResult {
     /// available.
     pub success: Option<bool>,
     /// The reason why the test failed; null unless it failed.
-    #[serde(deserialize_with = "known_reason")]
+    #[serde(default, deserialize_with = "known_reason")]
     pub reason: Option<Reason>,
     /// The bandwidth. Like all figures, it is null unless the test succeeded.
+    #[serde(default, deserialize_with = "readable")]
     pub bandwidth_mbps: Option<f64>,
     /// The jitter of a UDP test.
+    #[serde(default, deserialize_with = "readable")]
     pub jitter_ms: Option<f64>,
     /// The share of lost datagrams in a UDP test, from 0 to 1.
+    #[serde(default, deserialize_with = "readable")]
     pub loss_ratio: Option<f64>,
     /// The number of retransmits of a TCP test.
+    #[serde(default, deserialize_with = "readable")]
     pub retransmits: Option<u64>,
     /// The round-trip time of a TCP test.
+    #[serde(default, deserialize_with = "readable")]
     pub rtt_ms: Option<f64>,
     /// The time since the last test ended. This is an age, because the clocks of the nodes need not
     /// agree.
     pub age_seconds: Option<f64>,
     /// The time since the last successful test ended.
     pub success_age_seconds: Option<f64>,
+}
+
+impl CellResult {
+    /// Returns the result without the figures that cannot be; a success without a possible
+    /// bandwidth is a bad report. The result may come from another agent, of any version.
+    pub fn plausible(self) -> Self {
+        let has_bandwidth = self
+            .bandwidth_mbps
+            .is_some_and(|mbps| mbps > 0.0 && mbps <= BANDWIDTH_MAX_MBPS);
+        if self.success == Some(true) && !has_bandwidth {
+            return Self {
+                success: Some(false),
+                reason: Some(Reason::BadReport),
+                age_seconds: self.age_seconds,
+                success_age_seconds: self.success_age_seconds,
+                ..Self::default()
+            };
+        }
+        let time_max_ms = TIMEOUT_MAX.as_secs_f64() * 1000.0;
+        let is_time = |ms: &f64| (0.0..=time_max_ms).contains(ms);
+        Self {
+            jitter_ms: self.jitter_ms.filter(is_time),
+            loss_ratio: self.loss_ratio.filter(|loss| (0.0..=1.0).contains(loss)),
+            rtt_ms: self.rtt_ms.filter(is_time),
+            ..self
+        }
+    }
+}
+
+/// Reads a figure that is no such number as an absent one.
+fn readable<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).ok())
+}
+
+/// Reads the cells of a row, except those that say nothing.
+fn readable_cells<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<RowCell>, D::Error> {
+    let cells = Vec::<ReadableCell>::deserialize(deserializer)?;
+    Ok(cells.into_iter().filter_map(|cell| cell.0).collect())
+}
+
+/// A cell of a row. One that cannot be read is a bad report if it names its destination and its
+/// protocol, and says nothing otherwise; the other cells are not affected.
+struct ReadableCell(Option<RowCell>);
+
+impl<'de> Deserialize<'de> for ReadableCell {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Place {
+            destination_node: NodeName,
+            protocol: Protocol,
+        }
+        let cell = Value::deserialize(deserializer)?;
+        let cell = RowCell::deserialize(&cell).or_else(|_| {
+            let place = Place::deserialize(&cell)?;
+            Ok::<_, serde_json::Error>(RowCell {
+                destination_node: place.destination_node,
+                protocol: place.protocol,
+                result: CellResult {
+                    success: Some(false),
+                    reason: Some(Reason::BadReport),
+                    ..CellResult::default()
+                },
+            })
+        });
+        Ok(Self(cell.ok()))
+    }
 }
 
 /// Reads a reason that only a newer version of the program defines as [`Reason::Iperf`], so that
@@ -201,6 +276,7 @@ pub struct RowReport {
     /// Zone, empty if the node has none.
     pub zone: String,
     /// The cells that have a result, sorted by destination and protocol.
+    #[serde(deserialize_with = "readable_cells")]
     pub cells: Vec<RowCell>,
 }
 

@@ -199,7 +199,7 @@ fn cells(
     for row in rows {
         for cell in row.cells {
             let key = (row.node.clone(), cell.destination_node, cell.protocol);
-            results.insert(key, cell.result);
+            results.insert(key, cell.result.plausible());
         }
     }
     let mut protocols = protocols.to_vec();

@@ -10,6 +10,7 @@ use iperf3_mesh::metrics::{Metrics, Settings};
 use iperf3_mesh::state::{AgentState, Identity};
 use iperf3_mesh_core::wire::Role;
 use iperf3_mesh_core::{Epoch, Figures, NodeName, Protocol};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -151,6 +152,8 @@ pub(crate) enum Fault {
     Endless,
     Fails,
     WrongNode,
+    /// The row of the node `odd`, to `c1`, `c2` and so on, with one odd value per cell.
+    OddCells,
 }
 
 pub(crate) async fn faulty_peer(fault: Fault) -> SocketAddr {
@@ -191,10 +194,38 @@ async fn misbehave(mut stream: TcpStream, fault: Fault) -> std::io::Result<()> {
         }
         Fault::WrongNode => {
             let row = r#"{"version":"1","node":"mallory","zone":"","cells":[]}"#;
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", row.len());
-            stream.write_all((head + row).as_bytes()).await
+            answer(stream, row).await
         }
+        Fault::OddCells => answer(stream, &odd_row()).await,
     }
+}
+
+async fn answer(mut stream: TcpStream, body: &str) -> std::io::Result<()> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all((head + body).as_bytes()).await
+}
+
+fn odd_row() -> String {
+    let odd = [
+        json!({ "bandwidth_mbps": 90.5 }),
+        json!({ "rtt_ms": "slow", "retransmits": -1 }),
+        json!({ "rtt_ms": 86_400_000.0 }),
+        json!({ "bandwidth_mbps": null }),
+        json!({ "bandwidth_mbps": -5 }),
+        json!({ "success": "yes" }),
+        json!({ "destination_node": "two words" }),
+    ];
+    let cell = |(number, odd): (usize, Value)| {
+        let mut cell = json!({ "destination_node": format!("c{number}"), "protocol": "tcp",
+            "success": true, "reason": null, "bandwidth_mbps": 90.5, "retransmits": 2,
+            "rtt_ms": 0.5, "age_seconds": 1.0, "success_age_seconds": 1.0 });
+        for (key, value) in odd.as_object().unwrap() {
+            cell[key] = value.clone();
+        }
+        cell
+    };
+    let cells: Vec<Value> = (1..).zip(odd).map(cell).collect();
+    json!({ "version": "1", "node": "odd", "zone": "", "cells": cells }).to_string()
 }
 
 pub(crate) async fn closed_port() -> SocketAddr {

@@ -241,6 +241,48 @@ async fn the_matrix_has_its_promised_form() {
 }
 
 #[tokio::test]
+async fn odd_value_in_a_row_costs_only_its_cell() {
+    let a = state("a");
+    let (at_a, _stop) = serve(&a).await;
+    let mut members: Vec<_> = (1..=7)
+        .map(|number| Member {
+            state: NodeState::Silent,
+            ..member(&format!("c{number}"), at_a)
+        })
+        .collect();
+    members.push(member("odd", faulty_peer(Fault::OddCells).await));
+    a.set_members(members, None);
+    let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
+    let row = matrix
+        .cells
+        .iter()
+        .filter(|cell| cell.source_node.as_str() == "odd" && cell.destination_node.as_str() != "a");
+    let row: Vec<_> = row
+        .map(|cell| {
+            let result = &cell.result;
+            let failure = result.reason.map(Reason::as_str);
+            (
+                result.bandwidth_mbps,
+                result.retransmits,
+                result.rtt_ms,
+                failure,
+            )
+        })
+        .collect();
+    let bad = (None, None, None, Some("bad_report"));
+    let expected = [
+        (Some(90.5), Some(2), Some(0.5), None),
+        (Some(90.5), None, None, None),
+        (Some(90.5), Some(2), None, None),
+        bad,
+        bad,
+        bad,
+        (None, None, None, None),
+    ];
+    assert_eq!(row, expected);
+}
+
+#[tokio::test]
 async fn a_failing_peer_costs_its_own_row_only() {
     let (a, well) = (state("node-a"), state("well"));
     let (at_a, _stop_a) = serve(&a).await;
