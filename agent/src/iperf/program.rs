@@ -140,8 +140,8 @@ fn script(rest: &[u8]) -> Option<Problem> {
     })
 }
 
-/// Returns the beginning of this agent's own file. The agent runs, so this machine executes files of
-/// that format.
+/// Returns the beginning of this agent's own file. The agent runs, so this machine executes files
+/// of that format.
 fn own_header() -> Option<Vec<u8>> {
     head(Path::new("/proc/self/exe"))
 }
