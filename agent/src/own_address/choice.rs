@@ -131,8 +131,8 @@ impl AddressPolicy {
     }
 
     /// Returns an address that can replace `lost`. It must be found in a way as good, or on the
-    /// default route: any other address, such as that of a bridge for containers, leads nowhere, and
-    /// the network of the lost one may come back soon.
+    /// default route: any other address, such as that of a bridge for containers, leads nowhere,
+    /// and the network of the lost one may come back soon.
     pub fn replacement(
         &self,
         lost: &Advertised,
