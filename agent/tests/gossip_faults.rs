@@ -93,6 +93,26 @@ lab_test!(
     }
 );
 
+lab_test!(
+    gossip_beyond_the_mtu_is_counted_and_logged_once,
+    Shared,
+    [50, 50],
+    |lab| {
+        let mesh = assembled(lab);
+        let fragmented = || {
+            let agent = mesh.agent("n1");
+            agent.metric("iperf_mesh_gossip_fragmented_total")
+        };
+        assert_eq!(fragmented(), Some(0.0));
+        let _fault = lab.narrow("n1", 100);
+        let some = || fragmented().is_some_and(|fragmented| fragmented > 1.0);
+        await_that("fragments are counted", SOON, some, || log(&mesh, "n1"));
+        let log = log(&mesh, "n1");
+        let warnings = log.lines().filter(|line| line.contains("IP fragments"));
+        assert_eq!(warnings.count(), 1, "{log}");
+    }
+);
+
 fn assembled(lab: &Lab) -> Mesh<'_> {
     let mesh = Mesh::start(lab, &ARGS);
     let found = mesh.assembled(Duration::from_secs(30));

@@ -9,10 +9,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use chitchat::transport::ChannelTransport;
-use iperf3_mesh_core::gossip::{Gossip, GossipConfig, RoundBytes};
+use async_trait::async_trait;
+use chitchat::ChitchatEnvelope;
+use chitchat::transport::{ChannelTransport, RecvOutcome, SendOutcome, Socket, Transport};
+use iperf3_mesh_core::gossip::{Gossip, GossipConfig, RoundBytes, largest_bytes};
 use iperf3_mesh_core::{Epoch, NodeName};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -48,10 +51,80 @@ async fn agents_that_started_apart_stay_below_the_maximum() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn estimate_fits_the_first_answer_to_a_new_agent() {
+    for nodes in [10, 30] {
+        let channels = ChannelTransport::default();
+        let _running = started(&channels, nodes, |index| 1_790_000_000 + index).await;
+        let largest = Arc::<AtomicUsize>::default();
+        let transport = Arc::new(Measured(channels, Arc::clone(&largest)));
+        let joiner = Gossip::start(config(nodes, 1_790_000_100), transport, Arc::default());
+        let joiner = joiner.await.unwrap();
+        joiner.join(&[address(0)]);
+        tokio::time::sleep(10 * SECOND).await;
+        let largest = largest.load(Ordering::Relaxed) as f64;
+        let estimate = largest_bytes(nodes as usize);
+        assert!(
+            (largest / estimate - 1.0).abs() < 2.0 * TOLERANCE,
+            "{nodes} nodes: {largest} bytes, estimated {estimate:.0}"
+        );
+    }
+}
+
+/// A transport that records the size of the largest message received.
+struct Measured(ChannelTransport, Arc<AtomicUsize>);
+
+#[async_trait]
+impl Transport for Measured {
+    async fn open(&self, listen: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
+        let socket = self.0.open(listen).await?;
+        Ok(Box::new(MeasuredSocket(socket, Arc::clone(&self.1))))
+    }
+}
+
+struct MeasuredSocket(Box<dyn Socket>, Arc<AtomicUsize>);
+
+#[async_trait]
+impl Socket for MeasuredSocket {
+    fn local_addr(&self) -> anyhow::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    async fn send(
+        &mut self,
+        to: SocketAddr,
+        envelope: ChitchatEnvelope,
+    ) -> anyhow::Result<SendOutcome> {
+        self.0.send(to, envelope).await
+    }
+
+    async fn recv(&mut self) -> anyhow::Result<RecvOutcome> {
+        let received = self.0.recv().await?;
+        self.1
+            .fetch_max(received.num_bytes_received, Ordering::Relaxed);
+        Ok(received)
+    }
+}
+
 /// Returns the number of bytes that a node sends in a round of a stable mesh, in which node `index`
-/// says that it was started at `started(index)`.
-async fn bytes_per_round(nodes: u64, started: impl Fn(u64) -> u64) -> f64 {
+/// says that it was started at `started_at(index)`.
+async fn bytes_per_round(nodes: u64, started_at: impl Fn(u64) -> u64) -> f64 {
     let channels = ChannelTransport::default();
+    let _running = started(&channels, nodes, started_at).await;
+    let before = channels.statistics();
+    tokio::time::sleep(SECOND * ROUNDS).await;
+    let after = channels.statistics();
+    let messages = after.num_messages_total - before.num_messages_total;
+    let bytes = after.num_bytes_total - before.num_bytes_total + messages * HEADERS;
+    bytes as f64 / f64::from(ROUNDS) / nodes as f64
+}
+
+/// Returns the gossip of a complete mesh.
+async fn started(
+    channels: &ChannelTransport,
+    nodes: u64,
+    started: impl Fn(u64) -> u64,
+) -> Vec<Gossip> {
     let transport = Arc::new(channels.clone());
     let mut running = Vec::new();
     for index in 0..nodes {
@@ -66,12 +139,7 @@ async fn bytes_per_round(nodes: u64, started: impl Fn(u64) -> u64) -> f64 {
         let members = node.views().borrow().members().len();
         assert_eq!(members as u64, nodes - 1, "the mesh is complete");
     }
-    let before = channels.statistics();
-    tokio::time::sleep(SECOND * ROUNDS).await;
-    let after = channels.statistics();
-    let messages = after.num_messages_total - before.num_messages_total;
-    let bytes = after.num_bytes_total - before.num_bytes_total + messages * HEADERS;
-    bytes as f64 / f64::from(ROUNDS) / nodes as f64
+    running
 }
 
 fn config(index: u64, generation: u64) -> GossipConfig {

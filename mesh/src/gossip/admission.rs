@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use chitchat::transport::{RecvOutcome, SendOutcome, Socket, Transport};
 use chitchat::{ChitchatEnvelope, ChitchatMessage};
 
-use super::fragments::DigestWarning;
+use super::fragments::FragmentWarning;
 use super::send_errors::SendErrors;
 
 /// The largest payload of a UDP datagram over IPv4, and of a chitchat message.
@@ -45,7 +45,7 @@ pub struct GossipCounters {
     pub(super) identities: AtomicU64,
     pub(super) digest_bytes: AtomicU64,
     pub(super) fragmented: AtomicU64,
-    pub(super) digest_warning: DigestWarning,
+    pub(super) fragment_warning: FragmentWarning,
     pub(super) send_errors: SendErrors,
 }
 

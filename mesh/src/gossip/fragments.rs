@@ -11,17 +11,16 @@ use tracing::warn;
 /// The headers of IP and UDP in front of a datagram, in bytes.
 const HEADERS_V4: usize = 20 + 8;
 const HEADERS_V6: usize = 40 + 8;
-/// The smallest MTU of IPv6. Datagrams that fit into it are not examined.
-const MTU_MIN: usize = 1280;
 /// The MTU of Ethernet, which is also assumed where the kernel tells none.
 const MTU_ETHERNET: usize = 1500;
+/// The largest datagram that Ethernet carries in one packet of IPv4, in bytes.
+pub(super) const UNFRAGMENTED_MAX: usize = MTU_ETHERNET - HEADERS_V4;
 
 /// Returns whether a datagram of `bytes` bytes is larger than the path from `from` to `to` carries
 /// in one packet.
 pub(super) fn is_fragmented(bytes: usize, from: IpAddr, to: SocketAddr) -> bool {
     let headers = if to.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
-    let packet = bytes + headers;
-    packet > MTU_MIN && packet > path_mtu(from, to).unwrap_or(MTU_ETHERNET)
+    bytes + headers > path_mtu(from, to).unwrap_or(MTU_ETHERNET)
 }
 
 /// Asks the kernel, which knows the MTU of the link and what it has learned of the path.
@@ -33,18 +32,19 @@ fn path_mtu(from: IpAddr, to: SocketAddr) -> Option<usize> {
     usize::try_from(mtu).ok()
 }
 
-/// The warning that the digest travels as fragments. It is logged once in the life of the agent,
-/// because a mesh of that size is healthy as long as the fragments arrive.
+/// The warning that gossip needs fragments. It is logged once in the life of the agent, because a
+/// mesh of that size is healthy as long as the fragments arrive.
 #[derive(Debug, Default)]
-pub(super) struct DigestWarning(AtomicBool);
+pub(super) struct FragmentWarning(AtomicBool);
 
-impl DigestWarning {
-    pub(super) fn log(&self, bytes: usize, port: u16) {
+impl FragmentWarning {
+    pub(super) fn log(&self, bytes: usize, to: SocketAddr) {
         if !self.0.swap(true, Ordering::Relaxed) {
             warn!(
                 bytes,
-                "the digest of gossip has outgrown one packet and travels as IP fragments: \
-                 the network must let fragments through on {port}/udp"
+                %to,
+                "messages of gossip have outgrown one packet and travel as IP fragments: the \
+                 network must let fragments through, or the mesh falls apart"
             );
         }
     }
@@ -75,7 +75,7 @@ mod tests {
     fn path_that_the_kernel_does_not_know_is_taken_for_ethernet() {
         // An address for documentation (RFC 5737), which no host has.
         let foreign = SocketAddr::from(([192, 0, 2, 1], 9));
-        assert!(!is_fragmented(1472, foreign.ip(), foreign));
-        assert!(is_fragmented(1473, foreign.ip(), foreign));
+        assert!(!is_fragmented(UNFRAGMENTED_MAX, foreign.ip(), foreign));
+        assert!(is_fragmented(UNFRAGMENTED_MAX + 1, foreign.ip(), foreign));
     }
 }

@@ -3,6 +3,8 @@
 //! A digest has one entry for each node, and each message is compressed. The size of a compressed
 //! entry depends on how much the entries have in common, above all the time of the start.
 
+use super::fragments::UNFRAGMENTED_MAX;
+
 /// The number of nodes with which a node starts an exchange in each round. As many exchanges, on
 /// average, are started with it.
 const EXCHANGES: f64 = 3.0;
@@ -19,6 +21,22 @@ const EMPTY_DIGEST: f64 = 125.0;
 const ENTRY_TOGETHER: f64 = 11.5;
 /// The size of a compressed entry if the agents have started in the course of months, in bytes.
 const ENTRY_APART: f64 = 20.5;
+
+/// The size of the first answer to an agent that starts, in bytes: a part that is always there, and
+/// the digest entry and the state of each node.
+const EMPTY_ANSWER: f64 = 250.0;
+const STATE: f64 = 50.0;
+
+/// Returns the size of the largest message in a mesh of `nodes`, in bytes: the first answer to an
+/// agent that starts.
+pub fn largest_bytes(nodes: usize) -> f64 {
+    EMPTY_ANSWER + STATE * nodes as f64
+}
+
+/// Returns whether the largest message in a mesh of `nodes` travels as IP fragments on Ethernet.
+pub fn needs_fragments(nodes: usize) -> bool {
+    largest_bytes(nodes) > UNFRAGMENTED_MAX as f64
+}
 
 /// The number of bytes that a node sends in one round of gossip, with the headers of UDP and IPv4.
 #[derive(Clone, Copy, Debug, PartialEq)]

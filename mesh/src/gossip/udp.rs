@@ -232,13 +232,10 @@ struct FilteredSocket {
 
 impl FilteredSocket {
     /// Sends one encoded message, and counts what goes wrong on its way.
-    async fn send_datagram(&self, bytes: &[u8], to: SocketAddr, is_digest: bool) {
+    async fn send_datagram(&self, bytes: &[u8], to: SocketAddr) {
         if is_fragmented(bytes.len(), self.address.ip(), to) {
             count(&self.counters.fragmented);
-            if is_digest {
-                let warning = &self.counters.digest_warning;
-                warning.log(bytes.len(), self.address.port());
-            }
+            self.counters.fragment_warning.log(bytes.len(), to);
         }
         let errors = &self.counters.send_errors;
         match self.net.send_to(bytes, to).await {
@@ -303,7 +300,6 @@ impl Socket for FilteredSocket {
         if self.broken.is_some() {
             bail!("gossip is about to restart");
         }
-        let is_digest = matches!(envelope.message, ChitchatMessage::Syn { .. });
         let mut buffer = vec![0; DATAGRAM_MAX];
         let encoded = match self.codec.encode(envelope, &mut buffer).await {
             Ok(encoded) => encoded,
@@ -318,7 +314,7 @@ impl Socket for FilteredSocket {
             let num_bytes_sent = DATAGRAM_MAX + 1;
             return Ok(SendOutcome { num_bytes_sent });
         };
-        self.send_datagram(bytes, to, is_digest).await;
+        self.send_datagram(bytes, to).await;
         let num_bytes_sent = bytes.len();
         Ok(SendOutcome { num_bytes_sent })
     }

@@ -125,6 +125,16 @@ impl Lab {
         }
     }
 
+    /// Sets the MTU of the link at the end of `name`, in bytes, until the fault is dropped.
+    pub fn narrow(&self, name: &str, mtu: u16) -> Fault<'_> {
+        let namespace = &self.host(name).namespace;
+        namespace.run(&format!("ip link set eth0 mtu {mtu}"));
+        Fault {
+            namespace,
+            undo: "ip link set eth0 mtu 1500".to_owned(),
+        }
+    }
+
     /// Adds a rule to a hook of the host's firewall, in a table of its own.
     fn firewall(&self, name: &str, table: &str, hook: &str, rule: &str) -> Fault<'_> {
         let namespace = &self.host(name).namespace;
