@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::time::Duration;
 
 use iperf3_mesh_testkit::agents::Agent;
@@ -279,6 +280,40 @@ lab_test!(
         assert_clean(mesh);
     }
 );
+
+lab_test!(
+    full_temporary_directory_stops_the_check_and_the_start,
+    Shared,
+    [50],
+    |_| {
+        for command in ["check", "agent"] {
+            let (code, output) = with_a_full_directory(command);
+            assert_eq!(code, Some(1), "{command}: {output}");
+            for part in [
+                "has no room for the 128 KiB that iperf3 needs there: No space left on device",
+                "Free space or raise the quota there, or set TMPDIR",
+            ] {
+                assert!(output.contains(part), "{command}: {output}");
+            }
+        }
+    }
+);
+
+/// The exit code and the output of a command of the program whose TMPDIR is a full file system.
+fn with_a_full_directory(command: &str) -> (Option<i32>, String) {
+    const SCRIPT: &str = "mount -t tmpfs -o size=64k tmpfs \"$1\" || exit 9\n\
+                          head -c 65536 /dev/zero >\"$1/fill\"\n\
+                          TMPDIR=$1 exec timeout 20 \"$2\" \"$3\" --advertise-address=127.0.0.1";
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", SCRIPT, "sh"])
+        .arg(directory.path())
+        .args([env!("CARGO_BIN_EXE_iperf3-mesh"), command])
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    (output.status.code(), text.concat())
+}
 
 /// The result of `work`, and the overlaps that the samples show during it.
 fn sampled<T>(lab: &Lab, work: impl FnOnce() -> T) -> (T, Vec<String>) {
