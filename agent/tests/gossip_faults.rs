@@ -113,6 +113,27 @@ lab_test!(
     }
 );
 
+lab_test!(
+    peer_that_speaks_but_is_not_heard_is_counted_and_logged,
+    Shared,
+    [50, 50],
+    |lab| {
+        let mesh = assembled(lab);
+        let unheard = || mesh.agent("n1").metric("iperf_mesh_gossip_unheard_peers");
+        let fault = lab.block_port("n1", 9877);
+        let counts = |count| move || unheard() == Some(count);
+        await_that("n2 is unheard", 2 * SOON, counts(1.0), || log(&mesh, "n1"));
+        let log_of_n1 = log(&mesh, "n1");
+        assert!(log_of_n1.contains("9877/udp is blocked"), "{log_of_n1}");
+        assert_eq!(
+            mesh.agent("n2").metric("iperf_mesh_gossip_unheard_peers"),
+            Some(0.0)
+        );
+        drop(fault);
+        await_that("n2 is heard again", SOON, counts(0.0), || log(&mesh, "n1"));
+    }
+);
+
 fn assembled(lab: &Lab) -> Mesh<'_> {
     let mesh = Mesh::start(lab, &ARGS);
     let found = mesh.assembled(Duration::from_secs(30));

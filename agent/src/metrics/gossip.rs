@@ -16,6 +16,7 @@ pub(super) struct Gossip {
     refused: IntCounter,
     fragmented: IntCounter,
     send_errors: IntCounterVec,
+    unheard: IntGauge,
 }
 
 impl Gossip {
@@ -54,7 +55,16 @@ impl Gossip {
                 &["error"],
                 registry
             )?,
+            unheard: register_int_gauge_with_registry!(
+                "iperf_mesh_gossip_unheard_peers",
+                "Peers that speak on the control port, but that gossip does not hear",
+                registry
+            )?,
         })
+    }
+
+    pub(super) fn show_unheard(&self, peers: usize) {
+        self.unheard.set(i64::try_from(peers).unwrap_or(i64::MAX));
     }
 
     pub(super) fn show(&self, status: &GossipStatus) {

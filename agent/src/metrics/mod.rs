@@ -201,6 +201,11 @@ impl Metrics {
         self.gossip.show(status);
     }
 
+    /// Sets the number of peers that speak on the control port, but that gossip does not hear.
+    pub fn show_unheard(&self, peers: usize) {
+        self.gossip.show_unheard(peers);
+    }
+
     /// Records that the Kubernetes API answered.
     pub fn discovery_succeeded(&self, at: SystemTime) {
         self.discovery.succeeded(at);

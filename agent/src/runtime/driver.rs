@@ -22,6 +22,7 @@ use crate::neighbours::NeighbourWatch;
 use crate::runtime::implausible::ImplausibleFigures;
 use crate::runtime::processes::Processes;
 use crate::runtime::transport::MessageSender;
+use crate::runtime::unheard::Unheard;
 use crate::state::{AgentState, iperf3_versions};
 
 /// The interval of the loop's heartbeat, at which the silence of the members is published again.
@@ -58,6 +59,8 @@ pub(super) struct Driver {
     pub namesake: Option<SocketAddr>,
     /// Compares the size of the mesh with the kernel's neighbour table.
     pub neighbours: NeighbourWatch,
+    /// The peers that speak, but that gossip does not hear.
+    pub unheard: Unheard,
 }
 
 impl Driver {
@@ -79,6 +82,8 @@ impl Driver {
                     let status = gossip.status();
                     self.state.metrics().show_gossip(&status);
                     self.state.set_unsent_gossip(status.unsent);
+                    let unheard = self.unheard.update(&self.node, boot_now());
+                    self.state.metrics().show_unheard(unheard);
                     self.publish_members();
                     Input::Tick
                 }
@@ -103,6 +108,7 @@ impl Driver {
         let is_view = matches!(input, Input::View(_));
         match &input {
             Input::View(view) => self.log_name_conflict(view.namesake()),
+            Input::Message(message) => self.unheard.hear(&self.node, message, boot_now()),
             Input::Moved(address) => {
                 self.control.set_ip(*address);
                 self.processes.move_to(*address);

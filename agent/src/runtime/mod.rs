@@ -8,6 +8,7 @@ mod implausible;
 pub(crate) mod preflight;
 mod processes;
 mod transport;
+mod unheard;
 
 use std::cell::OnceCell;
 use std::io;
@@ -286,6 +287,7 @@ fn driver(
         control: setup.listen.control,
         inputs,
         last_sweep: None,
+        unheard: unheard::Unheard::default(),
         namesake: None,
         iperf3_versions: Vec::new(),
         neighbours: NeighbourWatch::new(address),

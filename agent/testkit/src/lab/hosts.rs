@@ -110,6 +110,16 @@ impl Lab {
         self.firewall(name, "forbid", "output", &format!("udp sport {port} drop"))
     }
 
+    /// Drops all datagrams to this UDP port of `name` until the fault is dropped.
+    pub fn block_port(&self, name: &str, port: u16) -> Fault<'_> {
+        self.firewall(
+            name,
+            "block_port",
+            "input",
+            &format!("udp dport {port} drop"),
+        )
+    }
+
     /// Drops everything that `name` sends to itself until the fault is dropped.
     pub fn block_loopback(&self, name: &str) -> Fault<'_> {
         self.firewall(name, "block_lo", "input", "iif lo drop")
