@@ -133,7 +133,7 @@ impl Gossip {
         transport: Arc<dyn Transport>,
         counters: Arc<GossipCounters>,
     ) -> Result<Self, GossipError> {
-        let id = state::short_id(&config.name, config.epoch);
+        let id = state::short_id(config.epoch);
         Self::start_as(id, config, transport, counters).await
     }
 

@@ -118,21 +118,15 @@ pub(super) fn is_reachable(address: SocketAddr) -> bool {
     address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
 }
 
-/// Returns the id of one run of a node in the digests: eight characters of a hash (FNV-1a). The id
-/// is short because every digest carries every id, and the size of the digest limits the size of
-/// the mesh.
+/// Returns the id of one run of a node in the digests: two characters of its epoch. The id is short
+/// because every digest carries every id, and digests are most of the traffic.
 ///
-/// The epoch is part of it: the generation of two runs may be the same where the wall clock stands
-/// still, and chitchat would merge these runs. Two nodes may share an id without harm: the identity
-/// also includes the address and the generation, and the view uses the published name.
-pub(super) fn short_id(name: &NodeName, epoch: Epoch) -> String {
+/// Two nodes may share an id without harm: the identity also includes the address and the
+/// generation, and the view uses the published name. The id only tells apart two runs of one node
+/// that start at the same second of a clock that stands still, which chitchat would merge.
+pub(super) fn short_id(epoch: Epoch) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in name.as_str().bytes().chain(epoch.0.to_le_bytes()) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash ^= hash >> 32;
-    (0..8)
-        .map(|digit| char::from(ALPHABET[(hash >> (5 * digit)) as usize % 32]))
+    (0..2)
+        .map(|digit| char::from(ALPHABET[(epoch.0 >> (5 * digit)) as usize % 32]))
         .collect()
 }

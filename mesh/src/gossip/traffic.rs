@@ -16,16 +16,16 @@ const HEADERS: f64 = 28.0;
 /// The size of an ACK without news, in bytes.
 const ACK: f64 = 10.0;
 /// The size of a message with an empty digest, in bytes.
-const EMPTY_DIGEST: f64 = 125.0;
+const EMPTY_DIGEST: f64 = 105.0;
 /// The size of a compressed entry if all agents have started within a minute, in bytes.
-const ENTRY_TOGETHER: f64 = 11.5;
+const ENTRY_TOGETHER: f64 = 6.8;
 /// The size of a compressed entry if the agents have started in the course of months, in bytes.
-const ENTRY_APART: f64 = 20.5;
+const ENTRY_APART: f64 = 16.8;
 
 /// The size of the first answer to an agent that starts, in bytes: a part that is always there, and
 /// the digest entry and the state of each node.
 const EMPTY_ANSWER: f64 = 250.0;
-const STATE: f64 = 50.0;
+const STATE: f64 = 40.0;
 
 /// Returns the size of the largest message in a mesh of `nodes`, in bytes: the first answer to an
 /// agent that starts.

@@ -172,11 +172,7 @@ impl Udp {
     }
 
     fn id(&self) -> ChitchatId {
-        ChitchatId::new(
-            short_id(&name(self.name), Epoch(self.epoch)),
-            1000,
-            self.address,
-        )
+        ChitchatId::new(short_id(Epoch(self.epoch)), 1000, self.address)
     }
 
     async fn sees_live(&self, other: &Self) {
