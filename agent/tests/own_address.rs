@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use iperf3_mesh::config::IpFamily;
-use iperf3_mesh::own_address::{AddressPolicy, AddressProblem, AddressSource, Host};
+use iperf3_mesh::own_address::{
+    AddressPolicy, AddressProblem, AddressSource, Host, InterfaceAddress,
+};
 use proptest::prelude::*;
 
 const FOUND: AddressPolicy = AddressPolicy {
@@ -193,6 +196,45 @@ fn lost_address_is_not_replaced_by_a_worse_one() {
 }
 
 #[test]
+fn interface_of_containers_is_the_last_resort() {
+    for name in ["docker0", "br-3f2a9c01d7e4", "virbr0", "cni0", "kube-ipvs0"] {
+        let containers = TestHost::default().with_interface(name, "172.17.0.1");
+        let present = FOUND.choose(&[], &containers).unwrap();
+        assert_eq!(present.address, ip("172.17.0.1"), "{name}");
+        let both = containers.with_interface("eth0", "10.0.0.5");
+        assert_eq!(
+            FOUND.choose(&[], &both).unwrap().address,
+            ip("10.0.0.5"),
+            "{name}"
+        );
+        let better = FOUND.better_than(&present, &[], &both).unwrap();
+        assert_eq!(better.address, ip("10.0.0.5"), "{name}");
+    }
+}
+
+#[test]
+fn interface_without_carrier_is_the_last_resort() {
+    let mut host = TestHost::default()
+        .with_interface("eth0", "10.0.0.5")
+        .with_interface("eth1", "10.1.0.5");
+    host.interfaces[0].is_running = false;
+    assert_eq!(FOUND.choose(&[], &host).unwrap().address, ip("10.1.0.5"));
+}
+
+#[test]
+fn interfaces_that_cannot_be_listed_are_the_reason() {
+    let host = TestHost {
+        is_unlisted: true,
+        ..TestHost::default()
+    };
+    let reason = FOUND.choose(&[], &host).unwrap_err().to_string();
+    assert!(
+        reason.contains("cannot be listed (permission denied)"),
+        "{reason}"
+    );
+}
+
+#[test]
 fn loopback_is_a_problem_if_agents_to_join_are_elsewhere() {
     let problem = |address: &str, is_given, seeds: &[SocketAddr], is_any_unknown| {
         AddressProblem::of_loopback(ip(address), is_given, seeds, is_any_unknown).is_some()
@@ -230,13 +272,18 @@ proptest! {
 struct TestHost {
     routes: BTreeMap<IpAddr, IpAddr>,
     default: Vec<IpAddr>,
-    interfaces: Vec<(String, IpAddr)>,
+    interfaces: Vec<InterfaceAddress>,
+    is_unlisted: bool,
 }
 
 impl TestHost {
     /// Adds an interface, and the route to its network: the first half of the address.
     fn with_interface(mut self, name: &str, address: &str) -> Self {
-        self.interfaces.push((name.to_owned(), ip(address)));
+        self.interfaces.push(InterfaceAddress {
+            interface: name.to_owned(),
+            is_running: true,
+            address: ip(address),
+        });
         self
     }
 
@@ -246,7 +293,7 @@ impl TestHost {
     }
 
     fn best_but_loopback(&self) -> Option<IpAddr> {
-        let interfaces = self.interfaces.iter().map(|(_, address)| *address);
+        let interfaces = self.interfaces.iter().map(|found| found.address);
         self.default.iter().copied().chain(interfaces).next()
     }
 }
@@ -260,7 +307,7 @@ impl Host for TestHost {
         let on_link = self
             .interfaces
             .iter()
-            .map(|(_, own)| *own)
+            .map(|own| own.address)
             .find(|own| network(*own) == network(to));
         self.routes.get(&to).copied().or(on_link).or_else(|| {
             let mut default = self.default.iter();
@@ -268,8 +315,11 @@ impl Host for TestHost {
         })
     }
 
-    fn interface_addresses(&self) -> Vec<(String, IpAddr)> {
-        self.interfaces.clone()
+    fn interface_addresses(&self) -> io::Result<Vec<InterfaceAddress>> {
+        if self.is_unlisted {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(self.interfaces.clone())
     }
 }
 

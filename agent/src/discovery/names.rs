@@ -24,9 +24,11 @@ pub(super) async fn find_names(
     pause: Duration,
 ) {
     let mut failures = Failures::default();
+    let mut other_family = None;
     loop {
         let resolved = resolve().await;
-        for event in failures.update(&resolved.failures, Instant::now()) {
+        let now = Instant::now();
+        for event in failures.update(&resolved.failures, now) {
             event.log();
         }
         let seeds = Seeds::from(resolved);
@@ -36,10 +38,32 @@ pub(super) async fn find_names(
             .copied()
             .filter(|address| address.is_ipv4() == sink.own.is_ipv4())
             .collect();
+        if !reachable.is_empty() || seeds.addresses.is_empty() {
+            other_family = None;
+        } else if other_family
+            .get_or_insert(Failure::new(now))
+            .is_warning_due(now)
+        {
+            warn_of_other_family(sink.own);
+        }
         (sink.seeds)(seeds);
         sink.gossip.join(&reachable);
         tokio::time::sleep(sink.pause(pause)).await;
     }
+}
+
+/// Logs that this agent cannot contact any of the agents to join.
+fn warn_of_other_family(own: SocketAddr) {
+    let (family, own_family) = if own.is_ipv4() {
+        ("IPv6", "IPv4")
+    } else {
+        ("IPv4", "IPv6")
+    };
+    tracing::warn!(
+        own = %own.ip(),
+        "all addresses of the agents to join (--join, MESH_JOIN) are {family}, and this agent \
+         is in a mesh of {own_family}: give all agents one family (--ip-family, MESH_IP_FAMILY)"
+    );
 }
 
 /// The targets that do not resolve. There are at most as many entries as targets.
@@ -80,11 +104,7 @@ impl Failures {
             is_failing
         });
         for (target, error) in failed {
-            let failure = self.by_target.entry(target).or_insert(Failure {
-                since: now,
-                warnings: 0,
-                next_warning: now,
-            });
+            let failure = self.by_target.entry(target).or_insert(Failure::new(now));
             if failure.is_warning_due(now) {
                 events.push(Event::Failing {
                     text: format!("{error}. {}", error.hint()),
@@ -97,6 +117,14 @@ impl Failures {
 }
 
 impl Failure {
+    fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            warnings: 0,
+            next_warning: now,
+        }
+    }
+
     /// Returns whether a warning is due at `now`. If so, the next warning is due after the next
     /// pause.
     fn is_warning_due(&mut self, now: Instant) -> bool {

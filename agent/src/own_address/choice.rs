@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::host::Host;
+use super::host::{Host, InterfaceAddress};
 use crate::config::IpFamily;
 
 /// Addresses that are reserved for documentation (RFC 5737, RFC 3849). No host has such an address,
@@ -36,6 +36,9 @@ pub enum AddressSource {
     DefaultRoute,
     /// The address belongs to this interface. It is used because there is no route.
     Interface(String),
+    /// The address belongs to this interface, which has no carrier or leads to containers of this
+    /// host. It is used because there is neither a route nor another interface.
+    DoubtfulInterface(String),
     /// The address is the source address of packets to this agent to join, on the loopback
     /// interface. It is used because there is nothing else.
     Loopback(SocketAddr),
@@ -50,7 +53,8 @@ impl AddressSource {
             Self::Joined => 2,
             Self::DefaultRoute => 3,
             Self::Interface(_) => 4,
-            Self::Loopback(_) => 5,
+            Self::DoubtfulInterface(_) => 5,
+            Self::Loopback(_) => 6,
         }
     }
 }
@@ -63,6 +67,10 @@ impl fmt::Display for AddressSource {
             Self::Joined => f.write_str("found among the agents to join"),
             Self::DefaultRoute => f.write_str("found on the default route"),
             Self::Interface(name) => write!(f, "found on interface {name}, as there is no route"),
+            Self::DoubtfulInterface(name) => write!(
+                f,
+                "found on interface {name}, which may not lead to other hosts, as there is no other"
+            ),
             Self::Loopback(seed) => {
                 write!(f, "found on the route to {seed}, as there is no network")
             }
@@ -72,12 +80,21 @@ impl fmt::Display for AddressSource {
 
 /// The error of a node that has no address to advertise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "this node has no route and no interface with a global address, or none of the family that \
-     --ip-family (MESH_IP_FAMILY) names; set --advertise-address (MESH_ADVERTISE_ADDRESS), to \
-     127.0.0.1 for a mesh within this host"
-)]
-pub struct NoAddress;
+pub enum NoAddress {
+    /// There is no address.
+    #[error(
+        "this node has no route and no interface with a global address, or none of the family that \
+         --ip-family (MESH_IP_FAMILY) names; set --advertise-address (MESH_ADVERTISE_ADDRESS), to \
+         127.0.0.1 for a mesh within this host"
+    )]
+    None,
+    /// There is no route, and the system does not list the interfaces.
+    #[error(
+        "this node has no route, and its interfaces cannot be listed ({0}); set \
+         --advertise-address (MESH_ADVERTISE_ADDRESS), or permit netlink sockets"
+    )]
+    Unlisted(String),
+}
 
 /// The settings that the choice depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +111,8 @@ impl AddressPolicy {
     /// 1. the source address on the route to the first of `seeds` that has a route,
     /// 2. an address of this node that is itself among `seeds`,
     /// 3. the source address on the default route,
-    /// 4. the first global address of an interface,
+    /// 4. the first global address of an interface, and of an interface that leads to containers of
+    ///    this host only if there is no other,
     /// 5. the loopback address that leads to a loopback address among `seeds`.
     ///
     /// A name of this node may resolve to loopback (Debian writes such a line into `/etc/hosts`),
@@ -103,10 +121,11 @@ impl AddressPolicy {
     /// # Errors
     /// Returns an error if this node has no such address.
     pub fn choose(&self, seeds: &[SocketAddr], host: &impl Host) -> Result<Advertised, NoAddress> {
-        self.candidates(seeds, host)
-            .into_iter()
-            .next()
-            .ok_or(NoAddress)
+        let first = self.candidates(seeds, host).into_iter().next();
+        first.ok_or_else(|| match host.interface_addresses() {
+            Ok(_) => NoAddress::None,
+            Err(error) => NoAddress::Unlisted(error.to_string()),
+        })
     }
 
     /// Returns a better address than `present`, which this node still has. An address that was
@@ -170,22 +189,57 @@ impl AddressPolicy {
             let is_usable = is_destination(address) && address.is_loopback() == is_loopback;
             is_usable.then_some(Advertised { address, source })
         });
-        let interfaces = host.interface_addresses();
+        let interfaces = host.interface_addresses().unwrap_or_default();
         let interfaces = interfaces
             .into_iter()
-            .filter(|(_, address)| is_global(*address) && fits(*address))
-            .map(|(name, address)| Advertised {
-                address,
-                source: AddressSource::Interface(name),
+            .filter(|found| is_global(found.address) && fits(found.address))
+            .map(|found| Advertised {
+                address: found.address,
+                source: on_interface(found),
             });
         let mut candidates: Vec<Advertised> = routed.chain(interfaces).collect();
         // The sort is stable. On an interface, IPv4 comes before IPv6.
         candidates.sort_by_key(|candidate| {
-            let is_second = matches!(candidate.source, AddressSource::Interface(_))
-                && candidate.address.is_ipv6();
+            use AddressSource::{DoubtfulInterface, Interface};
+            let is_on_interface = matches!(candidate.source, Interface(_) | DoubtfulInterface(_));
+            let is_second = is_on_interface && candidate.address.is_ipv6();
             (candidate.source.rank(), is_second)
         });
         candidates
+    }
+}
+
+/// The beginnings of the names of interfaces that lead to containers or virtual machines of this
+/// host, or nowhere. Most of them are those that Calico skips when it detects an address.
+const DOUBTFUL: &[&str] = &[
+    "docker",
+    "podman",
+    "br-",
+    "cbr",
+    "cni",
+    "virbr",
+    "lxcbr",
+    "lxdbr",
+    "veth",
+    "dummy",
+    "cali",
+    "cilium",
+    "flannel",
+    "weave",
+    "tunl",
+    "vxlan",
+    "kube-",
+    "nodelocaldns",
+];
+
+fn on_interface(found: InterfaceAddress) -> AddressSource {
+    let is_internal = DOUBTFUL
+        .iter()
+        .any(|beginning| found.interface.starts_with(beginning));
+    if found.is_running && !is_internal {
+        AddressSource::Interface(found.interface)
+    } else {
+        AddressSource::DoubtfulInterface(found.interface)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The answers of the kernel about routes and interfaces.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use nix::ifaddrs::getifaddrs;
@@ -12,8 +13,23 @@ pub trait Host {
     /// Returns the source address of packets to `destination`; `None` if there is no route.
     fn source_address(&self, destination: SocketAddr) -> Option<IpAddr>;
 
-    /// Returns the addresses of the interfaces that are up, with the names of the interfaces.
-    fn interface_addresses(&self) -> Vec<(String, IpAddr)>;
+    /// Returns the addresses of the interfaces that are up.
+    ///
+    /// # Errors
+    /// Returns an error if the system does not list the interfaces, for example because a seccomp
+    /// profile denies netlink.
+    fn interface_addresses(&self) -> io::Result<Vec<InterfaceAddress>>;
+}
+
+/// An address of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The name of the interface.
+    pub interface: String,
+    /// Whether the interface has a carrier. That of a bridge without members has none.
+    pub is_running: bool,
+    /// The address.
+    pub address: IpAddr,
 }
 
 /// The host that this process runs on.
@@ -35,14 +51,17 @@ impl Host for ThisHost {
 
     /// An address that cannot be used (yet), such as an IPv6 address before the end of its
     /// duplicate address detection, is left out.
-    fn interface_addresses(&self) -> Vec<(String, IpAddr)> {
-        let Ok(interfaces) = getifaddrs() else {
-            return Vec::new();
-        };
-        interfaces
+    fn interface_addresses(&self) -> io::Result<Vec<InterfaceAddress>> {
+        let addresses = getifaddrs()?
             .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP))
-            .filter_map(|interface| Some((interface.interface_name, ip_of(&interface.address?)?)))
-            .filter(|(_, address)| UdpSocket::bind((*address, 0)).is_ok())
-            .collect()
+            .filter_map(|interface| {
+                Some(InterfaceAddress {
+                    is_running: interface.flags.contains(InterfaceFlags::IFF_RUNNING),
+                    address: ip_of(&interface.address?)?,
+                    interface: interface.interface_name,
+                })
+            })
+            .filter(|found| UdpSocket::bind((found.address, 0)).is_ok());
+        Ok(addresses.collect())
     }
 }

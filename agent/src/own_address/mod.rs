@@ -10,6 +10,6 @@ mod presence;
 mod problem;
 
 pub use choice::{AddressPolicy, AddressSource, Advertised, NoAddress};
-pub use host::{Host, ThisHost};
+pub use host::{Host, InterfaceAddress, ThisHost};
 pub use presence::{Absence, absence};
 pub use problem::AddressProblem;

@@ -52,14 +52,14 @@ pub fn absence(address: IpAddr) -> Option<Absence> {
 }
 
 /// Returns whether `address` belongs to this node. Packets to an own address have this address as
-/// their source, too, except on loopback, where one address stands for the whole network.
+/// their source, too, except on loopback, where one address stands for the whole network. A list of
+/// interfaces that cannot be read proves nothing.
 fn is_local(address: IpAddr) -> bool {
     address.is_loopback()
         || ThisHost.source_address(SocketAddr::new(address, 9)) == Some(address)
         || ThisHost
             .interface_addresses()
-            .iter()
-            .any(|(_, own)| *own == address)
+            .map_or(true, |all| all.iter().any(|own| own.address == address))
 }
 
 /// Returns the flags of `address` in a table in the format of `/proc/net/if_inet6`: address,

@@ -352,6 +352,20 @@ fn a_name_that_does_not_resolve_is_logged_once() {
 
 /// Without `--skip-quiet-time`, a previous run may still hold a reservation.
 #[test]
+fn agents_to_join_of_another_family_are_logged() {
+    let network = Network::draw();
+    let args = [&QUICK[..], &["--join=[fd00::7]"]].concat();
+    let agent = Agent::start_with(network, 1, "n1", &args);
+    let log = || agent.program.stderr();
+    await_that(
+        "a warning about the family",
+        SOON,
+        || log().contains("are IPv6, and this agent is in a mesh of IPv4"),
+        log,
+    );
+}
+
+#[test]
 fn a_new_agent_refuses_tests_in_its_quiet_time() {
     let network = Network::draw();
     let n1 = Agent::start(network, 1, "n1", &[]);
