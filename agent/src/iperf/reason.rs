@@ -18,6 +18,9 @@ const RESOURCES: &[&str] = &[
     // The file behind a stream's buffer cannot be filled.
     "Bad address",
     "Too many open files",
+    // This node has no free local port, or has lost its address.
+    "Address already in use",
+    "Cannot assign requested address",
     "Cannot allocate memory",
     "No buffer space available",
     "failed to read /dev/urandom",
@@ -117,6 +120,7 @@ mod tests {
     #[test]
     fn a_lack_of_something_is_told_from_a_broken_connection() {
         for message in [
+            "error - unable to connect to server: Address already in use",
             "error - failed to read /dev/urandom: Bad address",
             "error - unable to create a new stream: Bad file descriptor",
             "error - unable to accept stream connection: Too many open files",
