@@ -229,7 +229,10 @@ fn failure(ending: &Ending, printed: Option<String>, accepted: bool) -> Option<(
     let stderr = String::from_utf8_lossy(&ending.stderr);
     let message = own_message(&stderr).map(|message| excerpt(message, DETAIL_MAX));
     let message = message.or(printed)?;
-    Some((reason::of(&message, accepted), message))
+    let reason = reason::of(&message, accepted);
+    // iperf3 also writes notes with its name in front, such as one for each datagram out of order.
+    let is_failure = reason != Reason::Iperf || message.starts_with("error - ");
+    is_failure.then_some((reason, message))
 }
 
 fn detail(ending: &Ending) -> String {
@@ -277,6 +280,27 @@ mod tests {
                 seen.accepted && seen.unexpected_client.is_none(),
                 "{peer} {from}"
             );
+        }
+    }
+
+    #[test]
+    fn a_note_of_iperf3_is_no_failure() {
+        let ending = |stderr: &str| Ending {
+            cause: Cause::Exited(std::process::ExitStatus::default()),
+            stdout: Vec::new(),
+            stderr: stderr.as_bytes().to_vec(),
+        };
+        for note in [
+            "iperf3: OUT OF ORDER - incoming packet = 17 and received packet = 18 AND SP = 5",
+            "warning: this system does not seem to support IPv6 - trying IPv4",
+        ] {
+            assert_eq!(failure(&ending(note), None, true), None, "{note}");
+        }
+        for error in [
+            "iperf3: error - something new",
+            "iperf3: the client has terminated",
+        ] {
+            assert!(failure(&ending(error), None, true).is_some(), "{error}");
         }
     }
 

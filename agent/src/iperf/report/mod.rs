@@ -11,6 +11,7 @@
 //! The document is kept as a tree rather than as typed structs: iperf3 up to 3.14 repeats keys,
 //! which typed structs reject, and no field is present in every version.
 
+mod document;
 mod sum;
 mod tcp;
 mod udp;
@@ -18,6 +19,7 @@ mod udp;
 use iperf3_mesh_core::{Figure, Outcome, Protocol, Reason, TestSpec, plausible};
 use serde_json::{Map, Value};
 
+use self::document::document;
 use self::sum::Removed;
 use super::reason;
 use crate::text::excerpt;
@@ -47,12 +49,10 @@ impl Report {
     pub fn read(spec: &TestSpec, stdout: &[u8], stderr: &[u8]) -> Self {
         let stderr = String::from_utf8_lossy(stderr);
         let message = error_message(&stderr);
-        let Some(document) = document(stdout) else {
-            return if message.is_empty() {
-                Self::failed(spec, Reason::BadReport, "no complete report was written")
-            } else {
-                Self::failed(spec, reason::of(message, false), message)
-            };
+        let document = match document(stdout) {
+            Ok(document) => document,
+            Err(why) if message.is_empty() => return Self::failed(spec, Reason::BadReport, &why),
+            Err(_) => return Self::failed(spec, reason::of(message, false), message),
         };
         if let Some(error) = document.get("error") {
             let error = error.as_str().unwrap_or("an error that is not text");
@@ -122,16 +122,6 @@ fn figures(spec: &TestSpec, document: &Value, end: &Map<String, Value>) -> Repor
         detail: detail.to_owned(),
         implausible: removed.into_figures(),
     }
-}
-
-/// Returns the first JSON document in the output. Warnings may precede it.
-fn document(stdout: &[u8]) -> Option<Value> {
-    let start =
-        (0..stdout.len()).find(|&at| stdout[at] == b'{' && (at == 0 || stdout[at - 1] == b'\n'))?;
-    serde_json::Deserializer::from_slice(&stdout[start..])
-        .into_iter()
-        .next()?
-        .ok()
 }
 
 /// Returns the last error message of iperf3 on standard error, without the program's name. If there
