@@ -123,7 +123,8 @@ impl Check<'_> {
     }
 
     fn rtt(&self, ms: f64) -> bool {
-        self.is(Protocol::Tcp) && ms > 0.0 && self.fits(ms)
+        // The smoothed time begins with the handshake, before the time that is measured.
+        self.is(Protocol::Tcp) && ms > 0.0 && ms <= self.spec.timeout.as_secs_f64() * 1000.0
     }
 
     /// Returns whether `packets` datagrams, of which `lost` did not arrive, can have carried the
@@ -133,6 +134,7 @@ impl Check<'_> {
         let payload = self.bytes / arrived.max(1) as f64;
         self.is(Protocol::Udp)
             && packets > 0
+            && packets / u64::from(self.spec.streams.max(1)) < WRAPPED
             && payload <= DATAGRAM_MAX * CLOCK_RATIO
             && (lost.is_none() || payload * CLOCK_RATIO >= 1.0)
     }
@@ -144,5 +146,56 @@ impl Check<'_> {
         self.is(Protocol::Tcp)
             && count < WRAPPED
             && count as f64 <= self.bytes * CLOCK_RATIO / SEGMENT_MIN + by_timer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Figures;
+
+    #[test]
+    fn wrapped_count_of_packets_is_removed() {
+        let spec = TestSpec {
+            protocol: Protocol::Udp,
+            ..spec()
+        };
+        for packets in [u64::MAX, u64::from(u32::MAX), u64::from(u32::MAX) - 5] {
+            for lost in [None, Some(u64::MAX), Some(packets - 100)] {
+                let figures = Figures {
+                    bandwidth_mbps: 94.0,
+                    packets: Some(packets),
+                    lost_packets: lost,
+                    ..Figures::default()
+                };
+                let (outcome, _) = plausible(Ok(figures), &spec);
+                let kept = outcome.map(|figures| (figures.packets, figures.lost_packets));
+                assert_eq!(kept, Ok((None, None)), "{packets} {lost:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn round_trip_longer_than_the_test_is_kept() {
+        let figures = Figures {
+            bandwidth_mbps: 0.5,
+            rtt_ms: Some(1200.0),
+            ..Figures::default()
+        };
+        let (outcome, removed) = plausible(Ok(figures.clone()), &spec());
+        assert_eq!((outcome, removed), (Ok(figures), Vec::new()));
+    }
+
+    /// A short TCP test.
+    fn spec() -> TestSpec {
+        TestSpec {
+            protocol: Protocol::Tcp,
+            duration: Duration::from_secs(1),
+            omit: Duration::ZERO,
+            timeout: Duration::from_secs(6),
+            bitrate: None,
+            streams: 1,
+            bidir: false,
+        }
     }
 }

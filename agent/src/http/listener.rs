@@ -30,12 +30,18 @@ pub(crate) struct ListenError {
 /// Returns an error if the port is in use in one of the families, or cannot be opened for another
 /// reason.
 pub(crate) fn open(address: SocketAddr) -> Result<Vec<TcpListener>, ListenError> {
-    let mut listeners = vec![bind(address).map_err(|error| ListenError { address, error })?];
+    let first = socket(address).and_then(|socket| bind(socket, address));
+    let mut listeners = vec![first.map_err(|error| ListenError { address, error })?];
     if address.ip().is_unspecified() {
         let address = SocketAddr::new(other_family(address.ip()), address.port());
-        match bind(address) {
+        let second = match socket(address) {
+            // The kernel was started without the family, or the sandbox forbids it.
+            Err(error) if !is_shortage(&error) => return Ok(listeners),
+            socket => socket.and_then(|socket| bind(socket, address)),
+        };
+        match second {
             Ok(listener) => listeners.push(listener),
-            Err(error) if is_without_family(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
             Err(error) => return Err(ListenError { address, error }),
         }
     }
@@ -49,12 +55,12 @@ fn other_family(unspecified: IpAddr) -> IpAddr {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM.nonblocking(),
-        Some(Protocol::TCP),
-    )?;
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))
+}
+
+fn bind(socket: Socket, address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -65,12 +71,12 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Returns whether the error means that this node does not have the address family at all: the
-/// kernel was started without it, or the sandbox forbids it.
-fn is_without_family(error: &io::Error) -> bool {
+/// Returns whether the error means that the system is short of something, and so says nothing about
+/// the address family.
+fn is_shortage(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
-        Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::EADDRNOTAVAIL)
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
     )
 }
 
@@ -122,13 +128,18 @@ mod tests {
     }
 
     #[test]
-    fn missing_family_is_told_from_a_port_in_use() {
-        for code in [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL] {
-            assert!(is_without_family(&io::Error::from_raw_os_error(code)));
-        }
-        for code in [libc::EADDRINUSE, libc::EACCES, libc::EMFILE] {
-            assert!(!is_without_family(&io::Error::from_raw_os_error(code)));
-        }
+    fn a_forbidden_family_is_no_shortage() {
+        let is = |code| is_shortage(&io::Error::from_raw_os_error(code));
+        assert!(
+            [libc::EMFILE, libc::ENFILE, libc::ENOMEM]
+                .into_iter()
+                .all(is)
+        );
+        assert!(
+            ![libc::EAFNOSUPPORT, libc::EACCES, libc::EPERM]
+                .into_iter()
+                .any(is)
+        );
     }
 
     fn at(address: &str, port: u16) -> SocketAddr {

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::prctl;
-use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
@@ -45,7 +45,7 @@ impl Drop for Started {
 /// # Errors
 /// Returns an error if the signal handler cannot be installed.
 pub fn reap_orphans() -> io::Result<()> {
-    if std::process::id() != 1 && !prctl::get_child_subreaper()? {
+    if std::process::id() != 1 && !prctl::get_child_subreaper().unwrap_or(false) {
         return Ok(());
     }
     let mut ends = signal(SignalKind::child())?;
@@ -64,8 +64,7 @@ pub fn reap_orphans() -> io::Result<()> {
 /// Reaps the ended orphans. Returns false if an ended iperf3 is first in the kernel's list, which
 /// hides the orphans behind it.
 fn reap_ended() -> bool {
-    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    while let Some(pid) = waitid(Id::All, look).ok().and_then(|status| status.pid()) {
+    while let Some(pid) = ended_child() {
         if started(|pids| pids.contains(&pid.as_raw())) {
             return false;
         }
@@ -73,6 +72,19 @@ fn reap_ended() -> bool {
         let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
     }
     true
+}
+
+/// Returns a child that has ended, without reaping it. (The function of nix fails for a child that
+/// a real-time signal has ended.)
+fn ended_child() -> Option<Pid> {
+    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: all-zero bytes are a valid `siginfo_t`, and the kernel fills it in for a child.
+    let pid = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let result = libc::waitid(libc::P_ALL, 0, &raw mut info, look);
+        (result == 0).then(|| info.si_pid())?
+    };
+    (pid != 0).then(|| Pid::from_raw(pid))
 }
 
 fn started<T>(look: impl FnOnce(&mut BTreeSet<i32>) -> T) -> T {

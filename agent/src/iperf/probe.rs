@@ -56,20 +56,26 @@ fn find(program: &Path) -> Result<PathBuf, ProbeError> {
         if is_path || program.is_absolute() {
             return ProbeError {
                 program: program.to_owned(),
-                problem: program::flaw(program).unwrap_or(Problem::NoFile),
+                problem: unfitness(program).unwrap_or(Problem::NoFile),
             };
         }
         let path = env::var_os("PATH").unwrap_or_default();
         let unfit = env::split_paths(&path)
             .map(|directory| directory.join(program))
             .filter(|file| file.is_file())
-            .find_map(|file| program::flaw(&file).map(|problem| (file, problem)));
+            .find_map(|file| unfitness(&file).map(|problem| (file, problem)));
         let (program, problem) = unfit.unwrap_or_else(|| {
             let path = path.to_string_lossy().into_owned();
             (program.to_owned(), Problem::NotInPath(path))
         });
         ProbeError { program, problem }
     })
+}
+
+/// Returns why an existing file cannot be executed.
+fn unfitness(file: &Path) -> Option<Problem> {
+    let denied = || Problem::Denied(io::ErrorKind::PermissionDenied.into());
+    program::flaw(file).or_else(|| file.exists().then(denied))
 }
 
 /// Returns whether the first word of `program` is a program itself.
@@ -106,10 +112,11 @@ async fn version(program: &Path) -> Result<Version, Problem> {
     match (Version::parse(&text), cause) {
         (Some(found), _) if found < LEAST => Err(Problem::TooOld(found)),
         (Some(found), _) => Ok(found),
-        (None, Cause::Exited(status)) => {
+        (None, Cause::Exited(status)) => Err(match no_version(&text, *status) {
             // The C library runs a file that the kernel does not recognise as a shell script.
-            Err(program::flaw(program).unwrap_or_else(|| no_version(&text, *status)))
-        }
+            problem @ Problem::NoVersion { .. } => program::flaw(program).unwrap_or(problem),
+            problem => problem,
+        }),
         (None, Cause::Deadline | Cause::Killed) => Err(Problem::Hangs(ANSWER)),
     }
 }

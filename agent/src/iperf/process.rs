@@ -111,6 +111,8 @@ impl Process {
         // Otherwise, the environment is that of the agent: a loader, a wrapper script or a library
         // may need any part of it.
         command.args(args).env("LC_ALL", "C").process_group(0);
+        // iperf3 would also read TEMP and TMP, which the checks of this directory do not.
+        command.env("TMPDIR", std::env::temp_dir());
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -152,7 +152,10 @@ fn is_of_other_processor(header: &[u8], own: &[u8]) -> bool {
 }
 
 fn elf(header: &[u8]) -> Option<Problem> {
-    if is_of_other_processor(header, &own_header()?) {
+    let own = own_header()?;
+    // A processor with 64 bits often runs programs with 32 bits as well.
+    let is_same_size = header.get(ELF_CLASS) == own.get(ELF_CLASS);
+    if is_same_size && is_of_other_processor(header, &own) {
         return Some(Problem::OtherProcessor(std::env::consts::ARCH));
     }
     let loader = header

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::IpMtu;
-use tracing::warn;
+use tracing::info;
 
 /// The headers of IP and UDP in front of a datagram, in bytes.
 const HEADERS_V4: usize = 20 + 8;
 const HEADERS_V6: usize = 40 + 8;
 /// The MTU of Ethernet, which is also assumed where the kernel tells none.
 const MTU_ETHERNET: usize = 1500;
+/// The least MTU of IPv6 (RFC 8200). The kernel is not asked about smaller packets.
+const MTU_MIN: usize = 1280;
 /// The largest datagram that Ethernet carries in one packet of IPv4, in bytes.
 pub(super) const UNFRAGMENTED_MAX: usize = MTU_ETHERNET - HEADERS_V4;
 
@@ -20,7 +22,7 @@ pub(super) const UNFRAGMENTED_MAX: usize = MTU_ETHERNET - HEADERS_V4;
 /// in one packet.
 pub(super) fn is_fragmented(bytes: usize, from: IpAddr, to: SocketAddr) -> bool {
     let headers = if to.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
-    bytes + headers > path_mtu(from, to).unwrap_or(MTU_ETHERNET)
+    bytes + headers > MTU_MIN && bytes + headers > path_mtu(from, to).unwrap_or(MTU_ETHERNET)
 }
 
 /// Asks the kernel, which knows the MTU of the link and what it has learned of the path.
@@ -32,7 +34,7 @@ fn path_mtu(from: IpAddr, to: SocketAddr) -> Option<usize> {
     usize::try_from(mtu).ok()
 }
 
-/// The warning that gossip needs fragments. It is logged once in the life of the agent, because a
+/// The note that gossip needs fragments. It is logged once in the life of the agent, because a
 /// mesh of that size is healthy as long as the fragments arrive.
 #[derive(Debug, Default)]
 pub(super) struct FragmentWarning(AtomicBool);
@@ -40,7 +42,7 @@ pub(super) struct FragmentWarning(AtomicBool);
 impl FragmentWarning {
     pub(super) fn log(&self, bytes: usize, to: SocketAddr) {
         if !self.0.swap(true, Ordering::Relaxed) {
-            warn!(
+            info!(
                 bytes,
                 %to,
                 "messages of gossip have outgrown one packet and travel as IP fragments: the \

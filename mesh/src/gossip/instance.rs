@@ -125,7 +125,11 @@ impl Instance {
         {
             return Ok(());
         }
-        Err("the state that this node publishes was overwritten by a forged message".to_owned())
+        Err(
+            "the state that this node publishes was overwritten: by a previous run of the agent \
+             that started at the same second of its clock, or by a forged message"
+                .to_owned(),
+        )
     }
 }
 

@@ -102,8 +102,16 @@ pub(super) struct SendErrors {
 struct Times {
     /// The last warning about each kind.
     warned: [Option<Instant>; SendError::VARIANTS.len()],
-    /// The first of the failed sends since the last successful one, and the kind of the last.
-    unsent: Option<(Instant, SendError)>,
+    /// The failed sends since the last successful one.
+    unsent: Option<Unsent>,
+}
+
+/// Failed sends in a row.
+#[derive(Clone, Copy, Debug)]
+struct Unsent {
+    first: Instant,
+    last: Instant,
+    kind: SendError,
 }
 
 impl SendErrors {
@@ -126,17 +134,19 @@ impl SendErrors {
         std::array::from_fn(|kind| self.totals[kind].load(Ordering::Relaxed))
     }
 
-    /// Returns the kind of the last error if no datagram was sent for [`UNSENT_AFTER`].
+    /// Returns the kind of the last error if all sends have failed for [`UNSENT_AFTER`], and the
+    /// last one recently: a node without peers sends nothing.
     pub(super) fn unsent(&self, now: Instant) -> Option<SendError> {
-        let (since, kind) = self.times().unsent?;
-        (now - since >= UNSENT_AFTER).then_some(kind)
+        let Unsent { first, last, kind } = self.times().unsent?;
+        (last - first >= UNSENT_AFTER && now - last < UNSENT_AFTER).then_some(kind)
     }
 
     /// Records the error, and returns whether to warn about it.
     fn must_warn(&self, kind: SendError, now: Instant) -> bool {
         let mut times = self.times();
-        let since = times.unsent.map_or(now, |(since, _)| since);
-        times.unsent = Some((since, kind));
+        let first = times.unsent.map_or(now, |unsent| unsent.first);
+        let last = now;
+        times.unsent = Some(Unsent { first, last, kind });
         let last = &mut times.warned[kind as usize];
         let is_due = last.is_none_or(|last| now - last >= WARN_EVERY);
         if is_due {
@@ -174,10 +184,13 @@ mod tests {
         assert_eq!(errors.unsent(start), None);
         errors.must_warn(SendError::Unreachable, start);
         errors.must_warn(SendError::NotPermitted, after(14));
-        assert_eq!(errors.unsent(after(14)), None);
-        assert_eq!(errors.unsent(after(15)), Some(SendError::NotPermitted));
+        assert_eq!(errors.unsent(after(15)), None);
+        errors.must_warn(SendError::NotPermitted, after(15));
+        assert_eq!(errors.unsent(after(29)), Some(SendError::NotPermitted));
+        assert_eq!(errors.unsent(after(30)), None, "nothing is sent any more");
+        errors.must_warn(SendError::NotPermitted, after(31));
         errors.sent();
-        assert_eq!(errors.unsent(after(16)), None);
+        assert_eq!(errors.unsent(after(32)), None);
     }
 
     #[test]

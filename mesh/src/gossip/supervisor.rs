@@ -282,8 +282,7 @@ impl Supervisor {
 
     /// Starts chitchat again on the new address of this node. Returns `None` as [`Self::restart`].
     async fn move_to_new_address(&mut self, former: Instance) -> Option<Instance> {
-        let generation_before = former.generation;
-        former.shut_down().await;
+        let generation_before = self.shut_down(former).await;
         match self.start_next(generation_before).await {
             Ok(instance) => Some(instance),
             Err(error) => {
@@ -296,12 +295,18 @@ impl Supervisor {
     /// Restarts chitchat after it failed for `reason`. Returns `None` if the restarts failed too,
     /// or if the [`super::Gossip`] is gone.
     async fn restart(&mut self, failed: Instance, reason: String) -> Option<Instance> {
-        if failed.started.elapsed() >= HEALTHY_AFTER {
+        let generation_before = self.shut_down(failed).await;
+        self.retry(generation_before, reason).await
+    }
+
+    /// Ends an instance, and returns its generation.
+    async fn shut_down(&mut self, former: Instance) -> u64 {
+        if former.started.elapsed() >= HEALTHY_AFTER {
             self.restarts_in_a_row = 0;
         }
-        let generation_before = failed.generation;
-        failed.shut_down().await;
-        self.retry(generation_before, reason).await
+        let generation = former.generation;
+        former.shut_down().await;
+        generation
     }
 
     async fn retry(&mut self, generation_before: u64, mut reason: String) -> Option<Instance> {

@@ -70,7 +70,7 @@ impl Node {
     fn is_address_of(&self, peer: &NodeName, address: IpAddr) -> bool {
         self.peers
             .get(peer)
-            .is_some_and(|peer| peer.member.control.ip() == address)
+            .is_some_and(|peer| peer.member.control.ip() == address.to_canonical())
     }
 
     fn on_request(&mut self, now: Time, message: Message) {

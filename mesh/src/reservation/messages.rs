@@ -11,6 +11,10 @@ use crate::io::{ClientStart, Output};
 use crate::wire::{Body, Complaints, Handover, MeetingId, Refusal, Role};
 use crate::{Time, rules};
 
+/// The least socket buffer that is believed of a server, in bytes. A smaller one would lose
+/// datagrams at the server itself.
+const BUFFER_MIN: u64 = 16 << 10;
+
 impl Slot {
     /// Handles a message of the present meeting. The caller has checked [`Self::is_in`].
     pub(crate) fn on_message(&mut self, now: Time, body: Body, complaints: &Complaints) {
@@ -34,7 +38,12 @@ impl Slot {
                 address,
                 port,
                 buffer,
-            } => self.on_grant(now, test, SocketAddr::new(address, port), buffer),
+            } => self.on_grant(
+                now,
+                test,
+                SocketAddr::new(address.to_canonical(), port),
+                buffer,
+            ),
             Body::Refuse {
                 refusal,
                 free_in_ms,
@@ -154,7 +163,7 @@ impl Slot {
             peer: meeting.peer.name.clone(),
             spec,
             remote,
-            buffer,
+            buffer: buffer.filter(|bytes| *bytes >= BUFFER_MIN),
             start_by: lease.start_by,
             deadline: lease.use_until,
         };

@@ -59,16 +59,18 @@ impl Report {
             return Self::failed(spec, reason::of(error, begun(&document)), error);
         }
         // 3.9 writes its errors only to standard error, even if the test broke off.
-        let reason = reason::of(message, begun(&document));
-        if !message.is_empty() && reason != Reason::Iperf {
-            return Self::failed(spec, reason, message);
+        if let Some(own) = own_message(&stderr)
+            && let reason = reason::of(own, begun(&document))
+            && reason != Reason::Iperf
+        {
+            return Self::failed(spec, reason, own);
         }
         match document.get("end").and_then(Value::as_object) {
             Some(end) if !end.is_empty() => figures(spec, &document, end),
             _ if message.is_empty() => {
                 Self::failed(spec, Reason::BadReport, "the report has no end")
             }
-            _ => Self::failed(spec, reason, message),
+            _ => Self::failed(spec, reason::of(message, begun(&document)), message),
         }
     }
 
