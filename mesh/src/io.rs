@@ -92,7 +92,8 @@ pub enum Output {
         /// The result.
         outcome: Outcome,
     },
-    /// The peer handed over a figure that cannot be. The cell's outcome, which follows, lacks it.
+    /// The peer handed over a figure that cannot be. The cell's outcome, which follows, lacks it;
+    /// if it is [`Figure::Bandwidth`], the cell fails.
     ImplausibleFigure {
         /// The node that measured the figure.
         peer: NodeName,

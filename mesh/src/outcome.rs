@@ -170,6 +170,27 @@ impl Reason {
         }
     }
 
+    /// Returns whether the node of a test's server can know that this is the reason. The others are
+    /// the business of the client's node.
+    pub(crate) fn is_known_to_server(self) -> bool {
+        match self {
+            Self::Busy
+            | Self::Spawn
+            | Self::Resources
+            | Self::Iperf
+            | Self::Connect
+            | Self::Timeout
+            | Self::Interrupted
+            | Self::NoData
+            | Self::BadReport => true,
+            Self::Unreachable
+            | Self::NotMet
+            | Self::Incompatible
+            | Self::NameConflict
+            | Self::ResultLost => false,
+        }
+    }
+
     fn certainty(self) -> Certainty {
         match self {
             Self::Connect

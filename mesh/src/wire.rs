@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use strum::{Display, IntoStaticStr, VariantArray};
 
 use crate::protocol::TIMEOUT_MAX;
@@ -153,23 +154,26 @@ pub struct Handover {
 /// Reads an outcome that cannot be read as a bad report: it costs one cell, and not the message,
 /// on which the meeting depends.
 fn readable_outcome<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Outcome, D::Error> {
-    let value = serde_json::Value::deserialize(deserializer)?;
+    let value = Value::deserialize(deserializer)?;
     Ok(serde_json::from_value(value).unwrap_or(Err(Reason::BadReport)))
 }
 
 /// The reason why a test failed, as the node of its server knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Complaint {
-    /// The reason.
-    pub reason: Reason,
-    /// iperf3's own words, for the log: at most [`WORDS_MAX`] bytes without control characters.
+    reason: Reason,
     words: String,
 }
 
 impl Complaint {
-    /// Creates a complaint, and cleans and shortens the words.
+    /// Creates a complaint, and cleans and shortens the words. A reason that the node of a server
+    /// cannot know becomes [`Reason::Iperf`].
     pub fn new(reason: Reason, words: &str) -> Self {
+        let reason = if reason.is_known_to_server() {
+            reason
+        } else {
+            Reason::Iperf
+        };
         let mut clean = String::new();
         for c in words.chars() {
             if clean.len() + c.len_utf8() > WORDS_MAX {
@@ -183,18 +187,39 @@ impl Complaint {
         }
     }
 
-    /// Returns iperf3's own words.
-    pub fn words(&self) -> &str {
-        &self.words
+    /// Returns the reason.
+    pub fn reason(&self) -> Reason {
+        self.reason
     }
 
-    fn is_valid(&self) -> bool {
-        self.words.len() <= WORDS_MAX && !self.words.chars().any(char::is_control)
+    /// Returns iperf3's own words, for the log: at most [`WORDS_MAX`] bytes without control
+    /// characters.
+    pub fn words(&self) -> &str {
+        &self.words
     }
 }
 
 /// The complaints of a node's servers, by the position of their test in the plan.
 pub type Complaints = BTreeMap<u8, Complaint>;
+
+/// Reads the complaints that can be read: an odd one must not cost the message, because all later
+/// messages of the meeting repeat it. An unknown reason is a failure of iperf3.
+fn readable_complaints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Complaints, D::Error> {
+    #[derive(Deserialize)]
+    struct Written {
+        reason: String,
+        words: String,
+    }
+    let read = |(test, complaint): (String, Value)| {
+        let Written { reason, words } = serde_json::from_value(complaint).ok()?;
+        let reason = serde_json::from_value(reason.into()).unwrap_or(Reason::Iperf);
+        Some((test.parse().ok()?, Complaint::new(reason, &words)))
+    };
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Object(complaints) => complaints.into_iter().filter_map(read).collect(),
+        _ => Complaints::new(),
+    })
+}
 
 /// The content of a message. `docs/protocol.md` tells when each kind is sent, and what happens if
 /// it is lost.
@@ -286,7 +311,11 @@ pub struct Message {
     /// The meeting that the message is about; only a [`Body::Sweep`] is about no meeting.
     pub meeting: Option<MeetingId>,
     /// The complaints of the sender's servers in this meeting so far.
-    #[serde(default, skip_serializing_if = "Complaints::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Complaints::is_empty",
+        deserialize_with = "readable_complaints"
+    )]
     pub complaints: Complaints,
     /// The content.
     pub body: Body,
@@ -391,8 +420,8 @@ impl Message {
                 "a meeting is of the two nodes of the message",
             ));
         }
-        if self.complaints.len() > TESTS_MAX || !self.complaints.values().all(Complaint::is_valid) {
-            return Err(WireError::Limit("number and words of the complaints"));
+        if self.complaints.len() > TESTS_MAX {
+            return Err(WireError::Limit("number of complaints"));
         }
         match &self.body {
             Body::Request { plan } => check_plan(plan),

@@ -12,8 +12,8 @@ use iperf3_mesh_core::wire::{
     Body, Complaint, Complaints, Handover, MeetingId, Message, PlannedTest, Refusal, Role,
 };
 use iperf3_mesh_core::{
-    ClusterNode, Epoch, Figures, Input, Member, Node, Output, PeerState, Protocol, Reason, RunId,
-    ServerFailure, Settings, TestSpec, Time, View,
+    ClusterNode, Epoch, Figures, Input, Member, Node, Outcome, Output, PeerState, Protocol, Reason,
+    RunId, ServerFailure, Settings, TestSpec, Time, View, WIRE_VERSION,
 };
 use iperf3_mesh_core_testkit::{Harness, cases, name_of, test_spec};
 use proptest::prelude::*;
@@ -35,7 +35,7 @@ enum Step {
     Process(u8),
     /// The last message sent is reported lost.
     Undelivered,
-    /// The peer answers the last message sent, as the protocol says.
+    /// The peer answers the last message sent, as the protocol says, or asks for a meeting itself.
     Answer(u8),
     /// The cluster no longer knows the node.
     Gone(usize),
@@ -66,7 +66,8 @@ proptest! {
 fn arbitrary_inputs_lead_to_meetings_in_both_roles() {
     let mut runner = TestRunner::deterministic();
     let (mut clients, mut servers) = (0, 0);
-    for _ in 0..100 {
+    let (mut confirmations, mut handovers) = (0, 0);
+    for _ in 0..300 {
         let mut trial = Trial::new(true);
         trial.take(all_live());
         for _ in 0..150 {
@@ -81,11 +82,21 @@ fn arbitrary_inputs_lead_to_meetings_in_both_roles() {
                 servers += u32::from(process.kind == Kind::ListeningServer);
             }
         }
+        for message in &trial.sent {
+            if let Body::End { handover, confirm } = &message.body {
+                confirmations += u32::from(*confirm);
+                handovers += u32::from(!handover.is_empty());
+            }
+        }
     }
     // The property above is not vacuous.
     assert!(
         clients > 100 && servers > 10,
         "{clients} clients, {servers} servers"
+    );
+    assert!(
+        confirmations > 3 && handovers > 10,
+        "{confirmations} requests for confirmation, {handovers} handovers"
     );
 }
 
@@ -120,13 +131,7 @@ fn any_spec() -> impl Strategy<Value = TestSpec> {
 }
 
 fn plan() -> impl Strategy<Value = Vec<PlannedTest>> {
-    let likely = |tests: &[Role]| {
-        let tests = tests.iter().map(|&client| PlannedTest {
-            client,
-            spec: test_spec(Protocol::Tcp),
-        });
-        Just(tests.collect::<Vec<_>>())
-    };
+    let likely = |tests: &[Role]| Just(sound_plan(tests));
     let role = any::<bool>().prop_map(|asker| if asker { Role::Asker } else { Role::Granter });
     let test = (role, any_spec()).prop_map(|(client, spec)| PlannedTest { client, spec });
     prop_oneof![
@@ -208,7 +213,8 @@ prop_compose! {
         let meeting = MeetingId { asker: name_of(asker), epoch, number };
         let meeting = (body != Body::Sweep).then_some(meeting);
         let (from, to) = (name_of(from), name_of(to));
-        Message { wire: 1, from, from_epoch, to, to_epoch, sweep, meeting, complaints, body }
+        let wire = WIRE_VERSION;
+        Message { wire, from, from_epoch, to, to_epoch, sweep, meeting, complaints, body }
     }
 }
 
@@ -219,7 +225,7 @@ fn member() -> impl Strategy<Value = Member> {
         1 => Just(PeerState::Left),
         1 => Just(PeerState::Conflict),
     ];
-    let wire = prop_oneof![9 => Just(1u16), 1 => any::<u16>()];
+    let wire = prop_oneof![7 => Just(WIRE_VERSION), 2 => Just(1u16), 1 => any::<u16>()];
     let sweep = 0u64..3;
     (
         0usize..=OTHERS,
@@ -244,9 +250,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (prop::collection::vec(member(), 0..8), prop::bool::weighted(0.1))
             .prop_map(|(members, taken)| Step::View(members, taken)),
         6 => message().prop_map(Step::Message),
-        6 => any::<u8>().prop_map(Step::Process),
+        10 => any::<u8>().prop_map(Step::Process),
         1 => Just(Step::Undelivered),
-        6 => any::<u8>().prop_map(Step::Answer),
+        20 => any::<u8>().prop_map(Step::Answer),
         1 => (0usize..8).prop_map(Step::Gone),
         1 => any::<u8>().prop_map(Step::Move),
         1 => proptest::collection::btree_map(0usize..8, 0u64..2000, 0..8).prop_map(Step::Cluster),
@@ -367,14 +373,13 @@ impl Trial {
                 forward: None,
                 reverse: None,
             },
-            (Kind::Client, _) => {
-                let forward = Some(Ok(Figures::default()));
-                Input::ClientEnded {
-                    run,
-                    forward,
-                    reverse: None,
-                }
-            }
+            (Kind::Client, rest) => Input::ClientEnded {
+                run,
+                forward: Some(ending(rest == 1)),
+                reverse: fate
+                    .is_multiple_of(2)
+                    .then(|| ending(fate.is_multiple_of(4))),
+            },
         });
     }
 
@@ -404,11 +409,22 @@ impl Trial {
                 handover: Vec::new(),
             },
             (Body::Go { .. }, how) => Body::Next { test: how },
-            _ => return,
+            (Body::End { .. } | Body::Refuse { .. } | Body::Sweep, _) => Body::Request {
+                plan: sound_plan(&[Role::Asker, Role::Granter]),
+            },
         };
         let (from, to) = (last.to, last.from);
         let (from_epoch, to_epoch) = (last.to_epoch, last.from_epoch);
+        let meeting = match body {
+            Body::Request { .. } => Some(MeetingId {
+                asker: from.clone(),
+                epoch: from_epoch,
+                number: self.sent.len() as u64,
+            }),
+            _ => last.meeting,
+        };
         self.deliver(&Message {
+            meeting,
             from,
             to,
             from_epoch,
@@ -491,6 +507,23 @@ impl Trial {
             self.wake();
         }
         assert!(self.node.is_free(), "stuck: {:?}", self.node);
+    }
+}
+
+fn sound_plan(clients: &[Role]) -> Vec<PlannedTest> {
+    let spec = test_spec(Protocol::Tcp);
+    let tests = clients.iter().map(|&client| PlannedTest {
+        client,
+        spec: spec.clone(),
+    });
+    tests.collect()
+}
+
+fn ending(success: bool) -> Outcome {
+    if success {
+        Ok(Figures::default())
+    } else {
+        Err(Reason::Timeout)
     }
 }
 

@@ -284,23 +284,54 @@ fn test_spec_beyond_any_limit_is_refused() {
 }
 
 #[test]
-fn complaint_with_control_characters_or_too_long_is_refused() {
-    let next = message(Body::Next { test: 1 });
-    let with = |words: &str| {
-        changed(&next, |value| {
-            value["complaints"] = json!({"0": {"reason": "resources", "words": words}});
-        })
-    };
-    assert!(with(&"x".repeat(WORDS_MAX)).is_ok());
-    for words in ["two\nlines", "\u{1b}[2J", &"x".repeat(WORDS_MAX + 1)] {
-        assert!(matches!(with(words), Err(WireError::Limit(_))), "{words:?}");
+fn odd_complaint_costs_neither_the_message_nor_another_one() {
+    let long = "x".repeat(WORDS_MAX + 1);
+    let read = |reason, words| Some(Complaint::new(reason, words));
+    for (reason, words, read) in [
+        (json!("new"), json!("a"), read(Reason::Iperf, "a")),
+        (
+            json!("busy"),
+            json!("a\nb\u{1b}c"),
+            read(Reason::Busy, "a b c"),
+        ),
+        (json!("busy"), json!(&long), read(Reason::Busy, &long[1..])),
+        (json!("busy"), json!(1), None),
+        (json!([]), json!("a"), None),
+    ] {
+        let odd = json!({"reason": reason, "words": words, "more": 1});
+        let sound = json!({"reason": "resources", "words": ""});
+        let received = with_complaints(&json!({"0": odd, "1": sound, "256": sound, "x": sound}));
+        let mut expected = Complaints::from([(1, Complaint::new(Reason::Resources, ""))]);
+        expected.extend(read.map(|read| (0, read)));
+        assert_eq!(received.unwrap().complaints, expected, "{odd}");
     }
-    let nine = changed(&next, |value| {
-        let one = json!({"reason": "resources", "words": ""});
-        let nine = (0..9).map(|test| (test.to_string(), one.clone()));
-        value["complaints"] = Value::Object(nine.collect());
-    });
-    assert!(matches!(nine, Err(WireError::Limit(_))));
+    for odd in [json!(null), json!([1]), json!("many")] {
+        assert_eq!(with_complaints(&odd).unwrap().complaints, Complaints::new());
+    }
+}
+
+#[test]
+fn more_complaints_than_tests_are_refused() {
+    let one = json!({"reason": "resources", "words": ""});
+    let nine = (0..=TESTS_MAX).map(|test| (test.to_string(), one.clone()));
+    let received = with_complaints(&Value::Object(nine.collect()));
+    assert!(matches!(received, Err(WireError::Limit(_))));
+}
+
+#[test]
+fn reason_that_no_server_can_know_becomes_iperf() {
+    for &reason in Reason::ALL {
+        let received = with_complaints(&json!({"0": {"reason": reason, "words": ""}})).unwrap();
+        let expected = match reason {
+            Reason::Unreachable
+            | Reason::NotMet
+            | Reason::Incompatible
+            | Reason::NameConflict
+            | Reason::ResultLost => Reason::Iperf,
+            other => other,
+        };
+        assert_eq!(received.complaints[&0].reason(), expected, "{reason}");
+    }
 }
 
 #[test]
@@ -475,8 +506,15 @@ fn handover() -> Vec<Handover> {
 /// The most complaints that a message may have, each with these words.
 fn complaints(words: &str) -> Complaints {
     (0..u8::try_from(TESTS_MAX).unwrap())
-        .map(|test| (test, Complaint::new(Reason::NameConflict, words)))
+        .map(|test| (test, Complaint::new(Reason::Interrupted, words)))
         .collect()
+}
+
+/// A message as it is read if its complaints are written like this.
+fn with_complaints(complaints: &Value) -> Result<Message, WireError> {
+    changed(&message(Body::Next { test: 1 }), |value| {
+        value["complaints"] = complaints.clone();
+    })
 }
 
 fn end(handover: Vec<Handover>) -> Body {

@@ -146,7 +146,7 @@ impl Driver {
                 protocol,
                 complaint,
             } => {
-                let (reason, words) = (complaint.reason, complaint.words());
+                let (reason, words) = (complaint.reason(), complaint.words());
                 tracing::warn!(
                     destination = %peer,
                     %protocol,

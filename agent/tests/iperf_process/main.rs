@@ -367,7 +367,7 @@ async fn a_server_without_room_for_a_stream_says_so() {
     let end = server.wait().await;
     assert_eq!(end.failure, Some(Reason::Resources), "{end:?}");
     let complaint = end.complaint().unwrap();
-    assert_eq!(complaint.reason, Reason::Resources);
+    assert_eq!(complaint.reason(), Reason::Resources);
     assert!(complaint.words().starts_with("error - "), "{complaint:?}");
 }
 
@@ -400,7 +400,7 @@ async fn a_server_that_is_killed_or_prints_its_error_complains() {
             .await
             .complaint();
         let complaint = complaint.unwrap_or_else(|| panic!("{name} complains of nothing"));
-        assert_eq!(complaint.reason, reason, "{name}");
+        assert_eq!(complaint.reason(), reason, "{name}");
         assert!(complaint.words().contains(words), "{name}: {complaint:?}");
     }
 }
@@ -412,7 +412,7 @@ async fn the_peer_is_told_of_an_unexpected_client() {
     server.ready().await.unwrap();
     let mut client = fixture.client(tcp(), PATIENCE);
     let complaint = server.wait().await.complaint().unwrap();
-    assert_eq!(complaint.reason, Reason::Busy);
+    assert_eq!(complaint.reason(), Reason::Busy);
     let stranger = fixture.local.to_string();
     assert!(complaint.words().ends_with(&stranger), "{complaint:?}");
     client.wait().await;

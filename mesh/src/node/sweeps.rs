@@ -139,7 +139,6 @@ impl Node {
     /// earlier than the lower bound of the sweep allows. If there is no peer to meet, the pause
     /// begins no earlier than after one meeting's length: without a pause, probes of silent peers
     /// would follow each other endlessly.
-    /// endlessly.
     pub(super) fn raise_at(&self) -> Option<Time> {
         let pause_began = self.sweep_plan.pause_began?;
         self.peers.iter().next()?;

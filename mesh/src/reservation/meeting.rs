@@ -44,16 +44,25 @@ pub(super) struct Meeting {
     /// The results that this node has for the peer.
     pub(super) handover: Vec<Handover>,
     /// The two-way tests that this node served and whose result has not come back yet.
-    pub(super) awaiting_results: Vec<u8>,
+    pub(super) awaiting_results: Vec<AwaitedResult>,
     /// The cells of this node that have failed, but whose reason the test's server may know better.
     pub(super) open_cells: Vec<OpenCell>,
-    /// The complaints of this node's servers. Every message tells all of it, so that a
-    /// lost message loses nothing.
+    /// The complaints of this node's servers. Every message contains all of them, so that a lost
+    /// message loses nothing.
     pub(super) complaints: Complaints,
     /// The instant until which this node, having left, waits for the peer's complaints.
     pub(super) confirmed_by: Time,
     /// The reason to end the meeting once `run` is dead, and whether to tell the peer.
     pub(super) leaving: Option<(EndReason, bool)>,
+}
+
+/// A two-way test whose result the peer is to hand over.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(super) struct AwaitedResult {
+    /// The test.
+    pub(super) test: u8,
+    /// Whether the server, now dead, had the peer's client.
+    pub(super) accepted: bool,
 }
 
 /// A failed cell without a final reason.

@@ -3,7 +3,7 @@
 use super::Slot;
 use super::action::{Action, EndReason};
 use super::lease::ServerLease;
-use super::meeting::Step;
+use super::meeting::{AwaitedResult, Step};
 use crate::io::{Output, RunId, ServerFailure, ServerStart};
 use crate::protocol::START_WINDOW;
 use crate::wire::{Body, Complaint, Handover, Refusal, Role};
@@ -67,7 +67,10 @@ impl Slot {
         };
         if meeting.leaving.is_none() && meeting.pending.is_none() {
             if meeting.plan[usize::from(test)].spec.bidir {
-                meeting.awaiting_results.push(test);
+                meeting.awaiting_results.push(AwaitedResult {
+                    test,
+                    accepted: false,
+                });
             }
             meeting.turn_to(Step::Serving { test, lease }, now);
             self.actions.push_back(meeting.send(Body::Grant {
@@ -132,8 +135,10 @@ impl Slot {
         if let Step::Serving { test, .. } = meeting.step {
             if let Some(complaint) = complaint {
                 meeting.complaints.insert(test, complaint);
-            } else if !accepted {
-                meeting.awaiting_results.retain(|&awaited| awaited != test);
+            }
+            let mut awaiting = meeting.awaiting_results.iter_mut();
+            if let Some(awaited) = awaiting.find(|awaited| awaited.test == test) {
+                awaited.accepted = accepted;
             }
             self.close_served(test);
         }

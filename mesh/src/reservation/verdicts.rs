@@ -40,13 +40,16 @@ impl Slot {
         }
     }
 
-    /// Fails the cells of two-way tests whose results have not come back.
+    /// Fails the cells of two-way tests whose results have not come back. A test that the peer's
+    /// client never began has no result, and the pair may still run it in this sweep.
     pub(super) fn lose_results(&mut self) {
         let Some(meeting) = &mut self.meeting else {
             return;
         };
-        for test in std::mem::take(&mut meeting.awaiting_results) {
-            self.fail_served(test, Reason::ResultLost);
+        for awaited in std::mem::take(&mut meeting.awaiting_results) {
+            if awaited.accepted {
+                self.fail_served(awaited.test, Reason::ResultLost);
+            }
         }
     }
 
@@ -73,7 +76,7 @@ impl Slot {
                 protocol: meeting.plan[usize::from(test)].spec.protocol,
                 complaint: complaint.clone(),
             }));
-            self.give_cell(test, Err(guess.or_better(complaint.reason)));
+            self.give_cell(test, Err(guess.or_better(complaint.reason())));
         }
     }
 
@@ -109,7 +112,7 @@ impl Slot {
             return;
         }
         let own = meeting.complaints.get(&test);
-        let reason = own.map_or(guess, |own| guess.or_better(own.reason));
+        let reason = own.map_or(guess, |own| guess.or_better(own.reason()));
         self.give_cell(test, Err(reason));
     }
 
@@ -133,11 +136,11 @@ impl Slot {
     fn stop_awaiting(&mut self, protocol: Protocol) -> Option<u8> {
         let meeting = self.meeting.as_mut()?;
         let awaiting = &mut meeting.awaiting_results;
-        let at = awaiting.iter().position(|&test| {
-            let planned = meeting.plan.get(usize::from(test));
+        let at = awaiting.iter().position(|awaited| {
+            let planned = meeting.plan.get(usize::from(awaited.test));
             planned.is_some_and(|planned| planned.spec.protocol == protocol)
         })?;
-        Some(awaiting.swap_remove(at))
+        Some(awaiting.swap_remove(at).test)
     }
 
     fn give_cell(&mut self, test: u8, outcome: Outcome) {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use iperf3_mesh_core::wire::{Body, Handover, Refusal};
-use iperf3_mesh_core::{Figure, Figures, Input, MARGIN, Output, Protocol, Reason};
+use iperf3_mesh_core::wire::{Body, Complaint, Handover, Refusal};
+use iperf3_mesh_core::{
+    Figure, Figures, Input, MARGIN, Output, Protocol, Reason, ReservationOutcome,
+};
 use iperf3_mesh_core_testkit::{Delivery, Harness, MILLI, SECOND, refusal};
 
-use super::{ASKER, GRANTER, pair, script, two_way};
+use super::{ASKER, GRANTER, assert_successes, pair, script, two_way};
 
 #[test]
 fn lost_end_message_loses_the_granters_result() {
@@ -135,6 +137,34 @@ fn lost_grant_of_a_two_way_test_loses_no_result() {
     harness.pass(20 * SECOND);
     let failures = harness.failures(GRANTER);
     assert!(!failures.contains(&Reason::ResultLost), "{harness}");
+}
+
+#[test]
+fn complaint_about_a_test_that_never_ran_fails_no_cell() {
+    // The server fails before the client connects, and the client never starts.
+    for complaint in [Reason::Busy, Reason::Iperf] {
+        let mut harness = two_way();
+        let mut grants = 0;
+        harness.on_message(move |message| {
+            grants += u32::from(message.body.kind() == "grant");
+            if message.body.kind() == "grant" && grants == 1 {
+                Delivery::lost(false)
+            } else {
+                Delivery::after(MILLI)
+            }
+        });
+        let mut servers = 0;
+        harness.on_server_end(move |_| {
+            servers += 1;
+            (servers == 1).then(|| Complaint::new(complaint, ""))
+        });
+        harness.wait_for_sweep(60 * SECOND, 1);
+        assert_eq!(
+            harness.endings(ASKER)[0].value,
+            ReservationOutcome::NoAnswer
+        );
+        assert_successes(&harness, 1, complaint.as_str());
+    }
 }
 
 #[test]
