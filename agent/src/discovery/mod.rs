@@ -94,7 +94,7 @@ pub async fn find_pods(
             };
             sink.gossip.join(&addresses);
             let gone = gone.into_iter().map(Input::Gone);
-            for input in gone.chain([Input::Cluster(cluster)]) {
+            for input in gone.chain(cluster.map(Input::Cluster)) {
                 // Sending fails only when the agent ends.
                 let _ = sink.inputs.send(input).await;
             }

@@ -18,6 +18,8 @@ const GONE_FOR: Duration = Duration::from_secs(15 * 60);
 #[derive(Debug, Default)]
 pub struct PodStore {
     pods: BTreeMap<String, PodEntry>,
+    /// Whether all pods have been listed at least once.
+    is_listed: bool,
     /// The nodes that had a pod and have none now, with the time of the loss.
     gone: BTreeMap<NodeName, Instant>,
 }
@@ -62,13 +64,18 @@ impl PodStore {
         addresses.into_iter().collect()
     }
 
-    /// Returns the nodes with a running pod that is not being deleted. Returns nothing if this
-    /// agent's node `own` has no pod, because agent names then differ from node names.
-    pub fn cluster(&self, own: &NodeName) -> BTreeMap<NodeName, ClusterNode> {
-        if !self.pods.values().any(|pod| pod.node.as_ref() == Some(own)) {
-            return BTreeMap::new();
+    /// Returns the nodes with a running pod that is not being deleted; `None` before the first
+    /// list. There are no nodes if this agent's node `own` has no pod, because agent names then
+    /// differ from node names.
+    pub fn cluster(&self, own: &NodeName) -> Option<BTreeMap<NodeName, ClusterNode>> {
+        if !self.is_listed {
+            return None;
         }
-        self.pods
+        if !self.pods.values().any(|pod| pod.node.as_ref() == Some(own)) {
+            return Some(BTreeMap::new());
+        }
+        let nodes = self
+            .pods
             .values()
             .filter(|pod| !pod.is_ending)
             .filter_map(|pod| {
@@ -79,8 +86,8 @@ impl PodStore {
                         .map_or(Duration::ZERO, |since| since.elapsed()),
                 };
                 Some((pod.node.clone()?, node))
-            })
-            .collect()
+            });
+        Some(nodes.collect())
     }
 
     /// Returns the nodes that lost their last pod shortly before `now`. Only nodes whose pod was
@@ -110,6 +117,7 @@ impl PodStore {
             pods.extend(self.pods.remove_entry(name));
         }
         self.pods = pods;
+        self.is_listed = true;
         self.record_gone(before);
     }
 

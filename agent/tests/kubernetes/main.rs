@@ -180,7 +180,7 @@ async fn cluster_is_the_nodes_with_a_running_undeleted_pod() {
         .sees(&["10.0.0.2:9877", "10.0.0.3:9877", "10.0.0.4:9877"])
         .await;
 
-    let cluster = watching.pods.borrow().cluster(&name("node-1"));
+    let cluster = watching.pods.borrow().cluster(&name("node-1")).unwrap();
     let [(dead, dead_node), (works, working_node)] = cluster.iter().collect::<Vec<_>>()[..] else {
         panic!("{cluster:?}")
     };
@@ -191,7 +191,8 @@ async fn cluster_is_the_nodes_with_a_running_undeleted_pod() {
     assert!((HOUR..HOUR + SOON).contains(&unready_for), "{dead_node:?}");
     assert_eq!(working_node.unready_for, Duration::ZERO);
     // An agent name that is no node name.
-    assert!(watching.pods.borrow().cluster(&name("host-1")).is_empty());
+    let cluster = watching.pods.borrow().cluster(&name("host-1"));
+    assert!(cluster.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -245,6 +246,36 @@ async fn agents_find_each_other_and_the_cluster_through_pods() {
         let is_gone = |input: &Input| matches!(input, Input::Gone(node) if *node == name("node-2"));
         while !is_gone(&received.recv().await.unwrap()) {}
         assert!(cluster(&mut received, |_| true).await.is_empty());
+    };
+    tokio::select! {
+        () = find_pods(&sink, watcher, &own, metrics()) => panic!("discovery ended"),
+        done = timeout(SOON, steps) => done.unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn cluster_is_unknown_until_the_first_list() {
+    let server = Server::start().await;
+    server.put(pod("node-1", &["127.0.0.1"]));
+    server.put(pod("node-2", &["127.0.0.2"]));
+    server.mood(Mood::Refusing(500));
+    let here = free("127.0.0.1");
+    let one = gossip("node-1", here).await;
+    let (inputs, mut received) = mpsc::channel(8);
+    let sink = DiscoverySink {
+        gossip: &one,
+        inputs,
+        seeds: &|_| (),
+        own: here,
+    };
+    let watcher = watcher(&server, &here.to_string(), PACE);
+    let own = name("node-1");
+    let steps = async {
+        while server.requests().len() < 3 {
+            tokio::task::yield_now().await;
+        }
+        server.mood(Mood::Fair);
+        assert_eq!(cluster(&mut received, |_| true).await.len(), 1);
     };
     tokio::select! {
         () = find_pods(&sink, watcher, &own, metrics()) => panic!("discovery ended"),
