@@ -52,6 +52,19 @@ impl Host for ThisHost {
     /// An address that cannot be used (yet), such as an IPv6 address before the end of its
     /// duplicate address detection, is left out.
     fn interface_addresses(&self) -> io::Result<Vec<InterfaceAddress>> {
+        let mut addresses = self.listed_addresses()?;
+        addresses.retain(|found| UdpSocket::bind((found.address, 0)).is_ok());
+        Ok(addresses)
+    }
+}
+
+impl ThisHost {
+    /// Returns the addresses of the interfaces that are up, usable or not. This opens one socket,
+    /// whatever the number of addresses.
+    ///
+    /// # Errors
+    /// Returns an error if the system does not list the interfaces.
+    pub(super) fn listed_addresses(self) -> io::Result<Vec<InterfaceAddress>> {
         let addresses = getifaddrs()?
             .filter(|interface| interface.flags.contains(InterfaceFlags::IFF_UP))
             .filter_map(|interface| {
@@ -60,8 +73,7 @@ impl Host for ThisHost {
                     address: ip_of(&interface.address?)?,
                     interface: interface.interface_name,
                 })
-            })
-            .filter(|found| UdpSocket::bind((found.address, 0)).is_ok());
+            });
         Ok(addresses.collect())
     }
 }

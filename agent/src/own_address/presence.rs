@@ -29,7 +29,8 @@ pub enum Absence {
 
 /// Returns why this node cannot use `address` at present; `None` if it can.
 pub fn absence(address: IpAddr) -> Option<Absence> {
-    match UdpSocket::bind((address, 0)) {
+    // The socket is closed at once: it may have taken the last free file descriptor.
+    match UdpSocket::bind((address, 0)).map(drop) {
         Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
             let flags = match address {
                 IpAddr::V4(_) => None,
@@ -46,8 +47,8 @@ pub fn absence(address: IpAddr) -> Option<Absence> {
         // Any other error, such as a lack of file descriptors, says nothing about the address.
         Err(_) => None,
         // With the sysctl `ip_nonlocal_bind`, any address can be bound.
-        Ok(_) if is_local(address) => None,
-        Ok(_) => Some(Absence::Missing),
+        Ok(()) if is_local(address) => None,
+        Ok(()) => Some(Absence::Missing),
     }
 }
 
@@ -58,7 +59,7 @@ fn is_local(address: IpAddr) -> bool {
     address.is_loopback()
         || ThisHost.source_address(SocketAddr::new(address, 9)) == Some(address)
         || ThisHost
-            .interface_addresses()
+            .listed_addresses()
             .map_or(true, |all| all.iter().any(|own| own.address == address))
 }
 
