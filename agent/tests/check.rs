@@ -312,6 +312,33 @@ async fn addresses_to_join_of_the_other_family_are_not_asked() {
 }
 
 #[tokio::test]
+async fn another_agent_of_this_node_is_not_taken_for_this_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = iperf3_of("3.22", directory.path());
+    let [gossip] = free_ports();
+    let own = format!("--gossip-port={gossip}");
+    for (port, expected) in [
+        (
+            1,
+            "join: 127.0.0.1:1 is another agent on this node; it was not asked, because its \
+             --listen-port (LISTEN_PORT) is not known",
+        ),
+        (
+            gossip,
+            "join: the only address to join is that of this node",
+        ),
+    ] {
+        let join = format!("--join=127.0.0.1:{port}");
+        let findings = check(&[&program, &own, &join]).await;
+        let lines = lines(&findings, Level::Ok);
+        assert!(
+            lines.iter().any(|line| line.starts_with(expected)),
+            "{lines:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_address_of_another_node_is_a_single_error() {
     let directory = tempfile::tempdir().unwrap();
     let findings = check(&[

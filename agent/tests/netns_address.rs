@@ -41,6 +41,29 @@ lab_test!(
 );
 
 lab_test!(
+    agents_of_one_host_meet_over_loopback,
+    Shared,
+    [50; 1],
+    |lab| {
+        let one = agent(lab, "n1", &["--join=127.0.0.1:9887"]);
+        let other = [
+            "--join=127.0.0.1:9877",
+            "--gossip-port=9887",
+            "--listen-port=9886",
+            "--control-port=9888",
+            "--iperf-port=15201",
+        ];
+        let two = Agent::start_another(lab.host("n1"), "n2", &other);
+        await_that(
+            "n2 is live",
+            NOTICED,
+            || one.states().get("n2").is_some_and(|state| state == "live"),
+            || one.program.stderr() + &two.program.stderr(),
+        );
+    }
+);
+
+lab_test!(
     found_address_that_changes_is_found_again,
     Shared,
     [50; 3],
@@ -86,6 +109,9 @@ lab_test!(
         let two = agent(lab, "n2", &["--join=198.18.0.1"]);
         await_measured(&[&one, &two], 0);
         let host = &lab.host("n2").namespace;
+        // The mesh is on IPv4, so IPv6 does not help.
+        host.run("ip addr add fd00::2/64 dev eth0 nodad");
+        host.run("ip -6 route add default dev eth0");
         host.run("ip addr del 198.18.0.2/15 dev eth0");
         await_that(
             "n2 is not ready",

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use iperf3_mesh::config::IpFamily;
+use iperf3_mesh::discovery::addresses::reachable;
 use iperf3_mesh::own_address::{
     AddressPolicy, AddressProblem, AddressSource, Host, InterfaceAddress,
 };
@@ -193,6 +194,67 @@ fn lost_address_is_not_replaced_by_a_worse_one() {
         FOUND.replacement(&lost, &own_name, &TestHost::default()),
         None
     );
+}
+
+#[test]
+fn lost_address_is_not_replaced_by_one_of_the_other_family() {
+    let lost = FOUND.choose(&[], &host()).unwrap();
+    let after = TestHost::default()
+        .with_interface("eth0", "fd00::5")
+        .with_default("fd00::5");
+    assert_eq!(FOUND.replacement(&lost, &[], &after), None);
+    let both = after
+        .with_interface("eth0", "10.2.0.5")
+        .with_default("10.2.0.5");
+    let found = FOUND.replacement(&lost, &[], &both).unwrap();
+    assert_eq!(found.address, ip("10.2.0.5"));
+}
+
+#[test]
+fn ipv4_that_comes_after_ipv6_is_better_before_the_mesh() {
+    let slaac = TestHost::default()
+        .with_interface("eth0", "fd00::5")
+        .with_default("fd00::5");
+    let present = FOUND.choose(&[], &slaac).unwrap();
+    assert_eq!(present.address, ip("fd00::5"));
+    assert_eq!(FOUND.better_than(&present, &[], &slaac), None);
+    let both = slaac
+        .with_interface("eth0", "10.0.0.5")
+        .with_default("10.0.0.5");
+    let better = FOUND.better_than(&present, &[], &both).unwrap();
+    assert_eq!(better.address, ip("10.0.0.5"));
+    assert_eq!(FOUND.better_than(&better, &[], &both), None);
+
+    let mut in_mesh = FOUND;
+    in_mesh.keep_family_of(present.address);
+    assert_eq!(in_mesh.better_than(&present, &[], &both), None);
+    let names = seeds(&["fd01::6", "10.0.0.6"]);
+    let present = FOUND.choose(&names, &both).unwrap();
+    assert_eq!(present.address, ip("fd00::5"));
+    assert_eq!(FOUND.better_than(&present, &names, &both), None);
+}
+
+#[test]
+fn loopback_seed_leads_to_the_address_of_this_host() {
+    let own: SocketAddr = "10.0.0.5:9877".parse().unwrap();
+    let found = |seeds: &[&str], own| {
+        let seeds: Vec<SocketAddr> = seeds.iter().map(|seed| seed.parse().unwrap()).collect();
+        let found = reachable(&seeds, own).into_iter();
+        found.map(|seed| seed.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&["127.0.0.1:9887"], own), ["10.0.0.5:9887"]);
+    // The own name, in both families.
+    assert_eq!(
+        found(&["127.0.1.1:9877", "[::1]:9877"], own),
+        ["10.0.0.5:9877"]
+    );
+    assert_eq!(
+        found(&["10.0.0.6:9877", "[fd00::6]:9877"], own),
+        ["10.0.0.6:9877"]
+    );
+    // In a mesh on loopback, each agent has an address of its own.
+    let own = "127.0.0.1:9877".parse().unwrap();
+    assert_eq!(found(&["127.0.0.2:9877"], own), ["127.0.0.2:9877"]);
 }
 
 #[test]

@@ -19,9 +19,17 @@ pub enum IpFamily {
 }
 
 impl IpFamily {
+    /// Returns the family of `address`.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ipv4,
+            IpAddr::V6(_) => Self::Ipv6,
+        }
+    }
+
     /// Returns whether `address` belongs to this family.
     pub fn has(self, address: IpAddr) -> bool {
-        address.is_ipv4() == (self == Self::Ipv4)
+        self == Self::of(address)
     }
 }
 

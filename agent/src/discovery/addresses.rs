@@ -93,6 +93,26 @@ pub async fn resolve(targets: &[JoinTarget], default_port: u16, timeout: Duratio
     resolved
 }
 
+/// Returns the addresses that an agent with the gossip address `own` contacts to join `seeds`,
+/// without duplicates.
+///
+/// - Loopback leads to an agent of this host. Unless `own` is loopback, that agent listens on the
+///   address of this host, which replaces loopback. The name of this node, which may stand for
+///   127.0.1.1 here, becomes `own`.
+/// - The addresses of the other family than that of `own` are left out, because they cannot be
+///   reached; a dual-stack Service has an address of each family for every agent.
+pub fn reachable(seeds: &[SocketAddr], own: SocketAddr) -> Vec<SocketAddr> {
+    let mut seen = HashSet::new();
+    seeds
+        .iter()
+        .map(|seed| match seed.ip().is_loopback() {
+            true if !own.ip().is_loopback() => SocketAddr::new(own.ip(), seed.port()),
+            _ => *seed,
+        })
+        .filter(|seed| seed.is_ipv4() == own.is_ipv4() && seen.insert(*seed))
+        .collect()
+}
+
 async fn lookup(
     target: &JoinTarget,
     default_port: u16,

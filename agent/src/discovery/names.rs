@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::addresses::{Resolved, Seeds, Unresolved};
+use super::addresses::{Resolved, Seeds, Unresolved, reachable};
 use super::sink::DiscoverySink;
 
 /// The pauses between two warnings about a target that does not resolve. The last pause repeats.
@@ -16,8 +16,7 @@ const WARNING_PAUSES: [Duration; 3] = [
 ];
 
 /// Resolves the agents to join, once per `pause` while the mesh has peers, and never returns.
-/// Addresses of the other family than that of this agent are not contacted, because they cannot be
-/// reached; a dual-stack Service has an address of each family for every agent.
+/// Only the [`reachable`] addresses are contacted.
 pub(super) async fn find_names(
     sink: &DiscoverySink<'_>,
     resolve: impl AsyncFn() -> Resolved,
@@ -32,12 +31,7 @@ pub(super) async fn find_names(
             event.log();
         }
         let seeds = Seeds::from(resolved);
-        let reachable: Vec<SocketAddr> = seeds
-            .addresses
-            .iter()
-            .copied()
-            .filter(|address| address.is_ipv4() == sink.own.is_ipv4())
-            .collect();
+        let reachable = reachable(&seeds.addresses, sink.own);
         if !reachable.is_empty() || seeds.addresses.is_empty() {
             other_family = None;
         } else if other_family

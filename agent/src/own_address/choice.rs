@@ -128,9 +128,16 @@ impl AddressPolicy {
         })
     }
 
+    /// Restricts all later choices to the family of `address`, the family of this node's mesh.
+    pub fn keep_family_of(&mut self, address: IpAddr) {
+        self.family.get_or_insert(IpFamily::of(address));
+    }
+
     /// Returns a better address than `present`, which this node still has. An address that was
     /// found in an equally good way is no better, so the choice does not swing between the
-    /// addresses of a name whose order changes.
+    /// addresses of a name whose order changes. The exception is IPv4 instead of IPv6, unless the
+    /// family is restricted or an agent to join has an IPv6 address: a node that has both at its
+    /// start takes IPv4, and IPv6 autoconfiguration may only have been faster than DHCP.
     pub fn better_than(
         &self,
         present: &Advertised,
@@ -143,15 +150,19 @@ impl AddressPolicy {
         let is_among = candidates
             .iter()
             .any(|candidate| candidate.address == present.address);
-        if rank > present.source.rank() || is_among {
-            return None;
-        }
-        candidates.into_iter().next()
+        let best = candidates.into_iter().next()?;
+        let is_preferred = self.family.is_none()
+            && best.address.is_ipv4()
+            && present.address.is_ipv6()
+            && seeds.iter().all(SocketAddr::is_ipv4);
+        let is_better = rank <= present.source.rank() && (!is_among || is_preferred);
+        is_better.then_some(best)
     }
 
     /// Returns an address that can replace `lost`. It must be found in a way as good, or on the
     /// default route: any other address, such as that of a bridge for containers, leads nowhere,
-    /// and the network of the lost one may come back soon.
+    /// and the network of the lost one may come back soon. It has the family of `lost`: the peers
+    /// cannot measure the other family.
     pub fn replacement(
         &self,
         lost: &Advertised,
@@ -159,7 +170,9 @@ impl AddressPolicy {
         host: &impl Host,
     ) -> Option<Advertised> {
         let worst = lost.source.rank().max(AddressSource::DefaultRoute.rank());
-        let found = self.choose(seeds, host).ok()?;
+        let mut policy = *self;
+        policy.keep_family_of(lost.address);
+        let found = policy.choose(seeds, host).ok()?;
         let is_good = found.source.rank() <= worst && !found.address.is_loopback();
         is_good.then_some(found)
     }

@@ -3,7 +3,8 @@
 //! port and the coordinator to it.
 //!
 //! The coordinator itself stays the same: it knows the reservation that it holds, so a change of
-//! the address needs no quiet time of its own.
+//! the address needs no quiet time as after a start. It only stays out of meetings for a moment,
+//! until the peers know the new address.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -115,6 +116,10 @@ impl AddressKeeper {
         loop {
             checks.tick().await;
             let now = Instant::now();
+            let has_live_peer = has_live_peer(gossip);
+            if has_live_peer {
+                self.policy.keep_family_of(self.advertised.address);
+            }
             if let Some(absence) = absence(self.advertised.address) {
                 let since = *self.absent_since.get_or_insert(now);
                 if now - since < LOST_AFTER {
@@ -133,7 +138,7 @@ impl AddressKeeper {
             }
             self.absent_since = None;
             self.report(self.loopback_problem());
-            if now < choose_at || has_live_peer(gossip) {
+            if now < choose_at || has_live_peer {
                 continue;
             }
             choose_at = now + CHOOSE_EVERY;

@@ -114,8 +114,14 @@ impl Agent {
     /// [`QUICK`], without quiet time, and with `args`. The test asks it on loopback, because its
     /// address may change.
     pub fn start_without_address(host: &Host, args: &[&str]) -> Self {
+        Self::start_another(host, &host.name, args)
+    }
+
+    /// Starts another agent on a host of the laboratory, like [`Self::start_without_address`], with
+    /// a name of its own. It needs ports of its own in `args`.
+    pub fn start_another(host: &Host, name: &str, args: &[&str]) -> Self {
         let arguments = [
-            &["agent", "--node-name", &host.name],
+            &["agent", "--node-name", name],
             &QUICK[..],
             &["--skip-quiet-time"],
             args,
@@ -124,7 +130,7 @@ impl Agent {
         let mut command = Program::command(&arguments, &[]);
         host.namespace.enter(&mut command);
         Self {
-            name: host.name.clone(),
+            name: name.to_owned(),
             address: Ipv4Addr::LOCALHOST,
             program: Program::start_command(command),
             placement: Placement::Host(host.namespace.clone()),

@@ -10,7 +10,7 @@ use super::{Finding, Level};
 use crate::cli::option_name;
 use crate::config::{Config, Discovery};
 use crate::discovery;
-use crate::discovery::addresses::Resolved;
+use crate::discovery::addresses::{Resolved, reachable};
 use crate::discovery::pods::UnreadablePod;
 use crate::http::client::ClientError;
 use crate::net::ListenAddrs;
@@ -33,7 +33,11 @@ pub(super) async fn check(
             _ => vec![nobody()],
         };
     }
-    let reachable = reachable(&resolved.addresses, own);
+    let own = own.map(|own| ListenAddrs::new(own, &config.ports).gossip);
+    let reachable = match own {
+        Some(own) => reachable(&resolved.addresses, own),
+        None => resolved.addresses.clone(),
+    };
     let is_alone = reachable.is_empty();
     let level = if is_alone {
         Level::Error
@@ -50,27 +54,12 @@ pub(super) async fn check(
         .collect();
     match own {
         Some(own) if is_alone && !resolved.addresses.is_empty() => {
-            findings.push(other_family(own));
+            findings.push(other_family(own.ip()));
         }
         _ if is_alone => {}
         _ => findings.extend(agents(config, &reachable, own).await),
     }
     findings
-}
-
-/// Returns the addresses that the agent would join, each IP address once. The agent drops the
-/// addresses of the other family than that of its `own` address. Loopback leads to this node
-/// itself, so it counts as `own`: its name may stand for 127.0.1.1 here.
-fn reachable(addresses: &[SocketAddr], own: Option<IpAddr>) -> BTreeSet<IpAddr> {
-    addresses
-        .iter()
-        .map(SocketAddr::ip)
-        .filter(|address| own.is_none_or(|own| own.is_ipv4() == address.is_ipv4()))
-        .map(|address| match own {
-            Some(own) if address.is_loopback() && !own.is_loopback() => own,
-            _ => address,
-        })
-        .collect()
 }
 
 fn other_family(own: IpAddr) -> Finding {
@@ -101,17 +90,25 @@ fn nobody() -> Finding {
 /// runs there.
 async fn agents(
     config: &Config,
-    addresses: &BTreeSet<IpAddr>,
-    own: Option<IpAddr>,
+    addresses: &[SocketAddr],
+    own: Option<SocketAddr>,
 ) -> Vec<Finding> {
-    let others: Vec<IpAddr> = addresses
-        .iter()
-        .copied()
+    let is_here = |address: &SocketAddr| own.is_some_and(|own| own.ip() == address.ip());
+    let (here, elsewhere): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        addresses.iter().partition(|address| is_here(address));
+    // Two gossip ports of one host are one host to ask.
+    let others: BTreeSet<IpAddr> = elsewhere.iter().map(SocketAddr::ip).collect();
+    let mut findings: Vec<Finding> = here
+        .into_iter()
         .filter(|address| Some(*address) != own)
+        .map(neighbour)
         .collect();
     if others.is_empty() {
-        let detail = "the only address to join is that of this node";
-        return vec![Finding::ok(SUBJECT, detail)];
+        if findings.is_empty() {
+            let detail = "the only address to join is that of this node";
+            findings.push(Finding::ok(SUBJECT, detail));
+        }
+        return findings;
     }
     let mut requests = JoinSet::new();
     for address in others.iter().take(ASKED_MAX) {
@@ -120,11 +117,12 @@ async fn agents(
     }
     let mut answers: Vec<(SocketAddr, Result<Running, ClientError>)> = requests.join_all().await;
     answers.sort_by_key(|(http, _)| *http);
-    let mut findings: Vec<Finding> = answers
+    let silent: Vec<Finding> = answers
         .iter()
         .filter_map(|(http, answer)| answer.as_ref().err().map(|cause| silent(*http, cause)))
         .collect();
-    let found = answers.len() - findings.len();
+    let found = answers.len() - silent.len();
+    findings.extend(silent);
     if found > 0 {
         let mut detail = format!("agents found: {found} of {}", answers.len());
         if others.len() > answers.len() {
@@ -133,6 +131,16 @@ async fn agents(
         findings.push(Finding::ok(SUBJECT, detail));
     }
     findings
+}
+
+/// Returns the finding about another agent of this host. It has a read API of its own, at a port
+/// that is not known here.
+fn neighbour(address: SocketAddr) -> Finding {
+    let detail = format!(
+        "{address} is another agent on this node; it was not asked, because its {} is not known",
+        option_name("listen_port")
+    );
+    Finding::ok(SUBJECT, detail)
 }
 
 fn silent(http: SocketAddr, cause: &ClientError) -> Finding {
