@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::os::unix::fs::symlink;
-use std::path::Path;
-
 use iperf3_mesh_testkit::processes::iperf3_of;
 use iperf3_mesh_testkit::{Ended, Network, Program, SOON, STOP, SWEEP, await_that};
 use nix::sys::signal::Signal;
@@ -209,28 +206,10 @@ fn an_unsuitable_machine_is_rejected_with_a_hint() {
     assert_rejected(
         &missing,
         &[
-            "program \"iperf3\" not found",
-            "install it: apt-get install iperf3",
+            "no directory of PATH has a program of this name",
+            "Install iperf3 3.9 or later",
         ],
     );
-
-    let directory = tempfile::tempdir().unwrap();
-    let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake/iperf3");
-    for (name, words) in [
-        (
-            "old",
-            [
-                "is version 3.7; expected 3.9 or later",
-                "install a newer one",
-            ],
-        ),
-        ("other", ["printed \"iperf version 2.1.8", "install it"]),
-    ] {
-        let link = directory.path().join(name);
-        symlink(&fake, &link).unwrap();
-        let args = [&local[..], &["--iperf3", link.to_str().unwrap()]].concat();
-        assert_rejected(&Program::run(&args, SOON), &words);
-    }
 }
 
 /// Runs one sweep of 1 s tests, which succeeds, and returns its JSON output.
