@@ -125,6 +125,8 @@ impl From<kube::core::Status> for DiscoveryError {
             401 => Self::Unauthorized(said),
             403 => Self::Forbidden(said),
             410 => Self::Expired,
+            // kube reads an event that is of no known kind as an error without content.
+            0 => Self::InvalidResponse("an event of an unknown kind".to_owned()),
             _ => Self::Refused(said),
         }
     }
@@ -194,5 +196,19 @@ impl Reporter {
                 error.hint()
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_of_an_unknown_kind_is_an_invalid_response() {
+        let error = DiscoveryError::from(kube::core::Status::default());
+        assert!(
+            matches!(error, DiscoveryError::InvalidResponse(_)),
+            "{error}"
+        );
     }
 }
