@@ -13,8 +13,6 @@ const HEADERS_V4: usize = 20 + 8;
 const HEADERS_V6: usize = 40 + 8;
 /// The MTU of Ethernet, which is also assumed where the kernel tells none.
 const MTU_ETHERNET: usize = 1500;
-/// The least MTU of IPv6 (RFC 8200). The kernel is not asked about smaller packets.
-const MTU_MIN: usize = 1280;
 /// The largest datagram that Ethernet carries in one packet of IPv4, in bytes.
 pub(super) const UNFRAGMENTED_MAX: usize = MTU_ETHERNET - HEADERS_V4;
 
@@ -22,7 +20,7 @@ pub(super) const UNFRAGMENTED_MAX: usize = MTU_ETHERNET - HEADERS_V4;
 /// in one packet.
 pub(super) fn is_fragmented(bytes: usize, from: IpAddr, to: SocketAddr) -> bool {
     let headers = if to.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
-    bytes + headers > MTU_MIN && bytes + headers > path_mtu(from, to).unwrap_or(MTU_ETHERNET)
+    bytes + headers > path_mtu(from, to).unwrap_or(MTU_ETHERNET)
 }
 
 /// Asks the kernel, which knows the MTU of the link and what it has learned of the path.
