@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use nix::sys::socket::SockaddrStorage;
 
 use crate::config::Ports;
-use crate::own_address::{AddressSource, Advertised};
 
 /// The addresses on which an agent listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +23,8 @@ pub struct ListenAddrs {
 }
 
 impl ListenAddrs {
-    /// Returns the addresses for an agent that advertises `address`.
+    /// Returns the addresses for an agent that was given `address`. HTTP stays within this host if
+    /// that is a loopback address.
     pub fn new(address: IpAddr, ports: &Ports) -> Self {
         let http = if address.is_loopback() {
             address
@@ -39,14 +39,11 @@ impl ListenAddrs {
         }
     }
 
-    /// Returns the addresses for an agent that advertises `own`. HTTP stays within this host only
-    /// if the user gave a loopback address: a loopback address that was found is replaced as soon
-    /// as there is a better one.
-    pub fn of(own: &Advertised, ports: &Ports) -> Self {
-        let mut listen = Self::new(own.address, ports);
-        if own.source != AddressSource::Given {
-            listen.http.set_ip(wildcard(own.address));
-        }
+    /// Returns the addresses for an agent that has found `address` itself. HTTP does not stay
+    /// within this host, because a loopback address is replaced as soon as there is a better one.
+    pub fn found(address: IpAddr, ports: &Ports) -> Self {
+        let mut listen = Self::new(address, ports);
+        listen.http.set_ip(wildcard(address));
         listen
     }
 

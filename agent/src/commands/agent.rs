@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::discovery::addresses::{self, Seeds};
 use crate::discovery::{self, DiscoverySink};
-use crate::net::ListenAddrs;
 use crate::own_address::{Absence, AddressPolicy, Advertised, ThisHost, absence};
 use crate::runtime::address::OwnAddress;
 use crate::runtime::preflight::probe;
@@ -55,7 +54,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let setup = Setup {
         name: config.node_name.clone(),
         zone: config.zone.clone(),
-        listen: ListenAddrs::of(&own.advertised, &config.ports),
+        listen: own.advertised.listen_addrs(&config.ports),
         own,
         iperf_ports: config.ports.iperf_range(),
         tests,

@@ -5,7 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::host::{Host, InterfaceAddress};
-use crate::config::IpFamily;
+use crate::config::{IpFamily, Ports};
+use crate::net::ListenAddrs;
 
 /// Addresses that are reserved for documentation (RFC 5737, RFC 3849). No host has such an address,
 /// so only the default route leads to it.
@@ -21,6 +22,16 @@ pub struct Advertised {
     pub address: IpAddr,
     /// The way in which the address was found.
     pub source: AddressSource,
+}
+
+impl Advertised {
+    /// Returns the addresses on which an agent with this address listens.
+    pub fn listen_addrs(&self, ports: &Ports) -> ListenAddrs {
+        match self.source {
+            AddressSource::Given => ListenAddrs::new(self.address, ports),
+            _ => ListenAddrs::found(self.address, ports),
+        }
+    }
 }
 
 /// The way in which the advertised address was found.

@@ -36,7 +36,7 @@ pub(super) async fn check(
     let is_local = found.level < Level::Error;
     let mut findings = vec![found];
     if is_local {
-        let listen = ListenAddrs::of(&advertised, &config.ports);
+        let listen = advertised.listen_addrs(&config.ports);
         findings.push(loopback().await);
         findings.extend(ports(config, &listen).await);
     }
