@@ -20,8 +20,9 @@ use tokio_util::task::TaskTracker;
 use super::{CONTROL_PORT, GOSSIP_PORT, cannot_listen, listen, transport};
 use crate::discovery::addresses::Seeds;
 use crate::net::ListenAddrs;
-use crate::own_address::{Absence, absence};
-use crate::own_address::{AddressPolicy, AddressProblem, AddressSource, Advertised, ThisHost};
+use crate::own_address::{
+    Absence, AddressPolicy, AddressProblem, AddressSource, Advertised, ThisHost, absence,
+};
 use crate::state::AgentState;
 
 /// The pause between two checks of the own address.

@@ -19,7 +19,8 @@ mod two_askers;
 mod two_way_results;
 mod verdicts;
 
-use iperf3_mesh_core::{Protocol, TestSpec};
+use iperf3_mesh_core::wire::{Body, Handover};
+use iperf3_mesh_core::{Input, Protocol, TestSpec};
 use iperf3_mesh_core_testkit::{Delivery, Harness, MILLI, test_spec};
 
 /// In the first sweep of two nodes, the second one asks.
@@ -56,6 +57,17 @@ fn script(harness: &mut Harness, kind: &'static str, fate: Delivery) {
             Delivery::after(MILLI)
         }
     });
+}
+
+/// Lets the asker end its meeting with the granter, with these results.
+fn hand_over(harness: &mut Harness, handover: Vec<Handover>) {
+    let number = harness.servers(GRANTER)[0].meeting.number;
+    let end = Body::End {
+        handover,
+        confirm: false,
+    };
+    let end = harness.message(ASKER, GRANTER, number, end);
+    harness.input(GRANTER, Input::Message(end));
 }
 
 /// Both nodes have so many successful cells, and no failed ones.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use iperf3_mesh_core::wire::{Body, Refusal, Role};
+use iperf3_mesh_core::wire::{Refusal, Role};
 use iperf3_mesh_core::{
     Input, PeerState, PortRange, Protocol, Reason, ReservationOutcome, ServerFailure,
 };
 use iperf3_mesh_core_testkit::{Harness, SECOND, name_of};
 
-use super::{ASKER, GRANTER, assert_successes, pair};
+use super::{ASKER, GRANTER, assert_successes, hand_over, pair};
 
 #[test]
 fn taken_port_the_server_tries_the_next_one_at_once() {
@@ -113,22 +113,9 @@ fn server_that_listens_after_its_meeting_is_not_granted() {
         (meeting.peer, meeting.role),
         (name_of(ASKER), Role::Granter)
     );
-    let (run, number) = {
-        let server = &harness.servers(GRANTER)[0];
-        (server.run, server.meeting.number)
-    };
-    let handover = vec![];
-    let end = harness.message(
-        ASKER,
-        GRANTER,
-        number,
-        Body::End {
-            handover,
-            confirm: false,
-        },
-    );
+    let run = harness.servers(GRANTER)[0].run;
     // The server is to be killed, but comes to listen first.
-    harness.input(GRANTER, Input::Message(end));
+    hand_over(&mut harness, vec![]);
     harness.input(GRANTER, Input::ServerReady { run, buffer: None });
     assert!(harness.sent(GRANTER, "grant").is_empty(), "{harness}");
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use iperf3_mesh_core::wire::{Body, Complaint, Handover, Refusal};
+use iperf3_mesh_core::wire::{Complaint, Handover, Refusal};
 use iperf3_mesh_core::{
     Figure, Figures, Input, MARGIN, Output, Protocol, Reason, ReservationOutcome,
 };
 use iperf3_mesh_core_testkit::{Delivery, Harness, MILLI, SECOND, refusal};
 
-use super::{ASKER, GRANTER, assert_successes, pair, script, two_way};
+use super::{ASKER, GRANTER, assert_successes, hand_over, pair, script, two_way};
 
 #[test]
 fn lost_end_message_loses_the_granters_result() {
@@ -37,17 +37,7 @@ fn handover_of_a_result_that_is_not_due_is_ignored() {
         protocol: Protocol::Tcp,
         outcome: Err(Reason::Connect),
     }];
-    let number = harness.servers(GRANTER)[0].meeting.number;
-    let end = harness.message(
-        ASKER,
-        GRANTER,
-        number,
-        Body::End {
-            handover,
-            confirm: false,
-        },
-    );
-    harness.input(GRANTER, Input::Message(end));
+    hand_over(&mut harness, handover);
     harness.pass(100 * SECOND);
     assert_eq!(harness.successes(GRANTER), 1, "{harness}");
     assert_eq!(harness.failures(GRANTER), [], "{harness}");
@@ -66,17 +56,7 @@ fn odd_figure_of_a_handover_costs_only_itself() {
         protocol: Protocol::Tcp,
         outcome: Ok(figures.clone()),
     }];
-    let number = harness.servers(GRANTER)[0].meeting.number;
-    let end = harness.message(
-        ASKER,
-        GRANTER,
-        number,
-        Body::End {
-            handover,
-            confirm: false,
-        },
-    );
-    harness.input(GRANTER, Input::Message(end));
+    hand_over(&mut harness, handover);
     let outcomes = harness.logged(GRANTER, |output| match output {
         Output::Cell { outcome, .. } => Some(outcome.clone()),
         _ => None,
