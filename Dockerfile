@@ -4,10 +4,8 @@
 #
 # Both base images exist for amd64 and arm64, and nothing here depends on the architecture. They have the same Debian
 # release, so that the agent runs with the libc it was linked with. CI tests with the Rust version named here.
-ARG RUST_IMAGE=rust:1.95-slim-trixie
-ARG DEBIAN_IMAGE=debian:trixie-slim
-
-FROM ${RUST_IMAGE} AS agent
+# A digest is of the index of both architectures. It stands in the FROM line, where Dependabot finds and renews it.
+FROM rust:1.95-slim-trixie@sha256:e14e87345b4d5964ddcc3491d27ee046a0f23820f340c3c1e24da6880141f7c0 AS agent
 # It records the crates in the binary, where scanners find them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     cargo install --quiet --locked cargo-auditable@0.7.7
@@ -28,7 +26,7 @@ COPY --from=agent /out/usr/bin/iperf3-mesh /
 
 # Debian's iperf3: 3.18 in trixie, maintained by its security team. Not 3.12 of bookworm, which a malformed message
 # crashes (CVE-2024-53580).
-FROM ${DEBIAN_IMAGE} AS files
+FROM debian:trixie-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f AS files
 RUN apt-get update && apt-get install -y --no-install-recommends iperf3 && rm -rf /var/lib/apt/lists/*
 COPY --from=agent /out/usr/bin/iperf3-mesh /usr/bin/iperf3-mesh
 # Both programs and the libraries they load. libgcc_s is loaded by name when a thread is cancelled. Their packages are

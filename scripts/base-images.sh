@@ -1,12 +1,12 @@
 #!/bin/sh
 # Builds replacements for the Dockerfile's base images, for machines that reach no registry: Debian by debootstrap,
 # and this machine's Rust toolchain on top of it. Both trust the same certificates as this machine. Prints the
-# arguments that make `docker build` start from them. They are rebuilt once per calendar week, for security fixes.
+# Dockerfile with their names in it. They are rebuilt once per calendar week, for security fixes.
 #
-#   docker build $(scripts/base-images.sh) .
+#   scripts/base-images.sh | docker build -f - .
 set -eu
 cd "$(dirname "$0")/.."
-release=$(sed -n 's/^ARG DEBIAN_IMAGE=debian:\([a-z]*\).*/\1/p' Dockerfile)
+release=$(sed -n 's/^FROM debian:\([a-z]*\).*/\1/p' Dockerfile)
 week=$(date +%G.%V)
 debian=iperf3-mesh-base/debian:$release-$week
 rust=iperf3-mesh-base/rust:$(rustc --version | cut -d' ' -f2)-$release-$week
@@ -44,4 +44,4 @@ exists "$rust" || make_rust
 # Images of other weeks only take up space.
 docker image ls --format '{{.Repository}}:{{.Tag}}' 'iperf3-mesh-base/*' | grep -v -e "-$week\$" |
     xargs -r docker image rm --force >/dev/null
-echo "--build-arg RUST_IMAGE=$rust --build-arg DEBIAN_IMAGE=$debian"
+sed -e "s|^FROM rust:[^ ]*|FROM $rust|" -e "s|^FROM debian:[^ ]*|FROM $debian|" Dockerfile

@@ -14,7 +14,7 @@ source=https://github.com/${source%:*}
 
 # Pulls both base images. Fails if one can neither be pulled nor was pulled before, and says why.
 have_bases() {
-    for base in $(sed -n 's/^ARG [A-Z]*_IMAGE=//p' Dockerfile); do
+    for base in $(sed -n 's/^FROM \([a-z]*:[^ ]*\) .*/\1/p' Dockerfile); do
         error=$(docker pull -q "$base" 2>&1 >/dev/null) && continue
         echo "image: $base cannot be pulled: $error" >&2
         docker image inspect "$base" >/dev/null 2>&1 || return 1
@@ -22,7 +22,7 @@ have_bases() {
     done
 }
 
-bases=
+dockerfile=$(cat Dockerfile)
 if ! have_bases; then
     if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
         echo "image: fix the access to its registry (proxy, docker login, rate limit). Only root on Debian can do without:" >&2
@@ -30,12 +30,12 @@ if ! have_bases; then
         exit 1
     fi
     echo "image: making base images from Debian's packages and this machine's Rust instead" >&2
-    bases=$(scripts/base-images.sh)
+    dockerfile=$(scripts/base-images.sh)
 fi
 
 # The host's network, because the daemon may have no other.
-docker build --network=host $bases --build-arg VERSION="$(scripts/version.sh)" --build-arg REVISION="$revision" \
-    --build-arg SOURCE="$source" -t "$image" "$@" .
+printf '%s\n' "$dockerfile" | docker build --network=host -f - --build-arg VERSION="$(scripts/version.sh)" \
+    --build-arg REVISION="$revision" --build-arg SOURCE="$source" -t "$image" "$@" .
 mkdir -p target
 docker save "$image" -o target/image.tar
 size=$(docker image inspect -f '{{.Size}}' "$image" | awk '{ printf "%.1f MB", $1 / 1e6 }')

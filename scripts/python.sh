@@ -11,7 +11,7 @@ wanted="$(python3 --version) $(cksum <$requirements)"
 if [ "$(cat "$venv/made-for" 2>/dev/null)" != "$wanted" ]; then
     rm -rf "$venv"
     python3 -m venv "$venv"
-    "$venv/bin/python3" -m pip install -q --disable-pip-version-check -r $requirements >&2
+    "$venv/bin/python3" -m pip install -q --disable-pip-version-check --require-hashes -r $requirements >&2
     echo "$wanted" >"$venv/made-for"
 fi
 echo "$venv/bin/python3"

@@ -2,4 +2,4 @@
 # Prints the version of Rust that the image is built with. CI checks and tests with the same one.
 set -eu
 cd "$(dirname "$0")/.."
-sed -n 's/^ARG RUST_IMAGE=rust:\([0-9.]*\)-.*/\1/p' Dockerfile
+sed -n 's/^FROM rust:\([0-9.]*\)-.*/\1/p' Dockerfile

@@ -1,5 +1,10 @@
 //! `iperf3-mesh`: reads the command line, runs the command, and prints its error.
 
+#![expect(
+    unsafe_code,
+    reason = "a signal is ignored before any other thread exists"
+)]
+
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;

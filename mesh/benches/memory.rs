@@ -6,6 +6,7 @@
 //! needs some more.
 
 #![allow(clippy::print_stdout, reason = "a program that prints")]
+#![expect(unsafe_code, reason = "an allocator counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -4,6 +4,8 @@
 //! This module contains all code that runs between fork and exec. The agent itself also kills
 //! iperf3 at the deadline: see `process`.
 
+#![expect(unsafe_code, reason = "limits are set between fork and exec")]
+
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;

@@ -4,6 +4,11 @@
 //!
 //! An iperf3 of this agent is left to its own task, which needs the exit status.
 
+#![expect(
+    unsafe_code,
+    reason = "the function of nix fails for some children: see `ended_child`"
+)]
+
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Mutex, PoisonError};

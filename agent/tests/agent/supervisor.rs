@@ -1,5 +1,10 @@
 //! Agents whose supervisor treats them in an unusual way.
 
+#![expect(
+    unsafe_code,
+    reason = "limits are set on another process, and between fork and exec"
+)]
+
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;

@@ -5,6 +5,8 @@
 //! interfaces, addresses, queues and rules, even after a panic or a `kill -9` of the laboratory.
 //! There is nothing to clean up.
 
+#![expect(unsafe_code, reason = "a namespace is entered between fork and exec")]
+
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
