@@ -13,6 +13,7 @@ use iperf3_mesh_core::{Epoch, NodeName, Outcome, Protocol, TestSpec, WIRE_VERSIO
 
 use crate::api::{Matrix, RowReport};
 pub use crate::config::fuzzing::config_value;
+pub use crate::discovery::fuzzing::pod_list;
 use crate::iperf::{Report, Version, read_output};
 use crate::render::heatmap::{self, Screen};
 use crate::render::table;

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use iperf3_mesh::fuzzing::{api_answer, config_value, iperf_output, iperf_report};
+use iperf3_mesh::fuzzing::{api_answer, config_value, iperf_output, iperf_report, pod_list};
 
 #[test]
 fn api_answer_holds_for_every_seed() {
@@ -27,6 +27,11 @@ fn iperf_output_holds_for_every_seed() {
 fn iperf_report_holds_for_every_seed() {
     run_seeds("fuzz/seeds/iperf_report", iperf_report);
     run_seeds("agent/tests/samples", iperf_report);
+}
+
+#[test]
+fn pod_list_holds_for_every_seed() {
+    run_seeds("fuzz/seeds/pod_list", pod_list);
 }
 
 /// Gives `target` each file of a folder of the repository, and each file cut short.

@@ -7,6 +7,8 @@
 
 pub mod addresses;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod kubernetes;
 mod names;
 mod pod;

@@ -27,7 +27,7 @@ pub struct PodStore {
 /// The part of a pod that is stored.
 #[derive(Debug)]
 pub(super) struct PodEntry {
-    node: Option<NodeName>,
+    pub(super) node: Option<NodeName>,
     gossip: Option<SocketAddr>,
     /// Whether the deletion of the pod has begun.
     is_ending: bool,
