@@ -14,6 +14,7 @@ use crate::own_address::{Absence, AddressPolicy, Advertised, ThisHost, absence};
 use crate::runtime::address::OwnAddress;
 use crate::runtime::preflight::probe;
 use crate::runtime::{Agent, Setup};
+use crate::telemetry;
 use crate::{VERSION, cli};
 
 /// The pause between two rounds of gossip.
@@ -81,6 +82,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
             "quiet time: no tests yet, because a previous run may still hold a reservation"
         );
     }
+    tokio::spawn(telemetry::report_left_out());
     let agent = Agent::start(setup).await?;
     let metrics = agent.state.metrics().clone();
     let discover = async |sink: DiscoverySink<'_>| {

@@ -1,6 +1,7 @@
 //! The log. It goes to stderr, as text or as one JSON object per line. That of an agent is written
 //! by a thread of its own, so that no reader of the log can stop the agent.
 
+mod limit;
 mod writer;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -17,11 +18,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::prelude::*;
 
 use crate::cli::ColorChoice;
 use crate::config::LogFormat;
 use crate::render::screen::has_colour;
+use limit::LineLimit;
 use writer::LogWriter;
+
+pub(crate) use limit::report_left_out;
 
 /// The environment variable that sets the log level.
 const VARIABLE: &str = "RUST_LOG";
@@ -48,7 +53,13 @@ pub(crate) fn start_agent(format: LogFormat) -> anyhow::Result<()> {
     )?;
     let log = WRITER.get_or_init(|| log);
     let writer = BoxMakeWriter::new(move || log.clone());
-    start_with(format, LevelFilter::INFO, ColorChoice::Auto, writer);
+    start_with(
+        format,
+        LevelFilter::INFO,
+        ColorChoice::Auto,
+        writer,
+        Some(LineLimit),
+    );
     log_panics();
     Ok(())
 }
@@ -122,24 +133,33 @@ impl Write for BlockingFile {
 /// Sends the log to stderr. `RUST_LOG` sets the level. `level` is the default, and also applies if
 /// `RUST_LOG` is invalid, which is logged as an error.
 pub(crate) fn start(format: LogFormat, level: LevelFilter, color: ColorChoice) {
-    start_with(format, level, color, BoxMakeWriter::new(io::stderr));
+    start_with(format, level, color, BoxMakeWriter::new(io::stderr), None);
 }
 
-fn start_with(format: LogFormat, level: LevelFilter, color: ColorChoice, writer: BoxMakeWriter) {
+fn start_with(
+    format: LogFormat,
+    level: LevelFilter,
+    color: ColorChoice,
+    writer: BoxMakeWriter,
+    limit: Option<LineLimit>,
+) {
     let given = std::env::var_os(VARIABLE)
         .map(|value| value.to_string_lossy().into_owned())
         .filter(|value| !value.trim().is_empty());
     let filter = given.as_deref().and_then(filter);
     let invalid = given.filter(|_| filter.is_none());
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|| default_filter(level)))
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(has_colour(color, &io::stderr()))
         .with_writer(writer)
         .with_target(false);
-    match format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-    }
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(limit))
+        .with(filter.unwrap_or_else(|| default_filter(level)))
+        .init();
     if let Some(value) = invalid {
         tracing::error!(
             "{VARIABLE} is {value:?}: expected error, warn, info, debug, trace, off, or one for \
