@@ -98,6 +98,7 @@
 //! simulator. `flaws` adds a switch that leaves out one rule at a time, so that tests can see
 //! whether the checkers notice. `fuzzing` adds the entry points of the fuzz targets.
 
+mod address;
 pub mod flaw;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -126,6 +127,7 @@ mod time;
 mod view;
 pub mod wire;
 
+pub use address::{AddressProblem, AddressRules, Listed};
 pub use io::{ClientStart, Input, Output, ReservationOutcome, RunId, ServerFailure, ServerStart};
 pub use name::{Epoch, NAME_LEN_MAX, NameError, NodeName};
 pub use node::peers::Peer;

@@ -1,0 +1,141 @@
+//! The rules for the address of a member: which addresses this node sends anything to.
+//!
+//! A member writes its own address into gossip, so an address proves nothing. The rules make sure
+//! that no member can aim this node at a service of its own host, at a cloud's metadata, or at many
+//! hosts at once. [`AddressRules`] decides; whoever is about to use an address asks it first.
+
+mod kind;
+mod listed;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use strum::{Display, IntoStaticStr, VariantArray};
+
+use crate::NodeName;
+pub use listed::Listed;
+
+/// The reason why this node has nothing to do with a member at an address.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum AddressProblem {
+    /// The address belongs to no host, such as `0.0.0.0`, or has no port.
+    Unspecified,
+    /// The address belongs to a group of hosts.
+    Multicast,
+    /// The address belongs to all hosts of a network.
+    Broadcast,
+    /// The address is a loopback address, and that of this node is not, or the other way round.
+    Loopback,
+    /// The address is valid on one link only, and that of this node is not such an address.
+    LinkLocal,
+    /// A cloud serves metadata and credentials at the address.
+    Metadata,
+    /// The address stands for an IPv4 address, and the packets reach it through a translator.
+    Translated,
+    /// The address has another family than that of this node.
+    OtherFamily,
+    /// The addresses for control messages and for gossip differ.
+    TwoAddresses,
+    /// The address is outside all networks of `--peer-cidr`.
+    OutsidePeerCidr,
+    /// The address is not that of a pod on the node, and not within `--peer-cidr`.
+    Unlisted,
+}
+
+impl AddressProblem {
+    /// Returns the name in labels and logs.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Decides to which addresses this node sends anything. A value is cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressRules {
+    own: IpAddr,
+    peer_cidrs: Arc<[IpNet]>,
+    listed: Option<Arc<Listed>>,
+}
+
+impl AddressRules {
+    /// Creates the rules of a node with the address `own`. The members are within `peer_cidrs`,
+    /// unless it is empty.
+    pub fn new(own: IpAddr, peer_cidrs: impl Into<Arc<[IpNet]>>) -> Self {
+        Self {
+            own: own.to_canonical(),
+            peer_cidrs: peer_cidrs.into(),
+            listed: None,
+        }
+    }
+
+    /// Replaces the address of this node.
+    pub fn set_own(&mut self, own: IpAddr) {
+        self.own = own.to_canonical();
+    }
+
+    /// Restricts the members to `listed`, and to the networks of `--peer-cidr`.
+    pub fn set_listed(&mut self, listed: Arc<Listed>) {
+        self.listed = Some(listed);
+    }
+
+    /// Returns whether this node may send anything to `ip`. Use [`Self::admits`] where the name of
+    /// the member is known.
+    ///
+    /// # Errors
+    /// Returns the first rule that `ip` breaks.
+    pub fn allows(&self, ip: IpAddr) -> Result<(), AddressProblem> {
+        let ip = ip.to_canonical();
+        self.check_kind(ip)?;
+        if ip == self.own {
+            return Ok(());
+        }
+        self.check_source(ip, |listed| listed.has_address(ip))
+    }
+
+    /// Returns whether `name` may be a member with the address `ip`.
+    ///
+    /// # Errors
+    /// Returns the first rule that the member breaks.
+    pub fn admits(&self, name: &NodeName, ip: IpAddr) -> Result<(), AddressProblem> {
+        let ip = ip.to_canonical();
+        self.check_kind(ip)?;
+        self.check_source(ip, |listed| listed.has_node(name, ip))
+    }
+
+    fn check_kind(&self, ip: IpAddr) -> Result<(), AddressProblem> {
+        if ip.is_ipv4() != self.own.is_ipv4() {
+            return Err(AddressProblem::OtherFamily);
+        }
+        match kind::problem(ip) {
+            // These mean the same to two agents of one host or link.
+            Some(AddressProblem::Loopback) if self.own.is_loopback() => Ok(()),
+            Some(AddressProblem::LinkLocal) if kind::is_link_local_v4(self.own) => Ok(()),
+            Some(problem) => Err(problem),
+            None if self.own.is_loopback() => Err(AddressProblem::Loopback),
+            None => Ok(()),
+        }
+    }
+
+    fn check_source(
+        &self,
+        ip: IpAddr,
+        is_listed: impl FnOnce(&Listed) -> bool,
+    ) -> Result<(), AddressProblem> {
+        if self.peer_cidrs.iter().any(|cidr| cidr.contains(&ip)) {
+            return Ok(());
+        }
+        match &self.listed {
+            Some(listed) if is_listed(listed) => Ok(()),
+            Some(_) => Err(AddressProblem::Unlisted),
+            None if self.peer_cidrs.is_empty() => Ok(()),
+            None => Err(AddressProblem::OutsidePeerCidr),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
