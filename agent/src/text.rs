@@ -2,6 +2,9 @@
 
 use std::error::Error;
 
+/// The maximum length of the name of a node in a log line, in characters.
+const NAME_MAX: usize = 64;
+
 /// The mark at the place where an excerpt leaves something out.
 const GAP: char = '…';
 
@@ -24,6 +27,11 @@ pub(crate) fn excerpt(text: &str, most: usize) -> String {
         .chain(end)
         .map(clean)
         .collect()
+}
+
+/// Returns the name of a node for a log line: at most [`NAME_MAX`] characters.
+pub(crate) fn short(name: &str) -> String {
+    excerpt(name, NAME_MAX)
 }
 
 /// Returns the text of the innermost cause. The outer errors only say that something failed.

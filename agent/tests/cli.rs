@@ -15,7 +15,7 @@ use iperf3_mesh::cli::{Cli, Command, MatrixFormat, OutputFormat, Protocols};
 use iperf3_mesh::config::{Config, TestSettings};
 
 /// Flag, variable and default of every option of an agent.
-const PROMISED: [(&str, &str, &str); 27] = [
+const PROMISED: [(&str, &str, &str); 28] = [
     ("node-name", "SOURCE_NODE_NAME", "the host name"),
     ("zone", "MESH_ZONE", "empty"),
     (
@@ -26,6 +26,11 @@ const PROMISED: [(&str, &str, &str); 27] = [
     ("ip-family", "MESH_IP_FAMILY", "whichever comes first"),
     ("skip-quiet-time", "MESH_SKIP_QUIET_TIME", "false"),
     ("join", "MESH_JOIN", "none"),
+    (
+        "peer-cidr",
+        "MESH_PEER_CIDR",
+        "any address that can be that of a host",
+    ),
     (
         "discovery",
         "MESH_DISCOVERY",

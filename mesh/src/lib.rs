@@ -141,4 +141,4 @@ pub use reservation::PortRange;
 pub use spec::{Protocol, TestSpec};
 pub use status::{MeetingStatus, Status, SweepStatus, SweepSummary};
 pub use time::Time;
-pub use view::{ClusterNode, Member, PeerState, View};
+pub use view::{ClusterNode, Member, PeerState, RefusedMember, View};

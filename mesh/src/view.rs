@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Epoch, NodeName};
+use crate::{AddressProblem, Epoch, NodeName};
 
 /// The state of a peer, as gossip reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,12 +46,24 @@ pub struct Member {
     pub state: PeerState,
 }
 
+/// Whatever gossip presents as a member, and this node has nothing to do with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RefusedMember {
+    /// The reason.
+    pub problem: AddressProblem,
+    /// The name that it uses.
+    pub name: NodeName,
+    /// The address that it gives for control messages.
+    pub address: SocketAddr,
+}
+
 /// All members, sorted by name, with each name once. The observing node itself may or may not be
 /// among them. A view is cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     members: Arc<[Member]>,
     namesake: Option<SocketAddr>,
+    refused: Arc<[RefusedMember]>,
 }
 
 impl View {
@@ -65,7 +77,23 @@ impl View {
         Self {
             members: members.into(),
             namesake,
+            refused: Arc::default(),
         }
+    }
+
+    /// Adds what gossip presents as a member, and this node has nothing to do with.
+    #[must_use]
+    pub fn with_refused(mut self, mut refused: Vec<RefusedMember>) -> Self {
+        refused.sort();
+        refused.dedup();
+        self.refused = refused.into();
+        self
+    }
+
+    /// Returns what gossip presents as a member, and this node has nothing to do with, sorted by
+    /// reason.
+    pub fn refused(&self) -> &[RefusedMember] {
+        &self.refused
     }
 
     /// Returns whether another live agent uses this node's own name.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use chitchat::transport::{ChannelTransport, Transport, TransportExt};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, GossipError};
-use iperf3_mesh_core::{Epoch, Member, NodeName, PeerState, View, WIRE_VERSION};
+use iperf3_mesh_core::{AddressRules, Epoch, Member, NodeName, PeerState, View, WIRE_VERSION};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -253,6 +253,7 @@ async fn two_agents_with_one_name_are_a_conflict_everywhere() {
     let twin = GossipConfig {
         advertise: address(100),
         listen: address(100),
+        control: address(100),
         epoch: Epoch(77),
         generation: 1050,
         ..config(2)
@@ -502,6 +503,7 @@ async fn over_udp(index: u8) -> (Gossip, SocketAddr) {
         let config = GossipConfig {
             advertise: free,
             listen: free,
+            control: free,
             interval: Duration::from_millis(100),
             ..config(index)
         };
@@ -519,6 +521,7 @@ fn config(index: u8) -> GossipConfig {
         generation: 1000 + u64::from(index % 2),
         zone: format!("zone-{}", index % 2),
         advertise: address(index),
+        rules: AddressRules::new(address(index).ip(), []),
         listen: address(index),
         control: SocketAddr::from(([10, 0, 0, index], 9878)),
         http_port: 9876,

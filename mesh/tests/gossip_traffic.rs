@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use chitchat::ChitchatEnvelope;
 use chitchat::transport::{ChannelTransport, RecvOutcome, SendOutcome, Socket, Transport};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, RoundBytes, largest_bytes};
-use iperf3_mesh_core::{Epoch, NodeName};
+use iperf3_mesh_core::{AddressRules, Epoch, NodeName};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The headers of UDP and IPv4 in front of each message, in bytes.
@@ -149,6 +149,7 @@ fn config(index: u64, generation: u64) -> GossipConfig {
         generation,
         zone: format!("zone-{}", index % 3),
         advertise: address(index),
+        rules: AddressRules::new(address(index).ip(), []),
         listen: address(index),
         control: SocketAddr::new(address(index).ip(), 9878),
         http_port: 9876,

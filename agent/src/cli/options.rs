@@ -41,6 +41,15 @@ pub struct MeshArgs {
         value_delimiter = ','
     )]
     pub join: Vec<String>,
+    /// Networks that peers are in, repeatable or separated by commas; with kubernetes discovery,
+    /// networks of peers that have no pod [default: any address that can be that of a host]
+    #[arg(
+        long,
+        env = "MESH_PEER_CIDR",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub peer_cidr: Vec<String>,
     /// How to find peers: kubernetes, dns or static [default: kubernetes inside a pod with a
     /// token, else static]
     #[arg(long, env = "MESH_DISCOVERY", value_name = "HOW")]

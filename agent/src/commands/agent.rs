@@ -1,13 +1,15 @@
 //! The `agent` command: runs one agent, from reading its configuration to leaving the mesh.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
+use iperf3_mesh_core::{AddressRules, Listed};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Discovery};
 use crate::discovery::addresses::{self, Seeds};
 use crate::discovery::{self, DiscoverySink};
 use crate::own_address::{Absence, AddressPolicy, Advertised, ThisHost, absence};
@@ -52,11 +54,13 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         prepared = preparation => prepared?,
         () = stop.cancelled() => return Ok(()),
     };
+    let own_ip = own.advertised.address;
     let setup = Setup {
         name: config.node_name.clone(),
         zone: config.zone.clone(),
         listen: own.advertised.listen_addrs(&config.ports),
         own,
+        rules: rules(&config, own_ip),
         iperf_ports: config.ports.iperf_range(),
         tests,
         interval: config.settings.interval,
@@ -94,6 +98,16 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     Box::pin(agent.run(stop, discover)).await?;
     tracing::info!("agent stopped after leaving the mesh");
     Ok(())
+}
+
+/// Returns the rules for the addresses of the peers. The members that the cluster tells of are not
+/// known yet.
+fn rules(config: &Config, own: IpAddr) -> AddressRules {
+    let mut rules = AddressRules::new(own, config.peer_cidrs.clone());
+    if config.discovery == Discovery::Kubernetes {
+        rules.set_listed(Listed::default());
+    }
+    rules
 }
 
 /// Waits until this node has an address to advertise.

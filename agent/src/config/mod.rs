@@ -13,6 +13,7 @@ mod failed_cells;
 pub(crate) mod fuzzing;
 mod join;
 mod kubernetes;
+mod peer_cidr;
 mod ports;
 mod settings;
 
@@ -23,6 +24,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use iperf3_mesh_core::gossip::ZONE_LEN_MAX;
 use iperf3_mesh_core::{NodeName, TestSpec};
+use ipnet::IpNet;
 
 use crate::cli::AgentArgs;
 use crate::units::{self, InvalidValue};
@@ -57,6 +59,8 @@ pub struct Config {
     pub skip_quiet_time: bool,
     /// The agents to join.
     pub join: Vec<JoinTarget>,
+    /// The networks of the peers; empty if they may have any address.
+    pub peer_cidrs: Vec<IpNet>,
     /// The way in which the agent finds its peers.
     pub discovery: Discovery,
     /// The namespace of the agents; `None` selects the pod's own namespace.
@@ -111,6 +115,7 @@ impl Config {
         );
         let skip_quiet_time = errors.read("skip_quiet_time", &node.skip_quiet_time, switch);
         let join = join_targets(&mut errors, &mesh.join);
+        let peer_cidrs = peer_cidrs(&mut errors, &mesh.peer_cidr);
         let how = mesh.discovery.as_deref().unwrap_or(env.discovery());
         let discovery = errors.read("discovery", how, |text| {
             discovery::discovery(text, env, &mesh.join)
@@ -140,6 +145,7 @@ impl Config {
                 ip_family: ip_family?,
                 skip_quiet_time: skip_quiet_time?,
                 join: join?,
+                peer_cidrs: peer_cidrs?,
                 discovery: discovery?,
                 namespace: namespace?,
                 label_selector: label_selector?,
@@ -194,11 +200,7 @@ fn zone(text: &str) -> Result<String, InvalidValue> {
 }
 
 fn join_targets(errors: &mut OptionErrors, texts: &[String]) -> Option<Vec<JoinTarget>> {
-    // A comma at the end of a list is accepted, because it is a common habit and not a mistake.
-    let given: Vec<&String> = texts
-        .iter()
-        .filter(|text| !text.trim().is_empty())
-        .collect();
+    let given = given(texts);
     if given.len() > join::JOIN_MAX {
         let error = InvalidValue::new(
             format!("at most {} targets", join::JOIN_MAX),
@@ -212,6 +214,30 @@ fn join_targets(errors: &mut OptionErrors, texts: &[String]) -> Option<Vec<JoinT
         .map(|text| errors.read("join", text, join::join_target))
         .collect();
     targets.into_iter().collect()
+}
+
+fn peer_cidrs(errors: &mut OptionErrors, texts: &[String]) -> Option<Vec<IpNet>> {
+    let given = given(texts);
+    if given.len() > peer_cidr::PEER_CIDRS_MAX {
+        let error = InvalidValue::new(
+            format!("at most {} networks", peer_cidr::PEER_CIDRS_MAX),
+            "Write a network that contains several of them.",
+        );
+        errors.add("peer_cidr", &format!("{} networks", given.len()), error);
+        return None;
+    }
+    let networks: Vec<_> = given
+        .into_iter()
+        .map(|text| errors.read("peer_cidr", text, peer_cidr::peer_cidr))
+        .collect();
+    networks.into_iter().collect()
+}
+
+/// Returns the entries of a list. A comma at its end is accepted, because it is a common habit and
+/// not a mistake.
+fn given(texts: &[String]) -> Vec<&String> {
+    let is_given = |text: &&String| !text.trim().is_empty();
+    texts.iter().filter(is_given).collect()
 }
 
 fn forget_after(text: &str) -> Result<Duration, InvalidValue> {

@@ -55,7 +55,13 @@ pub async fn discover(sink: &DiscoverySink<'_>, config: &Config, metrics: Metric
                     Err(error) => Reporter::new(metrics).failed(&error),
                 }
             };
-            tokio::join!(find_names(sink, resolve, PAUSE), pods);
+            let resolve_and_list = async || {
+                let resolved = resolve().await;
+                let found = addresses::reachable(&resolved.addresses, sink.own);
+                sink.gossip.list_seeds(&found, resolved.failures.is_empty());
+                resolved
+            };
+            tokio::join!(find_names(sink, resolve_and_list, PAUSE), pods);
         }
     }
 }
@@ -86,14 +92,18 @@ pub async fn find_pods(
     let mut pods = watcher.pods();
     let pass_on = async {
         loop {
-            let (addresses, gone, cluster) = {
+            let (addresses, gone, cluster, listed) = {
                 let pods = pods.borrow_and_update();
                 (
                     pods.addresses(),
                     pods.gone(Instant::now()),
                     pods.cluster(own),
+                    pods.listed(own),
                 )
             };
+            if let Some(listed) = listed {
+                sink.gossip.list(listed);
+            }
             sink.gossip.join(&addresses);
             let gone = gone.into_iter().map(Input::Gone);
             for input in gone.chain(cluster.map(Input::Cluster)) {

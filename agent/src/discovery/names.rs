@@ -156,7 +156,7 @@ mod tests {
     use std::sync::Mutex;
 
     use iperf3_mesh_core::gossip::{Gossip, GossipConfig};
-    use iperf3_mesh_core::{Epoch, NodeName};
+    use iperf3_mesh_core::{AddressRules, Epoch, NodeName};
     use tokio::sync::mpsc;
     use tokio::time::timeout;
 
@@ -257,6 +257,7 @@ mod tests {
             generation: 1,
             zone: String::new(),
             advertise: address,
+            rules: AddressRules::new(address.ip(), []),
             listen: address,
             control: address,
             http_port: 9876,

@@ -13,6 +13,9 @@ use crate::text::excerpt;
 /// The maximum length of an excerpt from an address or an error, in characters.
 const WORDS_MAX: usize = 120;
 
+/// The maximum number of addresses of a pod that count: one of each family.
+const POD_IPS_MAX: usize = 2;
+
 /// The name of the gossip port in the manifests.
 const GOSSIP_PORT: &str = "gossip";
 
@@ -148,6 +151,20 @@ pub(super) fn unready_since(pod: &Pod) -> Option<Timestamp> {
     } else {
         ready.last_transition_time
     }
+}
+
+/// Returns the addresses that the pod has at present, of both families. A pod that has ended may
+/// have left its address to another one.
+pub(super) fn addresses(pod: &Pod) -> Vec<IpAddr> {
+    let status = pod
+        .status
+        .iter()
+        .filter(|status| !matches!(status.phase.as_str(), "Succeeded" | "Failed"));
+    status
+        .flat_map(|status| &status.pod_ips)
+        .filter_map(PodIp::address)
+        .take(POD_IPS_MAX)
+        .collect()
 }
 
 /// Returns the gossip address of the pod's agent, if the pod is running and has an IP address of

@@ -2,10 +2,10 @@
 //! have a pod, and the nodes that have lost theirs. This module does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use iperf3_mesh_core::{ClusterNode, NodeName};
+use iperf3_mesh_core::{ClusterNode, Listed, NodeName};
 
 use super::pod::{self, Pod};
 use super::server_clock::ServerClock;
@@ -29,6 +29,8 @@ pub struct PodStore {
 pub(super) struct PodEntry {
     pub(super) node: Option<NodeName>,
     gossip: Option<SocketAddr>,
+    /// All addresses of the pod.
+    addresses: Vec<IpAddr>,
     /// Whether the deletion of the pod has begun.
     is_ending: bool,
     /// The time since which Kubernetes has not considered the pod ready.
@@ -51,6 +53,7 @@ pub(super) fn pod_entry(pod: &Pod, own: SocketAddr, clock: &ServerClock) -> PodE
     PodEntry {
         node: pod::node(pod),
         gossip,
+        addresses: pod::addresses(pod),
         is_ending: pod.metadata.deletion_timestamp.is_some(),
         unready_since: pod::unready_since(pod).map(|since| clock.instant(since)),
     }
@@ -71,7 +74,7 @@ impl PodStore {
         if !self.is_listed {
             return None;
         }
-        if !self.pods.values().any(|pod| pod.node.as_ref() == Some(own)) {
+        if !self.is_on(own) {
             return Some(BTreeMap::new());
         }
         let nodes = self
@@ -88,6 +91,33 @@ impl PodStore {
                 Some((pod.node.clone()?, node))
             });
         Some(nodes.collect())
+    }
+
+    /// Returns the members that the pods stand for; `None` before the first list. A pod that is
+    /// being deleted counts as long as it exists: its agent may still be in a meeting. If this
+    /// agent's node `own` has no pod, agent names differ from node names, and only the addresses
+    /// count.
+    pub fn listed(&self, own: &NodeName) -> Option<Listed> {
+        let pods = || {
+            self.pods.values().flat_map(|pod| {
+                let node = pod.node.clone();
+                pod.addresses.iter().map(move |ip| (node.clone(), *ip))
+            })
+        };
+        self.is_listed.then(|| {
+            if self.is_on(own) {
+                Listed::nodes(pods().filter_map(|(node, ip)| Some((node?, ip))))
+            } else {
+                Listed::pods(pods().map(|(_, ip)| ip))
+            }
+        })
+    }
+
+    /// Returns whether `node` has a pod.
+    fn is_on(&self, node: &NodeName) -> bool {
+        self.pods
+            .values()
+            .any(|pod| pod.node.as_ref() == Some(node))
     }
 
     /// Returns the nodes that lost their last pod shortly before `now`. Only nodes whose pod was

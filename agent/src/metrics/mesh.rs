@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use iperf3_mesh_core::Figure;
+use iperf3_mesh_core::{AddressProblem, Figure};
 use prometheus::{
     Counter, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     register_counter_with_registry, register_gauge_with_registry,
@@ -81,6 +81,7 @@ impl Meetings {
 pub(super) struct Members {
     states: IntGaugeVec,
     incompatible: IntGauge,
+    refused: IntGaugeVec,
     pub(super) name_conflict: IntGauge,
     pub(super) iperf3_versions: IntGauge,
 }
@@ -99,6 +100,12 @@ impl Members {
                 "Peers whose wire version is incompatible with this node's",
                 registry
             )?,
+            refused: register_int_gauge_vec_with_registry!(
+                "iperf_mesh_refused_members",
+                "Members in gossip whose address this node does not accept, by reason",
+                &["reason"],
+                registry
+            )?,
             iperf3_versions: register_int_gauge_with_registry!(
                 "iperf_mesh_iperf3_versions",
                 "Different versions of iperf3 among the nodes in the view of this node",
@@ -111,7 +118,17 @@ impl Members {
             )?,
         };
         members.show([]);
+        for problem in AddressProblem::ALL {
+            members.show_refused(*problem, 0);
+        }
         Ok(members)
+    }
+
+    /// Sets the number of members that this node does not accept for this reason.
+    pub(super) fn show_refused(&self, problem: AddressProblem, members: usize) {
+        let members = i64::try_from(members).unwrap_or(i64::MAX);
+        let refused = self.refused.with_label_values(&[problem.as_str()]);
+        refused.set(members);
     }
 
     /// Sets the number of nodes in each state.

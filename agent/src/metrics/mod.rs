@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use iperf3_mesh_core::gossip::GossipStatus;
 use iperf3_mesh_core::wire::{Refusal, Role};
-use iperf3_mesh_core::{Figure, NodeName, Outcome, Protocol, ReservationOutcome};
+use iperf3_mesh_core::{AddressProblem, Figure, NodeName, Outcome, Protocol, ReservationOutcome};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     IntCounter, Registry, TextEncoder, register_int_counter_with_registry,
@@ -167,6 +167,11 @@ impl Metrics {
     /// Sets the number of nodes in each state.
     pub fn show_members(&self, states: impl IntoIterator<Item = NodeState>) {
         self.members.show(states);
+    }
+
+    /// Sets the number of members in gossip that this node does not accept for this reason.
+    pub fn show_refused_members(&self, problem: AddressProblem, members: usize) {
+        self.members.show_refused(problem, members);
     }
 
     /// Sets the number of versions of iperf3 among the nodes.

@@ -21,6 +21,7 @@ use crate::clock::{boot_now, sleep_until};
 use crate::neighbours::NeighbourWatch;
 use crate::runtime::implausible::ImplausibleFigures;
 use crate::runtime::processes::Processes;
+use crate::runtime::refused::RefusedMembers;
 use crate::runtime::transport::MessageSender;
 use crate::runtime::unheard::Unheard;
 use crate::state::{AgentState, iperf3_versions};
@@ -59,6 +60,8 @@ pub(super) struct Driver {
     pub namesake: Option<SocketAddr>,
     /// Compares the size of the mesh with the kernel's neighbour table.
     pub neighbours: NeighbourWatch,
+    /// The members that this node has nothing to do with.
+    pub refused: RefusedMembers,
     /// The peers that speak, but that gossip does not hear.
     pub unheard: Unheard,
 }
@@ -84,6 +87,7 @@ impl Driver {
                     self.state.set_unsent_gossip(status.unsent);
                     let unheard = self.unheard.update(&self.node, boot_now());
                     self.state.metrics().show_unheard(unheard);
+                    self.refused.log(boot_now());
                     self.publish_members();
                     Input::Tick
                 }
@@ -107,7 +111,11 @@ impl Driver {
     fn handle(&mut self, input: Input, gossip: &Gossip) {
         let is_view = matches!(input, Input::View(_));
         match &input {
-            Input::View(view) => self.log_name_conflict(view.namesake()),
+            Input::View(view) => {
+                self.log_name_conflict(view.namesake());
+                let metrics = self.state.metrics();
+                self.refused.update(view.refused(), boot_now(), metrics);
+            }
             Input::Message(message) => self.unheard.hear(&self.node, message, boot_now()),
             Input::Moved(address) => {
                 self.control.set_ip(*address);

@@ -7,6 +7,7 @@ mod events;
 mod implausible;
 pub(crate) mod preflight;
 mod processes;
+mod refused;
 mod transport;
 mod unheard;
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, bind_hint};
-use iperf3_mesh_core::{Epoch, Input, Node, NodeName, PortRange, Settings, TestSpec};
+use iperf3_mesh_core::{AddressRules, Epoch, Input, Node, NodeName, PortRange, Settings, TestSpec};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,8 @@ pub(crate) struct Setup {
     pub own: OwnAddress,
     /// The addresses to listen on.
     pub listen: ListenAddrs,
+    /// The rules for the addresses of the peers.
+    pub rules: AddressRules,
     /// The ports of the iperf3 servers.
     pub iperf_ports: PortRange,
     /// The tests of one direction of a meeting.
@@ -119,6 +122,7 @@ impl Agent {
             generation: unix_now_ns() / 1_000_000_000,
             zone: setup.zone.clone(),
             advertise: setup.listen.gossip,
+            rules: setup.rules.clone(),
             listen: setup.listen.gossip,
             control: setup.listen.control,
             http_port: setup.listen.http.port(),
@@ -287,6 +291,7 @@ fn driver(
         control: setup.listen.control,
         inputs,
         last_sweep: None,
+        refused: refused::RefusedMembers::default(),
         unheard: unheard::Unheard::default(),
         namesake: None,
         iperf3_versions: Vec::new(),

@@ -15,7 +15,7 @@ use iperf3_mesh::discovery::pods::PodStore;
 use iperf3_mesh::discovery::{DiscoverySink, find_pods};
 use iperf3_mesh::metrics::{Metrics, Settings};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig};
-use iperf3_mesh_core::{ClusterNode, Epoch, Input, NodeName, Protocol};
+use iperf3_mesh_core::{AddressRules, ClusterNode, Epoch, Input, NodeName, Protocol};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use server::{Mood, Server, server_now};
@@ -382,6 +382,7 @@ async fn gossip(node: &str, at: SocketAddr) -> Gossip {
         generation: 1,
         zone: String::new(),
         advertise: at,
+        rules: AddressRules::new(at.ip(), []),
         listen: at,
         control: at,
         http_port: 9876,

@@ -47,6 +47,9 @@ pub enum AddressProblem {
 }
 
 impl AddressProblem {
+    /// All problems.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
     /// Returns the name in labels and logs.
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -78,8 +81,29 @@ impl AddressRules {
     }
 
     /// Restricts the members to `listed`, and to the networks of `--peer-cidr`.
-    pub fn set_listed(&mut self, listed: Arc<Listed>) {
-        self.listed = Some(listed);
+    /// Returns whether this changes the rules.
+    pub fn set_listed(&mut self, listed: Listed) -> bool {
+        if self.listed.as_deref() == Some(&listed) {
+            return false;
+        }
+        self.listed = Some(Arc::new(listed));
+        true
+    }
+
+    /// Restricts the members to the agents to join at `found`, until the cluster has listed its
+    /// pods. If not all agents to join could be found, those that were found before remain. Returns
+    /// whether this changes the rules.
+    pub fn set_seeds(
+        &mut self,
+        found: impl IntoIterator<Item = IpAddr>,
+        are_complete: bool,
+    ) -> bool {
+        let found = Listed::seeds(found);
+        let next = match &self.listed {
+            Some(listed) => listed.with_seeds(found, are_complete),
+            None => found,
+        };
+        self.set_listed(next)
     }
 
     /// Returns whether this node may send anything to `ip`. Use [`Self::admits`] where the name of

@@ -135,7 +135,7 @@ fn listed_member_needs_the_address_of_its_own_pod() {
 
 #[test]
 fn listed_address_without_a_name_admits_any_name() {
-    let rules = listed(rules(V4), Listed::addresses([ip("198.18.0.2")]));
+    let rules = listed(rules(V4), Listed::pods([ip("198.18.0.2")]));
     assert_eq!(rules.admits(&name("b"), ip("198.18.0.2")), Ok(()));
     let unlisted = Err(AddressProblem::Unlisted);
     assert_eq!(rules.admits(&name("b"), ip("198.18.0.3")), unlisted);
@@ -150,6 +150,23 @@ fn empty_list_admits_nobody_but_given_networks() {
     let given = listed(rules_within(V4, &["198.18.0.0/24"]), Listed::default());
     assert_eq!(given.admits(&name("b"), ip("198.18.0.2")), Ok(()));
     assert_eq!(given.admits(&name("b"), ip("198.18.1.2")), unlisted);
+}
+
+#[test]
+fn agents_to_join_count_until_the_pods_are_listed() {
+    let (seed, other) = (ip("198.18.0.2"), ip("198.18.0.3"));
+    let mut rules = listed(rules(V4), Listed::default());
+    assert!(rules.set_seeds([seed], true));
+    assert_eq!(rules.admits(&name("b"), seed), Ok(()));
+    assert!(!rules.set_seeds([], false), "DNS is down");
+    assert_eq!(rules.admits(&name("b"), seed), Ok(()));
+    assert!(rules.set_seeds([other], true));
+    let unlisted = Err(AddressProblem::Unlisted);
+    assert_eq!(rules.admits(&name("b"), seed), unlisted);
+    assert!(rules.set_listed(Listed::nodes([(name("b"), seed)])));
+    assert!(!rules.set_seeds([other], true));
+    assert_eq!(rules.admits(&name("b"), seed), Ok(()));
+    assert_eq!(rules.admits(&name("c"), other), unlisted);
 }
 
 #[test]
@@ -203,7 +220,7 @@ proptest! {
 }
 
 fn check(own: &str, ip: &str) -> Result<(), AddressProblem> {
-    rules(own).allows(ip.parse().unwrap())
+    rules(own).allows(self::ip(ip))
 }
 
 fn rules(own: &str) -> AddressRules {
@@ -216,7 +233,7 @@ fn rules_within(own: &str, cidrs: &[&str]) -> AddressRules {
 }
 
 fn listed(mut rules: AddressRules, listed: Listed) -> AddressRules {
-    rules.set_listed(Arc::new(listed));
+    rules.set_listed(listed);
     rules
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::state::{self, ZONE_LEN_MAX};
-use crate::{Epoch, NodeName};
+use crate::{AddressRules, Epoch, NodeName};
 
 /// The name of the cluster: chitchat ignores messages of another cluster. The name is a label, not
 /// a secret.
@@ -30,6 +30,9 @@ pub struct GossipConfig {
     pub zone: String,
     /// The address at which peers reach the gossip of this node.
     pub advertise: SocketAddr,
+    /// The rules for the addresses of the peers. Their own address is that of `advertise`,
+    /// whichever was set.
+    pub rules: AddressRules,
     /// The address to listen on for gossip.
     pub listen: SocketAddr,
     /// The address at which peers reach the control port of this node.

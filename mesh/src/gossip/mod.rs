@@ -66,7 +66,7 @@ pub use state::{ZONE_LEN_MAX, canonical};
 pub use traffic::{RoundBytes, largest_bytes, needs_fragments};
 pub use udp::{UdpTransport, bind_hint, check_loopback};
 
-use crate::View;
+use crate::{AddressRules, Listed, View};
 use supervisor::{Channels, Supervisor};
 
 /// The maximum number of addresses that one [`Gossip::join`] takes.
@@ -107,6 +107,7 @@ pub struct Gossip {
     failed: watch::Receiver<Option<String>>,
     sweep: watch::Sender<u64>,
     address: watch::Sender<IpAddr>,
+    rules: watch::Sender<AddressRules>,
     joins: mpsc::Sender<Vec<SocketAddr>>,
     goodbye: oneshot::Sender<()>,
     supervisor: JoinHandle<()>,
@@ -149,6 +150,9 @@ impl Gossip {
         let (failed_in, failed) = watch::channel(None);
         let (sweep, sweep_out) = watch::channel(0);
         let (address, address_out) = watch::channel(config.advertise.ip());
+        let mut rules = config.rules.clone();
+        rules.set_own(config.advertise.ip());
+        let (rules, rules_out) = watch::channel(rules);
         let (joins, joins_out) = mpsc::channel(JOINS_WAITING_MAX);
         let (goodbye, goodbye_out) = oneshot::channel();
         let channels = Channels {
@@ -156,6 +160,7 @@ impl Gossip {
             failed: failed_in,
             sweep: sweep_out,
             address: address_out,
+            rules: rules_out,
             joins: joins_out,
             goodbye: goodbye_out,
         };
@@ -167,6 +172,7 @@ impl Gossip {
             failed,
             sweep,
             address,
+            rules,
             joins,
             goodbye,
             supervisor,
@@ -187,7 +193,27 @@ impl Gossip {
     /// Moves to another address of this node: listens there, and publishes it. The ports and the
     /// epoch stay the same, so the peers do not take this node for another one.
     pub fn move_to(&self, address: IpAddr) {
+        self.rules.send_modify(|rules| rules.set_own(address));
         self.address.send_replace(address);
+    }
+
+    /// Replaces the list of the members that the cluster has told of.
+    pub fn list(&self, listed: Listed) {
+        self.rules
+            .send_if_modified(|rules| rules.set_listed(listed));
+    }
+
+    /// Restricts the members to the agents to join, until [`Self::list`] is called; see
+    /// [`AddressRules::set_seeds`].
+    pub fn list_seeds(&self, found: &[SocketAddr], are_complete: bool) {
+        let found = found.iter().take(JOIN_MAX).map(SocketAddr::ip);
+        self.rules
+            .send_if_modified(|rules| rules.set_seeds(found, are_complete));
+    }
+
+    /// Returns the present rules for the addresses of the peers, and all later ones.
+    pub fn rules(&self) -> watch::Receiver<AddressRules> {
+        self.rules.subscribe()
     }
 
     /// Contacts those peers at `addresses` that are not live already. A call is cheap, and must be

@@ -24,7 +24,7 @@ use super::observations::Observations;
 use super::rejoin::{CONTACTS_MAX, RejoinCandidates};
 use super::state::Published;
 use super::view::{self, Observer};
-use crate::{View, WIRE_VERSION};
+use crate::{AddressRules, View, WIRE_VERSION};
 
 /// The minimum `patience` of [`view::view`], which is also at least [`ROUNDS_TO_SETTLE`] rounds.
 const CONFLICT_AFTER: Duration = Duration::from_secs(15);
@@ -59,6 +59,8 @@ pub(super) struct Channels {
     pub(super) sweep: watch::Receiver<u64>,
     /// The address of this node.
     pub(super) address: watch::Receiver<IpAddr>,
+    /// The rules for the addresses of the peers.
+    pub(super) rules: watch::Receiver<AddressRules>,
     pub(super) joins: mpsc::Receiver<Vec<SocketAddr>>,
     /// The request to say goodbye. It is closed without a message if the [`super::Gossip`] was
     /// dropped.
@@ -217,7 +219,8 @@ impl Supervisor {
         };
         let identities = self.observations.identities();
         let patience = self.settle().max(CONFLICT_AFTER);
-        let view = view::view(&observer, &identities, patience);
+        let rules = self.channels.rules.borrow().clone();
+        let view = view::view(&observer, &rules, identities, patience);
         self.channels.views.send_if_modified(|last| {
             let differs = *last != view;
             if differs {

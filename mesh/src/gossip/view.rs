@@ -15,8 +15,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::state::Published;
-use crate::{Epoch, Member, NodeName, PeerState, View};
+use super::state::{Published, canonical};
+use crate::{
+    AddressProblem, AddressRules, Epoch, Member, NodeName, PeerState, RefusedMember, View,
+};
 
 /// The maximum number of epochs of one name that are compared with each other. More than two epochs
 /// occur only in a crash loop or with forged messages.
@@ -83,12 +85,31 @@ pub(super) struct Observer {
 
 /// Returns the view of `observer`, computed from `identities` (all except its own present one).
 ///
+/// An identity that breaks `rules` counts for nothing: it is no member, and in conflict with none.
+///
 /// Two epochs of one name are in conflict if both heartbeats still rise `patience` after the second
 /// epoch appeared. The heartbeat of a restarted node's old epoch stops, but its last values still
 /// spread for some rounds.
-pub(super) fn view(observer: &Observer, identities: &[Identity], patience: Duration) -> View {
-    let mut names: BTreeMap<&NodeName, Vec<&Identity>> = BTreeMap::new();
+pub(super) fn view(
+    observer: &Observer,
+    rules: &AddressRules,
+    identities: Vec<Identity>,
+    patience: Duration,
+) -> View {
+    let mut refused = Vec::new();
+    let mut admitted = Vec::new();
     for identity in identities {
+        match admit(rules, &identity) {
+            Ok(()) => admitted.push(identity),
+            Err(problem) => refused.push(RefusedMember {
+                name: identity.published.name,
+                address: identity.published.control,
+                problem,
+            }),
+        }
+    }
+    let mut names: BTreeMap<&NodeName, Vec<&Identity>> = BTreeMap::new();
+    for identity in &admitted {
         names
             .entry(&identity.published.name)
             .or_default()
@@ -100,7 +121,15 @@ pub(super) fn view(observer: &Observer, identities: &[Identity], patience: Durat
         .filter_map(|identities| member(&identities, patience))
         .collect();
     let namesake = namesake(observer, &namesakes, patience);
-    View::new(members, namesake)
+    View::new(members, namesake).with_refused(refused)
+}
+
+fn admit(rules: &AddressRules, identity: &Identity) -> Result<(), AddressProblem> {
+    let Published { name, control, .. } = &identity.published;
+    if control.ip() != canonical(identity.address).ip() {
+        return Err(AddressProblem::TwoAddresses);
+    }
+    rules.admits(name, control.ip())
 }
 
 /// Returns the control address of another live agent that uses the observer's name.

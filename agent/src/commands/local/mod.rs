@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use iperf3_mesh_core::NodeName;
+use iperf3_mesh_core::{AddressRules, NodeName};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
@@ -127,6 +127,7 @@ async fn start_in(
             zone: String::new(),
             own: OwnAddress::given(address),
             listen: ListenAddrs::new(address, ports),
+            rules: AddressRules::new(address, []),
             iperf_ports: ports.iperf_range(),
             tests: settings.specs(),
             interval: settings.interval,

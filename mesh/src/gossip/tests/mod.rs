@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::config::GossipConfig;
 use super::state::Published;
-use crate::{Epoch, NodeName, WIRE_VERSION};
+use crate::{AddressRules, Epoch, NodeName, WIRE_VERSION};
 
 fn name(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
@@ -43,8 +43,9 @@ fn config(of: &str, epoch: u64, at: SocketAddr) -> GossipConfig {
         generation: 1000,
         zone: String::new(),
         advertise: at,
+        rules: AddressRules::new(at.ip(), []),
         listen: at,
-        control: address(1),
+        control: at,
         http_port: 9876,
         iperf3: "3.12".to_owned(),
         interval: Duration::from_millis(100),

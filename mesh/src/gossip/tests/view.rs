@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::super::view::{Identity, Observer, view};
 use super::{address, name, published};
-use crate::{Epoch, PeerState, View};
+use crate::{AddressProblem, AddressRules, Epoch, Listed, PeerState, View};
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -135,6 +135,7 @@ fn newest_identity_counts_within_an_epoch() {
     let timeline = Timeline::new();
     // The last heartbeats of the former identity still spread.
     let mut former = timeline.identity("a", 1, 3, 30);
+    former.address = address(9);
     former.published.control = address(9);
     let present = starting_at(timeline.identity("a", 1, 2, 29), 2000);
     for (former, present) in [
@@ -237,6 +238,56 @@ fn own_name_is_taken_only_by_another_lasting_epoch() {
 }
 
 #[test]
+fn identity_with_a_forbidden_address_is_no_member_but_refused() {
+    let timeline = Timeline::new();
+    let loopback = at(timeline.identity("a", 1, 0, 30), [127, 0, 0, 1]);
+    let mut two = timeline.identity("b", 2, 0, 30);
+    two.published.control.set_ip([10, 0, 0, 9].into());
+    let view = timeline.view(&[loopback, two, timeline.identity("c", 3, 0, 30)]);
+    assert_eq!(only(&view), (3, PeerState::Live));
+    let refused: Vec<_> = view
+        .refused()
+        .iter()
+        .map(|member| (member.name.as_str(), member.problem))
+        .collect();
+    let expected = [
+        ("a", AddressProblem::Loopback),
+        ("b", AddressProblem::TwoAddresses),
+    ];
+    assert_eq!(refused, expected);
+}
+
+#[test]
+fn unlisted_namesake_of_a_node_changes_nothing() {
+    let timeline = Timeline::new();
+    let node = timeline.identity("a", 1, 0, 200);
+    let mut rules = AddressRules::new(address(0).ip(), []);
+    rules.set_listed(Listed::nodes([
+        (name("a"), node.address.ip()),
+        (name("me"), address(0).ip()),
+    ]));
+    let forged = timeline.identity("a", 2, 100, 200);
+    let of_observer = timeline.identity("me", 3, 100, 200);
+    let view = timeline.view_by(&rules, &[node, forged, of_observer]);
+    assert_eq!(only(&view), (1, PeerState::Live));
+    assert_eq!(view.namesake(), None);
+    assert_eq!(view.refused().len(), 2);
+}
+
+#[test]
+fn member_is_admitted_when_the_cluster_lists_it() {
+    let timeline = Timeline::new();
+    let node = timeline.identity("a", 1, 0, 30);
+    let mut rules = AddressRules::new(address(0).ip(), []);
+    rules.set_listed(Listed::default());
+    let view = timeline.view_by(&rules, from_ref(&node));
+    assert!(view.members().is_empty(), "{view:?}");
+    rules.set_listed(Listed::nodes([(name("a"), node.address.ip())]));
+    let view = timeline.view_by(&rules, from_ref(&node));
+    assert_eq!(only(&view), (1, PeerState::Live));
+}
+
+#[test]
 fn conflict_survives_a_gossip_restart_in_one_of_the_two() {
     let timeline = Timeline::new();
     let restarted = timeline.identity("a", 1, 198, 200);
@@ -276,10 +327,13 @@ impl Timeline {
 
     /// Returns an identity that was first seen at `first` and had its last heartbeat at `last`.
     fn identity(&self, of: &str, epoch: u64, first: u64, last: u64) -> Identity {
+        let address = address(u8::try_from(epoch).unwrap());
+        let mut published = published(of, epoch);
+        published.control.set_ip(address.ip());
         Identity {
-            published: published(of, epoch),
+            published,
             generation: 1000 + first,
-            address: address(u8::try_from(epoch).unwrap()),
+            address,
             live: true,
             ever_live: true,
             first_seen: self.at(first),
@@ -288,13 +342,23 @@ impl Timeline {
     }
 
     fn view(&self, identities: &[Identity]) -> View {
+        self.view_by(&AddressRules::new(address(0).ip(), []), identities)
+    }
+
+    fn view_by(&self, rules: &AddressRules, identities: &[Identity]) -> View {
         let observer = Observer {
             name: name("me"),
             epoch: Epoch(0),
             started: self.start,
         };
-        view(&observer, identities, PATIENCE)
+        view(&observer, rules, identities.to_vec(), PATIENCE)
     }
+}
+
+fn at(mut identity: Identity, ip: [u8; 4]) -> Identity {
+    identity.address.set_ip(ip.into());
+    identity.published.control.set_ip(ip.into());
+    identity
 }
 
 fn dead(identity: Identity) -> Identity {
