@@ -54,11 +54,16 @@ pub fn iperf_report(bytes: &[u8]) {
 /// Panics if this does not hold.
 pub fn iperf_output(bytes: &[u8]) {
     let _ = Version::parse(&String::from_utf8_lossy(bytes));
-    let whole = read_output(bytes, bytes.len(), PEER);
+    let spec = spec(Protocol::Udp, false);
+    let whole = read_output(bytes, bytes.len(), PEER, &spec);
     let (_, _, unexpected_client) = whole;
     assert_ne!(unexpected_client, Some(PEER));
     for size in [1, 7] {
-        assert_eq!(read_output(bytes, size, PEER), whole, "pieces of {size}");
+        assert_eq!(
+            read_output(bytes, size, PEER, &spec),
+            whole,
+            "pieces of {size}"
+        );
     }
 }
 

@@ -89,12 +89,13 @@ fn lines(findings: &[Finding], level: Level) -> Vec<String> {
         .collect()
 }
 
-/// A program that reports that version of iperf3. Another process writes it: a file that this one
+/// The real iperf3, which reports that version. Another process writes it: a file that this one
 /// has open for writing cannot be executed while another test starts a child.
 fn iperf3_of(version: &str, directory: &Path) -> String {
     let path = directory.join("iperf3");
     let script = format!(
-        "printf '#!/bin/sh\\necho \"iperf {version} (fake)\"\\n' > \"$0\" && chmod +x \"$0\""
+        "printf '#!/bin/sh\\n[ \"$1\" = --version ] || exec iperf3 \"$@\"\\n\
+         echo \"iperf {version} (fake)\"\\n' > \"$0\" && chmod +x \"$0\""
     );
     let status = Command::new("sh")
         .arg("-c")

@@ -121,7 +121,7 @@ fn example() -> Metrics {
     metrics.reservation(Role::Asker, ReservationOutcome::Met, lasted);
     let refused = ReservationOutcome::Refused(Refusal::Busy);
     metrics.reservation(Role::Granter, refused, Duration::ZERO);
-    metrics.unexpected_client();
+    metrics.unexpected_clients(1);
     metrics.server_failed("resources");
     metrics.rejected_message("malformed");
     metrics.show_members([

@@ -9,6 +9,7 @@ use std::time::Duration;
 use iperf3_mesh_core::{Protocol, TestSpec};
 
 use super::Version;
+use super::plan::{Plan, seconds};
 
 /// How long to wait for the control connection. After that, the peer counts as unreachable.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -33,7 +34,7 @@ const SERVER_INTERVAL: &str = "0.1";
 const BLOCK: u64 = 128 * 1024;
 
 /// The number of files that iperf3 has open beside the socket and the file of each stream.
-const OPEN_FILES: u64 = 10;
+const OPEN_FILES: u64 = 12;
 
 /// The minimum number of blocks per second in a TCP test with a bitrate. iperf3 paces whole blocks:
 /// a figure based on only a few blocks is coarse, and the gap between two blocks must stay far
@@ -147,6 +148,11 @@ pub(super) fn server(version: Version, spec: &TestSpec, local: IpAddr, port: u16
         .with("-B", local)
         .with("-p", port);
     args.flag("--forceflush").with("-i", SERVER_INTERVAL);
+    // The request of the client, which `plan` checks.
+    args.flag("-V");
+    if let Some(limit) = Plan::new(spec).bitrate_limit(block(spec)) {
+        args.flag("--server-bitrate-limit").0.push(limit);
+    }
     if version.has_idle_timeout() {
         args.with("--idle-timeout", seconds(spec.timeout));
     }
@@ -157,13 +163,6 @@ pub(super) fn server(version: Version, spec: &TestSpec, local: IpAddr, port: u16
         args.with("--snd-timeout", SILENCE.as_millis());
     }
     args.0
-}
-
-/// Rounds a duration up to whole seconds. The result is at least 1, because 0 means "without end"
-/// to iperf3.
-fn seconds(duration: Duration) -> u64 {
-    let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-    whole.max(1)
 }
 
 fn interval(spec: &TestSpec) -> u64 {
@@ -287,7 +286,8 @@ mod tests {
             )
             .join(" ")
         };
-        let least = "-s -1 -B 10.0.0.2 -p 5203 --forceflush -i 0.1";
+        let least = "-s -1 -B 10.0.0.2 -p 5203 --forceflush -i 0.1 -V \
+                     --server-bitrate-limit 1935190/3";
         assert_eq!(line(9), least);
         let middle = format!("{least} --idle-timeout 10 --rcv-timeout 5000");
         assert_eq!(line(10), middle);

@@ -8,8 +8,10 @@
 mod buffer;
 mod client;
 mod command;
+mod filter;
 mod limits;
 mod orphans;
+mod plan;
 mod probe;
 mod problem;
 mod process;
@@ -17,6 +19,7 @@ mod program;
 mod reason;
 mod report;
 mod server;
+mod trial;
 mod version;
 mod vulnerabilities;
 
@@ -38,9 +41,11 @@ pub use report::Report;
 #[cfg(feature = "fuzzing")]
 pub(crate) use server::read_output;
 pub use server::{NotReady, Server, ServerEnd};
+pub use trial::NoFilter;
 pub use version::{LEAST, Version};
 pub use vulnerabilities::FIRST_SAFE;
 
+use filter::{Filter, Gate};
 use process::{Process, Stdout};
 
 /// The iperf3 program of this node.
@@ -48,6 +53,9 @@ use process::{Process, Stdout};
 pub struct Iperf {
     program: PathBuf,
     version: Version,
+    /// `None` if the system refuses the file in memory that the filter needs.
+    filter: Option<Filter>,
+    is_filtered: bool,
 }
 
 /// A test that this node runs as the client.
@@ -109,12 +117,23 @@ impl Iperf {
     /// Returns an error if the program is missing, does not run, is not iperf3 or is too old.
     pub async fn probe(program: &Path) -> Result<Self, ProbeError> {
         let (program, version) = probe::probe(program).await?;
-        Ok(Self { program, version })
+        let filter = Filter::new().ok();
+        Ok(Self {
+            program,
+            version,
+            filter,
+            is_filtered: false,
+        })
     }
 
     /// Returns the version of iperf3.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// Returns whether [`Iperf::try_filter`] has found that the filter works.
+    pub fn is_filtered(&self) -> bool {
+        self.is_filtered
     }
 
     /// Returns the path of the program.
@@ -137,7 +156,7 @@ impl Iperf {
     pub fn client(&self, run: ClientRun) -> Result<Client, SpawnError> {
         let buffer = buffer::lesser(buffer::largest(), run.buffer);
         let args = command::client(self.version, buffer, &run.spec, run.local, run.remote);
-        let process = self.spawn(&args, run.limits, Stdout::Keep)?;
+        let process = self.spawn(&args, run.limits, None, Stdout::Keep)?;
         Ok(Client {
             process,
             spec: run.spec,
@@ -152,18 +171,21 @@ impl Iperf {
     /// Returns an error if iperf3 was not started, for example because it is too late.
     pub fn server(&self, run: &ServerRun) -> Result<Server, SpawnError> {
         let args = command::server(self.version, &run.spec, run.local, run.port);
-        let (seen, watch) = server::watch_output(run.peer);
-        let process = self.spawn(&args, run.limits, Stdout::Watch(watch))?;
-        Ok(Server::new(process, seen))
+        let (seen, watch) = server::watch_output(run.peer, &run.spec);
+        let filter = self.filter.as_ref();
+        let gate = filter.and_then(|filter| filter.for_guest(run.peer, run.spec.bidir).ok());
+        let process = self.spawn(&args, run.limits, gate.as_ref(), Stdout::Watch(watch))?;
+        Ok(Server::new(process, seen, gate))
     }
 
     fn spawn(
         &self,
         args: &[String],
         limits: Limits,
+        gate: Option<&Gate>,
         output: Stdout,
     ) -> Result<Process, SpawnError> {
-        Process::spawn(self.program.as_os_str(), args, limits, output).map_err(|source| {
+        Process::spawn(self.program.as_os_str(), args, limits, gate, output).map_err(|source| {
             if limits::is_too_late(&source) {
                 SpawnError::TooLate
             } else {

@@ -98,6 +98,7 @@ async fn version(program: &Path) -> Result<Version, Problem> {
         OsStr::new(program),
         &["--version".to_owned()],
         limits,
+        None,
         Stdout::Keep,
     );
     let mut process = spawned.map_err(|error| not_started(program, error))?;

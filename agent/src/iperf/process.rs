@@ -21,6 +21,7 @@ use tokio::process::{ChildStderr, ChildStdout};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::filter::Gate;
 use super::limits::{self, Limits};
 use super::orphans::Started;
 use crate::clock::sleep_until;
@@ -96,12 +97,13 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `program` under `limits`. Call this function within the runtime, on the thread that
-    /// lives as long as the agent (see [`limits::apply`]).
+    /// Starts `program` under `limits`, and behind `gate` if it is a server. Call this function
+    /// within the runtime, on the thread that lives as long as the agent (see [`limits::apply`]).
     pub(super) fn spawn(
         program: &OsStr,
         args: &[String],
         limits: Limits,
+        gate: Option<&Gate>,
         output: Stdout,
     ) -> io::Result<Self> {
         // The signal handler is registered before the child exists, so that the child's end cannot
@@ -117,6 +119,9 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if let Some(gate) = gate {
+            gate.apply(&mut command);
+        }
         limits::apply(&mut command, limits);
 
         let mut child = command.spawn()?;

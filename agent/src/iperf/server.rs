@@ -10,11 +10,13 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use iperf3_mesh_core::Reason;
 use iperf3_mesh_core::wire::{Complaint, WORDS_MAX};
+use iperf3_mesh_core::{Reason, TestSpec};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::filter::Gate;
+use super::plan::{Plan, Request};
 use super::process::{Cause, Ending, Kill, Process, Watch};
 use super::reason;
 use super::report::{DETAIL_MAX, error_message, own_message};
@@ -34,6 +36,7 @@ const LINE_MAX: usize = 256;
 pub struct Server {
     process: Process,
     seen: watch::Receiver<Seen>,
+    gate: Option<Gate>,
 }
 
 /// The reason why a server does not listen. The server is dead or dying.
@@ -56,12 +59,20 @@ pub struct ServerEnd {
     /// Whether the peer connected as the client, and the server ran long enough to report this (a
     /// tenth of a second).
     pub accepted: bool,
-    /// The address of another client, if one connected; the server was killed because of it.
+    /// The address of another client, if one connected. It was turned away by the filter, or the
+    /// server was killed because of it.
     pub unexpected_client: Option<IpAddr>,
+    /// The number of connections and datagrams of other addresses that the filter turned away, or
+    /// 1 for the client that the server was killed for.
+    pub strangers: u64,
+    /// The request of the client for more than agreed; the server was killed because of it.
+    pub breach: Option<String>,
     /// Whether the server was killed early through its [`Kill`].
     pub cancelled: bool,
     /// Whether the server was killed at its deadline.
     pub timed_out: bool,
+    /// Whether the server crashed, that is, whether a signal of its own fault ended it.
+    pub crashed: bool,
     /// The reason of a failure that iperf3 itself has reported; `None` if it reported none.
     pub failure: Option<Reason>,
     /// Text for the log: iperf3's error message, empty if there is none.
@@ -71,7 +82,13 @@ pub struct ServerEnd {
 impl ServerEnd {
     /// Returns what went wrong at the server, for the node of the client; `None` if nothing did.
     pub fn complaint(&self) -> Option<Complaint> {
-        if let Some(client) = self.unexpected_client {
+        if let Some(breach) = &self.breach {
+            let words = format!("its client asked for {breach}");
+            return Some(Complaint::new(Reason::Iperf, &words));
+        }
+        if let Some(client) = self.unexpected_client
+            && !self.accepted
+        {
             let words = format!("disconnected an unexpected client, {client}");
             return Some(Complaint::new(Reason::Busy, &words));
         }
@@ -86,20 +103,23 @@ pub(super) struct Seen {
     listening: bool,
     accepted: bool,
     unexpected_client: Option<IpAddr>,
+    request: Request,
+    /// The request of the client for more than agreed.
+    breach: Option<String>,
     /// iperf3's last error message, if it went to standard output.
     message: Option<String>,
 }
 
 /// Watches the output of a server that may serve only `peer`, and kills the server as soon as the
-/// output shows an unexpected client.
-pub(super) fn watch_output(peer: IpAddr) -> (watch::Receiver<Seen>, Watch) {
+/// output shows an unexpected client, or a client that asks for more than `spec`.
+pub(super) fn watch_output(peer: IpAddr, spec: &TestSpec) -> (watch::Receiver<Seen>, Watch) {
     let (show, seen) = watch::channel(Seen::default());
-    let mut line = Vec::new();
+    let (mut line, plan) = (Vec::new(), Plan::new(spec));
     let watch = move |piece: &[u8], kill: &Kill| {
         for_each_line(&mut line, piece, |line| {
-            show.send_if_modified(|seen| seen.parse_line(line, peer));
+            show.send_if_modified(|seen| seen.parse_line(line, peer, &plan));
         });
-        if show.borrow().unexpected_client.is_some() {
+        if show.borrow().is_over() {
             kill.kill();
         }
     };
@@ -126,19 +146,26 @@ pub(crate) fn read_output(
     output: &[u8],
     size: usize,
     peer: IpAddr,
+    spec: &TestSpec,
 ) -> (bool, bool, Option<IpAddr>) {
     let (mut line, mut seen) = (Vec::new(), Seen::default());
+    let plan = Plan::new(spec);
     for piece in output.chunks(size.max(1)) {
         for_each_line(&mut line, piece, |line| {
-            seen.parse_line(line, peer);
+            seen.parse_line(line, peer, &plan);
         });
     }
     (seen.listening, seen.accepted, seen.unexpected_client)
 }
 
 impl Seen {
+    /// Returns whether the server has served a client that it should not.
+    fn is_over(&self) -> bool {
+        self.unexpected_client.is_some() || self.breach.is_some()
+    }
+
     /// Reads a line of output, and returns whether it showed something new.
-    fn parse_line(&mut self, line: &str, peer: IpAddr) -> bool {
+    fn parse_line(&mut self, line: &str, peer: IpAddr, plan: &Plan) -> bool {
         if line.starts_with("Server listening on ") {
             self.listening = true;
         } else if let Some(rest) = line.strip_prefix("Accepted connection from ") {
@@ -155,6 +182,8 @@ impl Seen {
             }
         } else if let Some(message) = own_message(line) {
             self.message = Some(excerpt(message, DETAIL_MAX));
+        } else if let Some(breach) = plan.breach(&mut self.request, line) {
+            self.breach.get_or_insert(breach);
         } else {
             return false;
         }
@@ -163,8 +192,17 @@ impl Seen {
 }
 
 impl Server {
-    pub(super) fn new(process: Process, seen: watch::Receiver<Seen>) -> Self {
-        Self { process, seen }
+    pub(super) fn new(process: Process, seen: watch::Receiver<Seen>, gate: Option<Gate>) -> Self {
+        Self {
+            process,
+            seen,
+            gate,
+        }
+    }
+
+    /// Returns whether the filter works in this server, once it listens.
+    pub fn is_filtered(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.tally().armed)
     }
 
     /// Returns the process id, which is also the id of the process group.
@@ -206,12 +244,18 @@ impl Server {
     pub async fn wait(&mut self) -> ServerEnd {
         let ending = self.process.wait().await;
         let seen = self.seen.borrow().clone();
+        let is_over = seen.is_over();
+        let tally = self.gate.as_ref().map(Gate::tally).unwrap_or_default();
+        let data = tally.breach.then(|| "data from the server".to_owned());
         let failure = failure(ending, seen.message, seen.accepted);
         ServerEnd {
             accepted: seen.accepted,
-            unexpected_client: seen.unexpected_client,
-            cancelled: ending.cause == Cause::Killed && seen.unexpected_client.is_none(),
+            unexpected_client: seen.unexpected_client.or(tally.last),
+            strangers: tally.strangers + u64::from(seen.unexpected_client.is_some()),
+            breach: seen.breach.or(data),
+            cancelled: ending.cause == Cause::Killed && !is_over,
             timed_out: ending.cause == Cause::Deadline,
+            crashed: crashed(ending),
             failure: failure.as_ref().map(|(reason, _)| *reason),
             detail: failure.map_or_else(|| detail(ending), |(_, message)| message),
         }
@@ -235,6 +279,13 @@ fn failure(ending: &Ending, printed: Option<String>, accepted: bool) -> Option<(
     is_failure.then_some((reason, message))
 }
 
+/// A full directory for temporary files ends iperf3 by SIGBUS, which is no crash.
+fn crashed(ending: &Ending) -> bool {
+    let faults = [libc::SIGSEGV, libc::SIGABRT, libc::SIGILL, libc::SIGFPE];
+    matches!(ending.cause, Cause::Exited(status)
+        if status.signal().is_some_and(|number| faults.contains(&number)))
+}
+
 fn detail(ending: &Ending) -> String {
     let stderr = String::from_utf8_lossy(&ending.stderr);
     excerpt(error_message(&stderr), DETAIL_MAX)
@@ -242,12 +293,26 @@ fn detail(ending: &Ending) -> String {
 
 #[cfg(test)]
 mod tests {
+    use iperf3_mesh_core::Protocol;
+
     use super::*;
 
+    fn spec() -> TestSpec {
+        TestSpec {
+            protocol: Protocol::Tcp,
+            duration: Duration::from_secs(1),
+            omit: Duration::ZERO,
+            timeout: Duration::from_secs(5),
+            bitrate: None,
+            streams: 1,
+            bidir: false,
+        }
+    }
+
     fn seen(peer: &str, lines: &[&str]) -> Seen {
-        let mut seen = Seen::default();
+        let (mut seen, plan) = (Seen::default(), Plan::new(&spec()));
         for line in lines {
-            seen.parse_line(line, peer.parse().expect("an address"));
+            seen.parse_line(line, peer.parse().expect("an address"), &plan);
         }
         seen
     }

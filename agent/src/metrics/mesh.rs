@@ -20,6 +20,7 @@ pub(super) struct Meetings {
     pub(super) reservations: IntCounterVec,
     pub(super) overlaps: IntCounter,
     pub(super) unexpected_clients: IntCounter,
+    pub(super) filter: IntGauge,
     pub(super) server_failures: IntCounterVec,
     pub(super) rejected: IntCounterVec,
     pub(super) seconds: Counter,
@@ -52,7 +53,12 @@ impl Meetings {
             )?,
             unexpected_clients: register_int_counter_with_registry!(
                 "iperf_mesh_unexpected_clients_total",
-                "Clients without a meeting that were disconnected from this node's iperf3 server",
+                "Connections and datagrams to this node's iperf3 servers from others than the peer",
+                registry
+            )?,
+            filter: register_int_gauge_with_registry!(
+                "iperf_mesh_iperf3_filter",
+                "1 if this node's iperf3 servers are hidden from all but the peer, else 0",
                 registry
             )?,
             server_failures: register_int_counter_vec_with_registry!(

@@ -140,9 +140,14 @@ impl Metrics {
         self.meetings.overlaps.inc();
     }
 
-    /// Counts a client that connected to this node's iperf3 server without a meeting.
-    pub fn unexpected_client(&self) {
-        self.meetings.unexpected_clients.inc();
+    /// Counts connections and datagrams to this node's iperf3 servers from others than the peer.
+    pub fn unexpected_clients(&self, count: u64) {
+        self.meetings.unexpected_clients.inc_by(count);
+    }
+
+    /// Sets whether the filter works in this node's iperf3 servers.
+    pub fn show_filter(&self, works: bool) {
+        self.meetings.filter.set(i64::from(works));
     }
 
     /// Counts a figure of a test that could not be.

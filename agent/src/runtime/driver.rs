@@ -25,7 +25,6 @@ use crate::runtime::refused::RefusedMembers;
 use crate::runtime::transport::MessageSender;
 use crate::runtime::unheard::Unheard;
 use crate::state::{AgentState, iperf3_versions};
-use crate::text::short;
 
 /// The interval of the loop's heartbeat, at which the silence of the members is published again.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -157,7 +156,7 @@ impl Driver {
             } => {
                 let (reason, words) = (complaint.reason(), complaint.words());
                 tracing::warn!(
-                    destination = short(peer.as_str()),
+                    destination = %peer,
                     %protocol,
                     %reason,
                     words,
@@ -165,12 +164,12 @@ impl Driver {
                 );
             }
             Output::Departed(node) => {
-                tracing::info!(node = short(node.as_str()), "a node has departed");
+                tracing::info!(%node, "a node has departed");
                 self.publish_members();
             }
             Output::Missing(node) => {
                 tracing::warn!(
-                    node = short(node.as_str()),
+                    %node,
                     "Kubernetes runs an agent there, and gossip has not heard from it"
                 );
                 self.publish_members();
@@ -200,8 +199,7 @@ impl Driver {
 
     fn record(&self, destination: &NodeName, protocol: Protocol, outcome: &Outcome) {
         if let Err(reason) = outcome {
-            let destination = short(destination.as_str());
-            tracing::warn!(destination, %protocol, %reason, "a cell failed");
+            tracing::warn!(%destination, %protocol, %reason, "a cell failed");
         }
         self.state.record(destination, protocol, outcome);
     }
@@ -217,7 +215,7 @@ impl Driver {
         match outcome {
             ReservationOutcome::NoAnswer | ReservationOutcome::Expired => {
                 tracing::warn!(
-                    peer = short(peer.as_str()),
+                    %peer,
                     %role,
                     %outcome,
                     "the peer did not answer, or stopped answering during the meeting"

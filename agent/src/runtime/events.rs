@@ -27,6 +27,10 @@ pub(super) enum ProcessFailure {
     Test(Reason),
     /// A client without a meeting connected to the server.
     UnexpectedClient,
+    /// The client asked iperf3 for more than the plan of the meeting.
+    PlanExceeded,
+    /// The server crashed, as a version with a known vulnerability does.
+    Crashed,
     /// No client connected to the server.
     NoClient,
 }

@@ -8,6 +8,7 @@ mod implausible;
 pub(crate) mod preflight;
 mod processes;
 mod refused;
+mod strangers;
 mod transport;
 mod unheard;
 
@@ -274,6 +275,7 @@ fn driver(
         skip_quiet_time: setup.skip_quiet_time,
     };
     let implausible = ImplausibleFigures::new(metrics.clone());
+    metrics.show_filter(setup.iperf.is_filtered());
     let processes = Processes::new(
         setup.name,
         epoch,

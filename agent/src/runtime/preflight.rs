@@ -17,7 +17,7 @@ use crate::iperf::{self, DEFAULT_BUFFER_LIMIT, Iperf, Needs};
 /// Returns an error if iperf3 is missing or too old, lacks a feature that a test needs, cannot fill
 /// its temporary files, or may not open enough files. The message says how to fix it.
 pub(crate) async fn probe(program: &Path, tests: &[TestSpec]) -> anyhow::Result<Iperf> {
-    let iperf = Iperf::probe(program)
+    let mut iperf = Iperf::probe(program)
         .await
         .map_err(|error| anyhow!("{error}. {}", error.hint()))?;
     let version = iperf.version();
@@ -37,6 +37,14 @@ pub(crate) async fn probe(program: &Path, tests: &[TestSpec]) -> anyhow::Result<
     }
     for drawback in version.drawbacks() {
         tracing::warn!(%version, "this iperf3 is old: {drawback}");
+    }
+    if let Err(error) = iperf.try_filter().await {
+        tracing::warn!(
+            %error,
+            "the filter of the iperf3 servers does not work, so that a stranger can take the place \
+             of the peer until it is noticed. {}",
+            error.hint()
+        );
     }
     Ok(iperf)
 }

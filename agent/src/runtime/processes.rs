@@ -1,8 +1,8 @@
 //! The iperf3 processes that the coordinator asks for. This module starts them, kills them on
 //! request, and reports their ends.
 //!
-//! It also detects two situations that must never occur: iperf3 of a second meeting while iperf3 of
-//! the first still runs, and an unexpected client of the server.
+//! It also detects what must never occur: iperf3 of a second meeting while iperf3 of the first
+//! still runs, and a client that is not the peer or asks for more than agreed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::events::{ProcessEnd, ProcessFailure, ProcessRole, TestProcess};
 use super::implausible::ImplausibleFigures;
+use super::strangers::Strangers;
 use crate::clock::{boot_now, unix_now_ns};
 use crate::iperf::{
     Client, ClientRun, Iperf, Kill, Limits, NotReady, Server, ServerEnd, ServerRun, SpawnError,
@@ -67,6 +68,7 @@ pub(super) struct Processes {
     iperf: Iperf,
     metrics: Metrics,
     implausible: Arc<ImplausibleFigures>,
+    strangers: Arc<Strangers>,
     running: BTreeMap<RunId, Running>,
     reporter: mpsc::Sender<Report>,
     reports: mpsc::Receiver<Report>,
@@ -89,6 +91,7 @@ impl Processes {
             epoch,
             address,
             iperf,
+            strangers: Strangers::new(metrics.clone()),
             metrics,
             implausible,
             running: BTreeMap::new(),
@@ -211,10 +214,11 @@ impl Processes {
         let kill = server.as_ref().ok().map(Server::killer);
         self.insert(start.run, start.meeting, kill);
         let (run, reporter, metrics) = (start.run, self.reporter.clone(), self.metrics.clone());
+        let strangers = self.strangers.clone();
         let ready = Report::Ready(Input::ServerReady { run, buffer });
         tokio::spawn(async move {
             let report_ready = reporter.send(ready);
-            let input = run_server(server, run, &process, report_ready, &metrics).await;
+            let input = run_server(server, run, &process, report_ready, &metrics, &strangers).await;
             let _ = reporter.send(Report::Ended(run, input)).await;
         });
     }
@@ -298,6 +302,7 @@ async fn run_server(
     process: &TestProcess,
     report_ready: impl Future,
     metrics: &Metrics,
+    strangers: &Strangers,
 ) -> Input {
     let mut server = match server {
         Ok(server) => server,
@@ -318,16 +323,16 @@ async fn run_server(
         };
         return Input::ServerFailed(run, failure);
     }
+    metrics.show_filter(server.is_filtered());
     report_ready.await;
     let end = server.wait().await;
     drop(server);
     if let Some(client) = end.unexpected_client {
-        metrics.unexpected_client();
-        let peer = &process.peer;
-        tracing::warn!(%client, %peer, "disconnected an unexpected client from the iperf3 server");
+        strangers.record(end.strangers, client, &process.peer);
     }
     let logged = server_end(&end);
-    process.log_end(pid, logged, &end.detail);
+    let detail = end.breach.as_ref().unwrap_or(&end.detail);
+    process.log_end(pid, logged, detail);
     if let ProcessEnd::Failure(failure) = logged {
         metrics.server_failed(failure.into());
     }
@@ -339,8 +344,12 @@ async fn run_server(
 }
 
 fn server_end(end: &ServerEnd) -> ProcessEnd<'static> {
-    if end.unexpected_client.is_some() {
+    if end.breach.is_some() {
+        ProcessEnd::Failure(ProcessFailure::PlanExceeded)
+    } else if end.unexpected_client.is_some() && !end.accepted {
         ProcessEnd::Failure(ProcessFailure::UnexpectedClient)
+    } else if end.crashed {
+        ProcessEnd::Failure(ProcessFailure::Crashed)
     } else if let Some(reason) = end.failure {
         ProcessEnd::Failure(ProcessFailure::Test(reason))
     } else if end.timed_out {

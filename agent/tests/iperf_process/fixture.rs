@@ -69,12 +69,21 @@ impl Fixture {
     }
 
     pub(crate) fn server(&self, peer: IpAddr, within: Duration) -> Server {
-        self.iperf.server(&self.server_run(peer, within)).unwrap()
+        let run = self.server_run(tcp(), peer, within);
+        self.iperf.server(&run).unwrap()
     }
 
-    fn server_run(&self, peer: IpAddr, within: Duration) -> ServerRun {
+    /// A server for a client of this fixture, which may ask for no more than `spec`.
+    pub(crate) async fn server_of(&self, spec: TestSpec) -> Server {
+        let run = self.server_run(spec, self.local, PATIENCE);
+        let mut server = self.iperf.server(&run).unwrap();
+        server.ready().await.unwrap();
+        server
+    }
+
+    fn server_run(&self, spec: TestSpec, peer: IpAddr, within: Duration) -> ServerRun {
         ServerRun {
-            spec: tcp(),
+            spec,
             local: self.remote.ip(),
             port: self.remote.port(),
             peer,
@@ -84,7 +93,7 @@ impl Fixture {
 
     /// The server of this program, at the address of another fixture.
     pub(crate) fn server_for(&self, other: &Self) -> Server {
-        let run = other.server_run(other.local, PATIENCE);
+        let run = other.server_run(tcp(), other.local, PATIENCE);
         self.iperf.server(&run).unwrap()
     }
 
@@ -92,8 +101,7 @@ impl Fixture {
         &self,
         spec: TestSpec,
     ) -> (iperf3_mesh::iperf::ClientEnd, iperf3_mesh::iperf::ServerEnd) {
-        let mut server = self.server(self.local, PATIENCE);
-        server.ready().await.unwrap();
+        let mut server = self.server_of(spec.clone()).await;
         let mut client = self.client(spec, PATIENCE);
         (client.wait().await, server.wait().await)
     }

@@ -6,9 +6,10 @@
 )]
 
 mod fixture;
+mod guests;
 
 use std::fs;
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -334,27 +335,7 @@ async fn iperf3_has_the_environment_of_the_agent() {
     assert_eq!(end.report.detail, ENVIRONMENT);
 }
 
-// ---- the server and its clients ----
-
-#[tokio::test]
-async fn the_server_disconnects_an_unexpected_client() {
-    let fixture = Fixture::new().await;
-    let peer = IpAddr::from([127, 255, 255, 1]);
-    let mut server = fixture.server(peer, PATIENCE);
-    server.ready().await.unwrap();
-    let mut client = fixture.client(
-        TestSpec {
-            duration: PATIENCE,
-            ..tcp()
-        },
-        PATIENCE,
-    );
-    let end = server.wait().await;
-    assert_eq!(end.unexpected_client, Some(fixture.local));
-    assert!(!end.accepted && !end.cancelled && !end.timed_out, "{end:?}");
-    assert!(is_reaped(server.pid()));
-    assert!(client.wait().await.report.forward.is_err());
-}
+// ---- the server ----
 
 #[tokio::test]
 async fn a_server_without_room_for_a_stream_says_so() {
@@ -403,19 +384,6 @@ async fn a_server_that_is_killed_or_prints_its_error_complains() {
         assert_eq!(complaint.reason(), reason, "{name}");
         assert!(complaint.words().contains(words), "{name}: {complaint:?}");
     }
-}
-
-#[tokio::test]
-async fn the_peer_is_told_of_an_unexpected_client() {
-    let fixture = Fixture::new().await;
-    let mut server = fixture.server(IpAddr::from([127, 255, 255, 1]), PATIENCE);
-    server.ready().await.unwrap();
-    let mut client = fixture.client(tcp(), PATIENCE);
-    let complaint = server.wait().await.complaint().unwrap();
-    assert_eq!(complaint.reason(), Reason::Busy);
-    let stranger = fixture.local.to_string();
-    assert!(complaint.words().ends_with(&stranger), "{complaint:?}");
-    client.wait().await;
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ use tokio::time::{Instant, timeout};
 pub use admission::GossipCounters;
 pub use config::{GOODBYE_MAX, GossipConfig, GossipError, INTERVAL_MAX, INTERVAL_MIN};
 pub use send_errors::{SendError, SendErrorTotals};
-pub use state::canonical;
+pub use state::{ZONE_LEN_MAX, canonical};
 pub use traffic::{RoundBytes, largest_bytes, needs_fragments};
 pub use udp::{UdpTransport, bind_hint, check_loopback};
 

@@ -9,7 +9,11 @@ use crate::iperf::{FIRST_SAFE, Iperf, Version};
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     match Iperf::probe(&config.iperf3).await {
-        Ok(iperf) => versions(config, iperf.program(), iperf.version()),
+        Ok(mut iperf) => {
+            let mut findings = versions(config, iperf.program(), iperf.version());
+            findings.push(filter(&mut iperf).await);
+            findings
+        }
         Err(error) => vec![Finding::error("iperf3", error.to_string(), error.hint())],
     }
 }
@@ -37,6 +41,18 @@ fn versions(config: &Config, program: &Path, version: Version) -> Vec<Finding> {
     );
     findings.extend(vulnerabilities(version));
     findings
+}
+
+async fn filter(iperf: &mut Iperf) -> Finding {
+    let subject = "iperf3 filter";
+    match iperf.try_filter().await {
+        Ok(()) => Finding::ok(subject, "servers are hidden from all but the peer"),
+        Err(error) => Finding::warning(
+            subject,
+            format!("servers are not hidden from strangers, which are only noticed: {error}"),
+            error.hint(),
+        ),
+    }
 }
 
 /// Returns a warning rather than an error, because the version does not tell whether a
