@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use iperf3_mesh_core::wire::Role;
-use iperf3_mesh_core::{BANDWIDTH_MAX_MBPS, Epoch, NodeName, Protocol, Reason, TIMEOUT_MAX, Time};
+use iperf3_mesh_core::{
+    Epoch, Figures, NodeName, Protocol, Reason, TIMEOUT_MAX, TestSpec, Time, plausible,
+};
+use ring::digest;
 use serde::de::value::Error;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -17,6 +20,9 @@ use serde_json::Value;
 use strum::{Display, IntoStaticStr, VariantArray};
 
 use crate::clock::boot_now;
+
+/// The greatest age of a result, ten years: the time since the start of a machine is shorter.
+const AGE_MAX_SECONDS: f64 = 3.2e8;
 
 /// An instant that JSON shows as its age: the seconds until the moment of writing, with millisecond
 /// precision (more digits would only make the answers longer).
@@ -174,28 +180,56 @@ pub struct CellResult {
 
 impl CellResult {
     /// Returns the result without the figures that cannot be; a success without a possible
-    /// bandwidth is a bad report. The result may come from another agent, of any version.
-    pub fn plausible(self) -> Self {
-        let has_bandwidth = self
-            .bandwidth_mbps
-            .is_some_and(|mbps| mbps > 0.0 && mbps <= BANDWIDTH_MAX_MBPS);
-        if self.success == Some(true) && !has_bandwidth {
-            return Self {
+    /// bandwidth is a bad report. The result may come from another agent, of any version, so the
+    /// figures are those of the longest possible test.
+    pub fn plausible(self, protocol: Protocol) -> Self {
+        let is_age = |age: &f64| (0.0..=AGE_MAX_SECONDS).contains(age);
+        let ages = Self {
+            success: self.success,
+            age_seconds: self.age_seconds.filter(is_age),
+            success_age_seconds: self.success_age_seconds.filter(is_age),
+            ..Self::default()
+        };
+        let outcome = match (self.success, self.reason) {
+            (None, _) => return ages,
+            (Some(false), reason) => Err(reason.unwrap_or(Reason::Iperf)),
+            (Some(true), _) => Ok(Figures {
+                bandwidth_mbps: self.bandwidth_mbps.unwrap_or_default(),
+                jitter_ms: self.jitter_ms,
+                retransmits: self.retransmits,
+                rtt_ms: self.rtt_ms,
+                ..Figures::default()
+            }),
+        };
+        let is_ratio = |loss: &f64| protocol == Protocol::Udp && (0.0..=1.0).contains(loss);
+        match plausible(outcome, &longest_test(protocol)).0 {
+            Ok(figures) => Self {
+                bandwidth_mbps: Some(figures.bandwidth_mbps),
+                jitter_ms: figures.jitter_ms,
+                loss_ratio: self.loss_ratio.filter(is_ratio),
+                retransmits: figures.retransmits,
+                rtt_ms: figures.rtt_ms,
+                ..ages
+            },
+            Err(reason) => Self {
                 success: Some(false),
-                reason: Some(Reason::BadReport),
-                age_seconds: self.age_seconds,
-                success_age_seconds: self.success_age_seconds,
-                ..Self::default()
-            };
+                reason: Some(reason),
+                ..ages
+            },
         }
-        let time_max_ms = TIMEOUT_MAX.as_secs_f64() * 1000.0;
-        let is_time = |ms: &f64| (0.0..=time_max_ms).contains(ms);
-        Self {
-            jitter_ms: self.jitter_ms.filter(is_time),
-            loss_ratio: self.loss_ratio.filter(|loss| (0.0..=1.0).contains(loss)),
-            rtt_ms: self.rtt_ms.filter(is_time),
-            ..self
-        }
+    }
+}
+
+/// Returns the longest test with the most streams that an agent runs.
+fn longest_test(protocol: Protocol) -> TestSpec {
+    TestSpec {
+        protocol,
+        duration: TIMEOUT_MAX,
+        omit: Duration::ZERO,
+        timeout: TIMEOUT_MAX,
+        bitrate: None,
+        streams: u8::MAX,
+        bidir: false,
     }
 }
 
@@ -301,9 +335,8 @@ pub struct Members {
     pub node: NodeName,
     /// Zone, empty if the node has none.
     pub zone: String,
-    /// The epoch of the agent, as 16 hexadecimal digits, because a JavaScript number cannot hold 64
-    /// bits.
-    #[serde(serialize_with = "as_text")]
+    /// The epoch of the agent, as a digest of 16 hexadecimal digits.
+    #[serde(serialize_with = "as_digest")]
     pub epoch: Epoch,
     /// The version of this node's iperf3.
     pub iperf3: String,
@@ -327,9 +360,8 @@ pub struct Member {
     /// The time since which the member has been silent; null unless it is silent.
     #[serde(rename = "silent_seconds")]
     pub silent_since: Option<Since>,
-    /// The epoch of the member's agent, as 16 hexadecimal digits, because a JavaScript number
-    /// cannot hold 64 bits.
-    #[serde(serialize_with = "as_text")]
+    /// The epoch of the member's agent, as a digest of 16 hexadecimal digits.
+    #[serde(serialize_with = "as_digest")]
     pub epoch: Epoch,
     /// The version of the member's iperf3; null if it is not known.
     pub iperf3: Option<String>,
@@ -339,8 +371,13 @@ pub struct Member {
     pub http: Option<SocketAddr>,
 }
 
-fn as_text<S: Serializer>(epoch: &Epoch, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(epoch)
+/// Writes a digest of `epoch` that is equal for equal epochs. Every reader may have it, but messages
+/// need the epoch itself.
+fn as_digest<S: Serializer>(epoch: &Epoch, serializer: S) -> Result<S::Ok, S::Error> {
+    let digest = digest::digest(&digest::SHA256, &epoch.0.to_be_bytes());
+    let mut bits = [0; 8];
+    bits.copy_from_slice(&digest.as_ref()[..8]);
+    serializer.collect_str(&Epoch(u64::from_be_bytes(bits)))
 }
 
 /// The answer of `/api/v1/schedule`: the present and the next work of an agent.

@@ -52,6 +52,8 @@ const PROMISED: [(&str, &str, &str); 28] = [
     ("gossip-port", "MESH_GOSSIP_PORT", "9877"),
     ("iperf-port", "IPERF_SERVER_PORT", "5201"),
     ("iperf-ports", "IPERF_SERVER_PORTS", "8"),
+    ("allowed-hosts", "MESH_ALLOWED_HOSTS", "none"),
+    ("host-ip", "MESH_HOST_IP", "none"),
     ("protocol", "IPERF_TEST_PROTOCOL", "tcp"),
     ("duration", "IPERF_TEST_DURATION", "5s"),
     ("omit", "IPERF_TEST_OMIT", "0s"),

@@ -15,7 +15,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 
 use crate::units::{self, InvalidValue};
 
-pub use options::{Iperf3Arg, MeshArgs, NodeArgs, OutputArgs, PortArgs, TestArgs};
+pub use options::{AccessArgs, Iperf3Arg, MeshArgs, NodeArgs, OutputArgs, PortArgs, TestArgs};
 pub use variables::{UnreadVariable, unread_variables};
 
 /// The exit code for an unusable command line or configuration, the same as clap's.
@@ -113,6 +113,9 @@ pub struct AgentArgs {
     /// The ports of this node.
     #[command(flatten)]
     pub ports: PortArgs,
+    /// The clients of the HTTP ports.
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// The tests and the pause between sweeps.
     #[command(flatten)]
     pub tests: TestArgs,

@@ -113,6 +113,32 @@ pub struct PortArgs {
     pub iperf_ports: String,
 }
 
+/// The clients of the HTTP ports.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Ports")]
+pub struct AccessArgs {
+    /// More names by which clients may call this agent, such as that of an ingress, separated by
+    /// commas; .example.com stands for all names below it, * for any name [default: none]
+    #[arg(
+        long,
+        env = "MESH_ALLOWED_HOSTS",
+        value_name = "HOST",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub allowed_hosts: String,
+    /// Addresses of the host of this pod, separated by commas; its kubelet keeps its place at the
+    /// port of the probes [default: none]
+    #[arg(
+        long,
+        env = "MESH_HOST_IP",
+        value_name = "IP",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub host_ip: String,
+}
+
 /// The tests and the pause between sweeps.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Tests")]

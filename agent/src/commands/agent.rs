@@ -61,6 +61,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         listen: own.advertised.listen_addrs(&config.ports),
         own,
         rules: rules(&config, own_ip),
+        access: config.access.clone(),
         iperf_ports: config.ports.iperf_range(),
         tests,
         interval: config.settings.interval,

@@ -4,6 +4,7 @@
 //! This module checks everything that can be checked without the network, and reports all errors at
 //! once. Whether ports are free and whether names resolve is checked at the start and by `check`.
 
+mod access;
 mod address;
 mod discovery;
 mod environment;
@@ -30,6 +31,7 @@ use crate::cli::AgentArgs;
 use crate::units::{self, InvalidValue};
 use error::OptionErrors;
 
+pub use access::{Access, AllowedHosts};
 pub use address::IpFamily;
 pub use discovery::Discovery;
 pub use environment::Environment;
@@ -72,6 +74,8 @@ pub struct Config {
     pub forget_after: Option<Duration>,
     /// The ports of the agent.
     pub ports: Ports,
+    /// The names and addresses that the HTTP ports know.
+    pub access: Access,
     /// The settings of the tests, and the pause between sweeps.
     pub settings: TestSettings,
     /// The iperf3 program. A name without a slash is searched for on the `PATH`.
@@ -97,6 +101,7 @@ impl Config {
             node,
             mesh,
             ports,
+            access,
             tests,
             iperf3,
             output,
@@ -133,6 +138,9 @@ impl Config {
         let forget_after =
             errors.read_if_given("forget_after", mesh.forget_after.as_deref(), forget_after);
         let ports = errors.merge(Ports::try_from(ports));
+        let allowed_hosts = errors.read("allowed_hosts", &access.allowed_hosts, AllowedHosts::read);
+        let host_addresses = errors.read("host_ip", &access.host_ip, access::host_addresses);
+        let names = own_names(env, join.as_deref().unwrap_or_default());
         let settings = errors.merge(TestSettings::try_from(tests));
         let iperf3 = errors.read("iperf3", &iperf3.iperf3, program);
         let failed_cells = errors.read("failed_cells", &output.failed_cells, choice);
@@ -151,6 +159,11 @@ impl Config {
                 label_selector: label_selector?,
                 forget_after: forget_after?,
                 ports: ports?,
+                access: Access {
+                    allowed_hosts: allowed_hosts?,
+                    names,
+                    host_addresses: host_addresses?,
+                },
                 settings: settings?,
                 iperf3: iperf3?,
                 failed_cells: failed_cells?,
@@ -238,6 +251,13 @@ fn peer_cidrs(errors: &mut OptionErrors, texts: &[String]) -> Option<Vec<IpNet>>
 fn given(texts: &[String]) -> Vec<&String> {
     let is_given = |text: &&String| !text.trim().is_empty();
     texts.iter().filter(is_given).collect()
+}
+
+/// Returns the names of this host and of the agents to join, in lower case.
+fn own_names(env: &Environment, join: &[JoinTarget]) -> Vec<String> {
+    let join = join.iter().map(|target| target.host.as_str());
+    let names = env.host_name.as_deref().into_iter().chain(join);
+    names.map(str::to_ascii_lowercase).collect()
 }
 
 fn forget_after(text: &str) -> Result<Duration, InvalidValue> {

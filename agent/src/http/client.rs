@@ -5,12 +5,13 @@
 //! is safe.
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Read};
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::header::{ACCEPT, CONTENT_TYPE};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -18,6 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::http::GZIP;
 use crate::resolver;
 use crate::text::{excerpt, root_cause};
 
@@ -136,6 +138,20 @@ fn explanation(body: &[u8]) -> String {
     }
 }
 
+/// Returns the decompressed body, if it has at most `bytes_max` bytes.
+fn inflated(body: &[u8], bytes_max: usize) -> Result<Bytes, ClientError> {
+    let mut inflated = Vec::new();
+    let most = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+    GzDecoder::new(body)
+        .take(most.saturating_add(1))
+        .read_to_end(&mut inflated)
+        .map_err(|error| ClientError::Broken(error.to_string()))?;
+    if inflated.len() > bytes_max {
+        return Err(ClientError::TooLong(bytes_max));
+    }
+    Ok(inflated.into())
+}
+
 /// Returns the kind of the operating system's error that caused `error`.
 fn io_kind(error: &(dyn Error + 'static)) -> io::ErrorKind {
     let mut cause = Some(error);
@@ -197,6 +213,14 @@ impl Client {
         self.request(Method::POST, url, body.into(), limits).await
     }
 
+    /// Gets `url`, as it is.
+    ///
+    /// # Errors
+    /// Returns an error if there is no successful answer within the limits.
+    pub(super) async fn fetch(&self, url: &str, limits: Limits) -> Result<Bytes, ClientError> {
+        self.ask(Method::GET, url, Bytes::new(), limits).await
+    }
+
     async fn request<A: DeserializeOwned>(
         &self,
         method: Method,
@@ -204,15 +228,26 @@ impl Client {
         body: Bytes,
         limits: Limits,
     ) -> Result<A, ClientError> {
+        let answer = self.ask(method, url, body, limits).await?;
+        serde_json::from_slice(&answer)
+            .map_err(|error| ClientError::Answer(excerpt(&error.to_string(), TEXT_MAX)))
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        url: &str,
+        body: Bytes,
+        limits: Limits,
+    ) -> Result<Bytes, ClientError> {
         let exchange = self.exchange(method, url, body, limits.bytes);
         let (status, answer) = tokio::time::timeout(limits.within, exchange)
             .await
             .map_err(|_| ClientError::Timeout(limits.within))??;
-        if !status.is_success() {
-            return Err(ClientError::Status(status, explanation(&answer)));
+        if status.is_success() {
+            return Ok(answer);
         }
-        serde_json::from_slice(&answer)
-            .map_err(|error| ClientError::Answer(excerpt(&error.to_string(), TEXT_MAX)))
+        Err(ClientError::Status(status, explanation(&answer)))
     }
 
     async fn exchange(
@@ -229,6 +264,7 @@ impl Client {
             .method(method)
             .uri(uri)
             .header(ACCEPT, "application/json")
+            .header(ACCEPT_ENCODING, GZIP)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|error| ClientError::Address(error.to_string()))?;
@@ -241,10 +277,13 @@ impl Client {
             }
         })?;
         let status = response.status();
+        let encoding = response.headers().get(CONTENT_ENCODING);
+        let is_compressed = encoding.is_some_and(|encoding| encoding == GZIP);
         match Limited::new(response.into_body(), bytes_max)
             .collect()
             .await
         {
+            Ok(body) if is_compressed => Ok((status, inflated(&body.to_bytes(), bytes_max)?)),
             Ok(body) => Ok((status, body.to_bytes())),
             Err(error) if error.is::<LengthLimitError>() => Err(ClientError::TooLong(bytes_max)),
             Err(error) => Err(ClientError::Broken(root_cause(error.as_ref()))),

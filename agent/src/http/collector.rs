@@ -3,48 +3,38 @@
 //! No agent stores the matrix. It is assembled on request, within bounds of time and memory. A
 //! failing peer affects only its own row: that row is marked, and the other rows remain valid.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use iperf3_mesh_core::{NodeName, Protocol};
-use tokio::sync::Mutex;
-use tokio::task::JoinSet;
-use tokio::time::timeout_at;
+use tokio::sync::{Mutex, Semaphore};
 
-use crate::VERSION;
-use crate::api::{CellReport, CellResult, Matrix, Member, NodeReport, NodeState, RowReport, Since};
-use crate::http::client::{Client, Limits};
+use crate::api::{Matrix, Since};
+use crate::http::client::Client;
+use crate::http::matrix::{BUDGET, Edition, Node, Packed, Shelf, workshop};
+use crate::http::rows;
 use crate::state::AgentState;
 
-/// The bounds for one row. A row of a thousand destinations with long names fits.
-const ROW: Limits = Limits {
-    within: Duration::from_millis(1500),
-    bytes: 2 << 20,
-};
-/// How long to wait for all rows together.
-const ALL_ROWS_WITHIN: Duration = Duration::from_secs(3);
-/// The maximum number of peers that are queried at once. It bounds the memory for their answers.
-const CONCURRENT_REQUESTS: usize = 32;
-/// How long a matrix is reused for further requests, so that many readers cause no more requests to
-/// the peers than a single reader.
-const FRESH_FOR: Duration = Duration::from_secs(1);
+/// The pause between two looks for matrices that nobody reads.
+const DROPPED_WITHIN: Duration = Duration::from_secs(5);
 
-/// A row, and the time at which it arrived.
-type Received = (RowReport, Since);
-
-/// The zone, the state and the iperf3 version of a node.
-type Described<'a> = (&'a String, NodeState, Option<&'a String>);
-
-/// The latest matrix, and the time at which it was assembled.
-type Latest = (Instant, Arc<Matrix>);
+/// The matrix is larger than an agent keeps in memory.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "the matrix of {nodes} nodes is larger than an agent assembles: ask each agent for its row, or \
+     let Prometheus collect the metrics"
+)]
+pub struct TooLarge {
+    nodes: usize,
+}
 
 /// Assembles the matrix for all readers of this agent. It is cheap to clone.
 #[derive(Clone)]
 pub struct Collector {
     state: AgentState,
     client: Client,
-    latest: Arc<Mutex<Option<Latest>>>,
+    shelf: Arc<Mutex<Shelf>>,
+    workshop: Arc<Semaphore>,
 }
 
 impl Collector {
@@ -53,175 +43,103 @@ impl Collector {
         Self {
             state,
             client,
-            latest: Arc::default(),
+            shelf: Arc::default(),
+            workshop: workshop(),
         }
     }
 
-    /// Returns the latest matrix if it is fresh, otherwise a new one. This takes at most 3 s.
-    /// Readers that arrive while a matrix is being assembled all get that matrix.
-    pub async fn matrix(&self) -> Arc<Matrix> {
-        let mut latest = self.latest.lock().await;
-        if let Some((at, matrix)) = latest.as_ref()
-            && at.elapsed() < FRESH_FOR
-        {
-            return matrix.clone();
+    /// Returns the matrix in the form of the API.
+    ///
+    /// # Errors
+    /// Returns an error if the matrix is too large.
+    pub async fn matrix(&self) -> Result<Matrix, TooLarge> {
+        let forms = self.edition().await?.forms();
+        Ok(forms.map_or_else(Matrix::default, |forms| forms.packed.expand()))
+    }
+
+    /// Returns the permits of the threads that write matrices.
+    pub(super) fn workshop(&self) -> Arc<Semaphore> {
+        self.workshop.clone()
+    }
+
+    /// Returns the latest matrix if it is fresh, otherwise a new one. Readers that arrive while a
+    /// matrix is being assembled all get that matrix.
+    pub(super) async fn edition(&self) -> Result<Arc<Edition>, TooLarge> {
+        let mut shelf = self.shelf.clone().lock_owned().await;
+        let nodes = self.state.snapshot().members.len() + 1;
+        let bytes = Packed::bytes(nodes, self.state.identity().protocols.len());
+        if bytes > BUDGET {
+            return Err(TooLarge { nodes });
         }
-        let matrix = Arc::new(collect(&self.state, &self.client).await);
-        *latest = Some((Instant::now(), matrix.clone()));
-        matrix
-    }
-}
-
-/// Queries every reachable peer, for at most 1.5 s each and 3 s in all, and assembles the matrix.
-async fn collect(state: &AgentState, client: &Client) -> Matrix {
-    let identity = state.identity();
-    let (members, own_state) = {
-        let snapshot = state.snapshot();
-        (snapshot.members.clone(), snapshot.own_state())
-    };
-    let mut rows = request_rows(&members, client).await;
-    rows.insert(identity.name.clone(), Ok((state.row(), Since::now())));
-
-    let own = (&identity.zone, own_state, Some(&identity.iperf3));
-    let nodes = nodes(&members, &rows, (&identity.name, own));
-    let rows = rows.into_values().flatten().map(|(row, _)| row);
-    Matrix {
-        version: VERSION.to_owned(),
-        cells: cells(&nodes, &identity.protocols, rows),
-        nodes,
-        sweep: None,
-    }
-}
-
-/// Returns this node and the members, sorted by name, with the state of their rows.
-fn nodes(
-    members: &[Member],
-    rows: &HashMap<NodeName, Result<Received, String>>,
-    own: (&NodeName, Described),
-) -> Vec<NodeReport> {
-    let nodes: BTreeMap<_, _> = members
-        .iter()
-        .map(|member| {
-            let described = (&member.zone, member.state, member.iperf3.as_ref());
-            (&member.name, described)
-        })
-        .chain([own])
-        .collect();
-    nodes
-        .into_iter()
-        .map(|(name, (zone, state, iperf3))| {
-            let row = rows.get(name);
-            NodeReport {
-                name: name.clone(),
-                zone: zone.clone(),
-                state,
-                row_age_seconds: row
-                    .and_then(|row| row.as_ref().ok())
-                    .map(|(_, received)| received.seconds()),
-                row_error: match row {
-                    Some(Ok(_)) => None,
-                    Some(Err(error)) => Some(error.clone()),
-                    None => Some(format!("not asked within {ALL_ROWS_WITHIN:?}")),
-                },
-                iperf3: iperf3.cloned(),
+        if let Some(edition) = shelf.latest(bytes) {
+            return Ok(edition);
+        }
+        let this = self.clone();
+        // Readers that go away do not end this task. Otherwise they could make this agent ask its
+        // peers again and again.
+        let collected = tokio::spawn(async move {
+            let began = Instant::now();
+            let edition = Edition::new(this.collect().await, began.elapsed());
+            if shelf.add(edition.clone()) {
+                tokio::spawn(drop_unread(Arc::downgrade(&this.shelf)));
             }
-        })
-        .collect()
+            edition
+        });
+        collected.await.map_err(|_| TooLarge { nodes })
+    }
+
+    /// Requests the row of every reachable peer, and assembles the matrix.
+    async fn collect(&self) -> Packed {
+        let identity = self.state.identity();
+        let (members, own_state) = {
+            let snapshot = self.state.snapshot();
+            (snapshot.members.clone(), snapshot.own_state())
+        };
+        let not_asked = rows::all_within(members.len() + 1);
+        let not_asked = format!("not asked within {not_asked:?}");
+        let mut nodes = BTreeMap::new();
+        for member in members.iter() {
+            let node = Node {
+                name: member.name.clone(),
+                zone: member.zone.clone(),
+                state: member.state,
+                iperf3: member.iperf3.clone(),
+                row: Err(not_asked.clone()),
+            };
+            nodes.insert(member.name.clone(), (node, Some(member.clone())));
+        }
+        let own = Node {
+            name: identity.name.clone(),
+            zone: identity.zone.clone(),
+            state: own_state,
+            iperf3: Some(identity.iperf3.clone()),
+            row: Ok(Since::now()),
+        };
+        nodes.insert(identity.name.clone(), (own, None));
+
+        let own = nodes.values().position(|(_, member)| member.is_none());
+        let (nodes, asked): (Vec<_>, Vec<_>) = nodes.into_values().unzip();
+        let asked = (0..).zip(asked).filter_map(|(at, it)| Some((at, it?)));
+        let asked: Vec<_> = asked.collect();
+        let names = nodes.iter().map(|node| &node.name);
+        let bytes = rows::bytes_max(names, &identity.protocols);
+        let mut packed = Packed::new(nodes, identity.protocols.clone());
+        rows::request(&asked, &mut packed, &self.client, bytes, &self.workshop).await;
+        if let Some(own) = own {
+            let row = packed.columns().pack(self.state.row().cells);
+            packed.set_row(own, row);
+        }
+        packed
+    }
 }
 
-/// Requests the row of each member. The result contains the row or the reason why there is none;
-/// members that could not be queried in time are left out.
-async fn request_rows(
-    members: &[Member],
-    client: &Client,
-) -> HashMap<NodeName, Result<Received, String>> {
-    let deadline = tokio::time::Instant::now() + ALL_ROWS_WITHIN;
-    let mut rows = HashMap::with_capacity(members.len() + 1);
-    let mut waiting = Vec::new();
-    for member in members.iter().rev() {
-        match row_url(member) {
-            Ok(url) => waiting.push((member.name.clone(), url)),
-            Err(why) => drop(rows.insert(member.name.clone(), Err(why.to_owned()))),
-        }
-    }
-    let mut requests = JoinSet::new();
+/// Drops matrices when nobody reads them any more.
+async fn drop_unread(shelf: Weak<Mutex<Shelf>>) {
     loop {
-        while requests.len() < CONCURRENT_REQUESTS
-            && let Some((name, url)) = waiting.pop()
-        {
-            rows.insert(
-                name.clone(),
-                Err(format!("no answer within {ALL_ROWS_WITHIN:?}")),
-            );
-            requests.spawn(request_row(client.clone(), name, url));
-        }
-        match timeout_at(deadline, requests.join_next()).await {
-            Ok(Some(Ok((name, row)))) => drop(rows.insert(name, row)),
-            // A request that panicked keeps the error that was set above.
-            Ok(Some(Err(_))) => {}
-            Ok(None) | Err(_) => return rows,
+        tokio::time::sleep(DROPPED_WITHIN).await;
+        let Some(shelf) = shelf.upgrade() else { return };
+        if !shelf.lock().await.drop_unread() {
+            return;
         }
     }
-}
-
-/// Returns the URL of a member's row, or the reason why the row cannot be requested.
-fn row_url(member: &Member) -> Result<String, &'static str> {
-    match (member.state, member.http) {
-        (NodeState::Silent, _) => Err("silent"),
-        (NodeState::Missing, _) => Err("missing"),
-        (NodeState::Incompatible, _) => Err("incompatible version"),
-        (_, None) => Err("address unknown"),
-        (_, Some(http)) => Ok(format!("http://{http}/api/v1/row")),
-    }
-}
-
-async fn request_row(
-    client: Client,
-    name: NodeName,
-    url: String,
-) -> (NodeName, Result<Received, String>) {
-    let row = match client.get::<RowReport>(&url, ROW).await {
-        Ok(row) if row.node == name => Ok((row, Since::now())),
-        Ok(row) => Err(format!("the node {} answered in its place", row.node)),
-        Err(error) => Err(error.to_string()),
-    };
-    (name, row)
-}
-
-/// Returns one cell for every combination of an ordered pair and a protocol. A cell that is in no
-/// row has no result; a cell with a node outside the mesh is left out.
-fn cells(
-    nodes: &[NodeReport],
-    protocols: &[Protocol],
-    rows: impl Iterator<Item = RowReport>,
-) -> Vec<CellReport> {
-    let mut results: HashMap<(NodeName, NodeName, Protocol), CellResult> = HashMap::new();
-    for row in rows {
-        for cell in row.cells {
-            let key = (row.node.clone(), cell.destination_node, cell.protocol);
-            results.insert(key, cell.result.plausible());
-        }
-    }
-    let mut protocols = protocols.to_vec();
-    protocols.sort_unstable();
-    let mut cells = Vec::with_capacity(nodes.len() * nodes.len() * protocols.len());
-    for source in nodes {
-        for destination in nodes
-            .iter()
-            .filter(|destination| destination.name != source.name)
-        {
-            for protocol in &protocols {
-                let key = (source.name.clone(), destination.name.clone(), *protocol);
-                let result = results.remove(&key).unwrap_or_default();
-                let (source_node, destination_node, protocol) = key;
-                cells.push(CellReport {
-                    source_node,
-                    destination_node,
-                    protocol,
-                    result,
-                });
-            }
-        }
-    }
-    cells
 }

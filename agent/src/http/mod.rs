@@ -10,31 +10,45 @@
 
 pub mod client;
 pub mod collector;
+mod hosts;
 pub(crate) mod listener;
+mod matrix;
+mod rows;
 pub(crate) mod server;
+pub mod visitors;
 
 use std::time::Instant;
 
 use serde::Serialize;
 use tokio::net::TcpListener;
-use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
-use warp::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use warp::http::header::{
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderValue, IF_NONE_MATCH, RETRY_AFTER, VARY,
+};
 use warp::http::{Method, StatusCode};
 use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
-use crate::api::Matrix;
 use crate::http::client::Client;
 use crate::http::collector::Collector;
+use crate::http::matrix::Form;
+use crate::http::server::{Audience, Port};
+use crate::http::visitors::Visitors;
 use crate::metrics;
-use crate::render::heatmap::{self, Screen};
 use crate::state::AgentState;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const BYTES: &str = "application/octet-stream";
+/// The encoding of compressed answers.
+const GZIP: &str = "gzip";
+/// The length from which on an answer is worth compressing, in bytes.
+const COMPRESSED_FROM: usize = 16 << 10;
+/// The pause before another attempt: as long as an answer waits for its reader.
+const RETRY_AFTER_SECONDS: &str = "5";
 
 /// Serves all of `listeners` until `stop`, and then takes at most 2 s to finish the answers in
 /// progress.
@@ -42,12 +56,18 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     state: AgentState,
     client: Client,
+    visitors: Visitors,
     stop: CancellationToken,
 ) {
     let metrics = state.metrics().clone();
     let on_rejection =
         move |rejection: server::Rejection| metrics.rejected_message(rejection.into());
-    server::serve(listeners, routes(state, client), on_rejection, stop).await;
+    let port = Port {
+        routes: routes(state, client),
+        audience: Audience::Everybody,
+        visitors,
+    };
+    server::serve(listeners, port, on_rejection, stop).await;
 }
 
 /// Returns one filter with one table of paths rather than a filter for each path. This
@@ -56,14 +76,10 @@ fn routes(state: AgentState, client: Client) -> BoxedFilter<(Response,)> {
     let collector = Collector::new(state.clone(), client);
     warp::method()
         .and(warp::path::full())
-        .then(move |method: Method, path: FullPath| {
+        .and(warp::header::headers_cloned())
+        .then(move |method: Method, path: FullPath, headers: HeaderMap| {
             let (state, collector) = (state.clone(), collector.clone());
-            async move {
-                let mut response = answer(&method, path.as_str(), &state, &collector).await;
-                let headers = response.headers_mut();
-                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                response
-            }
+            async move { answer(&method, path.as_str(), &headers, &state, &collector).await }
         })
         .boxed()
 }
@@ -76,6 +92,7 @@ enum Route {
     Readiness,
     Row,
     Matrix,
+    CompactMatrix,
     Members,
     Schedule,
 }
@@ -89,6 +106,7 @@ impl Route {
             "/readyz" => Self::Readiness,
             "/api/v1/row" => Self::Row,
             "/api/v1/matrix" => Self::Matrix,
+            "/api/v1/matrix.bin" => Self::CompactMatrix,
             "/api/v1/members" => Self::Members,
             "/api/v1/schedule" => Self::Schedule,
             _ => return None,
@@ -99,6 +117,7 @@ impl Route {
 async fn answer(
     method: &Method,
     path: &str,
+    headers: &HeaderMap,
     state: &AgentState,
     collector: &Collector,
 ) -> Response {
@@ -108,39 +127,89 @@ async fn answer(
     if method != Method::GET && method != Method::HEAD {
         return wrong_method();
     }
+    let is_compressed = accepts_gzip(headers);
     match route {
-        Route::Page => {
-            matrix_answer(collector, TEXT, |matrix| {
-                Ok(heatmap::render(matrix, Screen::PLAIN))
-            })
-            .await
-        }
+        Route::Page => matrix_answer(collector, Form::Page, headers).await,
         Route::Metrics => match state.metrics().text() {
             Ok(text) => body(StatusCode::OK, metrics::CONTENT_TYPE, text),
             Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         },
         Route::Health => probe(state.health(Instant::now()), &[]),
         Route::Readiness => probe(state.readiness(), &state.remarks()),
-        Route::Row => json(&state.row()),
-        Route::Matrix => matrix_answer(collector, JSON, serde_json::to_string).await,
+        Route::Row => row_answer(state, collector, is_compressed).await,
+        Route::Matrix if is_compressed => matrix_answer(collector, Form::JsonGzip, headers).await,
+        Route::Matrix => matrix_answer(collector, Form::Json, headers).await,
+        Route::CompactMatrix if is_compressed => {
+            matrix_answer(collector, Form::CompactGzip, headers).await
+        }
+        Route::CompactMatrix => matrix_answer(collector, Form::Compact, headers).await,
         Route::Members => json(&state.members()),
         Route::Schedule => json(&state.schedule()),
     }
 }
 
-/// Answers with a text made from the matrix. The text is written outside the event loop, which has
-/// deadlines to meet and must not wait for megabytes of text.
-async fn matrix_answer(
-    collector: &Collector,
-    content_type: &'static str,
-    write: fn(&Matrix) -> serde_json::Result<String>,
-) -> Response {
-    let matrix = collector.matrix().await;
-    match spawn_blocking(move || write(&matrix)).await {
-        Ok(Ok(text)) => body(StatusCode::OK, content_type, text),
-        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+/// Answers with the matrix in one of its forms.
+async fn matrix_answer(collector: &Collector, form: Form, asked: &HeaderMap) -> Response {
+    let edition = match collector.edition().await {
+        Ok(edition) => edition,
+        Err(error) => return retry_later(&error.to_string()),
+    };
+    let tag = format!("\"{:016x}-{form}\"", edition.id);
+    let is_known = asked.get(IF_NONE_MATCH).is_some_and(|known| known == &*tag);
+    let mut response = if is_known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        match matrix::answer(edition, collector.workshop(), form).await {
+            Ok(response) => response,
+            Err(error) => return retry_later(&error.to_string()),
+        }
+    };
+    let headers = response.headers_mut();
+    let content_type = match form {
+        Form::Page => TEXT,
+        Form::Json | Form::JsonGzip => JSON,
+        Form::Compact | Form::CompactGzip => BYTES,
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(VARY, HeaderValue::from_name(ACCEPT_ENCODING));
+    if form.is_compressed() {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(GZIP));
+    }
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        headers.insert(ETAG, tag);
+        // A browser may keep the answer, but asks whether it is still the latest.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    }
+    response
+}
+
+/// Answers with this node's row, compressed if it is large.
+async fn row_answer(state: &AgentState, collector: &Collector, is_compressed: bool) -> Response {
+    let text = match serde_json::to_string(&state.row()) {
+        Ok(text) if is_compressed && text.len() > COMPRESSED_FROM => text,
+        Ok(text) => return body(StatusCode::OK, JSON, text),
+        Err(error) => return failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    };
+    match matrix::compressed(text, &collector.workshop()).await {
+        Ok(bytes) => {
+            let mut response = body(StatusCode::OK, JSON, bytes);
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(GZIP));
+            response
+        }
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
+}
+
+/// Returns whether a client that sent `headers` can read compressed answers.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT_ENCODING).iter();
+    let codings = values.filter_map(|value| value.to_str().ok());
+    codings.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, quality) = coding.split_once(';').unwrap_or((coding, "q=1"));
+        let quality = quality.trim().strip_prefix("q=").map(str::parse);
+        name.trim().eq_ignore_ascii_case(GZIP) && quality.is_some_and(|it| it != Ok(0.0))
+    })
 }
 
 fn json(answer: &impl Serialize) -> Response {
@@ -156,7 +225,7 @@ fn probe(result: Result<(), String>, remarks: &[String]) -> Response {
     match result {
         Ok(()) => {
             let lines = ["ok"].into_iter().chain(remarks.iter().map(String::as_str));
-            let text = lines.map(|line| format!("{line}\n")).collect();
+            let text: String = lines.map(|line| format!("{line}\n")).collect();
             body(StatusCode::OK, TEXT, text)
         }
         Err(why) => failure(StatusCode::SERVICE_UNAVAILABLE, &why),
@@ -171,6 +240,14 @@ fn wrong_method() -> Response {
     response
 }
 
+/// Returns an answer that says that there is none at present, and when to ask again.
+fn retry_later(why: &str) -> Response {
+    let mut response = failure(StatusCode::SERVICE_UNAVAILABLE, why);
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+    response
+}
+
 fn failure(status: StatusCode, why: &str) -> Response {
     body(
         status,
@@ -179,7 +256,7 @@ fn failure(status: StatusCode, why: &str) -> Response {
     )
 }
 
-fn body(status: StatusCode, content_type: &'static str, text: String) -> Response {
+fn body(status: StatusCode, content_type: &'static str, text: impl Reply) -> Response {
     let text = warp::reply::with_header(text, CONTENT_TYPE, content_type);
     warp::reply::with_status(text, status).into_response()
 }

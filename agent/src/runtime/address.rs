@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{CONTROL_PORT, GOSSIP_PORT, cannot_listen, listen, transport};
 use crate::discovery::addresses::Seeds;
+use crate::http::visitors::Visitors;
 use crate::net::ListenAddrs;
 use crate::own_address::{
     Absence, AddressPolicy, AddressProblem, AddressSource, Advertised, ThisHost, absence,
@@ -239,15 +240,17 @@ fn has_live_peer(gossip: &Gossip) -> bool {
 pub(super) struct ControlPort {
     state: AgentState,
     inputs: mpsc::Sender<Input>,
+    visitors: Visitors,
     close: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl ControlPort {
-    pub(super) fn new(state: AgentState, inputs: mpsc::Sender<Input>) -> Self {
+    pub(super) fn new(state: AgentState, inputs: mpsc::Sender<Input>, visitors: Visitors) -> Self {
         Self {
             state,
             inputs,
+            visitors,
             close: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
@@ -262,6 +265,7 @@ impl ControlPort {
             listener,
             self.inputs.clone(),
             metrics,
+            self.visitors.clone(),
             self.close.clone(),
         ));
     }

@@ -25,10 +25,11 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{boot_now, unix_now_ns};
-use crate::config::FailedCells;
+use crate::config::{Access, FailedCells};
 use crate::discovery::DiscoverySink;
 use crate::discovery::addresses::Seeds;
 use crate::http::listener::{self, ListenError};
+use crate::http::visitors::Visitors;
 use crate::http::{self, client};
 use crate::iperf::Iperf;
 use crate::metrics::Metrics;
@@ -65,6 +66,8 @@ pub(crate) struct Setup {
     pub listen: ListenAddrs,
     /// The rules for the addresses of the peers.
     pub rules: AddressRules,
+    /// The names and addresses that the HTTP ports know.
+    pub access: Access,
     /// The ports of the iperf3 servers.
     pub iperf_ports: PortRange,
     /// The tests of one direction of a meeting.
@@ -95,6 +98,7 @@ pub(crate) struct Agent {
     inputs: mpsc::Sender<Input>,
     own: OwnAddress,
     listen: ListenAddrs,
+    visitors: Visitors,
 }
 
 impl Agent {
@@ -136,6 +140,7 @@ impl Agent {
         let (inputs, inputs_out) = mpsc::channel(INPUTS_MAX);
         let message_sender = MessageSender::new(client.clone(), inputs.clone());
         let listen = setup.listen;
+        let visitors = Visitors::new(state.clone(), &setup.access);
         let (driver, own) = driver(setup, &state, message_sender, inputs_out);
         Ok(Self {
             driver,
@@ -147,6 +152,7 @@ impl Agent {
             inputs,
             own,
             listen,
+            visitors,
         })
     }
 
@@ -172,10 +178,12 @@ impl Agent {
             inputs,
             own,
             listen,
+            visitors,
         } = self;
         let close = CancellationToken::new();
-        let pages = tokio::spawn(http::serve(http, state.clone(), client, close.clone()));
-        let mut messages = ControlPort::new(state.clone(), inputs.clone());
+        let pages = http::serve(http, state.clone(), client, visitors.clone(), close.clone());
+        let pages = tokio::spawn(pages);
+        let mut messages = ControlPort::new(state.clone(), inputs.clone(), visitors);
         messages.serve(control);
         let seeds = watch::Sender::new(own.seeds.clone());
         let mut keeper = AddressKeeper::new(

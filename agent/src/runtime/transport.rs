@@ -6,6 +6,7 @@
 //! what the driver can take. An outgoing message that could not be delivered is reported to the
 //! driver.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,12 +20,15 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use warp::filters::BoxedFilter;
-use warp::http::StatusCode;
+use warp::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use warp::http::{Method, StatusCode};
+use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::http::client::{Client, Limits};
-use crate::http::server;
+use crate::http::server::{self, Audience, Port};
+use crate::http::visitors::Visitors;
 use crate::metrics::Metrics;
 
 /// The path of messages. Its number is the version of the API; messages have their own wire
@@ -45,40 +49,78 @@ pub(super) async fn serve(
     listener: TcpListener,
     inputs: mpsc::Sender<Input>,
     metrics: Metrics,
+    visitors: Visitors,
     stop: CancellationToken,
 ) {
     let counted = metrics.clone();
     let on_rejection =
         move |rejection: server::Rejection| counted.rejected_message(rejection.into());
-    server::serve(vec![listener], routes(inputs, metrics), on_rejection, stop).await;
+    let port = Port {
+        routes: routes(inputs, metrics),
+        audience: Audience::Members,
+        visitors,
+    };
+    server::serve(vec![listener], port, on_rejection, stop).await;
 }
 
+/// Returns one filter for all requests, so that a request of another form is told what is wrong.
 fn routes(inputs: mpsc::Sender<Input>, metrics: Metrics) -> BoxedFilter<(Response,)> {
-    let limit = MESSAGE_LEN_MAX as u64;
-    let counted = metrics.clone();
-    let message = warp::post()
-        .and(warp::path("control"))
-        .and(warp::path("v1"))
-        .and(warp::path("message"))
-        .and(warp::path::end())
-        .and(warp::body::content_length_limit(limit))
+    warp::method()
+        .and(warp::path::full())
+        .and(warp::header::headers_cloned())
         .and(warp::body::bytes())
-        .map(move |body: Bytes| receive(&body, &inputs, &metrics));
-    message
-        // warp rejects a wrong path, method or length. The rejection is counted and then answered.
-        .recover(move |rejection: warp::Rejection| {
-            counted.rejected_message("bad_request");
-            async move { Err::<Response, _>(rejection) }
-        })
-        .unify()
-        .recover(|_| async { Ok::<_, std::convert::Infallible>(not_a_message()) })
+        .map(
+            move |method: Method, path: FullPath, headers: HeaderMap, body: Bytes| match check(
+                &method,
+                path.as_str(),
+                &headers,
+            ) {
+                Ok(()) => receive(&body, &inputs, &metrics),
+                Err(response) => {
+                    metrics.rejected_message("bad_request");
+                    *response
+                }
+            },
+        )
+        // There is none: every request has a method, a path, headers and a body.
+        .recover(|_| async { Ok::<_, Infallible>(StatusCode::BAD_REQUEST.into_response()) })
         .unify()
         .boxed()
 }
 
-fn not_a_message() -> Response {
-    let text = format!("a message is a POST of at most {MESSAGE_LEN_MAX} bytes to {PATH}\n");
-    warp::reply::with_status(text, StatusCode::BAD_REQUEST).into_response()
+/// Checks that a request has the form of a message. A web page can send a browser's user a form or
+/// plain text to any port, but JSON only after a question (a preflight) that this port refuses.
+fn check(method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Box<Response>> {
+    let refuse = |status: StatusCode, why: String| {
+        Err(Box::new(
+            warp::reply::with_status(why + "\n", status).into_response(),
+        ))
+    };
+    if path != PATH {
+        return refuse(StatusCode::NOT_FOUND, format!("messages go to {PATH}"));
+    }
+    if method != Method::POST {
+        let allow = HeaderValue::from_static("POST");
+        return refuse(StatusCode::METHOD_NOT_ALLOWED, "only POST".to_owned()).map_err(
+            |mut response| {
+                response.headers_mut().insert(ALLOW, allow);
+                response
+            },
+        );
+    }
+    let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    let media_type = content_type.and_then(|it| it.split(';').next());
+    if !media_type.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/json")) {
+        let why = "a message has the content type application/json".to_owned();
+        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, why);
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok());
+    let length = length.and_then(|it| it.parse::<usize>().ok());
+    if length.is_none_or(|length| length > MESSAGE_LEN_MAX) {
+        let why = format!("a message has at most {MESSAGE_LEN_MAX} bytes, and says how many");
+        return refuse(StatusCode::BAD_REQUEST, why);
+    }
+    Ok(())
 }
 
 fn receive(body: &[u8], inputs: &mpsc::Sender<Input>, metrics: &Metrics) -> Response {

@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use iperf3_mesh::api::{Meeting, Member, NodeState, Schedule, Since, Sweep};
-use iperf3_mesh::config::FailedCells;
+use iperf3_mesh::config::{Access, AllowedHosts, FailedCells};
 use iperf3_mesh::http::client::Client;
+use iperf3_mesh::http::visitors::Visitors;
 use iperf3_mesh::metrics::{Metrics, Settings};
 use iperf3_mesh::state::{AgentState, Identity};
 use iperf3_mesh_core::wire::Role;
 use iperf3_mesh_core::{Epoch, Figures, NodeName, Protocol};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -68,13 +69,18 @@ pub(crate) async fn serve(state: &AgentState) -> (SocketAddr, CancellationToken)
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    tokio::spawn(iperf3_mesh::http::serve(
-        vec![listener],
-        state.clone(),
-        Client::default(),
-        stop.clone(),
-    ));
+    tokio::spawn(serve_on(listener, state.clone(), stop.clone()));
     (address, stop)
+}
+
+/// Serves `state` on `listener` until `stop`.
+pub(crate) async fn serve_on(listener: TcpListener, state: AgentState, stop: CancellationToken) {
+    let access = Access {
+        allowed_hosts: AllowedHosts::read(".mesh.example.com").unwrap(),
+        ..Access::default()
+    };
+    let visitors = Visitors::new(state.clone(), &access);
+    iperf3_mesh::http::serve(vec![listener], state, Client::default(), visitors, stop).await;
 }
 
 /// Sends `request` as it is, and reads until the other end closes.
@@ -95,6 +101,13 @@ pub(crate) async fn raw(address: SocketAddr, request: &[u8]) -> String {
 pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str) -> String {
     let request = format!("{method} {path} HTTP/1.1\r\nHost: node-a\r\nConnection: close\r\n\r\n");
     raw(address, request.as_bytes()).await
+}
+
+/// Connects from `source`: all of 127/8 is this machine.
+pub(crate) async fn connect_from(source: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((source, 0))).unwrap();
+    socket.connect(to).await.unwrap()
 }
 
 /// The status and the body of an answer.
@@ -152,6 +165,10 @@ pub(crate) enum Fault {
     Endless,
     Fails,
     WrongNode,
+    /// An answer that is none of an agent.
+    Secret,
+    /// The row of the node `odd` with absurd figures, to `c1`, `c2` and so on.
+    AbsurdCells,
     /// The row of the node `odd`, to `c1`, `c2` and so on, with one odd value per cell.
     OddCells,
 }
@@ -196,6 +213,14 @@ async fn misbehave(mut stream: TcpStream, fault: Fault) -> std::io::Result<()> {
             let row = r#"{"version":"1","node":"mallory","zone":"","cells":[]}"#;
             answer(stream, row).await
         }
+        Fault::Secret => {
+            answer(
+                stream,
+                r#"{"version":"1","node":"s3cret","cells":"s3cret"}"#,
+            )
+            .await
+        }
+        Fault::AbsurdCells => answer(stream, &absurd_row()).await,
         Fault::OddCells => answer(stream, &odd_row()).await,
     }
 }
@@ -206,7 +231,7 @@ async fn answer(mut stream: TcpStream, body: &str) -> std::io::Result<()> {
 }
 
 fn odd_row() -> String {
-    let odd = [
+    row_with([
         json!({ "bandwidth_mbps": 90.5 }),
         json!({ "rtt_ms": "slow", "retransmits": -1 }),
         json!({ "rtt_ms": 86_400_000.0 }),
@@ -214,17 +239,31 @@ fn odd_row() -> String {
         json!({ "bandwidth_mbps": -5 }),
         json!({ "success": "yes" }),
         json!({ "destination_node": "two words" }),
-    ];
-    let cell = |(number, odd): (usize, Value)| {
+    ])
+}
+
+fn absurd_row() -> String {
+    row_with([
+        json!({ "bandwidth_mbps": 1e300 }),
+        json!({ "rtt_ms": -5, "retransmits": 4_294_967_295_u64 }),
+        json!({ "jitter_ms": 5, "loss_ratio": 0.5 }),
+        json!({ "age_seconds": -1e9, "success_age_seconds": 1e30 }),
+        json!({ "destination_node": "nobody" }),
+    ])
+}
+
+/// The row of the node `odd` with one changed cell for each of `changes`.
+fn row_with<const N: usize>(changes: [Value; N]) -> String {
+    let cell = |(number, change): (usize, Value)| {
         let mut cell = json!({ "destination_node": format!("c{number}"), "protocol": "tcp",
             "success": true, "reason": null, "bandwidth_mbps": 90.5, "retransmits": 2,
             "rtt_ms": 0.5, "age_seconds": 1.0, "success_age_seconds": 1.0 });
-        for (key, value) in odd.as_object().unwrap() {
+        for (key, value) in change.as_object().unwrap() {
             cell[key] = value.clone();
         }
         cell
     };
-    let cells: Vec<Value> = (1..).zip(odd).map(cell).collect();
+    let cells: Vec<Value> = (1..).zip(changes).map(cell).collect();
     json!({ "version": "1", "node": "odd", "zone": "", "cells": cells }).to_string()
 }
 

@@ -13,11 +13,11 @@ use iperf3_mesh_core::{AddressRules, NodeName};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Matrix, SweepReport};
+use crate::api::SweepReport;
 use crate::cli::{LocalArgs, OutputFormat};
 use crate::commands::agent::stop_on_signals;
 use crate::commands::output::print;
-use crate::config::{FailedCells, Ports, TestSettings};
+use crate::config::{Access, FailedCells, Ports, TestSettings};
 use crate::http::client::Client;
 use crate::http::collector::Collector;
 use crate::iperf::Iperf;
@@ -126,6 +126,7 @@ async fn start_in(
             name: NodeName::new(&format!("node{number:0digits$}"))?,
             zone: String::new(),
             own: OwnAddress::given(address),
+            access: Access::default(),
             listen: ListenAddrs::new(address, ports),
             rules: AddressRules::new(address, []),
             iperf_ports: ports.iperf_range(),
@@ -179,7 +180,7 @@ async fn results(
     // Each call needs a new collector, because a collector returns the same matrix again within a
     // second.
     let collector = Collector::new(observer.first().clone(), Client::default());
-    let mut matrix = Matrix::clone(&*collector.matrix().await);
+    let mut matrix = collector.matrix().await?;
     let is_good = sweep.failed == 0
         && !observer.has_missed_tests()
         && matrix

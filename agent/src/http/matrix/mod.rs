@@ -1,0 +1,220 @@
+//! The matrix for readers: as JSON, compressed or not, in the compact form, and as a page of text.
+//!
+//! All readers share one packed matrix. The JSON is written for each reader piece by piece, the
+//! other forms are made once. A reader holds no more than a piece, so the memory does not grow with
+//! the readers.
+
+mod compact;
+mod json;
+mod packed;
+mod shelf;
+
+use std::future::ready;
+use std::io::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::StreamExt;
+use futures_util::stream;
+use strum::Display;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::task::spawn_blocking;
+use warp::Reply;
+use warp::reply::Response;
+
+use crate::render::heatmap::{self, Screen};
+use json::JsonPosition;
+use shelf::Forms;
+
+pub(super) use packed::{Columns, Node, Packed, PackedRow};
+pub(super) use shelf::{BUDGET, Edition, Shelf};
+
+/// The size of a piece that a reader gets.
+const PIECE: usize = 32 << 10;
+/// The size of a piece that is compressed at once.
+const COMPRESSED_PIECE: usize = 256 << 10;
+/// The maximum number of cells on the page. Larger tables cannot be read as text.
+const PAGE_CELLS: usize = 1 << 16;
+/// The number of threads that write matrices at once.
+const WRITERS: usize = 2;
+
+/// The permits of the threads that read rows and write matrices. The other threads of the agent
+/// have tests to run.
+pub(super) fn workshop() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(WRITERS))
+}
+
+/// A form of the matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum Form {
+    Json,
+    JsonGzip,
+    Compact,
+    CompactGzip,
+    Page,
+}
+
+impl Form {
+    pub(super) fn is_compressed(self) -> bool {
+        matches!(self, Self::JsonGzip | Self::CompactGzip)
+    }
+}
+
+/// The reason why a reader gets no more of a matrix.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MatrixError {
+    #[error("the reader was too slow, and others wait for a new matrix")]
+    Withdrawn,
+    #[error("cannot write the matrix: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("cannot compress the matrix: {0}")]
+    Gzip(#[from] std::io::Error),
+    #[error("the writer of the matrix has stopped: {0}")]
+    Stopped(#[from] tokio::task::JoinError),
+    #[error("the agent stops")]
+    Closed(#[from] tokio::sync::AcquireError),
+}
+
+/// A reader of an edition.
+struct Reader {
+    edition: Arc<Edition>,
+    workshop: Arc<Semaphore>,
+    form: Form,
+    position: Position,
+}
+
+/// The position of a reader after the pieces that it has.
+#[derive(Clone, Copy, Debug)]
+enum Position {
+    Json(JsonPosition),
+    Bytes(usize),
+    End,
+}
+
+/// Returns the answer with `edition` in one of its forms, without its head.
+pub(super) async fn answer(
+    edition: Arc<Edition>,
+    workshop: Arc<Semaphore>,
+    form: Form,
+) -> Result<Response, MatrixError> {
+    let mut reader = Reader {
+        edition,
+        workshop,
+        form,
+        position: match form {
+            Form::Json => Position::Json(JsonPosition::default()),
+            _ => Position::Bytes(0),
+        },
+    };
+    // An error of the first piece is still an answer, a later one can only cut the answer off.
+    let first = reader.next().await?.unwrap_or_default();
+    if reader.is_at_end() {
+        return Ok(first.to_vec().into_response());
+    }
+    let rest = stream::unfold(Some(reader), |reader| async move {
+        let mut reader = reader?;
+        match reader.next().await {
+            Ok(Some(piece)) => Some((Ok(piece), Some(reader))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    let first = stream::once(ready(Ok::<_, MatrixError>(first)));
+    let pieces = first.chain(rest);
+    Ok(warp::reply::stream(pieces).into_response())
+}
+
+impl Reader {
+    fn is_at_end(&self) -> bool {
+        matches!(self.position, Position::End)
+    }
+
+    /// Returns the next piece, or `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, MatrixError> {
+        let forms = || self.edition.forms().ok_or(MatrixError::Withdrawn);
+        match self.position {
+            Position::End => Ok(None),
+            Position::Json(position) => {
+                let _permit = self.workshop.acquire().await?;
+                let forms = forms()?;
+                let written = spawn_blocking(move || {
+                    let mut piece = Vec::with_capacity(PIECE + 1024);
+                    let next = position.write(&forms.packed, &mut piece, PIECE)?;
+                    Ok::<_, serde_json::Error>((piece, next))
+                });
+                let (piece, next) = written.await??;
+                self.position = next.map_or(Position::End, Position::Json);
+                Ok(Some(piece.into()))
+            }
+            Position::Bytes(from) => {
+                let bytes = bytes(&forms()?, &self.workshop, self.form).await?;
+                let end = bytes.len().min(from + PIECE);
+                self.position = match bytes.len() - end {
+                    0 => Position::End,
+                    _ => Position::Bytes(end),
+                };
+                // A copy: a part of the shared bytes would keep all of them in memory.
+                Ok(bytes.get(from..end).map(Bytes::copy_from_slice))
+            }
+        }
+    }
+}
+
+/// Returns the bytes of a form that is made once for all readers.
+async fn bytes(forms: &Arc<Forms>, workshop: &Semaphore, form: Form) -> Result<Bytes, MatrixError> {
+    let (cell, write): (&OnceCell<_>, fn(&Forms) -> Result<Vec<u8>, MatrixError>) = match form {
+        Form::Json | Form::JsonGzip => (&forms.gzip, compressed_json),
+        Form::Compact => (&forms.compact, |forms| Ok(compact::write(&forms.packed)?)),
+        Form::CompactGzip => (&forms.compact_gzip, |forms| {
+            Ok(gzip(&compact::write(&forms.packed)?)?)
+        }),
+        Form::Page => (&forms.page, |forms| Ok(page(&forms.packed).into_bytes())),
+    };
+    let made = cell.get_or_try_init(|| async {
+        let _permit = workshop.acquire().await?;
+        let forms = forms.clone();
+        let bytes = spawn_blocking(move || write(&forms)).await??;
+        Ok::<_, MatrixError>(Bytes::from(bytes))
+    });
+    made.await.cloned()
+}
+
+fn compressed_json(forms: &Forms) -> Result<Vec<u8>, MatrixError> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut position = Some(JsonPosition::default());
+    let mut piece = Vec::with_capacity(COMPRESSED_PIECE + 1024);
+    while let Some(at) = position {
+        piece.clear();
+        position = at.write(&forms.packed, &mut piece, COMPRESSED_PIECE)?;
+        encoder.write_all(&piece)?;
+    }
+    let mut compressed = encoder.finish()?;
+    compressed.shrink_to_fit();
+    Ok(compressed)
+}
+
+/// Returns `text` compressed.
+pub(super) async fn compressed(text: String, workshop: &Semaphore) -> Result<Vec<u8>, MatrixError> {
+    let _permit = workshop.acquire().await?;
+    Ok(spawn_blocking(move || gzip(text.as_bytes())).await??)
+}
+
+fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
+fn page(packed: &Packed) -> String {
+    if packed.places() <= PAGE_CELLS {
+        return heatmap::render(&packed.expand(), Screen::PLAIN);
+    }
+    format!(
+        "{} nodes are too many for a table of text. Use `iperf3-mesh matrix`, the dashboards, or \
+         /api/v1/matrix.\n",
+        packed.nodes.len()
+    )
+}

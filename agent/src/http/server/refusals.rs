@@ -1,0 +1,84 @@
+//! Refusals: counted by reason, and logged at most once a minute for each reason.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use strum::IntoStaticStr;
+use tokio::time::Instant;
+
+/// The pause between two log lines of one kind.
+const LOGGED_EVERY: Duration = Duration::from_secs(60);
+
+/// The reason why a client got no answer from the routes. It is a label in the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum Rejection {
+    /// There are too many connections of this client, or of too many others.
+    TooManyConnections,
+    /// An idle connection was closed, because its place was needed.
+    Displaced,
+    /// The system could not accept the connection, for example for lack of file descriptors.
+    AcceptFailed,
+    /// The request is not HTTP, or its head exceeds the limits.
+    BadHttp,
+    /// The body is too large, too slow or incomplete.
+    BadBody,
+    /// The header `Host` names another host.
+    BadHost,
+    /// The client did not read its answer in time.
+    SlowReader,
+    /// The answers that wait for their readers take too much memory.
+    Memory,
+}
+
+/// Counts and logs refusals. It is cheap to clone.
+#[derive(Clone)]
+pub(super) struct Refusals {
+    count: Arc<dyn Fn(Rejection) + Send + Sync>,
+    /// The time of the last line of each kind, and the number of refusals since then.
+    logged: Arc<Mutex<BTreeMap<Rejection, (Instant, u64)>>>,
+}
+
+impl Refusals {
+    pub(super) fn new(count: impl Fn(Rejection) + Send + Sync + 'static) -> Self {
+        Self {
+            count: Arc::new(count),
+            logged: Arc::default(),
+        }
+    }
+
+    /// Counts a refusal of the client `from`.
+    pub(super) fn add(&self, reason: Rejection, from: IpAddr) {
+        if let Some(count) = self.counted(reason) {
+            let reason: &str = reason.into();
+            tracing::info!(reason, %from, count, "a client was refused");
+        }
+    }
+
+    /// Counts a failure to accept a connection.
+    pub(super) fn add_failure(&self, error: &std::io::Error) {
+        if let Some(count) = self.counted(Rejection::AcceptFailed) {
+            tracing::warn!(%error, count, "cannot accept a connection");
+        }
+    }
+
+    /// Counts, and returns the number of refusals since the last line if it is time for another.
+    fn counted(&self, reason: Rejection) -> Option<u64> {
+        (self.count)(reason);
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match logged.get_mut(&reason) {
+            Some((at, count)) if now - *at < LOGGED_EVERY => {
+                *count += 1;
+                None
+            }
+            other => {
+                let count = 1 + other.map_or(0, |(_, count)| *count);
+                logged.insert(reason, (now, 0));
+                Some(count)
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Who gets a place and an answer: clients that hold connections, and requests to other hosts.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::fixture::{DEADLINE, connect_from, get, member, raw, serve, state};
+
+#[tokio::test]
+async fn nine_addresses_do_not_keep_a_tenth_from_its_answer() {
+    let state = state("node-a");
+    let (address, _stop) = serve(&state).await;
+    for request in ["", "GET /metrics HTTP/1.1\r\nHost: "] {
+        let mut held = Vec::new();
+        for client in 1..=9 {
+            for _ in 0..32 {
+                let mut stream = connect_from([127, 0, 1, client], address).await;
+                let _ = stream.write_all(request.as_bytes()).await;
+                held.push(stream);
+            }
+        }
+        assert_answered(connect_from([127, 0, 2, 1], address).await).await;
+        drop(held);
+    }
+}
+
+#[tokio::test]
+async fn client_that_reconnects_without_end_displaces_only_itself() {
+    let state = state("node-a");
+    let (address, _stop) = serve(&state).await;
+    let mut modest = connect_from([127, 0, 2, 1], address).await;
+    let mut flood = Vec::new();
+    for client in 0..2000_u16 {
+        let client = u8::try_from(client % 16).unwrap();
+        flood.push(connect_from([127, 0, 1, client], address).await);
+        if flood.len() > 400 {
+            flood.remove(0);
+        }
+    }
+    modest
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    let read = timeout(DEADLINE, modest.read_to_string(&mut answer));
+    read.await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// A reader that takes nothing is cut off, and its memory is free again.
+#[tokio::test]
+async fn reader_that_takes_nothing_is_cut_off() {
+    let state = state("node-a");
+    let names = (0..2000).map(|n| format!("node-{n:04}-{}", "x".repeat(200)));
+    let closed = "127.0.0.1:9".parse().unwrap();
+    state.set_members(names.map(|name| member(&name, closed)).collect(), None);
+    let (address, _stop) = serve(&state).await;
+    let mut reader = TcpStream::connect(address).await.unwrap();
+    let request = b"GET /api/v1/members HTTP/1.1\r\nHost: a\r\n\r\n".repeat(40);
+    reader.write_all(&request).await.unwrap();
+    let is_counted = async {
+        while !get(address, "/metrics").await.1.contains("slow_reader") {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    timeout(DEADLINE, is_counted).await.expect("counted");
+}
+
+#[tokio::test]
+async fn request_to_another_host_is_refused() {
+    let state = state("node-a.example.org");
+    let members = vec![member(
+        "node-b.example.org",
+        "10.0.0.2:9876".parse().unwrap(),
+    )];
+    state.set_members(members, None);
+    let (address, _stop) = serve(&state).await;
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nHost: evil.example\r\n", "421"),
+        ("GET / HTTP/1.0\r\nHost: evil.example:9876\r\n", "421"),
+        ("POST /x HTTP/1.1\r\nHost: evil.example\r\n", "421"),
+        (
+            "GET http://evil.example/ HTTP/1.1\r\nHost: 10.0.0.1\r\n",
+            "421",
+        ),
+        ("GET / HTTP/1.1\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n", "400"),
+        ("GET / HTTP/1.0\r\n", "200"),
+        ("GET / HTTP/1.1\r\nHost: 10.0.0.1:9876\r\n", "200"),
+        ("GET / HTTP/1.1\r\nHost: [fd00::1]:9876\r\n", "200"),
+        ("GET / HTTP/1.1\r\nHost: localhost:9876\r\n", "200"),
+        ("GET / HTTP/1.1\r\nHost: Node-A.example.org\r\n", "200"),
+        ("GET / HTTP/1.1\r\nHost: node-b.example.org:80\r\n", "200"),
+        ("GET / HTTP/1.1\r\nHost: iperf3-mesh.ns.svc\r\n", "200"),
+        ("GET / HTTP/1.1\r\nHost: x.mesh.example.com\r\n", "200"),
+    ] {
+        let answer = raw(
+            address,
+            format!("{head}Connection: close\r\n\r\n").as_bytes(),
+        )
+        .await;
+        let found = answer.split(' ').nth(1).unwrap_or_default();
+        assert_eq!(found, status, "{head}: {answer}");
+        if status == "421" {
+            assert!(answer.contains("--allowed-hosts"), "{answer}");
+            assert!(answer.contains("nosniff"), "{answer}");
+        }
+    }
+    let metrics = get(address, "/metrics").await.1;
+    let counted = r#"iperf_mesh_rejected_messages_total{reason="bad_host"} 4"#;
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+async fn assert_answered(mut stream: TcpStream) {
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    let _ = timeout(DEADLINE, stream.read_to_string(&mut answer)).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+}
