@@ -371,8 +371,8 @@ pub struct Member {
     pub http: Option<SocketAddr>,
 }
 
-/// Writes a digest of `epoch` that is equal for equal epochs. Every reader may have it, but messages
-/// need the epoch itself.
+/// Writes a digest of `epoch` that is equal for equal epochs. Every reader may have it, but
+/// messages need the epoch itself.
 fn as_digest<S: Serializer>(epoch: &Epoch, serializer: S) -> Result<S::Ok, S::Error> {
     let digest = digest::digest(&digest::SHA256, &epoch.0.to_be_bytes());
     let mut bits = [0; 8];

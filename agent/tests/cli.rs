@@ -15,7 +15,7 @@ use iperf3_mesh::cli::{Cli, Command, MatrixFormat, OutputFormat, Protocols};
 use iperf3_mesh::config::{Config, TestSettings};
 
 /// Flag, variable and default of every option of an agent.
-const PROMISED: [(&str, &str, &str); 28] = [
+const PROMISED: [(&str, &str, &str); 30] = [
     ("node-name", "SOURCE_NODE_NAME", "the host name"),
     ("zone", "MESH_ZONE", "empty"),
     (

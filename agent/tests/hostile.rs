@@ -332,7 +332,8 @@ fn noise(random: &mut StdRng, most: usize) -> Vec<u8> {
 }
 
 fn post(path: &str, body: &[u8]) -> Vec<u8> {
-    let header = format!("Content-Length: {}\r\n", body.len());
+    let length = body.len();
+    let header = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
     request("POST", path, &header, body)
 }
 

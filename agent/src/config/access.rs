@@ -9,7 +9,7 @@ const ALLOWED_MAX: usize = 64;
 /// The maximum length of a DNS name.
 const HOST_LEN_MAX: usize = 253;
 
-/// What the HTTP ports know about their clients.
+/// The facts about their clients that the HTTP ports need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// The names that the user allows.

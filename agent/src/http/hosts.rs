@@ -128,11 +128,11 @@ fn is_below(name: &str, domain: &str) -> bool {
 /// Returns the search domains in the text of a `resolv.conf`: those of its last line, as the
 /// resolver reads it.
 fn search_domains(text: &str) -> Vec<String> {
-    let domains = text.lines().filter_map(|line| {
+    let mut domains = text.lines().filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
         matches!(words.next(), Some("search" | "domain")).then_some(words)
     });
-    let domains = domains.last().into_iter().flatten();
+    let domains = domains.next_back().into_iter().flatten();
     domains
         .map(|domain| domain.trim_matches('.').to_ascii_lowercase())
         .filter(|domain| !domain.is_empty())

@@ -181,8 +181,13 @@ impl Agent {
             visitors,
         } = self;
         let close = CancellationToken::new();
-        let pages = http::serve(http, state.clone(), client, visitors.clone(), close.clone());
-        let pages = tokio::spawn(pages);
+        let pages = tokio::spawn(http::serve(
+            http,
+            state.clone(),
+            client,
+            visitors.clone(),
+            close.clone(),
+        ));
         let mut messages = ControlPort::new(state.clone(), inputs.clone(), visitors);
         messages.serve(control);
         let seeds = watch::Sender::new(own.seeds.clone());

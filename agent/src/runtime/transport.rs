@@ -218,3 +218,35 @@ impl MessageSender {
         let _ = tokio::time::timeout(within, self.tasks.wait()).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_posted_to_the_path_of_messages_is_read() {
+        for (method, path, content_type, expected) in [
+            (Method::POST, PATH, "application/json", None),
+            (Method::POST, PATH, "Application/JSON; charset=utf-8", None),
+            (Method::POST, PATH, "text/plain", Some(415)),
+            (Method::POST, PATH, "application/json-patch+json", Some(415)),
+            (
+                Method::POST,
+                PATH,
+                "application/x-www-form-urlencoded",
+                Some(415),
+            ),
+            (Method::POST, PATH, "", Some(415)),
+            (Method::GET, PATH, "application/json", Some(405)),
+            (Method::OPTIONS, PATH, "", Some(405)),
+            (Method::POST, "/", "application/json", Some(404)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(2));
+            headers.extend([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+            let refused = check(&method, path, &headers).err();
+            let status = refused.map(|response| response.status().as_u16());
+            assert_eq!(status, expected, "{method} {path} {content_type:?}");
+        }
+    }
+}

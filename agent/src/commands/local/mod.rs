@@ -70,14 +70,14 @@ async fn run_agents(
     for agent in agents {
         let (gossip, stop) = (gossip.clone(), stop.clone());
         tasks.spawn_local(async move {
-            agent
-                .run(stop, async |sink| {
-                    loop {
-                        sink.gossip.join(&gossip);
-                        tokio::time::sleep(5 * GOSSIP_INTERVAL).await;
-                    }
-                })
-                .await
+            // The future is boxed, because it is large.
+            let run = agent.run(stop, async |sink| {
+                loop {
+                    sink.gossip.join(&gossip);
+                    tokio::time::sleep(5 * GOSSIP_INTERVAL).await;
+                }
+            });
+            Box::pin(run).await
         });
     }
     let code = tokio::select! {

@@ -163,9 +163,12 @@ impl Reader {
     }
 }
 
+/// Writes a form as a whole.
+type Writer = fn(&Forms) -> Result<Vec<u8>, MatrixError>;
+
 /// Returns the bytes of a form that is made once for all readers.
 async fn bytes(forms: &Arc<Forms>, workshop: &Semaphore, form: Form) -> Result<Bytes, MatrixError> {
-    let (cell, write): (&OnceCell<_>, fn(&Forms) -> Result<Vec<u8>, MatrixError>) = match form {
+    let (cell, write): (&OnceCell<_>, Writer) = match form {
         Form::Json | Form::JsonGzip => (&forms.gzip, compressed_json),
         Form::Compact => (&forms.compact, |forms| Ok(compact::write(&forms.packed)?)),
         Form::CompactGzip => (&forms.compact_gzip, |forms| {

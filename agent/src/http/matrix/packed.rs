@@ -177,8 +177,8 @@ pub(in crate::http) struct Columns {
 pub(in crate::http) type PackedRow = Vec<(usize, usize, PackedCell)>;
 
 impl Columns {
-    /// Packs the cells of a row. Destinations outside the mesh and other protocols are left out, and
-    /// so is every figure that cannot be.
+    /// Packs the cells of a row. Destinations outside the mesh and other protocols are left out,
+    /// and so is every figure that cannot be.
     pub(in crate::http) fn pack(&self, cells: Vec<RowCell>) -> PackedRow {
         let packed = cells.into_iter().filter_map(|cell| {
             let destination = *self.destinations.get(&cell.destination_node)?;
@@ -311,30 +311,22 @@ mod tests {
 
     #[test]
     fn every_result_survives_packing() {
-        let ages = CellResult {
-            age_seconds: Some(1.428),
-            success_age_seconds: Some(1.428),
-            ..CellResult::default()
-        };
-        let tcp = CellResult {
-            success: Some(true),
-            bandwidth_mbps: Some(941.25),
-            retransmits: Some(12),
-            rtt_ms: Some(0.079),
-            ..ages.clone()
-        };
         let udp = CellResult {
-            success: Some(true),
-            bandwidth_mbps: Some(2.0),
             jitter_ms: Some(0.0431),
             loss_ratio: Some(0.123),
-            ..ages.clone()
+            ..tested()
+        };
+        let tcp = CellResult {
+            retransmits: Some(12),
+            rtt_ms: Some(0.079),
+            ..tested()
         };
         let failures = Reason::VARIANTS.iter().map(|reason| CellResult {
             success: Some(false),
             reason: Some(*reason),
+            age_seconds: Some(1.428),
             success_age_seconds: Some(330.0),
-            ..ages.clone()
+            ..CellResult::default()
         });
         let both = failures.chain([CellResult::default()]);
         for result in both.clone().chain([tcp]) {
@@ -349,6 +341,17 @@ mod tests {
     fn a_million_cells_take_17_megabytes() {
         assert_eq!(Packed::bytes(1000, 1), 17_000_000);
         assert_eq!(Packed::bytes(usize::MAX, 2), usize::MAX);
+    }
+
+    /// A success without the figures of its protocol.
+    fn tested() -> CellResult {
+        CellResult {
+            success: Some(true),
+            age_seconds: Some(1.428),
+            success_age_seconds: Some(1.428),
+            bandwidth_mbps: Some(941.25),
+            ..CellResult::default()
+        }
     }
 
     fn packed(result: &CellResult, protocol: Protocol) -> CellResult {

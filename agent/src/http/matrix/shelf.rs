@@ -102,7 +102,7 @@ impl Shelf {
         // Two matrices are in memory while a new one is collected: the latest and the new one.
         let is_in_the_way = latest.bytes + bytes > BUDGET;
         let in_the_way = self.older.iter().chain(is_in_the_way.then_some(latest));
-        if in_the_way.clone().any(|it| is_held(it)) {
+        if in_the_way.clone().any(is_held) {
             return Some(latest.clone());
         }
         in_the_way.for_each(|edition| edition.withdraw());

@@ -91,7 +91,7 @@ impl Audience {
     }
 }
 
-/// What is served on a port, and to whom.
+/// The answers on a port, and the clients that they are for.
 pub(crate) struct Port {
     /// The answers.
     pub(crate) routes: BoxedFilter<(Response,)>,

@@ -1,0 +1,274 @@
+//! The memory of an agent whose matrix many readers ask for without reading it. The peers are fakes
+//! on loopback, each at its own address. A process of its own, because it measures its memory.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use iperf3_mesh::api::{Member, NodeState};
+use iperf3_mesh::config::{Access, FailedCells};
+use iperf3_mesh::http::client::Client;
+use iperf3_mesh::http::visitors::Visitors;
+use iperf3_mesh::metrics::{Metrics, Settings};
+use iperf3_mesh::state::{AgentState, Identity};
+use iperf3_mesh_core::{Epoch, Figures, NodeName, Protocol};
+use iperf3_mesh_testkit::processes::resident_memory;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything here may take; not a measure of speed.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+const MIB: u64 = 1 << 20;
+
+/// The requests of readers: a path, and the header that they add.
+const REQUESTS: [(&str, &str); 7] = [
+    ("/api/v1/matrix", ""),
+    ("/api/v1/matrix", "Accept-Encoding: gzip\r\n"),
+    ("/api/v1/matrix.bin", ""),
+    ("/", ""),
+    ("/metrics", ""),
+    ("/api/v1/row", ""),
+    ("/api/v1/members", ""),
+];
+
+/// The tests measure the same process, so one runs at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn slow_readers_of_300_members_cost_bounded_memory() {
+    let measured = measure(300, 256);
+    measured.assert_below(64, 128);
+}
+
+#[test]
+#[ignore = "takes a minute, and needs a release build"]
+fn slow_readers_of_500_members_cost_bounded_memory() {
+    let measured = measure(500, 256);
+    measured.assert_below(64, 128);
+}
+
+#[test]
+#[ignore = "takes a minute, and needs a release build"]
+fn slow_readers_of_1000_members_cost_bounded_memory() {
+    let measured = measure(1000, 100);
+    measured.assert_below(64, 160);
+}
+
+/// The memory of this process in bytes.
+#[derive(Debug)]
+struct Measured {
+    /// After the first matrix.
+    before: u64,
+    /// The peak with all readers.
+    peak: u64,
+    /// After the readers have gone.
+    after: u64,
+    /// The longest time to the answer of a probe. It depends on the machine.
+    slowest_probe: Duration,
+}
+
+impl Measured {
+    fn assert_below(&self, growth: u64, total: u64) {
+        println!("{self:?}");
+        assert!(self.peak - self.before <= growth * MIB, "{self:?}");
+        assert!(self.peak <= total * MIB, "{self:?}");
+        assert!(self.after <= self.before + growth / 2 * MIB, "{self:?}");
+    }
+}
+
+/// Measures an agent with `nodes` members and `readers` readers from 16 addresses, which ask again
+/// whenever they are cut off.
+fn measure(nodes: usize, readers: usize) -> Measured {
+    let _alone = ALONE.lock();
+    let names: Vec<_> = (0..nodes).map(|n| format!("ip-10-0-{n:04}")).collect();
+    let peers = peers(&names);
+    let agent = agent(&names, peers.port());
+    let before = run(async {
+        let answer = read_all(connect(1, agent).await, "/api/v1/matrix").await;
+        let cells = answer.matches("\"bandwidth_mbps\":9").count();
+        assert!(cells >= nodes * (nodes - 1) * 9 / 10, "{cells} cells");
+        drop(answer);
+        resident_memory(std::process::id())
+    });
+    let stop = Arc::new(AtomicBool::new(false));
+    let peak = Arc::new(AtomicU64::new(0));
+    let slow = {
+        let stop = stop.clone();
+        thread::spawn(move || run(hold(agent, readers, &stop)))
+    };
+    let slowest_probe = run(async {
+        let mut slowest = Duration::ZERO;
+        for _ in 0..40 {
+            peak.fetch_max(resident_memory(std::process::id()), Ordering::Relaxed);
+            let began = Instant::now();
+            let answer = read_all(connect(99, agent).await, "/healthz").await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            slowest = slowest.max(began.elapsed());
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        slowest
+    });
+    stop.store(true, Ordering::Relaxed);
+    slow.join().unwrap();
+    // Unread matrices go within some seconds.
+    thread::sleep(Duration::from_secs(12));
+    Measured {
+        before,
+        peak: peak.load(Ordering::Relaxed),
+        after: resident_memory(std::process::id()),
+        slowest_probe,
+    }
+}
+
+/// Holds `readers` connections that ask and do not read, until `stop`.
+async fn hold(agent: SocketAddr, readers: usize, stop: &AtomicBool) {
+    let mut held = Vec::new();
+    for number in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
+        if held.len() >= readers {
+            held.remove(0);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut stream = connect(10 + u8::try_from(number % 16).unwrap(), agent).await;
+        let (path, header) = REQUESTS[number % REQUESTS.len()];
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{header}\r\n");
+        let _ = stream.write_all(request.as_bytes()).await;
+        held.push(stream);
+    }
+}
+
+/// Connects from the loopback address number `client`, with a small buffer for what it receives.
+async fn connect(client: u8, agent: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket
+        .bind(SocketAddr::from(([127, 1, 1, client], 0)))
+        .unwrap();
+    socket.connect(agent).await.unwrap()
+}
+
+async fn read_all(mut stream: TcpStream, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = tokio::time::timeout(DEADLINE, stream.read_to_string(&mut answer));
+    read.await.expect("an answer in time").unwrap();
+    answer
+}
+
+/// Starts an agent that knows `names`, on a thread of its own.
+fn agent(names: &[String], port: u16) -> SocketAddr {
+    let own = NodeName::new("agent").unwrap();
+    let metrics = Metrics::new(Settings {
+        source: own.clone(),
+        protocols: vec![Protocol::Tcp],
+        failed_cells: FailedCells::Zero,
+        pause: Duration::from_secs(300),
+        iperf3_version: "3.12".to_owned(),
+    });
+    let identity = Identity {
+        name: own,
+        zone: String::new(),
+        epoch: Epoch(1),
+        protocols: vec![Protocol::Tcp],
+        iperf3: "3.12".to_owned(),
+    };
+    let state = AgentState::new(identity, metrics.unwrap());
+    let members = names.iter().zip(0..).map(|(name, number)| Member {
+        name: NodeName::new(name).unwrap(),
+        zone: "zone-1".to_owned(),
+        state: NodeState::Live,
+        silent_since: None,
+        http: Some(SocketAddr::new(peer_address(number), port)),
+        epoch: Epoch(7),
+        iperf3: Some("3.18".to_owned()),
+        sweep: 3,
+    });
+    state.set_members(members.collect(), None);
+    for name in names {
+        let figures = Figures {
+            bandwidth_mbps: 94.5,
+            ..Figures::default()
+        };
+        let name = NodeName::new(name).unwrap();
+        state.record(&name, Protocol::Tcp, &Ok(figures));
+    }
+    let visitors = Visitors::new(state.clone(), &Access::default());
+    let (sender, address) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        run(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            sender.send(listener.local_addr().unwrap()).unwrap();
+            let (client, stop) = (Client::default(), CancellationToken::new());
+            iperf3_mesh::http::serve(vec![listener], state, client, visitors, stop).await;
+        });
+    });
+    address.recv().unwrap()
+}
+
+/// Returns the address of a peer.
+fn peer_address(number: u16) -> IpAddr {
+    let [high, low] = number.to_be_bytes();
+    Ipv4Addr::new(127, 2, high, low).into()
+}
+
+/// Starts peers that answer with full rows, on a thread of their own.
+fn peers(names: &[String]) -> SocketAddr {
+    let mut cells = String::new();
+    for (name, number) in names.iter().zip(1_u32..) {
+        let figure = f64::from(number.wrapping_mul(2_654_435_761) % 100_000);
+        let _ = write!(
+            cells,
+            "{}{{\"destination_node\":\"{name}\",\"protocol\":\"tcp\",\"success\":true,\
+             \"reason\":null,\"bandwidth_mbps\":{},\"jitter_ms\":null,\"loss_ratio\":null,\
+             \"retransmits\":{number},\"rtt_ms\":{},\"age_seconds\":{},\"success_age_seconds\":{}}}",
+            if number > 1 { "," } else { "" },
+            9e4 + figure / 7.0,
+            figure / 1e5,
+            figure / 1e3,
+            figure / 1e3,
+        );
+    }
+    let (sender, address) = std::sync::mpsc::channel();
+    let (names, cells): (Arc<[String]>, Arc<str>) = (names.into(), cells.into());
+    thread::spawn(move || {
+        run(async {
+            let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+            sender.send(listener.local_addr().unwrap()).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(answer_with_rows(stream, names.clone(), cells.clone()));
+            }
+        });
+    });
+    address.recv().unwrap()
+}
+
+async fn answer_with_rows(mut stream: TcpStream, names: Arc<[String]>, cells: Arc<str>) {
+    let IpAddr::V4(own) = stream.local_addr().unwrap().ip() else {
+        return;
+    };
+    let [_, _, high, low] = own.octets();
+    let name = &names[usize::from(u16::from_be_bytes([high, low]))];
+    let mut request = [0; 2048];
+    while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
+        let head = format!(r#"{{"version":"1","node":"{name}","zone":"zone-1","cells":["#);
+        let length = head.len() + cells.len() + 2;
+        let status = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{head}");
+        for part in [status.as_bytes(), cells.as_bytes(), b"]}"] {
+            if stream.write_all(part).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().max_blocking_threads(8);
+    runtime.build().unwrap().block_on(future)
+}
