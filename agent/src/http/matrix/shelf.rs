@@ -95,6 +95,9 @@ impl Shelf {
     /// Returns the latest matrix if it serves another reader, or makes room for a new one of
     /// `bytes`.
     pub(in crate::http) fn latest(&mut self, bytes: usize) -> Option<Arc<Edition>> {
+        if self.latest.is_none() {
+            self.latest = self.older.take();
+        }
         let latest = self.latest.as_ref()?;
         if latest.made.elapsed() < latest.fresh_for {
             return Some(latest.clone());
@@ -179,9 +182,25 @@ mod tests {
         let first = aged(HELD_FOR, 1);
         shelf.add(first.clone());
         let second = aged(Duration::from_secs(5), 1);
-        shelf.add(second);
+        shelf.add(second.clone());
         assert!(shelf.latest(1).is_none());
         assert!(first.forms().is_none());
+        assert!(second.forms().is_some());
+    }
+
+    #[test]
+    fn slow_readers_hold_no_third_matrix() {
+        let mut shelf = Shelf::default();
+        let first = aged(Duration::from_secs(9), 1);
+        shelf.add(first.clone());
+        assert!(shelf.latest(1).is_none());
+        // Nobody reads the second one, so it goes at once.
+        shelf.add(aged(Duration::from_secs(9), 1));
+        assert!(shelf.latest(1).is_none());
+        let third = aged(Duration::from_secs(5), 1);
+        shelf.add(third.clone());
+        assert!(Arc::ptr_eq(&shelf.latest(1).unwrap(), &third));
+        assert!(first.forms().is_some(), "it is still on the shelf");
     }
 
     #[test]
