@@ -28,6 +28,7 @@ fn metrics(failed_cells: FailedCells) -> Metrics {
         failed_cells,
         pause: Duration::from_secs(300),
         iperf3_version: "3.12".to_owned(),
+        landlock: "abi6".to_owned(),
     })
     .unwrap()
 }

@@ -173,6 +173,7 @@ fn agent(names: &[String], port: u16) -> SocketAddr {
         failed_cells: FailedCells::Zero,
         pause: Duration::from_secs(300),
         iperf3_version: "3.12".to_owned(),
+        landlock: "abi6".to_owned(),
     });
     let identity = Identity {
         name: own,

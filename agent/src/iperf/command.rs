@@ -31,7 +31,7 @@ const DATAGRAM: u64 = 1200;
 const SERVER_INTERVAL: &str = "0.1";
 
 /// The default block size of iperf3 in a TCP test, in bytes.
-const BLOCK: u64 = 128 * 1024;
+pub(super) const BLOCK: u64 = 128 * 1024;
 
 /// The number of files that iperf3 has open beside the socket and the file of each stream.
 const OPEN_FILES: u64 = 12;
@@ -121,13 +121,18 @@ pub struct Needs {
 /// Returns the needs of an iperf3 that can run any of these tests.
 pub fn needs(tests: &[TestSpec]) -> Needs {
     tests.iter().fold(Needs::default(), |most, spec| {
-        let streams = u64::from(spec.streams) * if spec.bidir { 2 } else { 1 };
+        let streams = streams(spec);
         Needs {
             files: most.files.max(streams),
             file_size: most.file_size.max(block(spec)),
             open_files: most.open_files.max(2 * streams + OPEN_FILES),
         }
     })
+}
+
+/// Returns the number of streams of a test, in both directions.
+pub(super) fn streams(spec: &TestSpec) -> u64 {
+    u64::from(spec.streams) * if spec.bidir { 2 } else { 1 }
 }
 
 /// Adds the arguments of a UDP test. Without a bitrate, iperf3's default of 1 Mbit/s applies.

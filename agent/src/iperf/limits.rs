@@ -1,5 +1,6 @@
 //! The limits on iperf3 that the kernel enforces even when this agent cannot: a timer kills iperf3
-//! at its deadline even if the agent is frozen, and iperf3 dies together with the agent.
+//! at its deadline even if the agent is frozen, iperf3 dies together with the agent, and it cannot
+//! leave its fence.
 //!
 //! This module contains all code that runs between fork and exec. The agent itself also kills
 //! iperf3 at the deadline: see `process`.
@@ -7,13 +8,16 @@
 #![expect(unsafe_code, reason = "limits are set between fork and exec")]
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
 use iperf3_mesh_core::Time;
 use nix::errno::Errno;
+use nix::sys::resource::setrlimit;
 
+use super::fence::Fence;
 use crate::clock::boot_now;
 
 /// The longest acceptable time between reading the clock before arming the timer and reading it
@@ -42,20 +46,58 @@ pub(super) fn is_too_late(error: &io::Error) -> bool {
     error.raw_os_error() == Some(TOO_LATE as i32)
 }
 
-/// Makes `command` apply `limits` to its own process when it is spawned.
+/// Makes `command` apply `limits` and `fence` to its own process when it is spawned.
 ///
 /// The spawning *thread* must live as long as the agent: the parent-death signal is sent when that
 /// thread ends.
-pub(super) fn apply(command: &mut Command, limits: Limits) {
+pub(super) fn apply(command: &mut Command, limits: Limits, fence: Fence) {
     let parent = std::process::id();
     // SAFETY: the closure runs in the forked child before exec. It makes system calls and computes
     // with plain numbers; it allocates nothing, takes no lock and cannot unwind.
     unsafe {
         command.pre_exec(move || {
             die_with_parent(parent)?;
+            enclose(&fence)?;
             arm_timer(limits)
         });
     }
+}
+
+/// Puts the fence around this process, for good: it survives exec.
+fn enclose(fence: &Fence) -> io::Result<()> {
+    for &(resource, limit) in &fence.resources {
+        setrlimit(resource, limit, limit)?;
+    }
+    nix::sys::prctl::set_no_new_privs()?;
+    fence.rules.as_ref().map_or(Ok(()), restrict_self)
+}
+
+fn restrict_self(rules: &OwnedFd) -> io::Result<()> {
+    // SAFETY: this is a plain system call with plain numbers.
+    Errno::result(unsafe {
+        libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0)
+    })?;
+    Ok(())
+}
+
+/// Returns the version of the kernel's interface to Landlock.
+///
+/// # Errors
+/// Returns `ENOSYS` if the kernel was built without Landlock, `EOPNOTSUPP` if it was started
+/// without it, and any other error if the system denies it.
+pub(super) fn landlock_version() -> Result<u32, Errno> {
+    const VERSION: libc::c_ulong = 1;
+    // SAFETY: with this flag, the kernel reads no memory of this process.
+    let version = Errno::result(unsafe {
+        let no_rules = std::ptr::null::<libc::c_void>();
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            no_rules,
+            0_usize,
+            VERSION,
+        )
+    })?;
+    Ok(u32::try_from(version).unwrap_or(0))
 }
 
 fn die_with_parent(parent: u32) -> io::Result<()> {

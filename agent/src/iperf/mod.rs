@@ -8,6 +8,7 @@
 mod buffer;
 mod client;
 mod command;
+mod fence;
 mod filter;
 mod limits;
 mod orphans;
@@ -19,6 +20,7 @@ mod program;
 mod reason;
 mod report;
 mod server;
+mod temporary;
 mod trial;
 mod version;
 mod vulnerabilities;
@@ -28,11 +30,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use iperf3_mesh_core::TestSpec;
+use nix::errno::Errno;
 use thiserror::Error;
+
+use crate::metrics::Resource;
 
 pub use buffer::{BufferLimit, DEFAULT_BUFFER_LIMIT, buffer_limits};
 pub use client::{Client, ClientEnd};
 pub use command::{Needs, needs};
+pub use fence::Landlock;
 pub use limits::Limits;
 pub use orphans::reap_orphans;
 pub use problem::{ProbeError, Problem};
@@ -41,18 +47,22 @@ pub use report::Report;
 #[cfg(feature = "fuzzing")]
 pub(crate) use server::read_output;
 pub use server::{NotReady, Server, ServerEnd};
+pub use temporary::{UnusableDirectory, remove_stale, room, try_filling};
 pub use trial::NoFilter;
 pub use version::{LEAST, Version};
 pub use vulnerabilities::FIRST_SAFE;
 
+use fence::{Fence, Permit, Ports};
 use filter::{Filter, Gate};
 use process::{Process, Stdout};
+use temporary::PrivateDirectory;
 
 /// The iperf3 program of this node.
 #[derive(Clone, Debug)]
 pub struct Iperf {
     program: PathBuf,
     version: Version,
+    landlock: Landlock,
     /// `None` if the system refuses the file in memory that the filter needs.
     filter: Option<Filter>,
     is_filtered: bool,
@@ -96,6 +106,12 @@ pub enum SpawnError {
     /// `start_by` or the deadline had passed, because this agent or the machine was frozen.
     #[error("iperf3 was not started: the time to start it has passed")]
     TooLate,
+    /// The directory for temporary files cannot be used.
+    #[error("iperf3 was not started: {problem}. {}", problem.hint())]
+    Directory {
+        /// The problem of the directory.
+        problem: UnusableDirectory,
+    },
     /// The operating system refused to start the process.
     #[error(
         "iperf3: {program:?} could not be started: {source}. {}",
@@ -109,6 +125,27 @@ pub enum SpawnError {
     },
 }
 
+impl SpawnError {
+    /// Returns what this node lacked; `None` if it lacked nothing.
+    pub fn lack(&self) -> Option<Resource> {
+        match self {
+            Self::TooLate => None,
+            Self::Directory { problem } => Some(problem.lack()),
+            Self::System { source, .. } => lack(source),
+        }
+    }
+}
+
+/// Returns what this node lacks according to an error of the operating system.
+fn lack(error: &io::Error) -> Option<Resource> {
+    match error.raw_os_error().map(Errno::from_raw)? {
+        Errno::EMFILE | Errno::ENFILE => Some(Resource::OpenFiles),
+        Errno::EAGAIN => Some(Resource::Processes),
+        Errno::ENOMEM => Some(Resource::Memory),
+        _ => None,
+    }
+}
+
 impl Iperf {
     /// Finds `program`, a path or a name in `PATH`, and reads its version. This takes at most 5 s.
     ///
@@ -116,11 +153,12 @@ impl Iperf {
     ///
     /// Returns an error if the program is missing, does not run, is not iperf3 or is too old.
     pub async fn probe(program: &Path) -> Result<Self, ProbeError> {
-        let (program, version) = probe::probe(program).await?;
+        let found = probe::probe(program).await?;
         let filter = Filter::new().ok();
         Ok(Self {
-            program,
-            version,
+            program: found.program,
+            version: found.version,
+            landlock: found.landlock,
             filter,
             is_filtered: false,
         })
@@ -129,6 +167,11 @@ impl Iperf {
     /// Returns the version of iperf3.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// Returns how far Landlock restricts iperf3.
+    pub fn landlock(&self) -> &Landlock {
+        &self.landlock
     }
 
     /// Returns whether [`Iperf::try_filter`] has found that the filter works.
@@ -156,7 +199,9 @@ impl Iperf {
     pub fn client(&self, run: ClientRun) -> Result<Client, SpawnError> {
         let buffer = buffer::lesser(buffer::largest(), run.buffer);
         let args = command::client(self.version, buffer, &run.spec, run.local, run.remote);
-        let process = self.spawn(&args, run.limits, None, Stdout::Keep)?;
+        let ports = Ports::Connect(run.remote.port());
+        let fence = self.fence(&run.spec, ports)?;
+        let process = self.spawn(&args, run.limits, fence, None, Stdout::Keep)?;
         Ok(Client {
             process,
             spec: run.spec,
@@ -174,26 +219,47 @@ impl Iperf {
         let (seen, watch) = server::watch_output(run.peer, &run.spec);
         let filter = self.filter.as_ref();
         let gate = filter.and_then(|filter| filter.for_guest(run.peer, run.spec.bidir).ok());
-        let process = self.spawn(&args, run.limits, gate.as_ref(), Stdout::Watch(watch))?;
+        let fence = self.fence(&run.spec, Ports::Listen(run.port))?;
+        let output = Stdout::Watch(watch);
+        let process = self.spawn(&args, run.limits, fence, gate.as_ref(), output)?;
         Ok(Server::new(process, seen, gate))
+    }
+
+    /// Prepares the fence of a test.
+    fn fence(&self, spec: &TestSpec, ports: Ports) -> Result<Fence, SpawnError> {
+        let needs = needs(std::slice::from_ref(spec));
+        let directory =
+            PrivateDirectory::create(needs).map_err(|problem| SpawnError::Directory { problem })?;
+        let permit = Permit {
+            ports,
+            streams: command::streams(spec),
+        };
+        Fence::new(&self.landlock, &self.program, Some(directory), permit)
+            .map_err(|source| self.refused(source))
     }
 
     fn spawn(
         &self,
         args: &[String],
         limits: Limits,
+        fence: Fence,
         gate: Option<&Gate>,
         output: Stdout,
     ) -> Result<Process, SpawnError> {
-        Process::spawn(self.program.as_os_str(), args, limits, gate, output).map_err(|source| {
+        let program = self.program.as_os_str();
+        Process::spawn(program, args, limits, fence, gate, output).map_err(|source| {
             if limits::is_too_late(&source) {
                 SpawnError::TooLate
             } else {
-                SpawnError::System {
-                    program: self.program.clone(),
-                    source,
-                }
+                self.refused(source)
             }
         })
+    }
+
+    fn refused(&self, source: io::Error) -> SpawnError {
+        SpawnError::System {
+            program: self.program.clone(),
+            source,
+        }
     }
 }

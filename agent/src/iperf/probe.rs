@@ -3,17 +3,19 @@
 //! This module does not test whether iperf3 can connect anywhere.
 
 use std::env;
-use std::ffi::OsStr;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use super::Needs;
+use super::fence::{Fence, Landlock, Permit, Ports};
 use super::limits::Limits;
 use super::problem::{ProbeError, Problem};
 use super::process::{Cause, Ending, Process, Stdout};
 use super::program;
+use super::temporary::PrivateDirectory;
 use super::version::{LEAST, Version};
 use crate::clock::boot_now;
 use crate::text::excerpt;
@@ -33,11 +35,22 @@ const LOADER_MESSAGES: [&str; 4] = [
     "Error relocating",
 ];
 
-/// Returns the path and the version of iperf3.
-pub(super) async fn probe(program: &Path) -> Result<(PathBuf, Version), ProbeError> {
+/// An iperf3 that runs.
+pub(super) struct Found {
+    pub(super) program: PathBuf,
+    pub(super) version: Version,
+    pub(super) landlock: Landlock,
+}
+
+/// Finds iperf3, and reads its version.
+pub(super) async fn probe(program: &Path) -> Result<Found, ProbeError> {
     let program = find(program)?;
     match version(&program).await {
-        Ok(version) => Ok((program, version)),
+        Ok((version, landlock)) => Ok(Found {
+            program,
+            version,
+            landlock,
+        }),
         Err(problem) => Err(ProbeError { program, problem }),
     }
 }
@@ -85,22 +98,49 @@ fn has_arguments(program: &Path) -> bool {
     matches!(first, Some(Ok(_)))
 }
 
-async fn version(program: &Path) -> Result<Version, Problem> {
+/// Returns the version of a program. One that runs outside of Landlock only, such as a wrapper with
+/// files of its own, runs without it.
+async fn version(program: &Path) -> Result<(Version, Landlock), Problem> {
     if let Some(problem) = program::foreign(program) {
         return Err(problem);
     }
+    let landlock = Landlock::of_kernel();
+    match version_within(program, &landlock).await {
+        Ok(version) => Ok((version, landlock)),
+        Err(problem @ (Problem::Hangs(_) | Problem::TooOld(_) | Problem::Iperf2(_))) => {
+            Err(problem)
+        }
+        Err(problem) => {
+            let landlock = Landlock::Unfit(problem.to_string());
+            let version = version_within(program, &landlock).await?;
+            Ok((version, landlock))
+        }
+    }
+}
+
+async fn version_within(program: &Path, landlock: &Landlock) -> Result<Version, Problem> {
     let deadline = boot_now() + ANSWER;
     let limits = Limits {
         start_by: deadline,
         deadline,
     };
-    let spawned = Process::spawn(
-        OsStr::new(program),
-        &["--version".to_owned()],
-        limits,
-        None,
-        Stdout::Keep,
-    );
+    // `--version` needs no directory, so that an unusable one is reported as such later.
+    let directory = PrivateDirectory::create(Needs::default()).ok();
+    let permit = Permit {
+        ports: Ports::None,
+        streams: 1,
+    };
+    let args = ["--version".to_owned()];
+    let spawned = Fence::new(landlock, program, directory, permit).and_then(|fence| {
+        Process::spawn(
+            program.as_os_str(),
+            &args,
+            limits,
+            fence,
+            None,
+            Stdout::Keep,
+        )
+    });
     let mut process = spawned.map_err(|error| not_started(program, error))?;
     let Ending {
         cause,

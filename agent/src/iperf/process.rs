@@ -21,9 +21,11 @@ use tokio::process::{ChildStderr, ChildStdout};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::fence::Fence;
 use super::filter::Gate;
 use super::limits::{self, Limits};
 use super::orphans::Started;
+use super::temporary::PrivateDirectory;
 use crate::clock::sleep_until;
 
 /// The maximum number of bytes of standard output that are kept. The longest report has 255 streams
@@ -97,12 +99,14 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `program` under `limits`, and behind `gate` if it is a server. Call this function
-    /// within the runtime, on the thread that lives as long as the agent (see [`limits::apply`]).
+    /// Starts `program` under `limits`, within `fence`, and behind `gate` if it is a server. Call
+    /// this function within the runtime, on the thread that lives as long as the agent (see
+    /// [`limits::apply`]).
     pub(super) fn spawn(
         program: &OsStr,
         args: &[String],
         limits: Limits,
+        mut fence: Fence,
         gate: Option<&Gate>,
         output: Stdout,
     ) -> io::Result<Self> {
@@ -114,7 +118,9 @@ impl Process {
         // may need any part of it.
         command.args(args).env("LC_ALL", "C").process_group(0);
         // iperf3 would also read TEMP and TMP, which the checks of this directory do not.
-        command.env("TMPDIR", std::env::temp_dir());
+        let directory = fence.directory.take();
+        let own = directory.as_ref().map(|own| own.path().to_owned());
+        command.env("TMPDIR", own.unwrap_or_else(std::env::temp_dir));
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -122,19 +128,22 @@ impl Process {
         if let Some(gate) = gate {
             gate.apply(&mut command);
         }
-        limits::apply(&mut command, limits);
+        limits::apply(&mut command, limits, fence);
 
         let mut child = command.spawn()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let pid = child.id();
         let started = Started::new(Pid::from_raw(pid.cast_signed()));
-        let reaper = Reaper(Kill(Arc::new(Group(Mutex::new(Leader {
+        let kill = Kill(Arc::new(Group(Mutex::new(Leader {
             child,
             unreaped: Some(started),
             reaped: None,
             killed: None,
-        })))));
-        let kill = reaper.0.clone();
+        }))));
+        let reaper = Reaper {
+            kill: kill.clone(),
+            _directory: directory,
+        };
         // From here on, an early return drops the reaper, which kills the child.
         let stdout = stdout.map(ChildStdout::from_std).transpose()?;
         let stderr = stderr.map(ChildStderr::from_std).transpose()?;
@@ -259,7 +268,11 @@ impl Leader {
 
 /// Reads the output of a process, kills the process at its deadline, and reaps it. If the reaper is
 /// dropped earlier (by an early return or at the end of the runtime), it kills the process.
-struct Reaper(Kill);
+struct Reaper {
+    kill: Kill,
+    /// The directory that is removed once the process is dead.
+    _directory: Option<PrivateDirectory>,
+}
 
 impl Reaper {
     async fn run(
@@ -273,14 +286,14 @@ impl Reaper {
         let cause = {
             let take = |piece: &[u8]| match &mut output {
                 Stdout::Keep => keep(&mut stdout, STDOUT_MAX, piece),
-                Stdout::Watch(watch) => watch(piece, &self.0),
+                Stdout::Watch(watch) => watch(piece, &self.kill),
             };
             let take_error = |piece: &[u8]| keep(&mut stderr, STDERR_MAX, piece);
             let drained = async { tokio::join!(drain(pipes.0, take), drain(pipes.1, take_error)) };
             let (mut drained, mut at_deadline) = (pin!(drained), pin!(sleep_until(deadline)));
             let (mut draining, mut in_time) = (true, true);
             let cause = loop {
-                if let Some(cause) = self.0.0.reap() {
+                if let Some(cause) = self.kill.0.reap() {
                     break cause;
                 }
                 tokio::select! {
@@ -288,7 +301,7 @@ impl Reaper {
                     _ = &mut drained, if draining => draining = false,
                     () = &mut at_deadline, if in_time => {
                         in_time = false;
-                        self.0.0.kill(Cause::Deadline);
+                        self.kill.0.kill(Cause::Deadline);
                     }
                 }
             };
@@ -310,8 +323,8 @@ impl Drop for Reaper {
     fn drop(&mut self) {
         let step = Duration::from_millis(1);
         let mut left = LAST_REAP;
-        while self.0.0.reap().is_none() && !left.is_zero() {
-            self.0.kill();
+        while self.kill.0.reap().is_none() && !left.is_zero() {
+            self.kill.kill();
             std::thread::sleep(step);
             left -= step;
         }

@@ -10,6 +10,7 @@ mod discovery;
 mod gossip;
 mod mesh;
 mod optional_gauge;
+mod starvation;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +31,7 @@ use cells::Cells;
 use mesh::{Meetings, Members, Sweeps};
 
 pub use cells::TestOutcome;
+pub use starvation::Resource;
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -47,6 +49,8 @@ pub struct Settings {
     pub pause: Duration,
     /// The version of the iperf3 that runs the tests.
     pub iperf3_version: String,
+    /// The version of Landlock that restricts iperf3, or why none does.
+    pub landlock: String,
 }
 
 /// The metrics of one agent. They are cheap to clone: all clones share the same metrics.
@@ -61,6 +65,7 @@ pub struct Metrics {
     discovery: discovery::Discovery,
     log_lines_dropped: IntCounter,
     address: address::Address,
+    starvation: starvation::Starvation,
 }
 
 impl Metrics {
@@ -98,6 +103,7 @@ impl Metrics {
                 registry
             )?,
             address: address::Address::register(&registry)?,
+            starvation: starvation::Starvation::register(&registry, &settings.landlock)?,
             registry,
         })
     }
@@ -193,6 +199,11 @@ impl Metrics {
     /// Sets whether the other nodes cannot reach this node at its own address.
     pub fn show_address_problem(&self, has_problem: bool) {
         self.address.unreachable.set(i64::from(has_problem));
+    }
+
+    /// Sets the resource that this node lacks for a test.
+    pub fn show_starvation(&self, lack: Option<Resource>) {
+        self.starvation.show(lack);
     }
 
     /// Counts a move to another address.

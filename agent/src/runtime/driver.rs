@@ -82,6 +82,7 @@ impl Driver {
                 () = until(self.node.deadline()) => Input::Tick,
                 _ = heartbeat.tick() => {
                     self.state.heartbeat();
+                    self.processes.starvation.look();
                     let status = gossip.status();
                     self.state.metrics().show_gossip(&status);
                     self.state.set_unsent_gossip(status.unsent);

@@ -8,6 +8,7 @@ mod implausible;
 pub(crate) mod preflight;
 mod processes;
 mod refused;
+mod starvation;
 mod strangers;
 mod transport;
 mod unheard;
@@ -31,7 +32,7 @@ use crate::discovery::addresses::Seeds;
 use crate::http::listener::{self, ListenError};
 use crate::http::visitors::Visitors;
 use crate::http::{self, client};
-use crate::iperf::Iperf;
+use crate::iperf::{self, Iperf};
 use crate::metrics::Metrics;
 use crate::neighbours::NeighbourWatch;
 use crate::net::ListenAddrs;
@@ -41,6 +42,7 @@ use driver::Driver;
 use implausible::ImplausibleFigures;
 pub(crate) use processes::FinishedTest;
 use processes::Processes;
+use starvation::StarvationWatch;
 use transport::MessageSender;
 
 /// The maximum number of inputs that wait for the driver.
@@ -258,6 +260,7 @@ fn state(setup: &Setup, epoch: Epoch) -> anyhow::Result<AgentState> {
         failed_cells: setup.failed_cells,
         pause: setup.interval,
         iperf3_version: setup.iperf.version().to_string(),
+        landlock: setup.iperf.landlock().label(),
     })?;
     let identity = Identity {
         name: setup.name.clone(),
@@ -277,6 +280,7 @@ fn driver(
 ) -> (Driver, OwnAddress) {
     let (epoch, metrics) = (state.identity().epoch, state.metrics().clone());
     let address = setup.listen.address;
+    let starvation = StarvationWatch::new(state.clone(), iperf::needs(&setup.tests));
     let settings = Settings {
         name: setup.name.clone(),
         epoch,
@@ -296,6 +300,7 @@ fn driver(
         setup.iperf,
         metrics,
         implausible.clone(),
+        starvation,
     );
     let driver = Driver {
         node: Node::new(settings, boot_now()),

@@ -1,15 +1,13 @@
 //! The conditions under which an agent can start: iperf3 can run the tests, and gets what it needs
 //! for them. `agent`, `local` and `check` share these checks.
 
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{anyhow, bail};
 use iperf3_mesh_core::{Protocol, TestSpec};
 use nix::sys::resource::{Resource, getrlimit};
 
-use crate::iperf::{self, DEFAULT_BUFFER_LIMIT, Iperf, Needs};
+use crate::iperf::{self, DEFAULT_BUFFER_LIMIT, Iperf, Landlock, Needs};
 
 /// Finds iperf3 and checks that it can run the tests.
 ///
@@ -28,8 +26,14 @@ pub(crate) async fn probe(program: &Path, tests: &[TestSpec]) -> anyhow::Result<
             iperf.program().display()
         );
     }
+    let landlock = iperf.landlock();
+    if !matches!(landlock, Landlock::Version(_)) {
+        let hint = landlock.hint().unwrap_or_default();
+        tracing::warn!("a hole in iperf3 would open the agent's files, since {landlock}. {hint}");
+    }
     let needs = iperf::needs(tests);
-    temporary_directory(&std::env::temp_dir(), needs)
+    iperf::remove_stale();
+    iperf::try_filling(&std::env::temp_dir(), needs)
         .map_err(|error| anyhow!("{error}. {}", error.hint()))?;
     open_files(needs).map_err(|error| anyhow!("{error}. {}", error.hint()))?;
     if tests.iter().any(|test| test.protocol == Protocol::Udp) {
@@ -58,82 +62,6 @@ fn warn_of_small_buffers() {
                 "net.core.{setting} is below {DEFAULT_BUFFER_LIMIT}: UDP tests of this node may \
                  lose datagrams in a node instead of the network"
             );
-        }
-    }
-}
-
-/// The directory for temporary files cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{} {}: {cause}", directory.display(), self.trouble())]
-pub(crate) struct UnusableDirectory {
-    directory: PathBuf,
-    /// The number of bytes that iperf3 needs there.
-    bytes: u64,
-    cause: io::Error,
-}
-
-impl UnusableDirectory {
-    fn is_full(&self) -> bool {
-        let full = [
-            ErrorKind::StorageFull,
-            ErrorKind::QuotaExceeded,
-            ErrorKind::FileTooLarge,
-        ];
-        full.contains(&self.cause.kind())
-    }
-
-    fn trouble(&self) -> String {
-        if self.is_full() {
-            let kib = self.bytes.div_ceil(1024);
-            format!("has no room for the {kib} KiB that iperf3 needs there")
-        } else {
-            "is not writable, but iperf3 needs it".to_owned()
-        }
-    }
-
-    /// Returns one sentence that says how to fix the error.
-    pub(crate) fn hint(&self) -> &'static str {
-        if self.is_full() {
-            "Free space or raise the quota there, or set TMPDIR to a directory with more room."
-        } else {
-            "Set TMPDIR to a writable directory, or mount an emptyDir on /tmp."
-        }
-    }
-}
-
-/// Fills a file for each stream in `directory`, as iperf3 does, and removes all of them again.
-///
-/// # Errors
-/// Returns an error if the files cannot be created or filled.
-pub(crate) fn temporary_directory(directory: &Path, needs: Needs) -> Result<(), UnusableDirectory> {
-    let mut files = Files(Vec::new());
-    // A file of zeros would take no room in some file systems.
-    let block = vec![rand::random::<u8>() | 1; usize::try_from(needs.file_size).unwrap_or(0)];
-    let filled = (0..needs.files).try_for_each(|_| {
-        // The process id does not suffice: containers that share the directory may have the same.
-        let path = directory.join(format!("iperf3-mesh-check-{:016x}", rand::random::<u64>()));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)?;
-        files.0.push(path);
-        file.write_all(&block)
-    });
-    filled.map_err(|cause| UnusableDirectory {
-        directory: directory.to_owned(),
-        bytes: needs.files * needs.file_size,
-        cause,
-    })
-}
-
-/// Files that are removed in the end, whatever happens.
-struct Files(Vec<PathBuf>);
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        for path in &self.0 {
-            // There is nobody left to tell, and the next test shows what is wrong.
-            let _ = std::fs::remove_file(path);
         }
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::events::{ProcessEnd, ProcessFailure, ProcessRole, TestProcess};
 use super::implausible::ImplausibleFigures;
+use super::starvation::StarvationWatch;
 use super::strangers::Strangers;
 use crate::clock::{boot_now, unix_now_ns};
 use crate::iperf::{
@@ -69,6 +70,8 @@ pub(super) struct Processes {
     metrics: Metrics,
     implausible: Arc<ImplausibleFigures>,
     strangers: Arc<Strangers>,
+    /// Watches what this node needs to start iperf3.
+    pub(super) starvation: StarvationWatch,
     running: BTreeMap<RunId, Running>,
     reporter: mpsc::Sender<Report>,
     reports: mpsc::Receiver<Report>,
@@ -84,6 +87,7 @@ impl Processes {
         iperf: Iperf,
         metrics: Metrics,
         implausible: Arc<ImplausibleFigures>,
+        starvation: StarvationWatch,
     ) -> Self {
         let (reporter, reports) = mpsc::channel(REPORTS_MAX);
         Self {
@@ -94,6 +98,7 @@ impl Processes {
             strangers: Strangers::new(metrics.clone()),
             metrics,
             implausible,
+            starvation,
             running: BTreeMap::new(),
             reporter,
             reports,
@@ -122,7 +127,10 @@ impl Processes {
         match self.reports.recv().await {
             Some(Report::Ready(input)) => input,
             Some(Report::Ended(run, input)) => {
-                self.running.remove(&run);
+                let ended = self.running.remove(&run);
+                if ended.is_some_and(|it| it.kill.is_some()) && ran_out(&input) {
+                    self.starvation.suspect();
+                }
                 input
             }
             // This cannot happen, because this table itself holds a sender.
@@ -152,13 +160,14 @@ impl Processes {
             limits,
         );
         let is_two_way = start.spec.bidir;
-        let client = self.iperf.client(ClientRun {
+        let spawned = self.iperf.client(ClientRun {
             spec: start.spec,
             local: self.address,
             remote: start.remote,
             buffer: start.buffer,
             limits,
         });
+        let client = self.started(spawned, &process);
         let kill = client.as_ref().ok().map(Client::killer);
         self.insert(start.run, start.meeting, kill);
         let (run, reporter) = (start.run, self.reporter.clone());
@@ -204,13 +213,14 @@ impl Processes {
             limits,
         );
         let buffer = (start.spec.protocol == Protocol::Udp).then(Iperf::largest_buffer);
-        let server = self.iperf.server(&ServerRun {
+        let spawned = self.iperf.server(&ServerRun {
             spec: start.spec,
             local: self.address,
             port: start.port,
             peer: start.peer_address,
             limits,
         });
+        let server = self.started(spawned, &process);
         let kill = server.as_ref().ok().map(Server::killer);
         self.insert(start.run, start.meeting, kill);
         let (run, reporter, metrics) = (start.run, self.reporter.clone(), self.metrics.clone());
@@ -221,6 +231,29 @@ impl Processes {
             let input = run_server(server, run, &process, report_ready, &metrics, &strangers).await;
             let _ = reporter.send(Report::Ended(run, input)).await;
         });
+    }
+
+    /// Takes the process if it was started, and otherwise logs why not. Returns the reason of the
+    /// failed test.
+    fn started<T>(
+        &mut self,
+        spawned: Result<T, SpawnError>,
+        process: &TestProcess,
+    ) -> Result<T, Reason> {
+        match spawned {
+            Ok(spawned) => {
+                self.starvation.started();
+                Ok(spawned)
+            }
+            Err(error) => {
+                let reason = self.starvation.refused(&error);
+                if reason == Reason::Spawn {
+                    let (peer, role) = (&process.peer, process.role);
+                    tracing::warn!(%peer, %role, %error, "cannot start the iperf3 of a test");
+                }
+                Err(reason)
+            }
+        }
     }
 
     /// Describes a process that is about to be started.
@@ -259,7 +292,7 @@ impl Processes {
 
 /// Runs a client to its end; returns the outcomes of both directions.
 async fn run_client(
-    client: Result<Client, SpawnError>,
+    client: Result<Client, Reason>,
     process: &TestProcess,
     is_two_way: bool,
     metrics: &Metrics,
@@ -267,9 +300,8 @@ async fn run_client(
 ) -> (Option<Outcome>, Option<Outcome>) {
     let mut client = match client {
         Ok(client) => client,
-        Err(error) => {
-            tracing::warn!(peer = %process.peer, %error, "cannot start the client of a test");
-            let failed = Err(Reason::Spawn);
+        Err(reason) => {
+            let failed = Err(reason);
             return (Some(failed.clone()), is_two_way.then_some(failed));
         }
     };
@@ -297,19 +329,15 @@ async fn run_client(
 
 /// Runs a server to its end; returns the input that reports it.
 async fn run_server(
-    server: Result<Server, SpawnError>,
+    server: Result<Server, Reason>,
     run: RunId,
     process: &TestProcess,
     report_ready: impl Future,
     metrics: &Metrics,
     strangers: &Strangers,
 ) -> Input {
-    let mut server = match server {
-        Ok(server) => server,
-        Err(error) => {
-            tracing::warn!(peer = %process.peer, %error, "cannot start the server of a test");
-            return Input::ServerFailed(run, ServerFailure::Spawn);
-        }
+    let Ok(mut server) = server else {
+        return Input::ServerFailed(run, ServerFailure::Spawn);
     };
     let pid = server.pid();
     process.log_start(pid);
@@ -340,6 +368,17 @@ async fn run_server(
         run,
         accepted: end.accepted,
         complaint: end.complaint(),
+    }
+}
+
+/// Returns whether an iperf3 of this node reports that it ran out of something.
+fn ran_out(ended: &Input) -> bool {
+    match ended {
+        Input::ClientEnded { forward, .. } => *forward == Some(Err(Reason::Resources)),
+        Input::ServerEnded { complaint, .. } => complaint
+            .as_ref()
+            .is_some_and(|complaint| complaint.reason() == Reason::Resources),
+        _ => false,
     }
 }
 

@@ -174,6 +174,7 @@ mod tests {
             failed_cells: FailedCells::Zero,
             pause: Duration::from_secs(1),
             iperf3_version: String::new(),
+            landlock: String::new(),
         })
         .unwrap()
     }

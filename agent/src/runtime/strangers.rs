@@ -78,6 +78,7 @@ mod tests {
             failed_cells: FailedCells::Zero,
             pause: Duration::from_secs(1),
             iperf3_version: String::new(),
+            landlock: String::new(),
         });
         let strangers = Strangers::new(metrics.expect("metrics"));
         let start = Instant::now();

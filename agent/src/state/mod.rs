@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::VERSION;
 use crate::api::{Member, Members, NodeState, RowReport, Schedule, ScheduleReport};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Resource};
 use crate::own_address::AddressProblem;
 pub use row::Row;
 
@@ -39,6 +39,15 @@ pub struct Identity {
     pub iperf3: String,
 }
 
+/// The lack that keeps this node from running any test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Starvation {
+    /// The resource that this node lacks.
+    pub resource: Resource,
+    /// The problem, and how to fix it.
+    pub words: String,
+}
+
 /// Everything that the agent publishes, at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -56,6 +65,8 @@ pub struct Snapshot {
     pub address_problem: Option<AddressProblem>,
     /// The error that keeps this node from sending any gossip.
     pub unsent_gossip: Option<SendError>,
+    /// The lack that keeps this node from running any test.
+    pub starvation: Option<Starvation>,
     /// Whether all ports are listening.
     pub is_listening: bool,
     /// The time of the driver's last heartbeat, on the monotonic clock, as the driver's timer. On
@@ -73,6 +84,7 @@ impl Snapshot {
             unresolved_join: Arc::default(),
             address_problem: None,
             unsent_gossip: None,
+            starvation: None,
             is_listening: false,
             heartbeat: Instant::now(),
         }
@@ -217,6 +229,17 @@ impl AgentState {
             .send_modify(|snapshot| snapshot.address_problem = problem);
     }
 
+    /// Replaces what keeps this node from running any test.
+    pub fn set_starvation(&self, starvation: Option<Starvation>) {
+        let resource = starvation.as_ref().map(|starvation| starvation.resource);
+        self.metrics.show_starvation(resource);
+        self.snapshot.send_if_modified(|snapshot| {
+            let is_new = snapshot.starvation != starvation;
+            snapshot.starvation = starvation;
+            is_new
+        });
+    }
+
     /// Sets whether all ports are listening.
     pub fn set_listening(&self, is_listening: bool) {
         self.snapshot
@@ -262,6 +285,9 @@ impl AgentState {
                 "another live agent, at {other}, uses the node name {name}: \
                  give one of them another --node-name (SOURCE_NODE_NAME)"
             ));
+        }
+        if let Some(starvation) = &snapshot.starvation {
+            return Err(format!("no test can run: {}", starvation.words));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 mod complaints;
 mod helpers;
+mod starving;
 mod supervisor;
 mod unread_log;
 

@@ -5,6 +5,7 @@
     reason = "limits are set on another process, and between fork and exec"
 )]
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
@@ -108,12 +109,12 @@ fn connections_leave_file_descriptors_for_tests() {
 fn an_init_process_reaps_orphans_and_its_own_iperf3() {
     let network = Network::draw();
     let dir = tempfile::tempdir().unwrap();
-    let (wrapper, orphan) = (dir.path().join("iperf3"), dir.path().join("orphan"));
-    // The inner shell ends at once, so that its child is an orphan.
-    let script = format!(
-        "#!/bin/sh\n(setsid sh -c 'echo $$ > {0}.new; mv {0}.new {0}' &)\nexec iperf3 \"$@\"\n",
-        orphan.display()
-    );
+    let wrapper = dir.path().join("iperf3");
+    // The inner shell ends at once, so that its child is an orphan. A wrapper may write to TMPDIR
+    // only.
+    let script = "#!/bin/sh\n\
+                  (setsid sh -c 'echo $$ > $TMPDIR/new; mv $TMPDIR/new $TMPDIR/orphan' &)\n\
+                  exec iperf3 \"$@\"\n";
     fs::write(&wrapper, script).unwrap();
     fs::set_permissions(&wrapper, Permissions::from_mode(0o755)).unwrap();
     let option = format!("--iperf3={}", wrapper.display());
@@ -125,17 +126,31 @@ fn an_init_process_reaps_orphans_and_its_own_iperf3() {
         "n1",
         &[&args[..], &[&option]].concat(),
         |command| {
+            command.env("TMPDIR", dir.path());
             prepare(command, || Ok(set_child_subreaper(true)?));
         },
     );
     let second = Agent::start_with(network, 2, "n2", &args);
+    let mut orphans = BTreeSet::new();
     await_that(
-        "the end of the orphan",
+        "the end of an orphan",
         SWEEP,
-        || fs::read_to_string(&orphan).is_ok_and(|pid| !proc_of(&pid).exists()),
-        || format!("{:?}", fs::read_to_string(&orphan)),
+        || {
+            orphans.extend(written_in_subdirectories(dir.path(), "orphan"));
+            orphans.iter().any(|pid| !proc_of(pid).exists())
+        },
+        String::new,
     );
     await_whole(&[&first, &second], SWEEP);
+}
+
+/// The contents of the files `name` in the subdirectories of `parent`, as far as they still exist.
+fn written_in_subdirectories(parent: &Path, name: &str) -> Vec<String> {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let files = entries.map(|entry| entry.path().join(name));
+    files
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .collect()
 }
 
 #[track_caller]

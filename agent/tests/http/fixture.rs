@@ -31,6 +31,7 @@ pub(crate) fn state(node: &str) -> AgentState {
         failed_cells: FailedCells::Zero,
         pause: Duration::from_secs(300),
         iperf3_version: "3.12".to_owned(),
+        landlock: "abi6".to_owned(),
     });
     let identity = Identity {
         name: name(node),

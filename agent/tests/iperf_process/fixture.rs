@@ -25,7 +25,8 @@ pub(crate) struct Fixture {
     pub(crate) iperf: Iperf,
     pub(crate) local: IpAddr,
     pub(crate) remote: SocketAddr,
-    pub(crate) dir: TempDir,
+    /// The directory of a fake.
+    pub(crate) _dir: TempDir,
 }
 
 impl Fixture {
@@ -39,7 +40,7 @@ impl Fixture {
         let dir = TempDir::new().unwrap();
         let iperf = Iperf::probe(&link(&dir, name)).await.unwrap();
         Self {
-            dir,
+            _dir: dir,
             ..Self::with(iperf)
         }
     }
@@ -50,7 +51,7 @@ impl Fixture {
             iperf,
             local: address(),
             remote: listener.local_addr().unwrap(),
-            dir: TempDir::new().unwrap(),
+            _dir: TempDir::new().unwrap(),
         }
     }
 

@@ -5,6 +5,7 @@
     reason = "a test that cannot be set up has failed"
 )]
 
+mod fence;
 mod fixture;
 mod guests;
 
@@ -209,12 +210,8 @@ async fn an_iperf3_that_is_too_late_is_never_started() {
             Err(SpawnError::TooLate)
         ));
     }
-    assert!(!fixture.dir.path().join("started").exists());
-    fixture.client(tcp(), PATIENCE).wait().await;
-    assert!(
-        fixture.dir.path().join("started").exists(),
-        "in time it is started"
-    );
+    let end = fixture.client(tcp(), PATIENCE).wait().await;
+    assert_eq!(end.report.detail, "started", "in time it is started");
 }
 
 // ---- the end of the agent, and early ends ----
@@ -308,9 +305,8 @@ fn the_end_of_the_runtime_kills_and_reaps() {
 #[tokio::test]
 async fn processes_left_in_the_group_of_iperf3_are_killed() {
     let fixture = Fixture::fake("litter").await;
-    fixture.client(tcp(), PATIENCE).wait().await;
-    let pid = fs::read_to_string(fixture.dir.path().join("pid")).unwrap();
-    let pid = pid.trim().parse().unwrap();
+    let end = fixture.client(tcp(), PATIENCE).wait().await;
+    let pid = end.report.detail.parse().unwrap();
     until("the process left behind is dead", || is_dead(pid));
 }
 

@@ -294,6 +294,7 @@ fn metrics() -> Metrics {
         failed_cells: FailedCells::Zero,
         pause: SOON,
         iperf3_version: "3.12".to_owned(),
+        landlock: "abi6".to_owned(),
     };
     Metrics::new(settings).unwrap()
 }

@@ -5,12 +5,13 @@ use std::path::Path;
 use super::Finding;
 use crate::cli::option_name;
 use crate::config::Config;
-use crate::iperf::{FIRST_SAFE, Iperf, Version};
+use crate::iperf::{FIRST_SAFE, Iperf, Landlock, Version};
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     match Iperf::probe(&config.iperf3).await {
         Ok(mut iperf) => {
             let mut findings = versions(config, iperf.program(), iperf.version());
+            findings.push(fence(iperf.landlock()));
             findings.push(filter(&mut iperf).await);
             findings
         }
@@ -51,6 +52,22 @@ async fn filter(iperf: &mut Iperf) -> Finding {
             subject,
             format!("servers are not hidden from strangers, which are only noticed: {error}"),
             error.hint(),
+        ),
+    }
+}
+
+/// Tells what iperf3 is kept from. It parses bytes of strangers, as the user of the agent.
+fn fence(landlock: &Landlock) -> Finding {
+    let detail = format!("{landlock}; no new privileges, no core dump, limited memory and files");
+    match landlock.hint() {
+        None => Finding::ok("fence", detail),
+        Some(hint) if matches!(landlock, Landlock::Version(_)) => {
+            Finding::ok("fence", format!("{detail}. {hint}"))
+        }
+        Some(hint) => Finding::warning(
+            "fence",
+            format!("{detail}, but a hole in iperf3 opens all files of the agent's user"),
+            hint,
         ),
     }
 }

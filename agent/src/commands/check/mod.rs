@@ -22,7 +22,7 @@ use super::output::print;
 use crate::cli::{self, CheckArgs, OutputFormat, Protocols};
 use crate::config::Config;
 use crate::discovery::addresses;
-use crate::iperf::{BufferLimit, DEFAULT_BUFFER_LIMIT, Needs, buffer_limits, needs};
+use crate::iperf::{self, BufferLimit, DEFAULT_BUFFER_LIMIT, Needs, buffer_limits, needs};
 use crate::own_address::{AddressPolicy, ThisHost};
 use crate::runtime::preflight;
 
@@ -89,7 +89,7 @@ fn variables() -> Vec<Finding> {
 /// Checks that iperf3 can create and fill a file for each stream. If it cannot, a test fails with
 /// an obscure message.
 fn temporary_directory(directory: &Path, needs: Needs) -> Finding {
-    match preflight::temporary_directory(directory, needs) {
+    match iperf::try_filling(directory, needs) {
         Ok(()) => Finding::ok(
             "temporary directory",
             format!("{} is writable", directory.display()),
@@ -156,7 +156,7 @@ mod tests {
         assert!(
             finding
                 .detail
-                .starts_with("/nowhere is not writable, but iperf3 needs it: "),
+                .starts_with("TMPDIR /nowhere is not writable, but iperf3 needs it: "),
             "{}",
             finding.detail
         );
