@@ -16,7 +16,7 @@ COPY . .
 # touched, because cargo compares dates: a different checkout may be older than the build output of this one.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
-    find agent mesh -name '*.rs' -exec touch {} + \
+    find agent mesh vendor -name '*.rs' -exec touch {} + \
     && cargo auditable build --release --locked -p iperf3-mesh \
     && install -D target/release/iperf3-mesh /out/usr/bin/iperf3-mesh
 

@@ -108,6 +108,7 @@ msrv: ## Check everything and build the agent with the oldest supported Rust, th
 deny: ## Check licences, sources and duplicates of all dependencies
 	$(call install-cargo-tool,deny,$(CARGO_DENY))
 	@$(CARGO) deny $(LOCKED) check licenses bans sources
+	@scripts/vendor-chitchat.sh --check
 
 audit: deny ## Also check for known vulnerabilities; needs github.com
 	@$(CARGO) deny $(LOCKED) check advisories

@@ -15,7 +15,7 @@ use iperf3_mesh::cli::{Cli, Command, MatrixFormat, OutputFormat, Protocols};
 use iperf3_mesh::config::{Config, TestSettings};
 
 /// Flag, variable and default of every option of an agent.
-const PROMISED: [(&str, &str, &str); 30] = [
+const PROMISED: [(&str, &str, &str); 31] = [
     ("node-name", "SOURCE_NODE_NAME", "the host name"),
     ("zone", "MESH_ZONE", "empty"),
     (
@@ -66,6 +66,7 @@ const PROMISED: [(&str, &str, &str); 30] = [
     ("iperf3", "IPERF3", "iperf3"),
     ("failed-cells", "MESH_FAILED_CELLS", "zero"),
     ("log-format", "LOG_FORMAT", "text"),
+    ("members-max", "MESH_MEMBERS_MAX", "2048"),
 ];
 
 fn read(words: &[&str]) -> Command {

@@ -145,9 +145,11 @@ fn example() -> Metrics {
     });
     metrics.show_gossip(&GossipStatus {
         digest_bytes: 190,
-        digest_bytes_max: 57_000,
+        digest_bytes_max: 47_000,
+        identities: 12,
+        identities_max: 4096,
         restarts: 1,
-        rejected: 2,
+        refused: [2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
         fragmented: 3,
         send_errors: [4, 0, 0, 1, 0],
         ..GossipStatus::default()

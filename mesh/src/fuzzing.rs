@@ -8,7 +8,7 @@
 use crate::wire::{Body, MESSAGE_LEN_MAX, Message};
 
 #[cfg(feature = "gossip")]
-pub use crate::gossip::fuzzing::{gossip_datagram, gossip_state};
+pub use crate::gossip::fuzzing::{gossip_datagram, gossip_datagrams, gossip_state};
 
 /// Checks a control message. A message that is accepted can be sent on: it encodes within the limit
 /// and decodes again.

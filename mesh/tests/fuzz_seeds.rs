@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use iperf3_mesh_core::fuzzing::{gossip_datagram, gossip_state, wire_message};
+use iperf3_mesh_core::fuzzing::{gossip_datagram, gossip_datagrams, gossip_state, wire_message};
 
 #[test]
 fn wire_message_holds_for_every_seed() {
@@ -16,6 +16,11 @@ fn wire_message_holds_for_every_seed() {
 #[test]
 fn gossip_datagram_holds_for_every_seed() {
     run_seeds("gossip_datagram", gossip_datagram);
+}
+
+#[test]
+fn gossip_datagrams_hold_for_every_seed() {
+    run_seeds("gossip_datagrams", gossip_datagrams);
 }
 
 #[test]

@@ -153,6 +153,7 @@ fn config(index: u64, generation: u64) -> GossipConfig {
         listen: address(index),
         control: SocketAddr::new(address(index).ip(), 9878),
         http_port: 9876,
+        members_max: 2048,
         iperf3: "3.12".to_owned(),
         interval: SECOND,
     }

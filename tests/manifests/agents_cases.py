@@ -128,10 +128,10 @@ def cases():
         + discovery("abc", 90, 20, 30, clock=-14 * 86400),
         silence(25, 40, 60, 90),
     )
-    room = [series("iperf_mesh_gossip_digest_max_bytes", 30, 57000, instance=name) for name in "ab"]
+    room = [series("iperf_mesh_gossip_digest_max_bytes", 30, 47000, instance=name) for name in "ab"]
     digest = [
         series("iperf_mesh_gossip_digest_bytes", 30, used, instance=name)
-        for name, used in (("a", 50000), ("b", 20000))
+        for name, used in (("a", 42000), ("b", 20000))
     ]
     yield (
         "the list of members is nearly full",

@@ -69,6 +69,14 @@ pub struct MeshArgs {
     /// longer]
     #[arg(long, env = "MESH_FORGET_AFTER", value_name = "DURATION")]
     pub forget_after: Option<String>,
+    /// Maximum number of nodes in the mesh, 2 to 4096; the same on all nodes
+    #[arg(
+        long,
+        env = "MESH_MEMBERS_MAX",
+        value_name = "COUNT",
+        default_value = "2048"
+    )]
+    pub members_max: String,
 }
 
 /// The ports of this node.

@@ -66,6 +66,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         tests,
         interval: config.settings.interval,
         forget_after: config.forget_after,
+        members_max: config.members_max,
         skip_quiet_time: config.skip_quiet_time,
         failed_cells: config.failed_cells,
         gossip_interval: GOSSIP_INTERVAL,

@@ -43,6 +43,8 @@ pub use settings::TestSettings;
 
 const FORGET_AFTER_MIN: Duration = Duration::from_secs(60);
 const FORGET_AFTER_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The largest mesh that gossip has room for.
+const MEMBERS_MAX: usize = 4096;
 
 /// The checked configuration of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub struct Config {
     /// How long a node must be silent before it counts as departed; `None` selects 15 minutes or
     /// two periods, whichever is longer, and follows the size of the mesh.
     pub forget_after: Option<Duration>,
+    /// The maximum number of nodes in the mesh.
+    pub members_max: usize,
     /// The ports of the agent.
     pub ports: Ports,
     /// The names and addresses that the HTTP ports know.
@@ -137,6 +141,9 @@ impl Config {
         );
         let forget_after =
             errors.read_if_given("forget_after", mesh.forget_after.as_deref(), forget_after);
+        let members_max = errors.read("members_max", &mesh.members_max, |text| {
+            units::number(text, 2..=MEMBERS_MAX)
+        });
         let ports = errors.merge(Ports::try_from(ports));
         let allowed_hosts = errors.read("allowed_hosts", &access.allowed_hosts, AllowedHosts::read);
         let host_addresses = errors.read("host_ip", &access.host_ip, access::host_addresses);
@@ -158,6 +165,7 @@ impl Config {
                 namespace: namespace?,
                 label_selector: label_selector?,
                 forget_after: forget_after?,
+                members_max: members_max?,
                 ports: ports?,
                 access: Access {
                     allowed_hosts: allowed_hosts?,

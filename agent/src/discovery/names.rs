@@ -261,6 +261,7 @@ mod tests {
             listen: address,
             control: address,
             http_port: 9876,
+            members_max: 16,
             iperf3: String::new(),
             interval: Duration::from_millis(100),
         };

@@ -1,7 +1,7 @@
 //! The health of the gossip layer. When gossip is close to its limit, the mesh cannot take more
 //! nodes.
 
-use iperf3_mesh_core::gossip::{GossipStatus, SendError};
+use iperf3_mesh_core::gossip::{GossipStatus, Rejection, SendError};
 use prometheus::{
     IntCounter, IntCounterVec, IntGauge, Registry, register_int_counter_vec_with_registry,
     register_int_counter_with_registry, register_int_gauge_with_registry,
@@ -13,7 +13,9 @@ pub(super) struct Gossip {
     digest: IntGauge,
     digest_max: IntGauge,
     restarts: IntCounter,
-    refused: IntCounter,
+    refused: IntCounterVec,
+    identities: IntGauge,
+    identities_max: IntGauge,
     fragmented: IntCounter,
     send_errors: IntCounterVec,
     unheard: IntGauge,
@@ -37,10 +39,21 @@ impl Gossip {
                 "Number of times the gossip layer of this node failed and was restarted",
                 registry
             )?,
-            refused: register_int_counter_with_registry!(
+            refused: register_int_counter_vec_with_registry!(
                 "iperf_mesh_gossip_refused_total",
-                "Datagrams on the gossip port that were not gossip of this mesh, were too large, \
-                 or came from new nodes for which there is no room",
+                "Datagrams on the gossip port that were refused, as a whole or in part",
+                &["reason"],
+                registry
+            )?,
+            identities: register_int_gauge_with_registry!(
+                "iperf_mesh_gossip_identities",
+                "Runs of agents that gossip remembers: those of the other nodes, and some minutes \
+                 of their former ones",
+                registry
+            )?,
+            identities_max: register_int_gauge_with_registry!(
+                "iperf_mesh_gossip_identities_max",
+                "Number of runs of agents from which on new nodes are refused",
                 registry
             )?,
             fragmented: register_int_counter_with_registry!(
@@ -68,14 +81,16 @@ impl Gossip {
     }
 
     pub(super) fn show(&self, status: &GossipStatus) {
-        let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.digest.set(bytes(status.digest_bytes));
-        self.digest_max.set(bytes(status.digest_bytes_max));
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.digest.set(number(status.digest_bytes));
+        self.digest_max.set(number(status.digest_bytes_max));
         raise(&self.restarts, status.restarts);
-        raise(
-            &self.refused,
-            status.rejected + status.oversize + status.refused,
-        );
+        self.identities.set(number(status.identities));
+        self.identities_max.set(number(status.identities_max));
+        for (reason, total) in Rejection::ALL.iter().zip(status.refused) {
+            let counter = self.refused.with_label_values(&[reason.as_str()]);
+            raise(&counter, total);
+        }
         raise(&self.fragmented, status.fragmented);
         for (kind, total) in SendError::ALL.iter().zip(status.send_errors) {
             let counter = self.send_errors.with_label_values(&[kind.as_str()]);

@@ -78,6 +78,8 @@ pub(crate) struct Setup {
     pub interval: Duration,
     /// How long a node must be silent before it counts as departed; `None` selects the default.
     pub forget_after: Option<Duration>,
+    /// The maximum number of nodes in the mesh.
+    pub members_max: usize,
     /// Whether to skip the quiet time. This is safe if no earlier run can still hold a reservation.
     pub skip_quiet_time: bool,
     /// The value of bandwidth and jitter after a failed test.
@@ -133,6 +135,7 @@ impl Agent {
             listen: setup.listen.gossip,
             control: setup.listen.control,
             http_port: setup.listen.http.port(),
+            members_max: setup.members_max,
             iperf3: setup.iperf.version().to_string(),
             interval: setup.gossip_interval,
         })

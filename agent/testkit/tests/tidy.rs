@@ -95,13 +95,13 @@ fn found(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// All Rust files below `dir`, without those that cargo or git made.
+/// All Rust files below `dir`, without those that cargo or git made, and those of others.
 fn rust_files(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).expect("it is a directory") {
         let path = entry.expect("it can be listed").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_dir() && name != "target" && !name.starts_with('.') {
+        if path.is_dir() && !matches!(&*name, "target" | "vendor") && !name.starts_with('.') {
             files.extend(rust_files(&path));
         } else if name.ends_with(".rs") {
             files.push(path);

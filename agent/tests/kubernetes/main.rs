@@ -387,6 +387,7 @@ async fn gossip(node: &str, at: SocketAddr) -> Gossip {
         listen: at,
         control: at,
         http_port: 9876,
+        members_max: 16,
         iperf3: String::new(),
         interval: Duration::from_millis(100),
     };

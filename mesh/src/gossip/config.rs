@@ -39,6 +39,8 @@ pub struct GossipConfig {
     pub control: SocketAddr,
     /// The port of the read API, on the IP address of `control`.
     pub http_port: u16,
+    /// The maximum number of members, the same on all nodes of a mesh.
+    pub members_max: usize,
     /// The version of the node's iperf3, such as 3.12; empty if it is not known.
     pub iperf3: String,
     /// The pause between two rounds of gossip, from [`INTERVAL_MIN`] to [`INTERVAL_MAX`]. Traffic
@@ -65,6 +67,9 @@ pub enum GossipError {
     /// The interval is out of range.
     #[error("invalid gossip interval {0:?}: expected {INTERVAL_MIN:?} to {INTERVAL_MAX:?}")]
     Interval(Duration),
+    /// There is no thread for gossip.
+    #[error("cannot start a thread for gossip: {0}; raise the limit of processes (`ulimit -u`)")]
+    Thread(std::io::Error),
     /// The transport cannot be opened.
     #[error("cannot listen on {listen} for gossip: {reason}")]
     Listen {

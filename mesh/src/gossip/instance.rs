@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use chitchat::transport::Transport;
 use chitchat::{
-    Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion,
+    ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion,
     spawn_chitchat,
 };
 use tokio::time::{Instant, timeout};
 
 use super::config::{CLUSTER, GossipConfig};
+use super::frame::Id;
 use super::observations::Observations;
+use super::roster::Own;
 use super::state::Published;
 
 /// How long chitchat keeps dead identities. They stay in the digest for half of that time. A
@@ -25,17 +27,12 @@ const DELETED_KEPT_FOR: Duration = Duration::from_secs(3600);
 const SAMPLES: usize = 100;
 /// The value of phi at which the failure detector declares a peer dead: chitchat's default.
 const PHI: f64 = 8.0;
-/// The maximum version of a key that this node can have written, because no node publishes more
-/// often. A version near the end of its range makes chitchat panic on the next change.
-const VERSION_MAX: u64 = 1 << 40;
 /// The maximum time that a shutdown of chitchat takes.
 pub(super) const SHUTDOWN_MAX: Duration = Duration::from_millis(400);
 
 /// A running instance of chitchat.
 pub(super) struct Instance {
     handle: ChitchatHandle,
-    /// The keys and values that this instance was given to publish.
-    pairs: Vec<(String, String)>,
     pub(super) generation: u64,
     pub(super) started: Instant,
 }
@@ -49,11 +46,9 @@ impl Instance {
         published: &Published,
         transport: &dyn Transport,
     ) -> anyhow::Result<Self> {
-        let pairs = published.to_pairs();
         let settings = settings(id, generation, config);
         Ok(Self {
-            handle: spawn_chitchat(settings, pairs.clone(), transport).await?,
-            pairs,
+            handle: spawn_chitchat(settings, published.to_pairs(), transport).await?,
             generation,
             started: Instant::now(),
         })
@@ -70,36 +65,32 @@ impl Instance {
         }
     }
 
-    /// Updates `observations` from chitchat.
-    ///
-    /// # Errors
-    /// If this node's own state was overwritten.
+    /// Updates `observations` from chitchat, and returns the identity of this node.
     pub(super) async fn observe(
         &self,
         observations: &mut Observations,
         now: Instant,
-    ) -> Result<(), String> {
+    ) -> Option<Own> {
         let chitchat = self.handle.chitchat();
         let mut chitchat = chitchat.lock().await;
-        self.check_untouched(&mut chitchat)?;
         observations.update(&chitchat, now);
-        Ok(())
+        let id = Id::of(chitchat.self_chitchat_id());
+        let state = chitchat.self_node_state();
+        id.map(|id| Own {
+            id,
+            heartbeat: state.heartbeat().into(),
+            version: state.max_version(),
+        })
     }
 
     /// Publishes a new state of this node.
-    ///
-    /// # Errors
-    /// If the present state was overwritten.
-    pub(super) async fn publish(&mut self, published: &Published) -> Result<(), String> {
+    pub(super) async fn publish(&self, published: &Published) {
         let chitchat = self.handle.chitchat();
         let mut chitchat = chitchat.lock().await;
-        self.check_untouched(&mut chitchat)?;
-        self.pairs = published.to_pairs();
         let state = chitchat.self_node_state();
-        for (key, value) in &self.pairs {
+        for (key, value) in published.to_pairs() {
             state.set(key, value);
         }
-        Ok(())
     }
 
     /// Sends a SYN to `address`. In the exchange that follows, each side learns what the other
@@ -113,23 +104,6 @@ impl Instance {
     pub(super) async fn shut_down(self) {
         // The result does not matter: chitchat has ended, or is dropped here.
         let _ = timeout(SHUTDOWN_MAX, self.handle.shutdown()).await;
-    }
-
-    /// Checks that chitchat still holds exactly what this node published. A single message with
-    /// this node's identity can overwrite it.
-    fn check_untouched(&self, chitchat: &mut Chitchat) -> Result<(), String> {
-        let state = chitchat.self_node_state();
-        let mut pairs = self.pairs.iter();
-        if pairs.all(|(key, value)| state.get(key) == Some(value))
-            && state.max_version() < VERSION_MAX
-        {
-            return Ok(());
-        }
-        Err(
-            "the state that this node publishes was overwritten: by a previous run of the agent \
-             that started at the same second of its clock, or by a forged message"
-                .to_owned(),
-        )
     }
 }
 

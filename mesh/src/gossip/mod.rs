@@ -8,23 +8,23 @@
 //! rests on them. Reservations are certain, and two nodes make them without gossip.
 //!
 //! This layer adds what chitchat lacks: a goodbye and a restart after a failure (`supervisor`), one
-//! member per name however many identities that name has had (`view`), a bound on the size of the
-//! mesh (`admission`) and of a message (`prefilter`), and a memory of peers lost to a partition
-//! (`rejoin`).
+//! member per name however many identities that name has had (`view`), and a memory of peers lost
+//! to a partition (`rejoin`).
 //!
-//! # Robustness, not security
+//! # Bounds
 //!
-//! `prefilter`, `admission` and the restarts protect the agent from accidents and broken peers:
-//! stray datagrams, truncated messages, a mesh that outgrows a datagram, two agents with one
-//! identity. They do not keep out an attacker: anyone that reaches the gossip port can publish
-//! members. Two gaps of chitchat 0.13 make these protections necessary. A fix of both gaps upstream
-//! would make most of them superfluous:
+//! Chitchat decompresses, stores, answers and passes on whatever it is sent. So `udp` reads each
+//! datagram before chitchat does, and what it costs is bounded: its size and its entries (`frame`),
+//! the decoding of all messages in a second (`budget`), the answers (`exchanges`), the identities
+//! that are kept (`roster`). Chitchat then decodes only bytes that `frame` has written. Gossip has
+//! a thread of its own.
 //!
-//! - Its codec is private (`ChitchatEnvelope::{serialize, deserialize}` are `pub(crate)`) and
-//!   decompresses without a bound. So `prefilter` parses the outer form of a datagram itself, and
-//!   `udp` reaches the codec through a socket on loopback.
-//! - It panics when it answers a SYN while its own digest leaves no room for the reply in a
-//!   datagram. So `admission` bounds the digest, and `supervisor` restarts chitchat.
+//! These bounds do not keep out an attacker: until messages are sealed, anyone that reaches the
+//! gossip port can publish members, and contradict the state of a member. The member hears of it
+//! from its peers, and takes a new identity (`supervisor`).
+//!
+//! Chitchat 0.13 keeps its codec private. The workspace has a copy with a public one: see
+//! `vendor/README.md`.
 //!
 //! # Not in this layer
 //!
@@ -32,16 +32,21 @@
 //! [`Gossip::join`]), the list of departed nodes (the agent keeps its own), and secrecy and
 //! authenticity (a transport, which is an argument, can add them).
 
-mod admission;
+mod budget;
 mod config;
+mod exchanges;
 mod fragments;
+mod frame;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod instance;
 mod observations;
-mod prefilter;
+mod reader;
+mod rejections;
 mod rejoin;
+mod roster;
 mod send_errors;
+mod shared;
 mod state;
 mod supervisor;
 #[cfg(test)]
@@ -52,19 +57,21 @@ mod view;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use chitchat::transport::Transport;
+use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-pub use admission::GossipCounters;
 pub use config::{GOODBYE_MAX, GossipConfig, GossipError, INTERVAL_MAX, INTERVAL_MIN};
+pub use rejections::{Rejection, RejectionTotals};
 pub use send_errors::{SendError, SendErrorTotals};
+pub use shared::GossipShared;
 pub use state::{ZONE_LEN_MAX, canonical};
 pub use traffic::{RoundBytes, largest_bytes, needs_fragments};
-pub use udp::{UdpTransport, bind_hint, check_loopback};
+pub use udp::{UdpTransport, bind_hint};
 
 use crate::{AddressRules, Listed, View};
 use supervisor::{Channels, Supervisor};
@@ -80,16 +87,14 @@ pub struct GossipStatus {
     /// The number of identities that chitchat knows, including dead ones. Each takes room in the
     /// digest.
     pub identities: u64,
+    /// The number of identities from which on no new node is admitted.
+    pub identities_max: u64,
     /// The size of this node's digest when it was last sent, in bytes.
     pub digest_bytes: u64,
     /// The size of the digest from which on no new node is admitted, in bytes.
     pub digest_bytes_max: u64,
-    /// The number of datagrams that were not gossip of this mesh, or could not be decoded.
-    pub rejected: u64,
-    /// The number of messages that were larger than a datagram, or too large once decompressed.
-    pub oversize: u64,
-    /// The number of messages that were dropped because the digest had no room left.
-    pub refused: u64,
+    /// The number of datagrams that were refused, as a whole or in part, by reason.
+    pub refused: RejectionTotals,
     /// The number of restarts of chitchat after a failure.
     pub restarts: u64,
     /// The number of datagrams that were sent as IP fragments.
@@ -110,32 +115,60 @@ pub struct Gossip {
     rules: watch::Sender<AddressRules>,
     joins: mpsc::Sender<Vec<SocketAddr>>,
     goodbye: oneshot::Sender<()>,
-    supervisor: JoinHandle<()>,
-    counters: Arc<GossipCounters>,
+    /// It is closed when gossip has ended.
+    ended: oneshot::Receiver<()>,
+    shared: Arc<GossipShared>,
 }
 
 impl Gossip {
-    /// Starts gossip over UDP.
+    /// Starts gossip over UDP, on a thread of its own: gossip never delays anything else.
     ///
     /// # Errors
     /// If the configuration is invalid or the port cannot be opened.
     pub async fn over_udp(config: GossipConfig) -> Result<Self, GossipError> {
-        let counters = Arc::<GossipCounters>::default();
-        let transport = Arc::new(UdpTransport::new(Arc::clone(&counters)));
-        Self::start(config, transport, counters).await
+        let shared = Arc::<GossipShared>::default();
+        let transport = Arc::new(UdpTransport::new(Arc::clone(&shared)));
+        let id = state::short_id(config.epoch);
+        let (gossip, mut supervisor, ended) = Self::prepare(id, config, transport, shared)?;
+        let (started_in, started) = oneshot::channel();
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(GossipError::Thread)?;
+        let run = async move {
+            // It is dropped, and so closed, when gossip ends.
+            let _ended = ended;
+            match supervisor.start().await {
+                Ok(instance) => {
+                    let _ = started_in.send(Ok(()));
+                    supervisor.run(instance).await;
+                }
+                Err(error) => {
+                    let _ = started_in.send(Err(error));
+                }
+            }
+        };
+        thread::Builder::new()
+            .name("gossip".to_owned())
+            .spawn(move || runtime.block_on(run))
+            .map_err(GossipError::Thread)?;
+        match started.await {
+            Ok(started) => started.map(|()| gossip),
+            Err(_) => Err(GossipError::Thread(std::io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
-    /// Starts gossip over `transport`, which may share `counters` with the gossip layer.
+    /// Starts gossip over `transport`, which may share `shared` with the gossip layer.
     ///
     /// # Errors
     /// If the configuration is invalid or the transport cannot be opened.
     pub async fn start(
         config: GossipConfig,
         transport: Arc<dyn Transport>,
-        counters: Arc<GossipCounters>,
+        shared: Arc<GossipShared>,
     ) -> Result<Self, GossipError> {
         let id = state::short_id(config.epoch);
-        Self::start_as(id, config, transport, counters).await
+        Self::start_as(id, config, transport, shared).await
     }
 
     /// Starts gossip with a given short id.
@@ -143,9 +176,27 @@ impl Gossip {
         id: String,
         config: GossipConfig,
         transport: Arc<dyn Transport>,
-        counters: Arc<GossipCounters>,
+        shared: Arc<GossipShared>,
     ) -> Result<Self, GossipError> {
+        let (gossip, mut supervisor, ended) = Self::prepare(id, config, transport, shared)?;
+        let instance = supervisor.start().await?;
+        tokio::spawn(async move {
+            let _ended = ended;
+            supervisor.run(instance).await;
+        });
+        Ok(gossip)
+    }
+
+    /// Returns the two ends of a gossip layer that has not started, and a sender to drop when it
+    /// ends.
+    fn prepare(
+        id: String,
+        config: GossipConfig,
+        transport: Arc<dyn Transport>,
+        shared: Arc<GossipShared>,
+    ) -> Result<(Self, Supervisor, oneshot::Sender<()>), GossipError> {
         config.check()?;
+        shared.roster.set_members_max(config.members_max);
         let (views_in, views) = watch::channel(View::default());
         let (failed_in, failed) = watch::channel(None);
         let (sweep, sweep_out) = watch::channel(0);
@@ -164,10 +215,9 @@ impl Gossip {
             joins: joins_out,
             goodbye: goodbye_out,
         };
-        let (supervisor, instance) =
-            Supervisor::start(id, config, transport, Arc::clone(&counters), channels).await?;
-        let supervisor = tokio::spawn(supervisor.run(instance));
-        Ok(Self {
+        let supervisor = Supervisor::new(id, config, transport, Arc::clone(&shared), channels);
+        let (ended_in, ended) = oneshot::channel();
+        let gossip = Self {
             views,
             failed,
             sweep,
@@ -175,9 +225,10 @@ impl Gossip {
             rules,
             joins,
             goodbye,
-            supervisor,
-            counters,
-        })
+            ended,
+            shared,
+        };
+        Ok((gossip, supervisor, ended_in))
     }
 
     /// Returns the view, which is published whenever it changes. It starts empty.
@@ -227,19 +278,18 @@ impl Gossip {
 
     /// Returns the present state of the gossip layer.
     pub fn status(&self) -> GossipStatus {
-        let counters = &self.counters;
-        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let shared = &self.shared;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         GossipStatus {
-            identities: load(&counters.identities),
-            digest_bytes: load(&counters.digest_bytes),
-            digest_bytes_max: admission::DIGEST_CEILING as u64,
-            rejected: load(&counters.rejected),
-            oversize: load(&counters.oversize),
-            refused: load(&counters.refused),
-            restarts: load(&counters.restarts),
-            fragmented: load(&counters.fragmented),
-            send_errors: counters.send_errors.totals(),
-            unsent: counters.send_errors.unsent(Instant::now()),
+            identities: load(&shared.identities),
+            identities_max: shared.roster.ids_max() as u64,
+            digest_bytes: shared.roster.digest_bytes() as u64,
+            digest_bytes_max: roster::DIGEST_CEILING as u64,
+            refused: shared.rejections.totals(),
+            restarts: load(&shared.restarts),
+            fragmented: load(&shared.fragmented),
+            send_errors: shared.send_errors.totals(),
+            unsent: shared.send_errors.unsent(Instant::now()),
         }
     }
 
@@ -255,11 +305,10 @@ impl Gossip {
     }
 
     /// Tells the peers that this node leaves, and stops gossip. This takes at most [`GOODBYE_MAX`].
-    pub async fn goodbye(mut self) {
-        if self.goodbye.send(()).is_ok()
-            && timeout(GOODBYE_MAX, &mut self.supervisor).await.is_err()
-        {
-            self.supervisor.abort();
+    pub async fn goodbye(self) {
+        if self.goodbye.send(()).is_ok() {
+            // An error is the end of gossip, too.
+            let _ = timeout(GOODBYE_MAX, self.ended).await;
         }
     }
 }

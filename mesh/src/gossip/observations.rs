@@ -3,7 +3,7 @@
 //! after a change).
 //!
 //! This module draws no conclusions; `view` does that. The size of this module's data is that of
-//! chitchat's own state, which admission control bounds.
+//! chitchat's own state, which the roster bounds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use chitchat::{Chitchat, ChitchatId, NodeState};
 use tokio::time::Instant;
 
+use super::frame::Id;
+use super::roster::Known;
 use super::state::Published;
 use super::view::Identity;
 
@@ -98,6 +100,17 @@ impl Observations {
     /// Returns the number of known identities.
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// Returns the identities for the roster.
+    pub(super) fn known(&self) -> BTreeMap<Id, Known> {
+        self.by_id
+            .iter()
+            .filter_map(|(id, observation)| {
+                let ever_live = observation.ever_live;
+                Some((Id::of(id)?, Known { ever_live }))
+            })
+            .collect()
     }
 
     /// Returns the gossip addresses of all known identities.

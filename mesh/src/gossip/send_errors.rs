@@ -13,7 +13,7 @@ use strum::{IntoStaticStr, VariantArray};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::admission::count;
+use super::shared::count;
 
 /// The shortest time between two warnings about one kind of error.
 const WARN_EVERY: Duration = Duration::from_secs(60);

@@ -28,6 +28,10 @@ mod key {
     pub(super) const STATE: &str = "p";
 }
 
+/// The maximum length of a value, in bytes: of the name, and of all others.
+const NAME_VALUE_MAX: usize = 253;
+const VALUE_MAX: usize = 64;
+
 const UP: &str = "up";
 const LEAVING: &str = "leaving";
 
@@ -88,6 +92,17 @@ impl Published {
             zone_is_valid(&state.zone) && is_reachable(state.control) && state.sweep <= SWEEP_MAX;
         is_valid.then_some(state)
     }
+}
+
+/// Returns whether an agent may publish this key with this value. A later version may have more
+/// keys, which this node passes on. They have one letter each, so the state of a node is bounded.
+pub(super) fn is_pair(key: &str, value: &str) -> bool {
+    let is_key = matches!(key.as_bytes(), [letter] if letter.is_ascii_lowercase());
+    let length_max = match key {
+        key::NAME => NAME_VALUE_MAX,
+        _ => VALUE_MAX,
+    };
+    is_key && value.len() <= length_max && !value.chars().any(char::is_control)
 }
 
 /// Returns an IPv4 address that is written as an IPv6 address (`::ffff:192.0.2.1`) as IPv4, so that

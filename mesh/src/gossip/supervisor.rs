@@ -13,15 +13,14 @@ use std::time::Duration;
 use chitchat::transport::Transport;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use super::admission::{
-    Admission, AdmissionTransport, DIGEST_ALARM, DIGEST_CEILING, GossipCounters, count,
-};
 use super::config::{GOODBYE_MAX, GossipConfig, GossipError};
 use super::instance::{Instance, SHUTDOWN_MAX};
 use super::observations::Observations;
 use super::rejoin::{CONTACTS_MAX, RejoinCandidates};
+use super::roster::{DIGEST_ALARM, DIGEST_CEILING};
+use super::shared::{GossipShared, count};
 use super::state::Published;
 use super::view::{self, Observer};
 use crate::{AddressRules, View, WIRE_VERSION};
@@ -49,6 +48,11 @@ const RESTARTS_MAX: u32 = 8;
 /// How long an instance must run to end the row of restarts.
 const HEALTHY_AFTER: Duration = Duration::from_secs(600);
 
+/// The shortest time between two new identities. It doubles with each one in a row.
+const RENEWAL_MIN: Duration = Duration::from_secs(2);
+/// The longest such time.
+const RENEWAL_MAX: Duration = Duration::from_secs(60);
+
 /// The pause between two alarms about a digest that grows too large.
 const ALARM_EVERY: Duration = Duration::from_secs(60);
 
@@ -71,8 +75,8 @@ pub(super) struct Channels {
 pub(super) struct Supervisor {
     id: String,
     config: GossipConfig,
-    transport: AdmissionTransport,
-    admission: Arc<Admission>,
+    transport: Arc<dyn Transport>,
+    shared: Arc<GossipShared>,
     channels: Channels,
     published: Published,
     started: Instant,
@@ -83,6 +87,7 @@ pub(super) struct Supervisor {
     settling_until: Instant,
     last_alarm: Option<Instant>,
     restarts_in_a_row: u32,
+    renewals: Renewals,
 }
 
 /// The reason why the supervisor stopped serving an instance.
@@ -90,27 +95,44 @@ enum Stop {
     Goodbye,
     Dropped,
     Moved,
+    /// Peers ascribe to this node what it has not published, and no longer hear it.
+    Overtaken,
     Failed(String),
 }
 
+/// The new identities in a row.
+#[derive(Default)]
+struct Renewals {
+    last: Option<Instant>,
+    count: u32,
+}
+
+impl Renewals {
+    fn is_due(&self, now: Instant) -> bool {
+        let pause = RENEWAL_MIN * 2u32.pow(self.count.min(5));
+        self.last
+            .is_none_or(|last| now - last >= pause.min(RENEWAL_MAX))
+    }
+
+    fn record(&mut self, now: Instant) {
+        let is_in_a_row = self.last.is_some_and(|last| now - last < HEALTHY_AFTER);
+        self.count = if is_in_a_row { self.count + 1 } else { 0 };
+        self.last = Some(now);
+    }
+}
+
 impl Supervisor {
-    /// Starts the first instance of chitchat.
-    pub(super) async fn start(
+    pub(super) fn new(
         id: String,
         config: GossipConfig,
         transport: Arc<dyn Transport>,
-        counters: Arc<GossipCounters>,
+        shared: Arc<GossipShared>,
         channels: Channels,
-    ) -> Result<(Self, Instance), GossipError> {
-        let admission = Arc::new(Admission::new(counters));
-        let transport = AdmissionTransport {
-            transport,
-            admission: Arc::clone(&admission),
-        };
-        let supervisor = Self {
+    ) -> Self {
+        Self {
             id,
             transport,
-            admission,
+            shared,
             channels,
             published: first_state(&config),
             started: Instant::now(),
@@ -119,16 +141,18 @@ impl Supervisor {
             settling_until: Instant::now(),
             last_alarm: None,
             restarts_in_a_row: 0,
+            renewals: Renewals::default(),
             config,
-        };
-        let instance = supervisor
-            .start_instance(supervisor.config.generation)
-            .await
-            .map_err(|error| GossipError::Listen {
-                listen: supervisor.config.listen,
-                reason: format!("{error:#}"),
-            })?;
-        Ok((supervisor, instance))
+        }
+    }
+
+    /// Starts the first instance of chitchat.
+    pub(super) async fn start(&mut self) -> Result<Instance, GossipError> {
+        let started = self.start_instance(self.config.generation).await;
+        started.map_err(|error| GossipError::Listen {
+            listen: self.config.listen,
+            reason: format!("{error:#}"),
+        })
     }
 
     async fn start_instance(&self, generation: u64) -> anyhow::Result<Instance> {
@@ -137,7 +161,7 @@ impl Supervisor {
             generation,
             &self.config,
             &self.published,
-            &self.transport,
+            &*self.transport,
         )
         .await
     }
@@ -145,10 +169,14 @@ impl Supervisor {
     /// Keeps chitchat running until the goodbye.
     pub(super) async fn run(mut self, mut instance: Instance) {
         loop {
-            match self.serve(&mut instance).await {
+            match self.serve(&instance).await {
                 Stop::Goodbye => return self.say_goodbye(instance).await,
                 Stop::Dropped => return,
-                Stop::Moved => match self.move_to_new_address(instance).await {
+                Stop::Moved => match self.replace(instance).await {
+                    Some(next) => instance = next,
+                    None => return,
+                },
+                Stop::Overtaken => match self.renew(instance).await {
                     Some(next) => instance = next,
                     None => return,
                 },
@@ -161,54 +189,60 @@ impl Supervisor {
     }
 
     /// Serves one instance of chitchat until it ends.
-    async fn serve(&mut self, instance: &mut Instance) -> Stop {
+    async fn serve(&mut self, instance: &Instance) -> Stop {
         let ended = instance.ended();
         tokio::pin!(ended);
         let mut polls = interval(self.config.interval / 2);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let done = tokio::select! {
-                reason = &mut ended => Err(reason),
-                _ = polls.tick() => self.poll(instance).await,
+            tokio::select! {
+                reason = &mut ended => return Stop::Failed(reason),
+                _ = polls.tick() => {
+                    self.poll(instance).await;
+                    if self.must_renew() {
+                        return Stop::Overtaken;
+                    }
+                }
                 Ok(()) = self.channels.sweep.changed() => {
                     self.published.sweep = *self.channels.sweep.borrow_and_update();
-                    instance.publish(&self.published).await
+                    instance.publish(&self.published).await;
                 }
-                Some(found) = self.channels.joins.recv() => {
-                    self.join(instance, &found);
-                    Ok(())
-                }
+                Some(found) = self.channels.joins.recv() => self.join(instance, &found),
                 Ok(()) = self.channels.address.changed() => return Stop::Moved,
                 end = &mut self.channels.goodbye => return match end {
                     Ok(()) => Stop::Goodbye,
                     Err(_) => Stop::Dropped,
                 },
-            };
-            if let Err(reason) = done {
-                return Stop::Failed(reason);
             }
         }
     }
 
     /// Updates the observations from chitchat, and publishes the view if it changed.
-    async fn poll(&mut self, instance: &Instance) -> Result<(), String> {
+    async fn poll(&mut self, instance: &Instance) {
         let now = Instant::now();
-        instance.observe(&mut self.observations, now).await?;
+        if let Some(own) = instance.observe(&mut self.observations, now).await {
+            self.shared.roster.set_own(own);
+        }
+        let rules = self.channels.rules.borrow().clone();
+        self.shared.roster.set_rules(rules);
         let known = self.observations.addresses();
         self.rejoin_candidates
             .remember(&self.observations.live_addresses(), now);
         if let Some(lost) = self.rejoin_candidates.lost(&known) {
             self.contact(instance, lost);
         }
-        self.admission.set_known(known);
+        self.shared.roster.set_known(self.observations.known());
         let identities = u64::try_from(self.observations.len()).unwrap_or(u64::MAX);
-        let counters = &self.admission.counters;
-        counters.identities.store(identities, Ordering::Relaxed);
+        self.shared.identities.store(identities, Ordering::Relaxed);
         self.raise_alarm(now);
         if now >= self.settling_until {
             self.send_view();
         }
-        Ok(())
+    }
+
+    /// Returns whether this node needs a new identity, and may take one again.
+    fn must_renew(&self) -> bool {
+        self.shared.roster.is_overtaken() && self.renewals.is_due(Instant::now())
     }
 
     fn send_view(&self) {
@@ -236,7 +270,7 @@ impl Supervisor {
 
     /// Logs a warning, once a minute, that the mesh is about to outgrow its gossip.
     fn raise_alarm(&mut self, now: Instant) {
-        let digest_bytes = self.admission.digest_bytes();
+        let digest_bytes = self.shared.roster.digest_bytes();
         let is_recent = self.last_alarm.is_some_and(|at| now - at < ALARM_EVERY);
         if digest_bytes < DIGEST_ALARM || is_recent {
             return;
@@ -257,20 +291,20 @@ impl Supervisor {
         }
     }
 
-    /// Contacts `address`, unless the digest has no room for another node.
+    /// Contacts `address`, unless there is no room for another node.
     fn contact(&self, instance: &Instance, address: SocketAddr) {
-        if address != self.config.advertise && self.admission.is_open() {
+        if address != self.config.advertise && self.shared.roster.is_open() {
             instance.contact(address);
         }
     }
 
     /// Publishes that this node leaves, contacts at most [`GOODBYES`] times [`CONTACTS_MAX`] peers,
     /// and ends chitchat. The contacted peers spread the news.
-    async fn say_goodbye(mut self, mut instance: Instance) {
+    async fn say_goodbye(mut self, instance: Instance) {
         self.published.leaving = true;
         let live: Vec<SocketAddr> = self.observations.live_addresses().into_iter().collect();
-        // If this node's own state was overwritten, the peers notice its silence instead.
-        if instance.publish(&self.published).await.is_ok() && !live.is_empty() {
+        instance.publish(&self.published).await;
+        if !live.is_empty() {
             for turn in 0..GOODBYES {
                 let from_next = live.iter().cycle().skip(turn * CONTACTS_MAX % live.len());
                 for peer in from_next.take(CONTACTS_MAX.min(live.len())) {
@@ -283,8 +317,22 @@ impl Supervisor {
         instance.shut_down().await;
     }
 
-    /// Starts chitchat again on the new address of this node. Returns `None` as [`Self::restart`].
-    async fn move_to_new_address(&mut self, former: Instance) -> Option<Instance> {
+    /// Starts chitchat again with a new identity, because another agent has the present one or
+    /// somebody forges it: a previous run of the agent may have started at the same second of its
+    /// clock. Returns `None` as [`Self::restart`].
+    async fn renew(&mut self, former: Instance) -> Option<Instance> {
+        warn!(
+            "peers have heard of a state of this node that it has not published; taking a new \
+             identity"
+        );
+        count(&self.shared.restarts);
+        self.renewals.record(Instant::now());
+        self.replace(former).await
+    }
+
+    /// Starts chitchat again, on the present address of this node. Returns `None` as
+    /// [`Self::restart`].
+    async fn replace(&mut self, former: Instance) -> Option<Instance> {
         let generation_before = self.shut_down(former).await;
         match self.start_next(generation_before).await {
             Ok(instance) => Some(instance),
@@ -316,7 +364,7 @@ impl Supervisor {
         while self.restarts_in_a_row < RESTARTS_MAX {
             let pause = (PAUSE_MIN * 2u32.pow(self.restarts_in_a_row)).min(PAUSE_MAX);
             self.restarts_in_a_row += 1;
-            count(&self.admission.counters.restarts);
+            count(&self.shared.restarts);
             error!(%reason, ?pause, "gossip failed; restarting it after a pause");
             tokio::select! {
                 () = sleep(pause) => {}

@@ -3,8 +3,6 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
-use iperf3_mesh_core::gossip;
-
 use super::running::{self, Running};
 use super::{Finding, Level};
 use crate::cli::option_name;
@@ -37,7 +35,6 @@ pub(super) async fn check(
     let mut findings = vec![found];
     if is_local {
         let listen = advertised.listen_addrs(&config.ports);
-        findings.push(loopback().await);
         findings.extend(ports(config, &listen).await);
     }
     findings
@@ -92,18 +89,6 @@ fn address(own: &Advertised, resolved: &Resolved) -> Finding {
         );
     }
     Finding::ok("address", format!("{address} ({source})"))
-}
-
-/// Checks that loopback carries datagrams. Gossip passes each message through it.
-async fn loopback() -> Finding {
-    match gossip::check_loopback().await {
-        Ok(()) => Finding::ok("loopback", "works"),
-        Err(error) => Finding::error(
-            "loopback",
-            format!("the loopback interface does not work: {error}"),
-            "Bring it up with `ip link set lo up`, and let the firewall accept what arrives on lo.",
-        ),
-    }
 }
 
 /// Checks every port that the agent and its iperf3 open. All ports of a running agent make one

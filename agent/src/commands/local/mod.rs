@@ -133,6 +133,7 @@ async fn start_in(
             tests: settings.specs(),
             interval: settings.interval,
             forget_after: None,
+            members_max: args.nodes,
             skip_quiet_time: true,
             failed_cells: FailedCells::Zero,
             gossip_interval: GOSSIP_INTERVAL,

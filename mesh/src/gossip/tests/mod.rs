@@ -1,10 +1,13 @@
-//! Tests of the parts of the gossip layer (published state, view, prefilter, admission control,
-//! rejoin candidates), and of chitchat's known failures, with forged datagrams.
+//! Tests of the parts of the gossip layer (published state, view, rejoin candidates, form and
+//! screen of messages), and of a running one with forged datagrams.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod forged;
 mod forgery;
+mod frame;
 mod parts;
+mod screen;
 mod view;
 
 use std::net::SocketAddr;
@@ -47,6 +50,7 @@ fn config(of: &str, epoch: u64, at: SocketAddr) -> GossipConfig {
         listen: at,
         control: at,
         http_port: 9876,
+        members_max: 2048,
         iperf3: "3.12".to_owned(),
         interval: Duration::from_millis(100),
     }

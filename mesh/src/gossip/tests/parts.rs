@@ -1,16 +1,12 @@
-//! Published state, prefilter, admission control and rejoin candidates, each on its own.
+//! Published state and rejoin candidates, each on its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use chitchat::ChitchatMessage;
 use tokio::time::Instant;
 
-use super::super::admission::{Admission, DATAGRAM_MAX, DIGEST_CEILING};
-use super::super::prefilter::{Rejection, SENTINEL, prefilter};
 use super::super::rejoin::{CONTACTS_MAX, RejoinCandidates};
-use super::super::state::{Published, short_id};
+use super::super::state::{Published, is_pair, short_id};
 use super::{address, published};
 use crate::Epoch;
 
@@ -35,6 +31,7 @@ fn largest_state_reads_back_and_is_below_a_kilobyte() {
         .map(|(key, value)| key.len() + value.len() + 2 + 2 + 8 + 1)
         .sum();
     assert!(bytes < 1024, "{bytes}");
+    assert!(pairs.iter().all(|(key, value)| is_pair(key, value)));
     assert_eq!(
         Published::read(|key| pairs.get(key).map(String::as_str)),
         Some(largest)
@@ -121,92 +118,6 @@ fn short_ids_have_two_characters_and_differ_by_epoch() {
 }
 
 #[test]
-fn prefilter_passes_complete_messages_of_this_mesh() {
-    assert_eq!(prefilter(&message(0, &[1], b"\x0b\0iperf3-mesh")), Ok(()));
-    assert_eq!(prefilter(&message(1, &[2, 3], b"")), Ok(()));
-    assert_eq!(prefilter(&message(2, &[0], b"")), Ok(()));
-}
-
-#[test]
-fn prefilter_rejects_foreign_cut_and_oversize_messages() {
-    let foreign = [
-        Vec::new(),
-        b"GET / HTTP/1.1".to_vec(),
-        vec![0x53, 0xb0, 1],
-        vec![0x53, 0xb0, 0, 2, 0],
-        message(0, &[1], b"\x05\0other"),
-        message(0, &[1], b"\x0c\0iperf3-mesh"),
-        message(2, &[1], b"trailing"),
-        message(9, &[1], b""),
-        SENTINEL.to_vec(),
-    ];
-    for datagram in foreign {
-        assert_eq!(
-            prefilter(&datagram),
-            Err(Rejection::Foreign),
-            "{datagram:?}"
-        );
-    }
-    let complete = message(1, &[2, 3], b"");
-    for length in 0..complete.len() {
-        assert_eq!(
-            prefilter(&complete[..length]),
-            Err(Rejection::Foreign),
-            "cut at {length}"
-        );
-    }
-    assert_eq!(prefilter(&message(2, &[41], b"")), Err(Rejection::Oversize));
-    assert_eq!(
-        prefilter(&message(1, &[20, 21], b"")),
-        Err(Rejection::Oversize)
-    );
-}
-
-#[test]
-fn unknown_nodes_are_refused_at_the_digest_ceiling() {
-    let admission = Admission::new(Arc::default());
-    admission.set_known(BTreeSet::from([address(1)]));
-    admission.measured(DIGEST_CEILING - 1000);
-    assert!(admission.is_open());
-    assert!(admission.admits(address(9), &syn(), 900));
-    assert!(
-        !admission.admits(address(8), &syn(), 900),
-        "the room is already given away"
-    );
-    assert!(!admission.admits(address(8), &syn_ack(), 900));
-    assert!(admission.admits(address(1), &syn(), 900));
-    admission.measured(DIGEST_CEILING);
-    assert!(!admission.is_open());
-    assert!(admission.admits(address(1), &syn(), DIGEST_CEILING));
-    admission.measured(DIGEST_CEILING - 1000);
-    assert!(admission.admits(address(8), &syn(), 900), "room again");
-}
-
-#[test]
-fn no_syn_is_answered_at_the_critical_digest_size() {
-    let admission = Admission::new(Arc::default());
-    admission.set_known(BTreeSet::from([address(1)]));
-    admission.measured(63_000);
-    assert!(!admission.admits(address(1), &syn(), 63_000));
-    assert!(admission.admits(address(1), &syn_ack(), 63_000));
-    assert!(admission.admits(
-        address(9),
-        &ChitchatMessage::Ack {
-            delta: Default::default()
-        },
-        63_000
-    ));
-}
-
-#[test]
-fn fresh_node_accepts_a_full_first_answer() {
-    let admission = Admission::new(Arc::default());
-    admission.measured(60);
-    assert!(admission.admits(address(1), &syn_ack(), DATAGRAM_MAX));
-    assert!(!admission.admits(address(2), &syn_ack(), DATAGRAM_MAX));
-}
-
-#[test]
 fn found_addresses_are_all_contacted_a_few_at_a_time() {
     let mut candidates = RejoinCandidates::default();
     let found: Vec<_> = (1..=50).map(address).collect();
@@ -232,33 +143,4 @@ fn lost_addresses_are_tried_in_turn_until_forgotten() {
     assert_eq!(tried, [one, three, one, three]);
     candidates.remember(&BTreeSet::new(), start + Duration::from_secs(3601));
     assert_eq!(candidates.lost(&known), None);
-}
-
-/// Returns a message of `kind` with streams of the given numbers of blocks, followed by `rest`.
-fn message(kind: u8, streams: &[usize], rest: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x53, 0xb0, 1, kind];
-    for blocks in streams {
-        for _ in 0..*blocks {
-            bytes.extend([1, 2, 0, 0xaa, 0xaa]);
-        }
-        bytes.push(0);
-    }
-    bytes.extend(rest);
-    bytes
-}
-
-/// Returns an empty SYN.
-fn syn() -> ChitchatMessage {
-    ChitchatMessage::Syn {
-        cluster_id: String::new(),
-        digest: Default::default(),
-    }
-}
-
-/// Returns an empty SYN-ACK.
-fn syn_ack() -> ChitchatMessage {
-    ChitchatMessage::SynAck {
-        digest: Default::default(),
-        delta: Default::default(),
-    }
 }

@@ -1,0 +1,454 @@
+//! The form of a gossip message: read within limits, and written again.
+//!
+//! Chitchat's own decoder decompresses and stores whatever it is sent. This module therefore reads
+//! each datagram first. A message that is malformed or too large is rejected as a whole. An entry
+//! that no agent writes is left out, and the rest of the message stands, because an honest peer
+//! passes on what it was told. The result is written again in a plain form, so that chitchat only
+//! ever decodes bytes that this module has written.
+//!
+//! A message has a header and one or two streams. A stream is a list of blocks, most of them
+//! compressed. The stream of the digest lists every identity that the sender knows; that of the
+//! delta has the keys that the receiver lacks.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use chitchat::{ChitchatId, Serializable};
+
+use super::config::CLUSTER;
+use super::reader::Reader;
+use super::rejections::Rejection;
+use super::state;
+
+/// Chitchat's header: magic number (little endian) and protocol version 1. The kind of message
+/// follows.
+const HEADER: [u8; 3] = [0x53, 0xb0, 1];
+const SYN: u8 = 0;
+const SYN_ACK: u8 = 1;
+const ACK: u8 = 2;
+
+/// The types of blocks.
+const BLOCK_END: u8 = 0;
+const BLOCK_COMPRESSED: u8 = 1;
+const BLOCK_PLAIN: u8 = 2;
+/// The maximum size of a block once decompressed, in bytes. Chitchat fills blocks up to this size.
+const BLOCK_MAX: usize = 16_384;
+
+/// The maximum size of a message once decompressed, in bytes: this much for each byte received, and
+/// one block. Messages of real meshes reach a factor of 16 or so.
+const EXPANSION_MAX: usize = 64;
+/// The maximum size of a message once decompressed, in bytes. The first answer of a mesh of 2,000
+/// nodes takes two thirds of it.
+const DECOMPRESSED_MAX: usize = 1 << 20;
+
+/// The operations of a delta.
+const OP_NODE: u8 = 0;
+const OP_KEY: u8 = 1;
+const OP_MAX_VERSION: u8 = 2;
+
+/// The maximum length of the short id of a node. Agents of this version use two characters.
+const SHORT_ID_MAX: usize = 8;
+/// Heartbeats, versions and Unix times stay below this limit for millennia. It leaves room above
+/// it, because chitchat panics at the end of the range.
+pub(super) const COUNTER_MAX: u64 = 1 << 40;
+/// The status of a key that has a value. No agent deletes a key.
+const STATUS_SET: u8 = 0;
+
+/// The identity of one run of chitchat on one node, in a form that is cheap to copy and to compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Id {
+    short: [u8; SHORT_ID_MAX],
+    pub(super) generation: u64,
+    pub(super) address: SocketAddr,
+}
+
+impl Id {
+    /// Returns the identity, unless no agent can have it.
+    pub(super) fn new(short: &str, generation: u64, address: SocketAddr) -> Option<Self> {
+        let is_short_id = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let is_valid = !short.is_empty()
+            && short.len() <= SHORT_ID_MAX
+            && short.bytes().all(is_short_id)
+            && generation < COUNTER_MAX
+            && state::is_reachable(address);
+        let mut padded = [0; SHORT_ID_MAX];
+        is_valid.then(|| {
+            padded[..short.len()].copy_from_slice(short.as_bytes());
+            Self {
+                short: padded,
+                generation,
+                address,
+            }
+        })
+    }
+
+    /// Returns the identity that chitchat calls `id`.
+    pub(super) fn of(id: &ChitchatId) -> Option<Self> {
+        Self::new(&id.node_id, id.generation_id, id.gossip_advertise_addr)
+    }
+
+    fn short(&self) -> &str {
+        let length = self.short.iter().take_while(|byte| **byte != 0).count();
+        str::from_utf8(&self.short[..length]).unwrap_or_default()
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        self.short().serialize(bytes);
+        self.generation.serialize(bytes);
+        self.address.serialize(bytes);
+    }
+}
+
+/// One entry of a digest: an identity, and how much the sender knows of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) id: Id,
+    pub(super) heartbeat: u64,
+    pub(super) version: u64,
+}
+
+/// The news about one identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NodeDelta<'a> {
+    pub(super) id: Id,
+    /// The version after which the news begin.
+    pub(super) after: u64,
+    pub(super) keys: Vec<KeyValue<'a>>,
+}
+
+/// A key with its value. Each key is one letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KeyValue<'a> {
+    pub(super) key: &'a str,
+    pub(super) value: &'a str,
+    pub(super) version: u64,
+}
+
+/// A message within the limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Frame<'a> {
+    Syn(Vec<Entry>),
+    SynAck(Vec<Entry>, Vec<NodeDelta<'a>>),
+    Ack(Vec<NodeDelta<'a>>),
+}
+
+/// The kind of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Syn,
+    SynAck,
+    Ack,
+}
+
+/// A message of which only the outer form has been read. Nothing is decompressed yet.
+#[derive(Debug)]
+pub(super) struct Packed<'a> {
+    pub(super) kind: Kind,
+    digest: &'a [u8],
+    delta: &'a [u8],
+    size: usize,
+}
+
+impl<'a> Packed<'a> {
+    /// Reads the outer form of a datagram.
+    pub(super) fn read(datagram: &'a [u8]) -> Result<Self, Rejection> {
+        let body = datagram.strip_prefix(&HEADER).ok_or(Rejection::Foreign)?;
+        let (&kind, body) = body.split_first().ok_or(Rejection::Foreign)?;
+        let kind = match kind {
+            SYN => Kind::Syn,
+            SYN_ACK => Kind::SynAck,
+            ACK => Kind::Ack,
+            _ => return Err(Rejection::Foreign),
+        };
+        let size = datagram.len();
+        let (digest, body) = match kind {
+            Kind::Syn | Kind::SynAck => split_stream(body)?,
+            Kind::Ack => (&body[..0], body),
+        };
+        let (delta, rest) = match kind {
+            Kind::Syn => (&body[..0], body),
+            Kind::SynAck | Kind::Ack => split_stream(body)?,
+        };
+        let is_complete = match kind {
+            Kind::Syn => is_cluster(rest),
+            Kind::SynAck | Kind::Ack => rest.is_empty(),
+        };
+        let packed = Self {
+            kind,
+            digest,
+            delta,
+            size,
+        };
+        is_complete.then_some(packed).ok_or(Rejection::Foreign)
+    }
+
+    /// Returns the maximum size of the streams once decompressed, in bytes.
+    pub(super) fn unpacked_max(&self) -> usize {
+        (BLOCK_MAX + self.size * EXPANSION_MAX).min(DECOMPRESSED_MAX)
+    }
+
+    /// Decompresses the streams, as far as the limits allow.
+    pub(super) fn unpack(&self, unpacker: &mut Unpacker) -> Result<Unpacked, Rejection> {
+        let limit = self.unpacked_max();
+        let digest = unpacker.unpack(self.digest, limit)?;
+        let delta = unpacker.unpack(self.delta, limit - digest.len())?;
+        Ok(Unpacked {
+            kind: self.kind,
+            digest,
+            delta,
+        })
+    }
+}
+
+/// Splits the stream of blocks at the start of `bytes` from the rest. The end mark is left out.
+fn split_stream(bytes: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
+    let mut at = 0;
+    loop {
+        match bytes.get(at) {
+            Some(&BLOCK_END) => return Ok((&bytes[..at], &bytes[at + 1..])),
+            Some(&(BLOCK_COMPRESSED | BLOCK_PLAIN)) => {}
+            _ => return Err(Rejection::Foreign),
+        }
+        let length = bytes.get(at + 1..at + 3).ok_or(Rejection::Foreign)?;
+        at += 3 + usize::from(u16::from_le_bytes([length[0], length[1]]));
+    }
+}
+
+/// Returns whether `bytes` are exactly the name of this mesh's cluster.
+fn is_cluster(bytes: &[u8]) -> bool {
+    bytes.split_first_chunk().is_some_and(|(length, name)| {
+        usize::from(u16::from_le_bytes(*length)) == name.len() && name == CLUSTER.as_bytes()
+    })
+}
+
+/// Decompresses blocks. It keeps its buffers from one message to the next.
+pub(super) struct Unpacker {
+    zstd: zstd::bulk::Decompressor<'static>,
+    block: Box<[u8]>,
+}
+
+impl Unpacker {
+    /// # Errors
+    /// If there is no memory for it.
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            zstd: zstd::bulk::Decompressor::new()?,
+            block: vec![0; BLOCK_MAX].into(),
+        })
+    }
+
+    /// Decompresses a stream that has at most `limit` bytes once decompressed.
+    fn unpack(&mut self, stream: &[u8], limit: usize) -> Result<Vec<u8>, Rejection> {
+        let mut unpacked = Vec::new();
+        let mut rest = stream;
+        while let [kind, low, high, after @ ..] = rest {
+            let length = usize::from(u16::from_le_bytes([*low, *high]));
+            let (block, next) = after.split_at_checked(length).ok_or(Rejection::Foreign)?;
+            let plain = if *kind == BLOCK_COMPRESSED {
+                let written = self.zstd.decompress_to_buffer(block, &mut self.block[..]);
+                &self.block[..written.map_err(|_| Rejection::Malformed)?]
+            } else {
+                block
+            };
+            if unpacked.len() + plain.len() > limit {
+                return Err(Rejection::Oversize);
+            }
+            unpacked.extend_from_slice(plain);
+            rest = next;
+        }
+        Ok(unpacked)
+    }
+}
+
+/// The decompressed streams of a message.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    kind: Kind,
+    digest: Vec<u8>,
+    delta: Vec<u8>,
+}
+
+impl Unpacked {
+    /// Returns the size of the streams, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.digest.len() + self.delta.len()
+    }
+
+    /// Reads the message, with at most `ids_max` identities in each stream. The second value is
+    /// whether anything was left out.
+    pub(super) fn read(&self, ids_max: usize) -> Result<(Frame<'_>, bool), Rejection> {
+        let mut is_cut = false;
+        let digest = read_digest(&self.digest, ids_max, &mut is_cut)?;
+        let delta = read_delta(&self.delta, ids_max, &mut is_cut)?;
+        let frame = match self.kind {
+            Kind::Syn => Frame::Syn(digest),
+            Kind::SynAck => Frame::SynAck(digest, delta),
+            Kind::Ack => Frame::Ack(delta),
+        };
+        Ok((frame, is_cut))
+    }
+}
+
+fn read_digest(bytes: &[u8], ids_max: usize, is_cut: &mut bool) -> Result<Vec<Entry>, Rejection> {
+    let mut reader = Reader::new(bytes);
+    let mut entries = Vec::new();
+    for count in 0.. {
+        if reader.is_empty() {
+            break;
+        }
+        if count >= ids_max {
+            return Err(Rejection::TooManyIds);
+        }
+        let id = reader.id()?;
+        let (heartbeat, deleted, version) = (reader.u64()?, reader.u64()?, reader.u64()?);
+        let is_valid = heartbeat < COUNTER_MAX && deleted == 0 && version < COUNTER_MAX;
+        match id.filter(|_| is_valid) {
+            Some(id) => entries.push(Entry {
+                id,
+                heartbeat,
+                version,
+            }),
+            None => *is_cut = true,
+        }
+    }
+    Ok(entries)
+}
+
+fn read_delta<'a>(
+    bytes: &'a [u8],
+    ids_max: usize,
+    is_cut: &mut bool,
+) -> Result<Vec<NodeDelta<'a>>, Rejection> {
+    let mut reader = Reader::new(bytes);
+    let mut nodes: Vec<Option<NodeDelta<'a>>> = Vec::new();
+    let mut seen = BTreeSet::new();
+    while !reader.is_empty() {
+        match reader.u8()? {
+            OP_NODE if nodes.len() >= ids_max => return Err(Rejection::TooManyIds),
+            OP_NODE => {
+                let node = read_node(&mut reader)?;
+                nodes.push(node.filter(|node| seen.insert(node.id)));
+            }
+            OP_KEY => {
+                let key = read_key(&mut reader)?;
+                let node = nodes.last_mut().ok_or(Rejection::Malformed)?;
+                if !node.as_mut().is_some_and(|node| node.push(key)) {
+                    *node = None;
+                }
+            }
+            OP_MAX_VERSION => {
+                reader.u64()?;
+                // It replaces keys that were deleted, and no agent deletes one.
+                *nodes.last_mut().ok_or(Rejection::Malformed)? = None;
+            }
+            _ => return Err(Rejection::Malformed),
+        }
+    }
+    let count = nodes.len();
+    let nodes: Vec<_> = nodes.into_iter().flatten().collect();
+    *is_cut |= nodes.len() < count;
+    Ok(nodes)
+}
+
+fn read_node<'a>(reader: &mut Reader<'_>) -> Result<Option<NodeDelta<'a>>, Rejection> {
+    let id = reader.id()?;
+    let (deleted, after) = (reader.u64()?, reader.u64()?);
+    let id = id.filter(|_| deleted == 0 && after < COUNTER_MAX);
+    Ok(id.map(|id| NodeDelta {
+        id,
+        after,
+        keys: Vec::new(),
+    }))
+}
+
+/// Reads a key with its value. Returns `None` if it is none that an agent may publish.
+fn read_key<'a>(reader: &mut Reader<'a>) -> Result<Option<KeyValue<'a>>, Rejection> {
+    let (key, value) = (reader.text()?, reader.text()?);
+    let (version, status) = (reader.u64()?, reader.u8()?);
+    let is_valid = status == STATUS_SET && version < COUNTER_MAX && state::is_pair(key, value);
+    Ok(is_valid.then_some(KeyValue {
+        key,
+        value,
+        version,
+    }))
+}
+
+impl<'a> NodeDelta<'a> {
+    /// Adds a key. Returns whether the news stay valid.
+    fn push(&mut self, key: Option<KeyValue<'a>>) -> bool {
+        let last = self.keys.last().map_or(0, |last| last.version);
+        let key = key.filter(|key| key.version > last);
+        self.keys.extend(key);
+        key.is_some()
+    }
+}
+
+impl Frame<'_> {
+    /// Returns the digest, which is empty if the message has none.
+    pub(super) fn digest(&self) -> &[Entry] {
+        match self {
+            Self::Syn(digest) | Self::SynAck(digest, _) => digest,
+            Self::Ack(_) => &[],
+        }
+    }
+
+    /// Writes the message without compression.
+    pub(super) fn write(&self) -> Vec<u8> {
+        let mut bytes = HEADER.to_vec();
+        match self {
+            Self::Syn(digest) => {
+                bytes.push(SYN);
+                write_digest(digest, &mut bytes);
+                CLUSTER.serialize(&mut bytes);
+            }
+            Self::SynAck(digest, delta) => {
+                bytes.push(SYN_ACK);
+                write_digest(digest, &mut bytes);
+                write_delta(delta, &mut bytes);
+            }
+            Self::Ack(delta) => {
+                bytes.push(ACK);
+                write_delta(delta, &mut bytes);
+            }
+        }
+        bytes
+    }
+}
+
+fn write_digest(digest: &[Entry], bytes: &mut Vec<u8>) {
+    let mut plain = Vec::new();
+    for entry in digest {
+        entry.id.write(&mut plain);
+        entry.heartbeat.serialize(&mut plain);
+        0u64.serialize(&mut plain);
+        entry.version.serialize(&mut plain);
+    }
+    write_stream(&plain, bytes);
+}
+
+fn write_delta(delta: &[NodeDelta<'_>], bytes: &mut Vec<u8>) {
+    let mut plain = Vec::new();
+    for node in delta {
+        plain.push(OP_NODE);
+        node.id.write(&mut plain);
+        0u64.serialize(&mut plain);
+        node.after.serialize(&mut plain);
+        for key in &node.keys {
+            plain.push(OP_KEY);
+            key.key.serialize(&mut plain);
+            key.value.serialize(&mut plain);
+            key.version.serialize(&mut plain);
+            plain.push(STATUS_SET);
+        }
+    }
+    write_stream(&plain, bytes);
+}
+
+fn write_stream(plain: &[u8], bytes: &mut Vec<u8>) {
+    for block in plain.chunks(BLOCK_MAX) {
+        bytes.push(BLOCK_PLAIN);
+        bytes.extend((block.len() as u16).to_le_bytes());
+        bytes.extend(block);
+    }
+    bytes.push(BLOCK_END);
+}

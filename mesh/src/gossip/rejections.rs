@@ -1,0 +1,122 @@
+//! The datagrams that gossip refuses: how many of each kind, and a warning.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use strum::{IntoStaticStr, VariantArray};
+use tokio::time::Instant;
+use tracing::warn;
+
+/// The shortest time between two warnings about one kind.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a datagram on the gossip port was refused, as a whole or in part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Rejection {
+    /// It is no gossip of this mesh.
+    Foreign,
+    /// It cannot be decoded.
+    Malformed,
+    /// It is larger than any message of a mesh, once decompressed.
+    Oversize,
+    /// It has more identities than a mesh may have.
+    TooManyIds,
+    /// It answers a message that this node has not sent.
+    Unsolicited,
+    /// It came while its sender, or all senders together, had used up the budget.
+    Budget,
+    /// It has a state of this node, which only this node knows.
+    OwnState,
+    /// It has an entry that no agent publishes.
+    Invalid,
+    /// It has an identity at an address that no member may have.
+    Address,
+    /// It has new identities for which there is no room.
+    NoRoom,
+    /// It asks for an answer that is more than its sender may get.
+    Answer,
+}
+
+impl Rejection {
+    /// All kinds, in the order of [`RejectionTotals`].
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// Returns the name in labels.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Returns what happened, for the log.
+    fn text(self) -> &'static str {
+        match self {
+            Self::Foreign => "datagrams that are no gossip of this mesh",
+            Self::Malformed => "gossip that cannot be decoded",
+            Self::Oversize => "gossip that is larger than any message of a mesh",
+            Self::TooManyIds => {
+                "gossip with more identities than a mesh may have (--members-max must be the same \
+                 on all nodes)"
+            }
+            Self::Unsolicited => "answers to gossip that this node has not sent",
+            Self::Budget => "gossip beyond what this node reads in a second",
+            Self::OwnState => "gossip with a state of this node, which only this node knows",
+            Self::Invalid => "gossip with entries that no agent publishes",
+            Self::Address => "gossip with addresses that no member may have",
+            Self::NoRoom => "gossip with new identities for which there is no room",
+            Self::Answer => "requests for more gossip than their sender may get",
+        }
+    }
+}
+
+/// The number of refused datagrams of each kind, in the order of [`Rejection::ALL`].
+pub type RejectionTotals = [u64; Rejection::VARIANTS.len()];
+
+/// Counts what is refused, and warns about it.
+#[derive(Debug, Default)]
+pub(super) struct Rejections {
+    totals: [AtomicU64; Rejection::VARIANTS.len()],
+    warned: Mutex<[Option<Instant>; Rejection::VARIANTS.len()]>,
+}
+
+impl Rejections {
+    /// Counts a datagram from `from`, and logs the first one of each kind in a minute.
+    pub(super) fn count(&self, kind: Rejection, from: SocketAddr, now: Instant) {
+        let total = self.totals[kind as usize].fetch_add(1, Ordering::Relaxed) + 1;
+        if self.must_warn(kind, now) {
+            warn!(%from, total, reason = kind.as_str(), "refusing {}", kind.text());
+        }
+    }
+
+    pub(super) fn totals(&self) -> RejectionTotals {
+        std::array::from_fn(|kind| self.totals[kind].load(Ordering::Relaxed))
+    }
+
+    fn must_warn(&self, kind: Rejection, now: Instant) -> bool {
+        // No holder of this lock can panic, and times have no broken state.
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = &mut warned[kind as usize];
+        let is_due = last.is_none_or(|last| now - last >= WARN_EVERY);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_refusal_is_warned_of_once_a_minute() {
+        let rejections = Rejections::default();
+        let start = Instant::now();
+        let warned = |kind, after| rejections.must_warn(kind, start + Duration::from_secs(after));
+        assert!(warned(Rejection::Foreign, 0));
+        assert!(!warned(Rejection::Foreign, 59));
+        assert!(warned(Rejection::Budget, 59), "another kind");
+        assert!(warned(Rejection::Foreign, 60));
+    }
+}

@@ -1,0 +1,232 @@
+//! The identities that gossip keeps, and the room for new ones.
+//!
+//! Whatever chitchat learns, it keeps for minutes and passes on, and every message carries all of
+//! it. So the number of identities is bounded, and a new one comes in only if there is room. Those
+//! that are in keep their places: no newcomer displaces a member. The last part of the room is for
+//! newcomers that speak for themselves, so that hearsay alone cannot shut them out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::frame::{Entry, Frame, Id, NodeDelta};
+use super::rejections::Rejection;
+use crate::AddressRules;
+
+/// The size of the own digest, in bytes, from which on no identity comes in. Chitchat panics when
+/// it answers a SYN and the digest leaves less than 16 KiB of the datagram for the states; the rest
+/// of the difference is for digests that compress less from one measurement to the next.
+pub(super) const DIGEST_CEILING: usize = 47_000;
+/// The size of the own digest, in bytes, from which on the supervisor logs an alarm.
+pub(super) const DIGEST_ALARM: usize = 40_000;
+/// The maximum size of an entry in a digest that does not compress, in bytes.
+const ENTRY_MAX: usize = 56;
+/// The part of the room that is closed to identities from hearsay, as a divisor.
+const RESERVED: usize = 8;
+/// The number of identities for each member: a restarted node has its former one for minutes.
+const IDS_PER_MEMBER: usize = 2;
+
+/// The supervisor's knowledge of an identity.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// Whether the identity has ever been live.
+    pub(super) ever_live: bool,
+}
+
+/// The identity of this node, and how far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Own {
+    pub(super) id: Id,
+    pub(super) heartbeat: u64,
+    pub(super) version: u64,
+}
+
+/// The identities that gossip keeps. It is shared by the supervisor and the socket.
+#[derive(Debug, Default)]
+pub(super) struct Roster(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    ids_max: usize,
+    rules: Option<AddressRules>,
+    own: Option<Own>,
+    /// The greatest heartbeat and version of this node that a peer has claimed.
+    claimed: (u64, u64),
+    known: BTreeMap<Id, Known>,
+    /// The addresses of the known identities, and whether any of each has ever been live.
+    addresses: BTreeMap<SocketAddr, bool>,
+    /// The identities that have come in since the last report of the supervisor.
+    admitted: BTreeSet<Id>,
+    digest_bytes: usize,
+    /// The number of identities that have come in since the digest was measured.
+    unmeasured: usize,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner")
+            .field("ids_max", &self.ids_max)
+            .field("known", &self.known.len())
+            .field("digest_bytes", &self.digest_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The reasons for which something was left out of a message.
+pub(super) type Omissions = Vec<Rejection>;
+
+impl Roster {
+    /// Sets the maximum number of members.
+    pub(super) fn set_members_max(&self, members_max: usize) {
+        self.lock().ids_max = members_max.saturating_mul(IDS_PER_MEMBER);
+    }
+
+    /// Sets the rules for the addresses of new identities.
+    pub(super) fn set_rules(&self, rules: AddressRules) {
+        self.lock().rules = Some(rules);
+    }
+
+    /// Sets the own identity, and forgets what peers have claimed of a former one.
+    pub(super) fn set_own(&self, own: Own) {
+        let mut inner = self.lock();
+        if inner.own.is_none_or(|before| before.id != own.id) {
+            inner.claimed = (0, 0);
+        }
+        inner.own = Some(own);
+    }
+
+    /// Returns the own identity.
+    pub(super) fn own(&self) -> Option<Own> {
+        self.lock().own
+    }
+
+    /// Returns whether a peer has claimed more of this node than this node has published. Another
+    /// agent uses the same identity, or somebody forges it; the peers no longer hear this node.
+    pub(super) fn is_overtaken(&self) -> bool {
+        let inner = self.lock();
+        let (heartbeat, version) = inner.claimed;
+        inner
+            .own
+            .is_some_and(|own| heartbeat > own.heartbeat || version > own.version)
+    }
+
+    /// Sets the known identities, all except the own one.
+    pub(super) fn set_known(&self, known: BTreeMap<Id, Known>) {
+        let mut inner = self.lock();
+        inner.addresses.clear();
+        for (id, known) in &known {
+            *inner.addresses.entry(id.address).or_default() |= known.ever_live;
+        }
+        inner.known = known;
+        inner.admitted.clear();
+    }
+
+    /// Returns whether an identity has this address, and whether any with it has ever been live.
+    pub(super) fn knows(&self, address: SocketAddr) -> Option<bool> {
+        self.lock().addresses.get(&address).copied()
+    }
+
+    /// Returns the maximum number of identities in a message.
+    pub(super) fn ids_max(&self) -> usize {
+        self.lock().ids_max
+    }
+
+    /// Returns the number of identities that chitchat knows.
+    pub(super) fn len(&self) -> usize {
+        let inner = self.lock();
+        inner.known.len() + inner.admitted.len()
+    }
+
+    /// Records the size of a SYN that was sent as the size of the digest.
+    pub(super) fn measured(&self, bytes: usize) {
+        let mut inner = self.lock();
+        inner.digest_bytes = bytes;
+        inner.unmeasured = 0;
+    }
+
+    /// Returns the size of this node's digest when it was last sent, in bytes.
+    pub(super) fn digest_bytes(&self) -> usize {
+        self.lock().digest_bytes
+    }
+
+    /// Returns whether new identities still come in.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().check_room(true).is_ok()
+    }
+
+    /// Removes from a message what must not reach chitchat, and returns the reasons.
+    pub(super) fn screen(&self, frame: &mut Frame<'_>, from: SocketAddr) -> Omissions {
+        let mut inner = self.lock();
+        let mut omissions = Omissions::new();
+        let (digest, delta) = match frame {
+            Frame::Syn(digest) => (Some(digest), None),
+            Frame::SynAck(digest, delta) => (Some(digest), Some(delta)),
+            Frame::Ack(delta) => (None, Some(delta)),
+        };
+        if let Some(digest) = digest {
+            digest.retain(|entry| keep(inner.admit(entry, from), &mut omissions));
+        }
+        if let Some(delta) = delta {
+            delta.retain(|news| keep(inner.check_news(news), &mut omissions));
+        }
+        omissions
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No holder of this lock can panic, and its values have no broken state.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn keep(result: Result<(), Rejection>, omissions: &mut Omissions) -> bool {
+    if let Err(reason) = result
+        && !omissions.contains(&reason)
+    {
+        omissions.push(reason);
+    }
+    result.is_ok()
+}
+
+impl Inner {
+    /// Admits the identity of an entry, unless it is in already.
+    fn admit(&mut self, entry: &Entry, from: SocketAddr) -> Result<(), Rejection> {
+        let id = entry.id;
+        if self.own.is_some_and(|own| own.id == id) {
+            // Strangers cannot say how peers see this node.
+            if self.addresses.get(&from) == Some(&true) {
+                let (heartbeat, version) = self.claimed;
+                self.claimed = (heartbeat.max(entry.heartbeat), version.max(entry.version));
+            }
+            return Ok(());
+        }
+        if self.known.contains_key(&id) || self.admitted.contains(&id) {
+            return Ok(());
+        }
+        let breaks = |rules: &AddressRules| rules.allows(id.address.ip()).is_err();
+        if self.rules.as_ref().is_some_and(breaks) {
+            return Err(Rejection::Address);
+        }
+        self.check_room(id.address == from)?;
+        self.admitted.insert(id);
+        self.unmeasured += 1;
+        Ok(())
+    }
+
+    fn check_room(&self, speaks_for_itself: bool) -> Result<(), Rejection> {
+        let share = |whole: usize| match speaks_for_itself {
+            true => whole,
+            false => whole - whole / RESERVED,
+        };
+        let count = self.known.len() + self.admitted.len();
+        let bytes = self.digest_bytes + (self.unmeasured + 1) * ENTRY_MAX;
+        let has_room = count < share(self.ids_max) && bytes <= share(DIGEST_CEILING);
+        has_room.then_some(()).ok_or(Rejection::NoRoom)
+    }
+
+    fn check_news(&self, news: &NodeDelta<'_>) -> Result<(), Rejection> {
+        match self.own {
+            Some(own) if own.id == news.id => Err(Rejection::OwnState),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! The screen between the network and chitchat: what it lets in, and what it answers.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chitchat::{ChitchatEnvelope, ChitchatMessage, ProtocolVersion};
+use tokio::time::Instant;
+
+use super::super::frame::{Entry, Frame, Id};
+use super::super::rejections::Rejection;
+use super::super::roster::{Known, Own};
+use super::super::shared::GossipShared;
+use super::super::udp::Screen;
+use super::address;
+use super::forged::Forged;
+use crate::AddressRules;
+
+const MEMBERS_MAX: usize = 100;
+const IDS_MAX: usize = 2 * MEMBERS_MAX;
+
+#[test]
+fn answer_that_was_not_asked_for_is_refused() {
+    let mut node = Node::new();
+    let peer = address(2);
+    let news = [Forged::default().node(), Forged::key("n", "a", 1, 0)].concat();
+    for answer in [Forged::syn_ack(&[], &[]), Forged::ack(&news)] {
+        assert!(node.receive(&answer, peer).is_none());
+    }
+    assert_eq!(node.refused(Rejection::Unsolicited), 2);
+    node.contact(peer);
+    assert!(node.receive(&Forged::syn_ack(&[], &[]), peer).is_some());
+    assert!(
+        node.receive(&Forged::syn_ack(&[], &[]), address(3))
+            .is_none()
+    );
+    node.now += Duration::from_secs(10);
+    assert!(
+        node.receive(&Forged::syn_ack(&[], &[]), peer).is_none(),
+        "too late"
+    );
+}
+
+#[test]
+fn news_of_the_receiver_itself_are_left_out() {
+    let mut node = Node::new();
+    node.contact(address(2));
+    let own = Forged {
+        address: address(1),
+        ..Forged::default()
+    };
+    let news = |of: &Forged| [of.node(), Forged::key("n", "a", 1, 0)].concat();
+    let answer = Forged::syn_ack(&[own], &[news(&own), news(&Forged::default())].concat());
+    let message = node.receive(&answer, address(2)).unwrap();
+    let text = format!("{message:?}");
+    assert_eq!(text.matches("NodeDelta").count(), 1, "{text}");
+    assert_eq!(node.refused(Rejection::OwnState), 1);
+}
+
+#[test]
+fn message_with_too_many_identities_changes_nothing() {
+    let mut node = Node::new();
+    for (count, reason) in [(1000, Rejection::TooManyIds), (48_000, Rejection::Oversize)] {
+        let ids: Vec<_> = (0..count).map(forged).collect();
+        assert!(node.receive(&Forged::syn(&ids), address(2)).is_none());
+        assert_eq!(node.refused(reason), 1);
+    }
+    assert_eq!(node.shared.roster.len(), 0);
+}
+
+#[test]
+fn identities_are_bounded_and_known_ones_keep_their_place() {
+    let mut node = Node::new();
+    let member = address(2);
+    node.knows(&[member]);
+    for wave in 0..50 {
+        let ids: Vec<_> = (wave * 150..(wave + 1) * 150).map(forged).collect();
+        node.receive(&Forged::syn(&ids), address(3));
+        assert!(node.shared.roster.len() <= IDS_MAX);
+        node.now += Duration::from_secs(1);
+    }
+    assert!(node.refused(Rejection::NoRoom) > 0);
+    let mut entry = Forged {
+        address: member,
+        ..Forged::default()
+    };
+    entry.heartbeat = 77;
+    let message = node.receive(&Forged::syn(&[entry]), address(3)).unwrap();
+    assert!(
+        format!("{message:?}").contains("Heartbeat(77)"),
+        "{message:?}"
+    );
+}
+
+#[test]
+fn hearsay_leaves_room_for_who_speaks_for_itself() {
+    let mut node = Node::new();
+    for wave in 0..5 {
+        let ids: Vec<_> = (wave * 150..(wave + 1) * 150).map(forged).collect();
+        node.receive(&Forged::syn(&ids), address(3));
+    }
+    let count = node.shared.roster.len();
+    assert!(count < IDS_MAX, "{count}");
+    let newcomer = Forged {
+        address: address(4),
+        ..Forged::default()
+    };
+    node.receive(&Forged::syn(&[newcomer]), address(3));
+    assert_eq!(node.shared.roster.len(), count, "hearsay");
+    node.receive(&Forged::syn(&[newcomer]), address(4));
+    assert_eq!(node.shared.roster.len(), count + 1);
+}
+
+#[test]
+fn address_that_the_rules_refuse_is_left_out() {
+    let mut node = Node::new();
+    let rules = AddressRules::new(address(1).ip(), []);
+    node.shared.roster.set_rules(rules);
+    let ids = [[127, 0, 0, 1], [10, 0, 0, 6]].map(|ip| Forged {
+        address: SocketAddr::from((ip, 9877)),
+        ..Forged::default()
+    });
+    node.receive(&Forged::syn(&ids), address(2));
+    assert_eq!(node.shared.roster.len(), 1);
+    assert_eq!(node.refused(Rejection::Address), 1);
+}
+
+#[test]
+fn stranger_gets_an_introduction_and_then_everything() {
+    let mut node = Node::new();
+    let newcomer = address(4);
+    let syn = Forged::syn(&[Forged {
+        address: newcomer,
+        ..Forged::default()
+    }]);
+    node.receive(&syn, newcomer).unwrap();
+    let first = node.answer(1000, newcomer).unwrap();
+    assert!(first.len() <= syn.len(), "{} > {}", first.len(), syn.len());
+    node.knows(&[newcomer]);
+    node.receive(&syn, newcomer).unwrap();
+    let second = node.answer(1000, newcomer).unwrap();
+    assert!(second.len() > 5000, "{}", second.len());
+}
+
+#[test]
+fn anonymous_stranger_gets_no_answer() {
+    let mut node = Node::new();
+    let syn = Forged::syn(&[]);
+    assert_eq!(syn.len(), 18);
+    node.receive(&syn, address(4)).unwrap();
+    assert_eq!(node.answer(1000, address(4)), None);
+    // An introduction of another node does not help.
+    node.receive(&Forged::syn(&[Forged::default()]), address(4))
+        .unwrap();
+    assert_eq!(node.answer(1000, address(4)), None);
+}
+
+#[test]
+fn answers_to_one_address_are_bounded() {
+    let mut node = Node::new();
+    node.knows(&[address(4)]);
+    let mut bytes = 0;
+    for _ in 0..1000 {
+        let answer = node.answer(1000, address(4));
+        bytes += answer.map_or(0, |answer| answer.len());
+        node.now += Duration::from_millis(10);
+    }
+    assert!((300_000..500_000).contains(&bytes), "{bytes} bytes in 10 s");
+    assert!(node.refused(Rejection::Answer) > 0);
+    let other = node.answer(1000, address(5));
+    assert_eq!(other, None, "a stranger");
+    node.knows(&[address(4), address(5)]);
+    assert!(node.answer(1000, address(5)).is_some(), "another member");
+}
+
+#[test]
+fn flood_leaves_the_budget_of_members_alone() {
+    let mut node = Node::new();
+    let (flooder, member) = (address(2), address(3));
+    node.knows(&[flooder, member]);
+    let message = Forged::syn(&(0..150).map(forged).collect::<Vec<_>>());
+    let flood = |node: &mut Node, from: SocketAddr| {
+        let before = node.refused(Rejection::Budget);
+        let sent = 2000;
+        for _ in 0..sent {
+            node.receive(&message, from);
+        }
+        node.refused(Rejection::Budget) - before > sent / 10
+    };
+    assert!(flood(&mut node, flooder), "a member has a share");
+    for last in 10..=255 {
+        flood(&mut node, address(last));
+    }
+    assert!(node.receive(&message, address(9)).is_none(), "a stranger");
+    assert!(node.receive(&message, member).is_some());
+    node.now += Duration::from_secs(60);
+    assert!(
+        node.receive(&message, address(9)).is_some(),
+        "a minute later"
+    );
+    assert!(node.receive(&message, flooder).is_some(), "a minute later");
+}
+
+#[test]
+fn only_a_member_can_say_that_this_node_is_overtaken() {
+    let mut node = Node::new();
+    let own = Forged {
+        address: address(1),
+        heartbeat: 101,
+        ..Forged::default()
+    };
+    node.receive(&Forged::syn(&[own]), address(2)).unwrap();
+    assert!(!node.shared.roster.is_overtaken(), "a stranger");
+    node.knows(&[address(2)]);
+    let same = Forged {
+        heartbeat: 100,
+        ..own
+    };
+    node.receive(&Forged::syn(&[same]), address(2)).unwrap();
+    assert!(
+        !node.shared.roster.is_overtaken(),
+        "what this node has published"
+    );
+    node.receive(&Forged::syn(&[own]), address(2)).unwrap();
+    assert!(node.shared.roster.is_overtaken());
+    let id = Id::new("aa", 1001, address(1)).unwrap();
+    node.shared.roster.set_own(Own {
+        id,
+        heartbeat: 1,
+        version: 9,
+    });
+    assert!(!node.shared.roster.is_overtaken(), "a new identity");
+}
+
+/// A node at the first address.
+struct Node {
+    shared: Arc<GossipShared>,
+    screen: Screen,
+    now: Instant,
+}
+
+impl Node {
+    fn new() -> Self {
+        let shared = Arc::<GossipShared>::default();
+        shared.roster.set_members_max(MEMBERS_MAX);
+        let id = Id::new("aa", 1000, address(1)).unwrap();
+        shared.roster.set_own(Own {
+            id,
+            heartbeat: 100,
+            version: 9,
+        });
+        let now = Instant::now();
+        let screen = Screen::new(Arc::clone(&shared), now).unwrap();
+        Self {
+            shared,
+            screen,
+            now,
+        }
+    }
+
+    /// Makes live members of these addresses.
+    fn knows(&mut self, addresses: &[SocketAddr]) {
+        let id = |address: &SocketAddr| Id::new("aa", 1000, *address).unwrap();
+        let known: BTreeMap<_, _> = addresses
+            .iter()
+            .map(|address| (id(address), Known { ever_live: true }))
+            .collect();
+        self.shared.roster.set_known(known);
+    }
+
+    fn receive(&mut self, datagram: &[u8], from: SocketAddr) -> Option<ChitchatEnvelope> {
+        self.screen.receive(datagram, from, self.now)
+    }
+
+    /// Sends a SYN.
+    fn contact(&mut self, to: SocketAddr) {
+        let message = ChitchatMessage::Syn {
+            cluster_id: "iperf3-mesh".to_owned(),
+            digest: Default::default(),
+        };
+        let version = ProtocolVersion::V1;
+        self.screen
+            .send(&ChitchatEnvelope { version, message }, to, self.now)
+            .unwrap();
+    }
+
+    /// Sends a SYN-ACK with a digest of `count` identities.
+    fn answer(&mut self, count: usize, to: SocketAddr) -> Option<Vec<u8>> {
+        let digest = (0..count)
+            .map(|index| {
+                let [high, low] = u16::try_from(index).unwrap().to_be_bytes();
+                let address = SocketAddr::from(([10, 1, high, low], 9877));
+                let id = Id::new("aa", index as u64 * 7919, address).unwrap();
+                Entry {
+                    id,
+                    heartbeat: index as u64,
+                    version: 9,
+                }
+            })
+            .collect();
+        let written = Frame::SynAck(digest, Vec::new()).write();
+        let envelope = ChitchatEnvelope::deserialize(&mut &written[..]).unwrap();
+        self.screen.send(&envelope, to, self.now)
+    }
+
+    fn refused(&self, reason: Rejection) -> u64 {
+        self.shared.rejections.totals()[reason as usize]
+    }
+}
+
+/// Returns one of many identities.
+fn forged(index: u32) -> Forged {
+    let [_, a, b, c] = index.to_be_bytes();
+    Forged {
+        address: SocketAddr::from(([11, a, b, c], 9877)),
+        ..Forged::default()
+    }
+}
