@@ -43,10 +43,6 @@ fn compile(output: &Path) {
         .arg("-o")
         .arg(output)
         .arg(Path::new(SOURCES).join("preload/lib.rs"));
-    if variable("CARGO_CFG_TARGET_ARCH") == "aarch64" {
-        // They would ask the C library for the features of the processor.
-        rustc.arg("-Ctarget-feature=-outline-atomics");
-    }
     if variable("CARGO_CFG_TARGET_ENV") == "musl" {
         // Otherwise, a target that links statically has no shared objects.
         rustc.args(["-Ctarget-feature=-crt-static", "-Clink-self-contained=no"]);

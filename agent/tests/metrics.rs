@@ -123,6 +123,8 @@ fn example() -> Metrics {
     let refused = ReservationOutcome::Refused(Refusal::Busy);
     metrics.reservation(Role::Granter, refused, Duration::ZERO);
     metrics.unexpected_clients(1);
+    metrics.show_vulnerabilities(2);
+    metrics.show_filter(true);
     metrics.server_failed("resources");
     metrics.rejected_message("malformed");
     metrics.show_members([

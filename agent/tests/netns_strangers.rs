@@ -71,14 +71,11 @@ lab_test!(
             (seen, victim.join().unwrap())
         });
         let (all, good) = finished(&mesh, began);
-        let seconds = (boot_ns() - began) / 1_000_000_000;
-        println!("{good} of {all} tests succeeded in {seconds} s");
         assert!(all >= TESTS, "{all} tests in {LIMIT:?}");
         assert!(good * 100 >= all * 95, "{good} of {all} succeeded");
         for (agent, seen) in mesh.agents().zip(&seen) {
             assert_eq!(seen.bytes, 0, "{} answered a stranger", agent.name);
             let counted = agent.metric(COUNTER).unwrap();
-            println!("{}: {seen:?}, {counted} counted", agent.name);
             // A server that ends resets what it has not seen yet.
             assert!(
                 counted >= seen.connections as f64 * 0.95,
@@ -92,7 +89,7 @@ lab_test!(
     }
 );
 
-/// What the attacker of one node has seen.
+/// The connections of the attacker of one node, and the bytes that they brought.
 #[derive(Debug, Default)]
 struct Seen {
     connections: usize,

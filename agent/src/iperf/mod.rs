@@ -12,6 +12,7 @@ mod fence;
 mod filter;
 mod limits;
 mod orphans;
+mod package;
 mod plan;
 mod probe;
 mod problem;
@@ -41,6 +42,7 @@ pub use command::{Needs, needs};
 pub use fence::Landlock;
 pub use limits::Limits;
 pub use orphans::reap_orphans;
+pub use package::PackageVersion;
 pub use problem::{ProbeError, Problem};
 pub use process::Kill;
 pub use report::Report;
@@ -63,6 +65,7 @@ pub struct Iperf {
     program: PathBuf,
     version: Version,
     landlock: Landlock,
+    package: Option<PackageVersion>,
     /// `None` if the system refuses the file in memory that the filter needs.
     filter: Option<Filter>,
     is_filtered: bool,
@@ -156,6 +159,7 @@ impl Iperf {
         let found = probe::probe(program).await?;
         let filter = Filter::new().ok();
         Ok(Self {
+            package: PackageVersion::of(&found.program),
             program: found.program,
             version: found.version,
             landlock: found.landlock,
@@ -172,6 +176,32 @@ impl Iperf {
     /// Returns how far Landlock restricts iperf3.
     pub fn landlock(&self) -> &Landlock {
         &self.landlock
+    }
+
+    /// Returns the version of the package that iperf3 comes from; `None` if it is unknown.
+    pub fn package(&self) -> Option<&PackageVersion> {
+        self.package.as_ref()
+    }
+
+    /// Returns the known vulnerabilities that a message of a client can exploit, without those that
+    /// the package has fixed.
+    pub fn vulnerabilities(&self) -> Vec<&'static str> {
+        self.unfixed(self.version.vulnerabilities())
+    }
+
+    /// Returns the same in iperf3's own authentication, which the agent does not use.
+    pub fn vulnerabilities_in_authentication(&self) -> Vec<&'static str> {
+        self.unfixed(self.version.vulnerabilities_in_authentication())
+    }
+
+    fn unfixed(&self, mut known: Vec<&'static str>) -> Vec<&'static str> {
+        known.retain(|id| {
+            !self
+                .package
+                .as_ref()
+                .is_some_and(|package| package.fixes(id))
+        });
+        known
     }
 
     /// Returns whether [`Iperf::try_filter`] has found that the filter works.

@@ -1,7 +1,7 @@
 //! Known vulnerabilities of iperf3, and the versions that fixed them.
 //!
 //! Sources: the CVE records, and iperf3's release notes up to 3.22.1. Distributions backport fixes
-//! without changing the version, so that a listed vulnerability may be fixed in a package.
+//! without changing the version: see `package`.
 
 use super::version::Version;
 

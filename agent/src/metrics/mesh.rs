@@ -21,6 +21,7 @@ pub(super) struct Meetings {
     pub(super) overlaps: IntCounter,
     pub(super) unexpected_clients: IntCounter,
     pub(super) filter: IntGauge,
+    pub(super) vulnerabilities: IntGauge,
     pub(super) server_failures: IntCounterVec,
     pub(super) rejected: IntCounterVec,
     pub(super) seconds: Counter,
@@ -59,6 +60,11 @@ impl Meetings {
             filter: register_int_gauge_with_registry!(
                 "iperf_mesh_iperf3_filter",
                 "1 if this node's iperf3 servers are hidden from all but the peer, else 0",
+                registry
+            )?,
+            vulnerabilities: register_int_gauge_with_registry!(
+                "iperf_mesh_iperf3_vulnerabilities",
+                "Known vulnerabilities of this node's iperf3 that a message of a client can exploit",
                 registry
             )?,
             server_failures: register_int_counter_vec_with_registry!(

@@ -151,6 +151,12 @@ impl Metrics {
         self.meetings.unexpected_clients.inc_by(count);
     }
 
+    /// Sets the number of known vulnerabilities of this node's iperf3.
+    pub fn show_vulnerabilities(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.meetings.vulnerabilities.set(count);
+    }
+
     /// Sets whether the filter works in this node's iperf3 servers.
     pub fn show_filter(&self, works: bool) {
         self.meetings.filter.set(i64::from(works));

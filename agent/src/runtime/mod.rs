@@ -296,6 +296,7 @@ fn driver(
     };
     let implausible = ImplausibleFigures::new(metrics.clone());
     metrics.show_filter(setup.iperf.is_filtered());
+    metrics.show_vulnerabilities(setup.iperf.vulnerabilities().len());
     let processes = Processes::new(
         setup.name,
         epoch,

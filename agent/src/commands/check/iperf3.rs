@@ -1,16 +1,14 @@
 //! The installed iperf3: its version, its drawbacks and its known vulnerabilities.
 
-use std::path::Path;
-
 use super::Finding;
 use crate::cli::option_name;
 use crate::config::Config;
-use crate::iperf::{FIRST_SAFE, Iperf, Landlock, Version};
+use crate::iperf::{FIRST_SAFE, Iperf, Landlock};
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     match Iperf::probe(&config.iperf3).await {
         Ok(mut iperf) => {
-            let mut findings = versions(config, iperf.program(), iperf.version());
+            let mut findings = versions(config, &iperf);
             findings.push(fence(iperf.landlock()));
             findings.push(filter(&mut iperf).await);
             findings
@@ -19,11 +17,13 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     }
 }
 
-fn versions(config: &Config, program: &Path, version: Version) -> Vec<Finding> {
-    let mut findings = vec![Finding::ok(
-        "iperf3",
-        format!("{}, version {version}", program.display()),
-    )];
+fn versions(config: &Config, iperf: &Iperf) -> Vec<Finding> {
+    let version = iperf.version();
+    let mut detail = format!("{}, version {version}", iperf.program().display());
+    if let Some(package) = iperf.package() {
+        detail += &format!(" (package {})", package.as_str());
+    }
+    let mut findings = vec![Finding::ok("iperf3", detail)];
     if config.settings.bidir && !version.names_bidir() {
         let hint = format!(
             "Install iperf3 3.11 or newer, or leave {} out.",
@@ -40,7 +40,7 @@ fn versions(config: &Config, program: &Path, version: Version) -> Vec<Finding> {
         drawbacks
             .map(|drawback| Finding::warning("iperf3", drawback, "Install iperf3 3.12 or newer.")),
     );
-    findings.extend(vulnerabilities(version));
+    findings.extend(vulnerabilities(iperf));
     findings
 }
 
@@ -74,9 +74,10 @@ fn fence(landlock: &Landlock) -> Finding {
 
 /// Returns a warning rather than an error, because the version does not tell whether a
 /// distribution's package contains the fixes.
-fn vulnerabilities(version: Version) -> Option<Finding> {
-    let exposed = version.vulnerabilities();
-    let unused = version.vulnerabilities_in_authentication();
+fn vulnerabilities(iperf: &Iperf) -> Option<Finding> {
+    let version = iperf.version();
+    let exposed = iperf.vulnerabilities();
+    let unused = iperf.vulnerabilities_in_authentication();
     if exposed.is_empty() && unused.is_empty() {
         return None;
     }
