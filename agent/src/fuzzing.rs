@@ -67,14 +67,26 @@ pub fn iperf_output(bytes: &[u8]) {
     }
 }
 
-/// Reads `bytes` as the answer of an agent to `/api/v1/matrix` and to `/api/v1/row`. No rendering
+/// Reads `bytes` as the answer of an agent to `/api/v1/matrix` and to `/api/v1/row`. No figure of a
+/// row may be one that cannot be, and no rendering
 /// of a matrix may contain anything that a terminal would interpret, except for the colours of the
 /// heatmap.
 ///
 /// # Panics
 /// Panics if this does not hold.
 pub fn api_answer(bytes: &[u8]) {
-    let _ = serde_json::from_slice::<RowReport>(bytes);
+    if let Ok(row) = serde_json::from_slice::<RowReport>(bytes) {
+        for cell in row.cells {
+            let result = cell.result.plausible(cell.protocol);
+            let ages = [result.age_seconds, result.success_age_seconds];
+            let figures = [result.bandwidth_mbps, result.jitter_ms, result.rtt_ms];
+            let all = ages.into_iter().chain(figures).flatten();
+            assert!(
+                all.into_iter().all(|it| (0.0..1e9).contains(&it)),
+                "{result:?}"
+            );
+        }
+    }
     let Ok(matrix) = serde_json::from_slice::<Matrix>(bytes) else {
         return;
     };

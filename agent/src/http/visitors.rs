@@ -8,6 +8,7 @@ use hyper::Request;
 use tokio::net::TcpStream;
 
 use super::hosts::{self, BadHost, Hosts};
+use super::server::Standing;
 use crate::config::Access;
 use crate::state::AgentState;
 
@@ -34,17 +35,19 @@ impl Visitors {
         }
     }
 
-    /// Returns whether the client of `stream`, at `address`, is this node or its kubelet, or a
-    /// member of the mesh. Only such clients take the last places of a port.
-    pub(super) fn knows(&self, address: IpAddr, stream: &TcpStream) -> bool {
+    /// Returns the standing of the client of `stream`, at `address`.
+    pub(super) fn standing(&self, address: IpAddr, stream: &TcpStream) -> Standing {
         let is_own = || {
             let own = stream.local_addr();
             own.is_ok_and(|own| own.ip().to_canonical() == address)
         };
-        address.is_loopback()
-            || is_own()
-            || self.host_addresses.contains(&address)
-            || self.is_member(address)
+        if address.is_loopback() || is_own() || self.host_addresses.contains(&address) {
+            Standing::Home
+        } else if self.is_member(address) {
+            Standing::Member
+        } else {
+            Standing::Stranger
+        }
     }
 
     fn is_member(&self, address: IpAddr) -> bool {

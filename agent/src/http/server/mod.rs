@@ -48,6 +48,7 @@ use patience::PatientStream;
 use places::{Capacity, Place, Places};
 use refusals::Refusals;
 
+pub(super) use places::Standing;
 pub(crate) use refusals::Rejection;
 
 /// The maximum number of open connections.
@@ -129,8 +130,8 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let is_known = port.visitors.knows(from, &stream);
-        let Some((place, has_displaced)) = places.admit(from, is_known) else {
+        let standing = port.visitors.standing(from, &stream);
+        let Some((place, has_displaced)) = places.admit(from, standing) else {
             refusals.add(Rejection::TooManyConnections, from);
             continue;
         };

@@ -1,21 +1,26 @@
 //! The places of a port: how many connections may be open at once, who may take the last ones, and
 //! which connection makes room for a newcomer.
 //!
-//! The rule is the same for every client: at the limit, the client with the most places gives one
-//! up, and its oldest idle connection first. So a client that opens connections without end costs
-//! the others nothing, and a newcomer finds a place unless there are as many other clients as
-//! places.
+//! At the limit, the client with the most places gives one up, and its oldest connection that waits
+//! first: for a request, or for a reader that takes long. So a client that opens connections
+//! without end costs the others nothing, and a newcomer finds a place whatever the others do. This
+//! node itself and its kubelet come before members, and members before strangers.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// The maximum number of connections of one client.
 const PER_CLIENT: usize = 32;
+/// The share of the places that only this node and its host may take.
+const HOME_SHARE: usize = 32;
+/// The time after which a request that is still in progress counts as waiting for its client.
+const SLOW_AFTER: Duration = Duration::from_secs(2);
 /// Answers up to this size count nothing: there is at most one for each connection.
 const SMALL_ANSWER: usize = 16 << 10;
 /// The maximum size of the answers in memory, of one client and of all.
@@ -26,6 +31,17 @@ const BYTES: usize = 16 << 20;
 const BYTES_WITH_FIRST: usize = 32 << 20;
 /// The part of an IPv6 address that a network assigns. Its hosts choose the rest themselves.
 const IPV6_NETWORK: u128 = !0 << 64;
+
+/// The standing of a client. A higher one displaces a lower one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::http) enum Standing {
+    /// The agent does not know the client.
+    Stranger,
+    /// A member of the mesh.
+    Member,
+    /// This node, or the host of this pod.
+    Home,
+}
 
 /// The number of places.
 #[derive(Clone, Copy, Debug)]
@@ -50,18 +66,27 @@ struct Table {
     guests: BTreeMap<u64, Guest>,
     counts: BTreeMap<IpAddr, usize>,
     strangers: usize,
+    home: usize,
 }
 
 /// A connection.
 struct Guest {
     /// The address of the client; the network of an IPv6 client that is not known.
     client: IpAddr,
-    is_known: bool,
-    /// The time since which the connection waits for a request; `None` during a request.
-    idle_since: Option<Instant>,
+    standing: Standing,
+    is_idle: bool,
+    /// The time since which the connection is idle or not.
+    since: Instant,
     /// The size of the answer in progress.
     bytes: usize,
     task: Option<AbortHandle>,
+}
+
+impl Guest {
+    /// Returns whether the connection waits for its client.
+    fn waits(&self) -> bool {
+        self.is_idle || self.since.elapsed() >= SLOW_AFTER
+    }
 }
 
 impl Places {
@@ -74,16 +99,14 @@ impl Places {
 
     /// Admits one more connection. Returns its place, and whether another connection was closed
     /// for it; `None` if no connection can be closed for it.
-    pub(super) fn admit(&self, address: IpAddr, is_known: bool) -> Option<(Place, bool)> {
-        let client = client(address, is_known);
+    pub(super) fn admit(&self, address: IpAddr, standing: Standing) -> Option<(Place, bool)> {
+        let client = client(address, standing);
         let mut table = self.lock();
         let own = table.count(client);
-        let is_full = table.guests.len() >= self.capacity.total
-            || (!is_known && table.strangers >= self.capacity.strangers);
         let displaced = if own >= PER_CLIENT {
-            Some(table.oldest_idle_of(client)?)
-        } else if is_full {
-            Some(table.displaceable(own, is_known)?)
+            Some(table.oldest_waiting_of(client)?)
+        } else if table.is_full(self.capacity, standing) {
+            Some(table.displaceable(own, standing)?)
         } else {
             None
         };
@@ -92,8 +115,9 @@ impl Places {
         }
         let id = table.insert(Guest {
             client,
-            is_known,
-            idle_since: Some(Instant::now()),
+            standing,
+            is_idle: true,
+            since: Instant::now(),
             bytes: 0,
             task: None,
         });
@@ -115,14 +139,16 @@ impl Table {
     fn insert(&mut self, guest: Guest) -> u64 {
         self.last += 1;
         *self.counts.entry(guest.client).or_default() += 1;
-        self.strangers += usize::from(!guest.is_known);
+        self.strangers += usize::from(guest.standing == Standing::Stranger);
+        self.home += usize::from(guest.standing == Standing::Home);
         self.guests.insert(self.last, guest);
         self.last
     }
 
     fn remove(&mut self, id: u64) -> Option<Guest> {
         let guest = self.guests.remove(&id)?;
-        self.strangers -= usize::from(!guest.is_known);
+        self.strangers -= usize::from(guest.standing == Standing::Stranger);
+        self.home -= usize::from(guest.standing == Standing::Home);
         let left = self.count(guest.client).saturating_sub(1);
         match left {
             0 => self.counts.remove(&guest.client),
@@ -131,27 +157,42 @@ impl Table {
         Some(guest)
     }
 
-    fn oldest_idle_of(&self, client: IpAddr) -> Option<u64> {
-        let its = self.guests.iter().filter(|(_, it)| it.client == client);
-        its.filter_map(|(id, it)| Some((it.idle_since?, *id)))
-            .min()
-            .map(|(_, id)| id)
+    fn is_full(&self, capacity: Capacity, standing: Standing) -> bool {
+        let Capacity { total, strangers } = capacity;
+        let others = self.guests.len() - self.home;
+        let kept = total.div_ceil(HOME_SHARE);
+        self.guests.len() >= total
+            || (standing == Standing::Stranger && self.strangers >= strangers)
+            || (standing != Standing::Home && others >= total.saturating_sub(kept))
     }
 
-    /// Returns the connection that makes room for a client that has `own` connections: that of a
-    /// stranger, else, for a client that is known, that of another known client.
-    fn displaceable(&self, own: usize, is_known: bool) -> Option<u64> {
-        let of = |known: bool| {
-            let guests = self.guests.iter().filter(|(_, it)| it.is_known == known);
+    fn oldest_waiting_of(&self, client: IpAddr) -> Option<u64> {
+        let its = self.guests.iter().filter(|(_, it)| it.client == client);
+        let waiting = its.filter(|(_, it)| it.waits());
+        waiting
+            .min_by_key(|(_, it)| (!it.is_idle, it.since))
+            .map(|(id, _)| *id)
+    }
+
+    /// Returns the connection that makes room for a client that has `own` connections: one of the
+    /// lowest standing that gives one up.
+    fn displaceable(&self, own: usize, standing: Standing) -> Option<u64> {
+        let of = |lower: Standing| {
+            let guests = self.guests.iter().filter(|(_, it)| it.standing == lower);
             let ranked = guests.filter_map(|(id, it)| {
-                let (count, idle) = (self.count(it.client), it.idle_since.is_some());
-                // A request in progress ends only for a client that has fewer places afterwards.
-                let makes_room = count > own + usize::from(!idle);
-                makes_room.then_some(((idle, count, Reverse(it.idle_since), Reverse(*id)), *id))
+                let (count, waits) = (self.count(it.client), it.waits());
+                // A request in progress ends only for this node itself, or for a client that has
+                // fewer places afterwards, too.
+                let comes_first = standing == Standing::Home && lower < standing;
+                let makes_room = comes_first || count > own + usize::from(!waits);
+                let rank = (it.is_idle, waits, count, Reverse(it.since), Reverse(*id));
+                makes_room.then_some((rank, *id))
             });
             ranked.max().map(|(_, id)| id)
         };
-        of(false).or_else(|| is_known.then(|| of(true)).flatten())
+        let standings = [Standing::Stranger, Standing::Member, Standing::Home];
+        let lower = standings.into_iter().filter(|it| *it <= standing);
+        lower.map(of).find_map(|found| found)
     }
 }
 
@@ -172,14 +213,14 @@ impl Place {
     /// Records that a request has begun.
     pub(super) fn begin(&self) {
         if let Some(guest) = self.places.lock().guests.get_mut(&self.id) {
-            guest.idle_since = None;
+            (guest.is_idle, guest.since) = (false, Instant::now());
         }
     }
 
     /// Records that the answer has been written, as far as it concerns this program.
     pub(super) fn end(&self) {
         if let Some(guest) = self.places.lock().guests.get_mut(&self.id) {
-            guest.idle_since = Some(Instant::now());
+            (guest.is_idle, guest.since) = (true, Instant::now());
             guest.bytes = 0;
         }
     }
@@ -214,9 +255,11 @@ impl Drop for Place {
 
 /// Returns what counts as one client: an address, or the network of an IPv6 address that is not
 /// known, because a single host may have all of its addresses.
-fn client(address: IpAddr, is_known: bool) -> IpAddr {
+fn client(address: IpAddr, standing: Standing) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(v6) if !is_known => Ipv6Addr::from_bits(v6.to_bits() & IPV6_NETWORK).into(),
+        IpAddr::V6(v6) if standing == Standing::Stranger => {
+            Ipv6Addr::from_bits(v6.to_bits() & IPV6_NETWORK).into()
+        }
         address => address,
     }
 }
@@ -251,12 +294,38 @@ mod tests {
             .filter_map(|n| admit(&places, stranger(n), true))
             .collect();
         assert_eq!(places.lock().guests.len(), CAPACITY.strangers);
-        held.extend((0..64).map(|n| {
-            let (place, displaced) = places.admit(known(n), true).unwrap();
+        held.extend((0..56).map(|n| {
+            let (place, displaced) = places.admit(known(n), Standing::Member).unwrap();
+            assert!(!displaced);
+            place.begin();
+            place
+        }));
+        // The last places are for this node and its host.
+        assert!(places.admit(known(99), Standing::Member).is_none());
+        held.extend((0..8).map(|_| {
+            let (place, displaced) = places.admit(home(), Standing::Home).unwrap();
             assert!(!displaced);
             place
         }));
         assert_eq!(places.lock().guests.len(), CAPACITY.total);
+        assert!(
+            places.admit(home(), Standing::Home).is_some(),
+            "before all others"
+        );
+    }
+
+    #[test]
+    fn request_that_waits_for_its_client_makes_room_in_the_end() {
+        let places = Places::new(CAPACITY);
+        let held: Vec<_> = (0..200)
+            .filter_map(|n| admit(&places, stranger(n), true))
+            .collect();
+        assert!(admit(&places, stranger(201), false).is_none());
+        if let Some(guest) = places.lock().guests.get_mut(&held[7].id) {
+            guest.since -= SLOW_AFTER;
+        }
+        assert!(admit(&places, stranger(201), false).is_some());
+        assert!(!places.lock().guests.contains_key(&held[7].id));
     }
 
     #[test]
@@ -302,9 +371,9 @@ mod tests {
             .collect();
         assert_eq!(strangers.len(), PER_CLIENT);
         let members: Vec<_> = (1..60)
-            .filter_map(|n| places.admit(address(n), true))
+            .filter_map(|n| places.admit(address(n), Standing::Member))
             .collect();
-        assert_eq!(members.len(), 59, "known addresses count one by one");
+        assert_eq!(members.len(), 59, "members count one by one");
     }
 
     #[test]
@@ -325,7 +394,7 @@ mod tests {
     }
 
     fn admit(places: &Places, address: IpAddr, is_busy: bool) -> Option<Place> {
-        let (place, _) = places.admit(address, false)?;
+        let (place, _) = places.admit(address, Standing::Stranger)?;
         if is_busy {
             place.begin();
         }
@@ -334,6 +403,10 @@ mod tests {
 
     fn stranger(n: u8) -> IpAddr {
         IpAddr::from([198, 51, 100, n])
+    }
+
+    fn home() -> IpAddr {
+        IpAddr::from([127, 0, 0, 1])
     }
 
     fn known(n: u8) -> IpAddr {

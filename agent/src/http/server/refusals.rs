@@ -82,3 +82,29 @@ impl Refusals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn refusals_are_all_counted_and_logged_once_a_minute() {
+        let total = Arc::new(AtomicU64::new(0));
+        let counted = total.clone();
+        let refusals = Refusals::new(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(refusals.counted(Rejection::BadHttp), Some(1));
+        for _ in 0..1000 {
+            assert_eq!(refusals.counted(Rejection::BadHttp), None);
+        }
+        assert_eq!(
+            refusals.counted(Rejection::BadBody),
+            Some(1),
+            "another kind"
+        );
+        assert_eq!(total.load(Ordering::Relaxed), 1002);
+    }
+}
