@@ -9,12 +9,14 @@ const NAME_MAX: usize = 64;
 const GAP: char = '…';
 
 /// Returns at most `most` characters of `text` on one line, without anything that a terminal would
-/// interpret. A longer text loses its middle: messages often begin with the subject and end with
-/// the cause.
+/// interpret: printable ASCII, letters and digits of any script, and the usual quotation marks and
+/// dashes. All other characters become blanks, also those that are invisible or change the
+/// direction of the text around them. A longer text loses its middle: messages often begin with
+/// the subject and end with the cause.
 pub(crate) fn excerpt(text: &str, most: usize) -> String {
     let text = text.trim();
     let count = text.chars().count();
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let clean = |c: char| if is_shown(c) { c } else { ' ' };
     if count <= most {
         return text.chars().map(clean).collect();
     }
@@ -27,6 +29,11 @@ pub(crate) fn excerpt(text: &str, most: usize) -> String {
         .chain(end)
         .map(clean)
         .collect()
+}
+
+fn is_shown(c: char) -> bool {
+    matches!(c, ' '..='~' | '‘' | '’' | '“' | '”' | '–' | '—' | GAP)
+        || (!c.is_ascii() && c.is_alphanumeric())
 }
 
 /// Returns the name of a node for a log line: at most [`NAME_MAX`] characters.
@@ -54,6 +61,26 @@ mod tests {
             "one two [31m three"
         );
         assert_eq!(excerpt("äöü", 3), "äöü");
+    }
+
+    #[test]
+    fn an_excerpt_has_nothing_invisible_and_no_change_of_direction() {
+        for c in "\u{ad}\u{61c}\u{200b}\u{200d}\u{202e}\u{2066}\u{feff}\u{e0041}\u{9b}".chars() {
+            assert_eq!(excerpt(&format!("a{c}b"), 99), "a b", "{c:?}");
+        }
+        assert_eq!(excerpt("‘a’ – “b”", 99), "‘a’ – “b”");
+    }
+
+    #[test]
+    fn a_long_name_is_cut_for_the_log() {
+        let name = format!("node-{}.example", "x".repeat(200));
+        let cut = short(&name);
+        assert_eq!(cut.chars().count(), 64);
+        assert!(
+            cut.starts_with("node-x") && cut.ends_with(".example"),
+            "{cut}"
+        );
+        assert_eq!(short("node-1"), "node-1");
     }
 
     #[test]

@@ -166,8 +166,8 @@ pub struct Complaint {
 }
 
 impl Complaint {
-    /// Creates a complaint, and cleans and shortens the words. A reason that the node of a server
-    /// cannot know becomes [`Reason::Iperf`].
+    /// Creates a complaint, and restricts the words to a short line of ASCII. A reason that the
+    /// node of a server cannot know becomes [`Reason::Iperf`].
     pub fn new(reason: Reason, words: &str) -> Self {
         let reason = if reason.is_known_to_server() {
             reason
@@ -179,7 +179,11 @@ impl Complaint {
             if clean.len() + c.len_utf8() > WORDS_MAX {
                 break;
             }
-            clean.push(if c.is_control() { ' ' } else { c });
+            clean.push(match c {
+                ' '..='~' => c,
+                _ if c.is_whitespace() || c.is_control() => ' ',
+                _ => '?',
+            });
         }
         Self {
             reason,
@@ -192,8 +196,7 @@ impl Complaint {
         self.reason
     }
 
-    /// Returns iperf3's own words, for the log: at most [`WORDS_MAX`] bytes without control
-    /// characters.
+    /// Returns iperf3's own words, for the log: at most [`WORDS_MAX`] printable ASCII characters.
     pub fn words(&self) -> &str {
         &self.words
     }
