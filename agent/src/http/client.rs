@@ -6,6 +6,8 @@
 
 use std::error::Error;
 use std::io::{self, Read};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -168,24 +170,44 @@ fn io_kind(error: &(dyn Error + 'static)) -> io::ErrorKind {
 /// one idle connection per peer.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Arc<Mutex<Connections>>,
 }
+
+type Connections = Pool<HttpConnector, Full<Bytes>>;
 
 impl Default for Client {
     fn default() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_WITHIN));
-        let pool = Pool::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(1)
-            .build(connector);
-        Self { pool }
+        Self {
+            pool: Arc::new(Mutex::new(connections(None))),
+        }
     }
 }
 
+fn connections(from: Option<IpAddr>) -> Connections {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_WITHIN));
+    connector.set_local_address(from);
+    Pool::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(1)
+        .build(connector)
+}
+
 impl Client {
+    /// Makes all later connections of this client and its clones come from `address`: the peers
+    /// believe a message only if it comes from the address of its sender, and a host with several
+    /// addresses would take the one of the route.
+    pub fn connect_from(&self, address: IpAddr) {
+        *self.lock() = connections(Some(address));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        // No holder of this lock can panic.
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Gets JSON from `url`.
     ///
     /// # Errors
@@ -268,7 +290,8 @@ impl Client {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|error| ClientError::Address(error.to_string()))?;
-        let response = self.pool.request(request).await.map_err(|error| {
+        let connections = self.lock().clone();
+        let response = connections.request(request).await.map_err(|error| {
             let text = root_cause(&error);
             if error.is_connect() {
                 ClientError::Connect(text, io_kind(&error))

@@ -260,11 +260,10 @@ impl ControlPort {
     pub(super) fn serve(&mut self, listener: TcpListener) {
         self.close.cancel();
         self.close = CancellationToken::new();
-        let metrics = self.state.metrics().clone();
         self.tasks.spawn(transport::serve(
             listener,
             self.inputs.clone(),
-            metrics,
+            self.state.clone(),
             self.visitors.clone(),
             self.close.clone(),
         ));

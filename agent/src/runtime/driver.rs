@@ -121,6 +121,7 @@ impl Driver {
             Input::Moved(address) => {
                 self.control.set_ip(*address);
                 self.processes.move_to(*address);
+                self.message_sender.connect_from(*address);
                 self.neighbours = NeighbourWatch::new(*address);
             }
             _ => {}

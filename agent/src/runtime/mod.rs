@@ -142,6 +142,7 @@ impl Agent {
         .await?;
         let state = state(&setup, epoch)?;
         let client = client::Client::default();
+        client.connect_from(setup.listen.address);
         let (inputs, inputs_out) = mpsc::channel(INPUTS_MAX);
         let message_sender = MessageSender::new(client.clone(), inputs.clone());
         let listen = setup.listen;

@@ -2,18 +2,18 @@
 //! answered as soon as it has been read.
 //!
 //! This module decides nothing. An incoming message is passed to the driver, or it is rejected and
-//! counted: because it is too long, is not a message, has an incompatible wire version, or exceeds
-//! what the driver can take. An outgoing message that could not be delivered is reported to the
-//! driver.
+//! counted: because it is too long, is not a message, has an incompatible wire version, does not
+//! come from the address of its sender, or exceeds what the driver can take. An outgoing message
+//! that could not be delivered is reported to the driver.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use iperf3_mesh_core::wire::{MESSAGE_LEN_MAX, Message, WireError};
-use iperf3_mesh_core::{Input, WIRE_VERSION};
+use iperf3_mesh_core::{Input, NodeName, WIRE_VERSION};
 use serde::de::IgnoredAny;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
@@ -27,9 +27,10 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::http::client::{Client, Limits};
-use crate::http::server::{self, Audience, Port};
+use crate::http::server::{self, Audience, ClientAddress, Port};
 use crate::http::visitors::Visitors;
-use crate::metrics::Metrics;
+use crate::state::AgentState;
+use crate::text::short;
 
 /// The path of messages. Its number is the version of the API; messages have their own wire
 /// version.
@@ -48,15 +49,15 @@ const SENDING_MAX: usize = 256;
 pub(super) async fn serve(
     listener: TcpListener,
     inputs: mpsc::Sender<Input>,
-    metrics: Metrics,
+    state: AgentState,
     visitors: Visitors,
     stop: CancellationToken,
 ) {
-    let counted = metrics.clone();
+    let counted = state.metrics().clone();
     let on_rejection =
         move |rejection: server::Rejection| counted.rejected_message(rejection.into());
     let port = Port {
-        routes: routes(inputs, metrics),
+        routes: routes(inputs, state),
         audience: Audience::Members,
         visitors,
     };
@@ -64,25 +65,26 @@ pub(super) async fn serve(
 }
 
 /// Returns one filter for all requests, so that a request of another form is told what is wrong.
-fn routes(inputs: mpsc::Sender<Input>, metrics: Metrics) -> BoxedFilter<(Response,)> {
+fn routes(inputs: mpsc::Sender<Input>, state: AgentState) -> BoxedFilter<(Response,)> {
     warp::method()
         .and(warp::path::full())
         .and(warp::header::headers_cloned())
         .and(warp::body::bytes())
+        .and(warp::ext::get::<ClientAddress>())
         .map(
-            move |method: Method, path: FullPath, headers: HeaderMap, body: Bytes| match check(
+            move |method: Method, path: FullPath, headers: HeaderMap, body: Bytes, from| match check(
                 &method,
                 path.as_str(),
                 &headers,
             ) {
-                Ok(()) => receive(&body, &inputs, &metrics),
+                Ok(()) => receive(&body, from, &inputs, &state),
                 Err(response) => {
-                    metrics.rejected_message("bad_request");
+                    state.metrics().rejected_message("bad_request");
                     *response
                 }
             },
         )
-        // There is none: every request has a method, a path, headers and a body.
+        // There is none: every request has a method, a path, headers, a body and a client.
         .recover(|_| async { Ok::<_, Infallible>(StatusCode::BAD_REQUEST.into_response()) })
         .unify()
         .boxed()
@@ -123,8 +125,21 @@ fn check(method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Box<Res
     Ok(())
 }
 
-fn receive(body: &[u8], inputs: &mpsc::Sender<Input>, metrics: &Metrics) -> Response {
+fn receive(
+    body: &[u8],
+    ClientAddress(from): ClientAddress,
+    inputs: &mpsc::Sender<Input>,
+    state: &AgentState,
+) -> Response {
+    let metrics = state.metrics();
     let (status, error) = match Message::decode(body) {
+        Ok(message) if !comes_from(&message.from, from, state) => {
+            metrics.rejected_message("foreign_source");
+            (
+                StatusCode::FORBIDDEN,
+                "the sender of this message has another address".to_owned(),
+            )
+        }
         Ok(message) => match inputs.try_send(Input::Message(message)) {
             Ok(()) => return warp::reply::json(&serde_json::json!({})).into_response(),
             Err(_) => {
@@ -148,6 +163,28 @@ fn receive(body: &[u8], inputs: &mpsc::Sender<Input>, metrics: &Metrics) -> Resp
     warp::reply::with_status(warp::reply::json(&body), status).into_response()
 }
 
+/// Returns whether a message from `address` can be one of the node `sender`. A connection proves
+/// the address of its client, so nobody else can speak for a member. An unknown sender passes: the
+/// coordinator does nothing for it.
+///
+/// Within one host, any program can have any loopback address, so that it proves nothing, and
+/// agents of older versions use 127.0.0.1 for all messages.
+fn comes_from(sender: &NodeName, address: IpAddr, state: &AgentState) -> bool {
+    let Some(expected) = state.address_of(sender) else {
+        return true;
+    };
+    let is_sender = address == expected || (address.is_loopback() && expected.is_loopback());
+    if !is_sender {
+        tracing::warn!(
+            sender = short(sender.as_str()),
+            %expected,
+            %address,
+            "a control message came from another address than that of its sender, and is dropped"
+        );
+    }
+    is_sender
+}
+
 /// Sends messages, each in a task of its own, so that a slow peer does not delay other messages.
 #[derive(Clone)]
 pub(super) struct MessageSender {
@@ -167,6 +204,11 @@ impl MessageSender {
             sending,
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// Sends all later messages, and makes all other requests of the same client, from `address`.
+    pub(super) fn connect_from(&self, address: IpAddr) {
+        self.client.connect_from(address);
     }
 
     /// Sends `message` to the control address `to`.

@@ -7,7 +7,7 @@
 mod row;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -290,6 +290,13 @@ impl AgentState {
             return Err(format!("no test can run: {}", starvation.words));
         }
         Ok(())
+    }
+
+    /// Returns the address of a member, if it is known.
+    pub fn address_of(&self, name: &NodeName) -> Option<IpAddr> {
+        let members = &self.snapshot().members;
+        let at = members.binary_search_by(|member| member.name.cmp(name));
+        Some(members[at.ok()?].http?.ip())
     }
 
     /// Returns the answer to `/api/v1/row`.

@@ -72,6 +72,10 @@ const LAST_ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// The pause after a failed accept. The usual cause is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The address of the client, among the extensions of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientAddress(pub(crate) IpAddr);
+
 /// The clients that a port is for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Audience {
@@ -246,7 +250,8 @@ impl Connection {
             });
             return failure(bad.status(), bad.advice());
         }
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        head.extensions.insert(ClientAddress(self.from));
         let Ok(Some(body)) = timeout(BODY_WITHIN, collect_body(body)).await else {
             self.refuse(Rejection::BadBody);
             return StatusCode::REQUEST_TIMEOUT.into_response();
