@@ -82,7 +82,7 @@ fn texts_that_are_too_long_or_too_many_are_refused() {
             ["--node-name", &name],
             "at most 253 bytes, this one has 254",
         ),
-        (["--zone", &zone], "expected at most 63 bytes"),
+        (["--zone", &zone], "expected at most 63 letters"),
         (["--namespace", &namespace], "at most 63 lower-case letters"),
         (["--join", &join], "is \"65 targets\": expected at most 64"),
     ] {

@@ -129,7 +129,7 @@ pub mod wire;
 
 pub use address::{AddressProblem, AddressRules, Listed};
 pub use io::{ClientStart, Input, Output, ReservationOutcome, RunId, ServerFailure, ServerStart};
-pub use name::{Epoch, NAME_LEN_MAX, NameError, NodeName};
+pub use name::{Epoch, NAME_LEN_MAX, NameError, NodeName, ZONE_LEN_MAX, is_zone};
 pub use node::peers::Peer;
 pub use node::{Node, Settings};
 pub use outcome::{Figures, Outcome, Reason};

@@ -23,8 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use iperf3_mesh_core::gossip::ZONE_LEN_MAX;
-use iperf3_mesh_core::{NodeName, TestSpec};
+use iperf3_mesh_core::{NameError, NodeName, TestSpec, ZONE_LEN_MAX, is_zone};
 use ipnet::IpNet;
 
 use crate::cli::AgentArgs;
@@ -200,23 +199,35 @@ pub enum LogFormat {
 }
 
 fn node_name(text: &str, env: &Environment) -> Result<NodeName, InvalidValue> {
-    let hint = if env.host_name.is_some() {
-        "Set it to a name that no other node has, or leave it out for the host name."
-    } else {
-        "Set it to a name that no other node has: this machine has no usable host name."
-    };
-    NodeName::new(text)
-        .map_err(|error| InvalidValue::new(format!("a name for this node; {error}"), hint))
+    NodeName::new(text).map_err(|error| {
+        let example = match error {
+            NameError::BadCharacter(_) | NameError::BadEnd(_) => NodeName::suggest(text),
+            NameError::Empty | NameError::TooLong(_) => None,
+        };
+        let example = example.map_or_else(String::new, |name| format!(", such as {name}"));
+        let host_name = env.host_name.as_deref().map(NodeName::new);
+        let otherwise = if matches!(host_name, Some(Ok(_))) {
+            ", or leave it out for the host name."
+        } else {
+            ": this machine has no usable host name."
+        };
+        InvalidValue::new(
+            format!("a name for this node; {error}"),
+            format!("Set it to a name that no other node has{example}{otherwise}"),
+        )
+    })
 }
 
 fn zone(text: &str) -> Result<String, InvalidValue> {
-    let sane = !text.chars().any(|c| c.is_whitespace() || c.is_control());
-    if sane && text.len() <= ZONE_LEN_MAX {
+    if is_zone(text) {
         return Ok(text.to_owned());
     }
     Err(InvalidValue::new(
-        format!("at most {ZONE_LEN_MAX} bytes without blanks or control characters"),
-        "Write it shorter and without blanks, or leave it empty.",
+        format!(
+            "at most {ZONE_LEN_MAX} letters (A to Z), digits, '-', '_' and '.', with a letter or a \
+             digit at both ends"
+        ),
+        "Write it like the value of a Kubernetes label, or leave it empty.",
     ))
 }
 

@@ -89,8 +89,8 @@ pub fn csv(matrix: &Matrix) -> String {
         let result = &cell.result;
         let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
         let fields: [String; CSV_HEAD.len()] = [
-            quoted(cell.source_node.as_str()),
-            quoted(cell.destination_node.as_str()),
+            text_field(cell.source_node.as_str()),
+            text_field(cell.destination_node.as_str()),
             cell.protocol.to_string(),
             result
                 .success
@@ -114,13 +114,18 @@ pub fn csv(matrix: &Matrix) -> String {
     out
 }
 
-/// Quotes a field that may contain any text. Names have no line breaks, but may contain quotes and
-/// commas.
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
+/// Formats a field of text. A spreadsheet evaluates a field that begins with one of certain
+/// characters, quoted or not, unless an apostrophe comes before them (OWASP, "CSV injection"). A
+/// [`NodeName`](iperf3_mesh_core::NodeName) has none of these characters, but a field must be safe
+/// wherever its text comes from.
+fn text_field(text: &str) -> String {
+    let is_formula =
+        text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
+    let text = format!("{}{text}", if is_formula { "'" } else { "" });
+    if text.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
     } else {
-        field.to_owned()
+        text
     }
 }
 
@@ -130,4 +135,33 @@ fn quoted(field: &str) -> String {
 /// Returns an error if a figure is not a number, which no agent ever measures.
 pub fn json(matrix: &Matrix) -> serde_json::Result<String> {
     serde_json::to_string_pretty(matrix).map(|text| text + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text_field;
+
+    #[test]
+    fn csv_field_is_never_a_formula() {
+        for formula in [
+            "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1",
+        ] {
+            let field = text_field(formula);
+            let begin = field.trim_start_matches('"');
+            assert!(begin.starts_with('\''), "{formula:?} is {field:?}");
+        }
+        assert_eq!(text_field("node-1"), "node-1");
+    }
+
+    #[test]
+    fn csv_field_with_a_comma_a_quote_or_a_line_end_is_quoted() {
+        for (text, field) in [
+            ("a,b", "\"a,b\""),
+            ("a\"b", "\"a\"\"b\""),
+            ("a\r\nb", "\"a\r\nb\""),
+            ("=a,b", "\"'=a,b\""),
+        ] {
+            assert_eq!(text_field(text), field);
+        }
+    }
 }

@@ -25,6 +25,7 @@ use crate::runtime::refused::RefusedMembers;
 use crate::runtime::transport::MessageSender;
 use crate::runtime::unheard::Unheard;
 use crate::state::{AgentState, iperf3_versions};
+use crate::text::short;
 
 /// The interval of the loop's heartbeat, at which the silence of the members is published again.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -158,7 +159,7 @@ impl Driver {
             } => {
                 let (reason, words) = (complaint.reason(), complaint.words());
                 tracing::warn!(
-                    destination = %peer,
+                    destination = short(peer.as_str()),
                     %protocol,
                     %reason,
                     words,
@@ -166,12 +167,12 @@ impl Driver {
                 );
             }
             Output::Departed(node) => {
-                tracing::info!(%node, "a node has departed");
+                tracing::info!(node = short(node.as_str()), "a node has departed");
                 self.publish_members();
             }
             Output::Missing(node) => {
                 tracing::warn!(
-                    %node,
+                    node = short(node.as_str()),
                     "Kubernetes runs an agent there, and gossip has not heard from it"
                 );
                 self.publish_members();
@@ -201,7 +202,8 @@ impl Driver {
 
     fn record(&self, destination: &NodeName, protocol: Protocol, outcome: &Outcome) {
         if let Err(reason) = outcome {
-            tracing::warn!(%destination, %protocol, %reason, "a cell failed");
+            let destination = short(destination.as_str());
+            tracing::warn!(destination, %protocol, %reason, "a cell failed");
         }
         self.state.record(destination, protocol, outcome);
     }
@@ -217,7 +219,7 @@ impl Driver {
         match outcome {
             ReservationOutcome::NoAnswer | ReservationOutcome::Expired => {
                 tracing::warn!(
-                    %peer,
+                    peer = short(peer.as_str()),
                     %role,
                     %outcome,
                     "the peer did not answer, or stopped answering during the meeting"

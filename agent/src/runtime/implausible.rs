@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use iperf3_mesh_core::{Figure, NodeName};
 
 use crate::metrics::Metrics;
+use crate::text::short;
 
 /// The pause between two lines about the same figure. A defect of a version shows in every test.
 const LOG_PAUSE: Duration = Duration::from_secs(10 * 60);
@@ -31,8 +32,8 @@ impl ImplausibleFigures {
         if self.is_log_due(figure, Instant::now()) {
             tracing::warn!(
                 %figure,
-                %peer,
-                %measured_by,
+                peer = short(peer.as_str()),
+                measured_by = short(measured_by.as_str()),
                 "the report of a test contains a figure that cannot be; it is left out, or \
                  replaced by one that follows from the others. \
                  iperf_mesh_implausible_figures_total counts all of them"

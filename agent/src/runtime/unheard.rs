@@ -7,6 +7,8 @@ use std::time::Duration;
 use iperf3_mesh_core::wire::Message;
 use iperf3_mesh_core::{Node, NodeName, PeerState, Time};
 
+use crate::text::short;
+
 /// How long gossip may take to hear a peer that speaks. A peer that returns after a fault speaks
 /// before gossip has heard it again.
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
@@ -42,7 +44,11 @@ impl Unheard {
         let unheard: Vec<&NodeName> = self.unheard().collect();
         let is_recent = self.warned.is_some_and(|at| now.since(at) < WARN_EVERY);
         if !unheard.is_empty() && !is_recent {
-            let named = &unheard[..unheard.len().min(NAMED_MAX)];
+            let named = unheard
+                .iter()
+                .take(NAMED_MAX)
+                .map(|name| short(name.as_str()));
+            let named: Vec<String> = named.collect();
             tracing::warn!(
                 peers = unheard.len(),
                 ?named,

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::state::{self, ZONE_LEN_MAX};
-use crate::{AddressRules, Epoch, NodeName};
+use super::state;
+use crate::{AddressRules, Epoch, NodeName, ZONE_LEN_MAX, is_zone};
 
 /// The name of the cluster: chitchat ignores messages of another cluster. The name is a label, not
 /// a secret.
@@ -60,8 +60,8 @@ pub enum GossipError {
     Advertise(SocketAddr),
     /// The zone is not a valid label value.
     #[error(
-        "invalid zone {0:?}: expected at most {ZONE_LEN_MAX} bytes without white space; \
-         correct --zone (MESH_ZONE)"
+        "invalid zone {0:?}: expected at most {ZONE_LEN_MAX} letters, digits, '-', '_' and '.', with a \
+         letter or a digit at both ends; correct --zone (MESH_ZONE)"
     )]
     Zone(String),
     /// The interval is out of range.
@@ -86,7 +86,7 @@ impl GossipConfig {
         if !state::is_reachable(self.advertise) {
             return Err(GossipError::Advertise(self.advertise));
         }
-        if !state::zone_is_valid(&self.zone) {
+        if !is_zone(&self.zone) {
             return Err(GossipError::Zone(self.zone.clone()));
         }
         if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&self.interval) {

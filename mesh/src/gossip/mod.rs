@@ -69,7 +69,7 @@ pub use config::{GOODBYE_MAX, GossipConfig, GossipError, INTERVAL_MAX, INTERVAL_
 pub use rejections::{Rejection, RejectionTotals};
 pub use send_errors::{SendError, SendErrorTotals};
 pub use shared::GossipShared;
-pub use state::{ZONE_LEN_MAX, canonical};
+pub use state::canonical;
 pub use traffic::{RoundBytes, largest_bytes, needs_fragments};
 pub use udp::{UdpTransport, bind_hint};
 

@@ -7,10 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::wire::SWEEP_MAX;
-use crate::{Epoch, NodeName};
-
-/// The maximum length of a zone, in bytes: that of a Kubernetes label value.
-pub const ZONE_LEN_MAX: usize = 63;
+use crate::{Epoch, NodeName, is_zone};
 
 /// The maximum length of a version of iperf3, in bytes.
 const VERSION_LEN_MAX: usize = 16;
@@ -89,7 +86,7 @@ impl Published {
             leaving: get(key::STATE)? == LEAVING,
         };
         let is_valid =
-            zone_is_valid(&state.zone) && is_reachable(state.control) && state.sweep <= SWEEP_MAX;
+            is_zone(&state.zone) && is_reachable(state.control) && state.sweep <= SWEEP_MAX;
         is_valid.then_some(state)
     }
 }
@@ -119,11 +116,6 @@ pub fn canonical(at: SocketAddr) -> SocketAddr {
 fn is_version(text: &str) -> bool {
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     text.len() <= VERSION_LEN_MAX && text.split('.').all(is_number)
-}
-
-/// Returns whether `zone` can be a label value and a column of a table.
-pub(super) fn zone_is_valid(zone: &str) -> bool {
-    zone.len() <= ZONE_LEN_MAX && !zone.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 /// Returns whether `address` is a possible destination: it has a port, and its IP address is that
