@@ -72,15 +72,13 @@ fn routes(inputs: mpsc::Sender<Input>, state: AgentState) -> BoxedFilter<(Respon
         .and(warp::body::bytes())
         .and(warp::ext::get::<ClientAddress>())
         .map(
-            move |method: Method, path: FullPath, headers: HeaderMap, body: Bytes, from| match check(
-                &method,
-                path.as_str(),
-                &headers,
-            ) {
-                Ok(()) => receive(&body, from, &inputs, &state),
-                Err(response) => {
-                    state.metrics().rejected_message("bad_request");
-                    *response
+            move |method: Method, path: FullPath, headers: HeaderMap, body: Bytes, from| {
+                match check(&method, path.as_str(), &headers) {
+                    Ok(()) => receive(&body, from, &inputs, &state),
+                    Err(response) => {
+                        state.metrics().rejected_message("bad_request");
+                        *response
+                    }
                 }
             },
         )

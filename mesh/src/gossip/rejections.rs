@@ -63,7 +63,10 @@ impl Rejection {
             Self::Budget => "gossip beyond what this node reads in a second",
             Self::OwnState => "gossip with a state of this node, which only this node knows",
             Self::Invalid => "gossip with entries that no agent publishes",
-            Self::Address => "gossip with addresses that no member may have",
+            Self::Address => {
+                "gossip with addresses that no member may have (a peer outside the cluster or the \
+                 networks of --peer-cidr needs --peer-cidr)"
+            }
             Self::NoRoom => "gossip with new identities for which there is no room",
             Self::Answer => "requests for more gossip than their sender may get",
         }
