@@ -250,6 +250,7 @@ impl Supervisor {
             name: self.config.name.clone(),
             epoch: self.config.epoch,
             started: self.started,
+            members_max: self.config.members_max,
         };
         let identities = self.observations.identities();
         let patience = self.settle().max(CONFLICT_AFTER);

@@ -81,6 +81,8 @@ pub(super) struct Observer {
     pub(super) name: NodeName,
     pub(super) epoch: Epoch,
     pub(super) started: Instant,
+    /// The maximum number of members.
+    pub(super) members_max: usize,
 }
 
 /// Returns the view of `observer`, computed from `identities` (all except its own present one).
@@ -116,9 +118,13 @@ pub(super) fn view(
             .push(identity);
     }
     let namesakes = names.remove(&observer.name).unwrap_or_default();
+    let mut names: Vec<_> = names.into_values().collect();
+    // Those that were seen first keep their places.
+    names.sort_by_key(|identities| identities.iter().map(|one| one.first_seen).min());
     let members = names
-        .into_values()
-        .filter_map(|identities| member(&identities, patience))
+        .iter()
+        .filter_map(|identities| member(identities, patience))
+        .take(observer.members_max)
         .collect();
     let namesake = namesake(observer, &namesakes, patience);
     View::new(members, namesake).with_refused(refused)

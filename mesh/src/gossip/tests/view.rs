@@ -10,6 +10,7 @@ use super::{address, name, published};
 use crate::{AddressProblem, AddressRules, Epoch, Listed, PeerState, View};
 
 const PATIENCE: Duration = Duration::from_secs(15);
+const MEMBERS_MAX: usize = 16;
 
 #[test]
 fn dead_node_is_silent_and_a_live_one_live() {
@@ -288,6 +289,20 @@ fn member_is_admitted_when_the_cluster_lists_it() {
 }
 
 #[test]
+fn members_beyond_the_maximum_are_those_that_came_last() {
+    let timeline = Timeline::new();
+    let of = |index: u64| {
+        // The names are in the opposite order.
+        let name = format!("{:02}", 99 - index);
+        timeline.identity(&name, index, index, 100)
+    };
+    let identities: Vec<_> = (1..=20).map(of).collect();
+    let view = timeline.view(&identities);
+    let epochs: Vec<_> = view.members().iter().map(|member| member.epoch.0).collect();
+    assert_eq!(epochs, (1..=16).rev().collect::<Vec<_>>());
+}
+
+#[test]
 fn conflict_survives_a_gossip_restart_in_one_of_the_two() {
     let timeline = Timeline::new();
     let restarted = timeline.identity("a", 1, 198, 200);
@@ -350,6 +365,7 @@ impl Timeline {
             name: name("me"),
             epoch: Epoch(0),
             started: self.start,
+            members_max: MEMBERS_MAX,
         };
         view(&observer, rules, identities.to_vec(), PATIENCE)
     }
