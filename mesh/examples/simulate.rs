@@ -15,7 +15,8 @@ use iperf3_mesh_core::sim::defaults::test_spec;
 use iperf3_mesh_core::sim::{Options, Report, run};
 use iperf3_mesh_core::{Protocol, schedule};
 
-const USAGE: &str = "simulate [--nodes 8,9,…] [--fail 0,0.05,…] [--loss 0,0.01,…] [--seeds 5]";
+const USAGE: &str = "simulate [--nodes 8,9,…] [--fail 0,0.05,…] [--loss 0,0.01,…] [--seeds 5] \
+                     [--dead 0] [--sweeps 1] [--interval 60]";
 
 fn main() -> Result<(), String> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -28,12 +29,16 @@ fn main() -> Result<(), String> {
         vec![0.0],
         vec![5],
     );
+    let mut options = options();
     for flag in args.chunks(2) {
         match flag[0].as_str() {
             "--nodes" => nodes = list(&flag[1])?,
             "--fail" => fail = list(&flag[1])?,
             "--loss" => loss = list(&flag[1])?,
             "--seeds" => seeds = list(&flag[1])?,
+            "--dead" => options.dead = list(&flag[1])?[0],
+            "--sweeps" => options.sweeps = list(&flag[1])?[0],
+            "--interval" => options.interval = Duration::from_secs(list(&flag[1])?[0]),
             _ => return Err(USAGE.to_owned()),
         }
     }
@@ -45,7 +50,7 @@ fn main() -> Result<(), String> {
                         nodes,
                         fail,
                         loss,
-                        ..options()
+                        ..options.clone()
                     },
                     seeds[0],
                 );
@@ -74,6 +79,7 @@ fn options() -> Options {
         fail_time: Duration::MAX,
         skew: Duration::ZERO,
         churn: 0.0,
+        dead: 0,
         seed: 0,
     }
 }
@@ -95,14 +101,16 @@ fn measure(options: &Options, seeds: u64) {
     let worst = efficiencies.first().copied().unwrap_or_default();
     let median = median(&efficiencies);
     let sum = |figure: fn(&Report) -> u64| reports.iter().map(figure).sum::<u64>();
-    let cells = (options.nodes * (options.nodes - 1)) as u64 * seeds;
+    let cells = (options.nodes * (options.nodes - 1)) as u64 * seeds * options.sweeps;
     let tested = sum(|report| report.sweeps.iter().map(|sweep| sweep.cells).sum());
     println!(
-        "nodes {:4}  fail {:.2}  loss {:.2}  efficiency {worst:.3} worst, {median:.3} median  \
-         untested {}  overlaps {}  stuck {}  messages per meeting {:.1}",
+        "nodes {:4}  dead {:3}  fail {:.2}  loss {:.2}  efficiency {worst:.3} worst, {median:.3} \
+         median  period {:.2} s  untested {}  overlaps {}  stuck {}  messages per meeting {:.1}",
         options.nodes,
+        options.dead,
         options.fail,
         options.loss,
+        period(&reports),
         cells.saturating_sub(tested),
         sum(|report| report.overlaps as u64),
         sum(|report| u64::from(report.stuck)),
@@ -116,9 +124,21 @@ fn median(sorted: &[f64]) -> f64 {
     at(sorted.len().saturating_sub(1) / 2).midpoint(at(sorted.len() / 2))
 }
 
-/// The lower bound of the sweep, including its hanging tests, divided by its duration.
+/// The mean time from the beginning of a sweep to that of the next one, in seconds; 0 if there is
+/// only one.
+fn period(reports: &[Report]) -> f64 {
+    let periods: Vec<f64> = reports
+        .iter()
+        .flat_map(|report| report.sweeps.windows(2))
+        .map(|two| two[1].began.since(two[0].began).as_secs_f64())
+        .collect();
+    periods.iter().sum::<f64>() / periods.len().max(1) as f64
+}
+
+/// The lower bound of the last sweep for the nodes that live, including its hanging tests, divided
+/// by its duration.
 fn efficiency(options: &Options, report: &Report) -> Option<f64> {
-    let bound = schedule::sweep_bound(options.nodes, &options.tests);
-    let sweep = report.sweeps.first()?;
+    let bound = schedule::sweep_bound(options.nodes - options.dead, &options.tests);
+    let sweep = report.sweeps.last()?;
     Some(bound.max(sweep.busiest).as_secs_f64() / sweep.duration.as_secs_f64())
 }

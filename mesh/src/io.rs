@@ -9,7 +9,7 @@ use strum::{Display, IntoStaticStr};
 
 use crate::status::SweepSummary;
 use crate::wire::{Complaint, MeetingId, Message, Refusal, Role};
-use crate::{ClusterNode, Figure, NodeName, Outcome, Protocol, TestSpec, Time, View};
+use crate::{ClusterNode, Epoch, Figure, NodeName, Outcome, Protocol, TestSpec, Time, View};
 
 /// Identifies one iperf3 process of this node. No number is used twice in one epoch.
 pub type RunId = u64;
@@ -27,6 +27,13 @@ pub enum Input {
         to: NodeName,
         /// The meeting that the message was about.
         meeting: MeetingId,
+    },
+    /// This epoch of a peer has answered a ping.
+    Answered {
+        /// The peer.
+        node: NodeName,
+        /// The epoch that the ping was addressed to.
+        epoch: Epoch,
     },
     /// The server of this run is listening.
     ServerReady {
@@ -77,6 +84,16 @@ pub enum Input {
 pub enum Output {
     /// Send the message to this control address; report [`Input::Undelivered`] if that fails.
     Send(SocketAddr, Message),
+    /// Send the message to this control address, beside all others. Report [`Input::Answered`] if
+    /// it is accepted, and nothing otherwise.
+    Ping {
+        /// The address.
+        to: SocketAddr,
+        /// The message.
+        message: Message,
+        /// The time after which an answer is not awaited any more.
+        within: Duration,
+    },
     /// Start an iperf3 client.
     StartClient(ClientStart),
     /// Start an iperf3 server.

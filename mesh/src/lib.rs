@@ -67,17 +67,26 @@
 //! node.handle(now, Input::View(View::new(vec![peer], None)));
 //!
 //! // Drain the outputs and honour the deadline, until this node asks its peer for a meeting.
+//! // The peer answers the ping that comes first.
+//! let mut answer = None;
 //! let request = 'run: loop {
 //!     while let Some(output) = node.poll() {
 //!         match output {
 //!             Output::Send(to, message) if matches!(message.body, Body::Request { .. }) => {
 //!                 break 'run (to, message);
 //!             }
+//!             Output::Ping { message, .. } => {
+//!                 answer = Some(Input::Answered { node: message.to, epoch: message.to_epoch });
+//!             }
 //!             // An agent would send other messages, start and kill iperf3, record cells.
 //!             _ => {}
 //!         }
 //!     }
 //!     // A real loop waits for whichever comes first, an event or the deadline.
+//!     if let Some(answer) = answer.take() {
+//!         node.handle(now, answer);
+//!         continue;
+//!     }
 //!     now = node.deadline().expect("a node with a peer always has one").max(now);
 //!     node.handle(now, Input::Tick);
 //! };

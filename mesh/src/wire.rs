@@ -26,8 +26,7 @@ pub const WORDS_MAX: usize = 200;
 /// confirmation, and with the reason [`Reason::Resources`].
 const COMPLAINTS_SINCE: u16 = 2;
 
-/// The highest sweep number that is accepted: the maximum that JSON carries without loss. The sweep
-/// is a gossiped maximum, so an absurd number would stay once it is accepted.
+/// The highest sweep number that is accepted: the maximum that JSON carries without loss.
 pub const SWEEP_MAX: u64 = 1 << 53;
 
 /// The identity of one meeting. The asker assigns it.
@@ -230,7 +229,8 @@ fn readable_complaints<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Com
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[strum(serialize_all = "snake_case")]
 pub enum Body {
-    /// The sender has begun the sweep whose number every message carries.
+    /// The sender has begun the sweep whose number every message carries. This is also the ping:
+    /// an agent accepts it only if it is meant.
     Sweep,
     /// The sender asks for a meeting, and at the same time to be the client of its first test.
     Request {

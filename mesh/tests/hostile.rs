@@ -12,8 +12,8 @@ use iperf3_mesh_core::wire::{
     Body, Complaint, Complaints, Handover, MeetingId, Message, PlannedTest, Refusal, Role,
 };
 use iperf3_mesh_core::{
-    ClusterNode, Epoch, Figures, Input, Member, Node, Outcome, Output, PeerState, Protocol, Reason,
-    RunId, ServerFailure, Settings, TestSpec, Time, View, WIRE_VERSION,
+    ClusterNode, Epoch, Figures, Input, Member, Node, NodeName, Outcome, Output, PeerState,
+    Protocol, Reason, RunId, ServerFailure, Settings, TestSpec, Time, View, WIRE_VERSION,
 };
 use iperf3_mesh_core_testkit::{Harness, cases, name_of, test_spec};
 use proptest::prelude::*;
@@ -41,6 +41,8 @@ enum Step {
     Gone(usize),
     /// The cluster knows these nodes, which have not been ready for so many seconds.
     Cluster(BTreeMap<usize, u64>),
+    /// A ping is answered, or an agent that was not pinged claims so.
+    Answered(u8),
     Move(u8),
     Stop,
 }
@@ -254,6 +256,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Undelivered),
         20 => any::<u8>().prop_map(Step::Answer),
         1 => (0usize..8).prop_map(Step::Gone),
+        8 => any::<u8>().prop_map(Step::Answered),
         1 => any::<u8>().prop_map(Step::Move),
         1 => proptest::collection::btree_map(0usize..8, 0u64..2000, 0..8).prop_map(Step::Cluster),
     ]
@@ -265,6 +268,8 @@ struct Trial {
     now: Time,
     running: BTreeMap<RunId, Process>,
     sent: Vec<Message>,
+    /// The pings that may still be answered.
+    pings: Vec<(NodeName, Epoch)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -292,6 +297,7 @@ impl Trial {
             now,
             running: BTreeMap::new(),
             sent: Vec::new(),
+            pings: Vec::new(),
         }
     }
 
@@ -328,6 +334,16 @@ impl Trial {
                     )
                 };
                 self.input(Input::Cluster(nodes.into_iter().map(node).collect()));
+            }
+            Step::Answered(which) => {
+                let (node, epoch) = match self.pings.pop() {
+                    Some(pinged) => pinged,
+                    None => (
+                        name_of(usize::from(which) % 8),
+                        Epoch(100 + u64::from(which % 8)),
+                    ),
+                };
+                self.input(Input::Answered { node, epoch });
             }
             Step::Move(last) => self.input(Input::Moved([198, 18, 8, last].into())),
             Step::Stop => self.input(Input::Stop),
@@ -474,6 +490,10 @@ impl Trial {
                 Output::Send(_, message) => {
                     assert!(Message::decode(&message.encode()).is_ok(), "{message:?}");
                     self.sent.push(message);
+                }
+                Output::Ping { message, .. } => {
+                    assert!(Message::decode(&message.encode()).is_ok(), "{message:?}");
+                    self.pings.push((message.to, message.to_epoch));
                 }
                 _ => {}
             }

@@ -78,6 +78,26 @@ fn stable_mesh_sweeps_within_1_05_of_the_lower_bound() {
 }
 
 #[test]
+fn dead_nodes_cost_the_living_less_than_5_percent() {
+    for (nodes, dead) in [(12, 8), (100, 30), (100, 60), (100, 90)] {
+        let options = Options {
+            dead,
+            sweeps: 3,
+            ..options(nodes)
+        };
+        for_all_seeds(&options, |options, report| {
+            let bound = schedule::sweep_bound(options.nodes - options.dead, &options.tests);
+            for sweep in &report.sweeps[1..] {
+                assert!(
+                    sweep.duration <= bound.mul_f64(1.05),
+                    "{sweep:?}, bound {bound:?}"
+                );
+            }
+        });
+    }
+}
+
+#[test]
 fn lost_messages_cause_no_overlap() {
     for nodes in [2, 3, 4, 7, 8, 12] {
         for loss in [0.01, 0.05, 0.2] {
@@ -172,6 +192,7 @@ fn options(nodes: usize) -> Options {
         fail_time: Duration::MAX,
         skew: Duration::ZERO,
         churn: 0.0,
+        dead: 0,
         seed: 0,
     }
 }

@@ -26,6 +26,22 @@ fn storms_that_once_failed_violate_no_guarantee() {
 }
 
 #[test]
+fn hostile_agents_alone_violate_no_guarantee() {
+    for seed in (0..400).step_by(4) {
+        let storm = Storm::random(seed);
+        let is_lie = |fault: &FaultWindow| matches!(fault.fault, Fault::Hostile(..));
+        let lies: Vec<_> = storm
+            .faults
+            .iter()
+            .filter(|it| is_lie(it))
+            .cloned()
+            .collect();
+        assert!(!lies.is_empty(), "seed {seed} has no hostile agent");
+        check(&storm.with_faults(lies));
+    }
+}
+
+#[test]
 fn storm_with_the_same_seed_is_the_same_to_the_nanosecond() {
     let [one, two] = [17, 17].map(|seed| format!("{:?}", Storm::random(seed).run_traced()));
     assert_eq!(one, two);
@@ -99,6 +115,9 @@ fn failed_once() -> Vec<Storm> {
                 at(11.7, 3.8, Fault::Slow(0, SECOND)),
             ],
         ),
+        // All others waited for a node that was one sweep ahead, and it for them.
+        Storm::random(680),
+        Storm::random(1941),
         // The simulator counted the time of a suspend as part of the meeting.
         storm(
             175,

@@ -115,6 +115,7 @@ fn plan(args: &PlanArgs, settings: &TestSettings) -> anyhow::Result<Plan> {
         fail_time: args.fail_time.unwrap_or(Duration::MAX),
         skew: args.skew,
         churn: args.churn,
+        dead: 0,
         seed: args.seed,
     });
     let Some(sweep) = report.sweeps.first().filter(|_| !report.stuck) else {

@@ -166,6 +166,7 @@ pub(super) struct Sweeps {
     progress: Gauge,
     duration: OptionalGauge,
     bound: Gauge,
+    outliers: IntGauge,
     pub(super) quiet: IntGauge,
 }
 
@@ -198,12 +199,21 @@ impl Sweeps {
                 "Lower bound of the duration of this sweep, for the nodes present when it began",
                 registry
             )?,
+            outliers: register_int_gauge_with_registry!(
+                "iperf_mesh_sweep_outliers",
+                "Nodes whose sweep number is far from the numbers of most nodes",
+                registry
+            )?,
             quiet: register_int_gauge_with_registry!(
                 "iperf_mesh_quiet",
                 "1 during the quiet time after a start, in which this node takes no tests, else 0",
                 registry
             )?,
         })
+    }
+
+    pub(super) fn show_out_of_step(&self, nodes: usize) {
+        self.outliers.set(i64::try_from(nodes).unwrap_or(i64::MAX));
     }
 
     pub(super) fn show(&self, sweep: &Sweep) {

@@ -228,6 +228,11 @@ impl Metrics {
         self.gossip.show(status);
     }
 
+    /// Shows the number of nodes whose sweep number is far from those of most nodes.
+    pub fn show_out_of_step(&self, nodes: usize) {
+        self.sweeps.show_out_of_step(nodes);
+    }
+
     /// Sets the number of peers that speak on the control port, but that gossip does not hear.
     pub fn show_unheard(&self, peers: usize) {
         self.gossip.show_unheard(peers);

@@ -20,6 +20,7 @@ use crate::api::{Meeting, Member, NodeState, Schedule, Since, Sweep};
 use crate::clock::{boot_now, sleep_until};
 use crate::neighbours::NeighbourWatch;
 use crate::runtime::implausible::ImplausibleFigures;
+use crate::runtime::out_of_step::OutOfStep;
 use crate::runtime::processes::Processes;
 use crate::runtime::refused::RefusedMembers;
 use crate::runtime::transport::MessageSender;
@@ -65,6 +66,8 @@ pub(super) struct Driver {
     pub refused: RefusedMembers,
     /// The peers that speak, but that gossip does not hear.
     pub unheard: Unheard,
+    /// The nodes whose sweep numbers are far from those of most nodes.
+    pub out_of_step: OutOfStep,
 }
 
 impl Driver {
@@ -89,6 +92,8 @@ impl Driver {
                     self.state.set_unsent_gossip(status.unsent);
                     let unheard = self.unheard.update(&self.node, boot_now());
                     self.state.metrics().show_unheard(unheard);
+                    let out_of_step = self.out_of_step.update(&self.node, boot_now());
+                    self.state.metrics().show_out_of_step(out_of_step);
                     self.refused.log(boot_now());
                     self.publish_members();
                     Input::Tick
@@ -141,6 +146,11 @@ impl Driver {
     fn perform(&mut self, output: Output, gossip: &Gossip) {
         match output {
             Output::Send(to, message) => self.message_sender.send(to, message),
+            Output::Ping {
+                to,
+                message,
+                within,
+            } => self.message_sender.ping(to, message, within),
             Output::StartClient(start) => self.processes.start_client(start),
             Output::StartServer(start) => self.processes.start_server(start),
             Output::Kill(run) => self.processes.kill(run),

@@ -5,6 +5,7 @@ pub(crate) mod address;
 mod driver;
 mod events;
 mod implausible;
+mod out_of_step;
 pub(crate) mod preflight;
 mod processes;
 mod refused;
@@ -318,6 +319,7 @@ fn driver(
         last_sweep: None,
         refused: refused::RefusedMembers::default(),
         unheard: unheard::Unheard::default(),
+        out_of_step: out_of_step::OutOfStep::default(),
         namesake: None,
         iperf3_versions: Vec::new(),
         neighbours: NeighbourWatch::new(address),

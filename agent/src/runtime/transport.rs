@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use iperf3_mesh_core::wire::{MESSAGE_LEN_MAX, Message, WireError};
+use iperf3_mesh_core::wire::{Body, MESSAGE_LEN_MAX, Message, WireError};
 use iperf3_mesh_core::{Input, NodeName, WIRE_VERSION};
 use serde::de::IgnoredAny;
 use tokio::net::TcpListener;
@@ -138,6 +138,11 @@ fn receive(
                 "the sender of this message has another address".to_owned(),
             )
         }
+        Ok(message) if is_misdirected(&message, state) => {
+            metrics.rejected_message("misdirected");
+            let error = "another agent, or another run of this one, is meant";
+            (StatusCode::MISDIRECTED_REQUEST, error.to_owned())
+        }
         Ok(message) => match inputs.try_send(Input::Message(message)) {
             Ok(()) => return warp::reply::json(&serde_json::json!({})).into_response(),
             Err(_) => {
@@ -183,6 +188,13 @@ fn comes_from(sender: &NodeName, address: IpAddr, state: &AgentState) -> bool {
     is_sender
 }
 
+/// Returns whether a `sweep` message is not meant for this run of this agent. Such a message is
+/// also a ping, and a node that is pinged at somebody else's address must not seem to be there.
+fn is_misdirected(message: &Message, state: &AgentState) -> bool {
+    let own = state.identity();
+    message.body == Body::Sweep && (message.to != own.name || message.to_epoch != own.epoch)
+}
+
 /// Sends messages, each in a task of its own, so that a slow peer does not delay other messages.
 #[derive(Clone)]
 pub(super) struct MessageSender {
@@ -213,7 +225,8 @@ impl MessageSender {
     pub(super) fn send(&self, to: SocketAddr, message: Message) {
         let this = self.clone();
         self.tasks.spawn(async move {
-            let sent = tokio::time::timeout(DELIVERED_WITHIN, this.post(to, &message)).await;
+            let sent = this.post(to, &message, DELIVERED_WITHIN);
+            let sent = tokio::time::timeout(DELIVERED_WITHIN, sent).await;
             let error = match sent {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error,
@@ -233,14 +246,32 @@ impl MessageSender {
         });
     }
 
-    async fn post(&self, to: SocketAddr, message: &Message) -> Result<(), String> {
+    /// Sends a ping to the control address `to`, and reports it if it is accepted within the time.
+    /// The coordinator bounds the number of pings.
+    pub(super) fn ping(&self, to: SocketAddr, message: Message, within: Duration) {
+        let this = self.clone();
+        self.tasks.spawn(async move {
+            let answered = tokio::time::timeout(within, this.post(to, &message, within)).await;
+            if matches!(answered, Ok(Ok(()))) {
+                let (node, epoch) = (message.to, message.to_epoch);
+                let _ = this.inputs.send(Input::Answered { node, epoch }).await;
+            }
+        });
+    }
+
+    async fn post(
+        &self,
+        to: SocketAddr,
+        message: &Message,
+        within: Duration,
+    ) -> Result<(), String> {
         let _permit = self
             .sending
             .acquire()
             .await
             .map_err(|error| error.to_string())?;
         let limits = Limits {
-            within: DELIVERED_WITHIN,
+            within,
             bytes: ANSWER_LEN_MAX,
         };
         let answer = self

@@ -131,6 +131,7 @@ impl World {
             }
             Output::Cell { .. }
             | Output::Complaint { .. }
+            | Output::Ping { .. }
             | Output::Departed(_)
             | Output::SweepBegan(_)
             | Output::Missing(_)

@@ -143,7 +143,8 @@ impl Node {
         let mut in_order = true;
         let mut wake: Option<Time> = None;
         let mut chosen = None;
-        for progress in self.sweep_plan.open_pairs() {
+        let askable = self.sweep_plan.open_pairs();
+        for progress in askable.filter(|progress| !progress.awaits_ping) {
             let at = self.may_ask_at(now, progress, in_order);
             if at <= now {
                 chosen = Some(progress.peer.clone());
@@ -184,6 +185,7 @@ impl Node {
     pub(super) fn learn_from_request(&mut self, now: Time, peer: &NodeName, reason: EndReason) {
         let absent = reason_of_state(self.peers.get(peer));
         let lesson = Lesson::of(reason, absent);
+        let is_ignored = self.count_unanswered(peer, reason);
         let was_due = self
             .sweep_plan
             .due(now)
@@ -203,7 +205,8 @@ impl Node {
         }
         let must_give_up = lesson
             .strike
-            .is_some_and(|reason| absent.is_some() | progress.strike(now, reason));
+            .is_some_and(|reason| absent.is_some() | is_ignored | progress.strike(now, reason));
+        let pause_ends = progress.not_before;
         if lesson.strike.is_none() {
             progress.strikes = 0;
         }
@@ -217,6 +220,22 @@ impl Node {
         if let (Some(reason), true) = (lesson.strike, must_give_up) {
             self.give_up(peer, reason);
         }
+        if reason == EndReason::NoAnswer {
+            self.ping_first(pause_ends, peer);
+        }
+    }
+
+    /// Counts the requests in a row without an answer. Returns whether the peer, which answers
+    /// pings, has left so many unanswered that it gets only one in each sweep.
+    fn count_unanswered(&mut self, peer: &NodeName, reason: EndReason) -> bool {
+        let Some(peer) = self.peers.get_mut(peer) else {
+            return false;
+        };
+        peer.unanswered_requests = match reason {
+            EndReason::NoAnswer => peer.unanswered_requests.saturating_add(1),
+            _ => 0,
+        };
+        peer.unanswered_requests > STRIKES_MAX
     }
 
     /// Keeps to the order while the partner that is due is busy, if waiting for it is worthwhile.

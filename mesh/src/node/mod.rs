@@ -6,12 +6,14 @@
 //!
 //! The module has these parts: `requests` answers other nodes, `sweeps` begins and closes sweeps,
 //! `choice` picks the peer to ask, `sweep_plan` is the plan of one sweep, `peers` is the list of
-//! peers.
+//! peers, `numbers` judges the sweep numbers of the others, `pings` finds out which peers answer.
 
 mod choice;
 #[cfg(all(test, feature = "flaws"))]
 mod model_hooks;
+mod numbers;
 pub(crate) mod peers;
+mod pings;
 mod requests;
 pub(crate) mod sweep_plan;
 mod sweeps;
@@ -64,8 +66,11 @@ pub struct Node {
     sweep_plan: SweepPlan,
     quiet_until: Time,
     settle: sweeps::Settle,
-    /// The highest sweep that any node is known to have begun.
-    highest_sweep: u64,
+    pings: pings::Pings,
+    /// The pace at which this node follows others into their sweeps.
+    pace: numbers::Pace,
+    /// The instant at which the word of the others counts, if it does not yet.
+    follow_at: Option<Time>,
     /// The instant since which the node could have been in a meeting, but was in none.
     idle_since: Time,
     /// The instant until which the node keeps to the order of the tournament.
@@ -96,7 +101,9 @@ impl Node {
             sweep_plan: SweepPlan::none(now),
             quiet_until,
             settle: sweeps::Settle::new(now),
-            highest_sweep: 0,
+            pings: pings::Pings::default(),
+            pace: numbers::Pace::new(now),
+            follow_at: None,
             idle_since: now,
             patient_until: now,
             out_of_order_at: now,
@@ -118,6 +125,7 @@ impl Node {
                     self.slot.on_undelivered(now, &meeting);
                 }
             }
+            Input::Answered { node, epoch } => self.on_answered(&node, epoch),
             Input::ServerReady { run, buffer } => self.slot.on_server_ready(now, run, buffer),
             Input::ServerFailed(run, failure) => self.slot.on_server_failed(now, run, failure),
             Input::ServerEnded {
@@ -170,10 +178,17 @@ impl Node {
         } else {
             self.ask_at
         };
-        [self.slot.deadline(), peers, next, self.sweep_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let pings = self.takes_part().then(|| self.pings.deadline()).flatten();
+        [
+            self.slot.deadline(),
+            peers,
+            next,
+            pings,
+            self.sweep_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Returns the peers that have not departed.
@@ -201,6 +216,20 @@ impl Node {
         self.name_taken
     }
 
+    /// Returns the nodes that are out of step, this one perhaps included, with their sweep numbers:
+    /// those far from the number of most nodes.
+    pub fn out_of_step(&self) -> impl Iterator<Item = (&NodeName, u64)> {
+        let own = self.sweep_plan.number;
+        let median = self.peers.numbers.median_with(own);
+        let me = std::iter::once((&self.settings.name, own));
+        let live = self.peers.iter().filter(|peer| peer.is_meetable());
+        live.map(|peer| (&peer.member.name, peer.number))
+            .chain(me)
+            .filter(move |&(_, number)| {
+                own > 0 && number > 0 && number.abs_diff(median) >= numbers::OUT_OF_STEP
+            })
+    }
+
     /// Returns the state of the node at `now`.
     pub fn status(&self, now: Time) -> Status {
         Status {
@@ -219,6 +248,11 @@ impl Node {
     /// Returns the peers that the node still has to meet in this sweep, in order.
     pub fn open_pairs(&self) -> impl Iterator<Item = &NodeName> {
         self.sweep_plan.open_pairs().map(|pair| &pair.peer)
+    }
+
+    /// Returns whether this node meets others, now or later.
+    fn takes_part(&self) -> bool {
+        !self.stopping && !self.name_taken
     }
 
     fn bound(&self) -> Duration {
@@ -240,14 +274,13 @@ impl Node {
         for arrived in &changes.arrived {
             self.welcome(now, arrived);
         }
-        let later: Vec<(NodeName, u64)> = self
-            .peers
-            .iter()
-            .filter(|peer| peer.is_meetable() && peer.member.sweep > self.sweep_plan.number)
-            .map(|peer| (peer.member.name.clone(), peer.member.sweep))
-            .collect();
-        for (peer, sweep) in later {
-            self.hear_of_sweep(&peer, sweep);
+        for lost in &changes.lost {
+            self.ping_first(now, lost);
+        }
+        let own = self.sweep_plan.number;
+        let later = |peer: &&Peer| peer.is_meetable() && peer.number > own;
+        for peer in self.peers.iter().filter(later) {
+            self.sweep_plan.hear(&peer.member.name, peer.number);
         }
         if view.is_name_taken() && !self.name_taken {
             let peers: Vec<_> = self
@@ -263,6 +296,7 @@ impl Node {
     }
 
     fn depart(&mut self, name: NodeName) {
+        self.pings.cancel(&name);
         self.sweep_plan.remove(&name);
         self.outputs.push_back(Output::Departed(name));
     }
@@ -276,10 +310,11 @@ impl Node {
             self.outputs.push_back(Output::Missing(missing.clone()));
             self.fail_cells(&missing, Reason::Unreachable);
         }
-        if self.stopping || self.name_taken {
+        if !self.takes_part() {
             self.ask_at = None;
             return;
         }
+        self.advance_pings(now);
         self.advance_sweep(now);
         while self.slot.peer().is_none() && self.ask_next(now) {
             self.take_actions(now);
@@ -298,7 +333,7 @@ impl Node {
                     body,
                 } => {
                     let about = Some((meeting, complaints));
-                    self.send(to, to_epoch, sweep, about, body);
+                    self.send(&to, to_epoch, sweep, about, body);
                 }
                 // The peer has departed during the meeting, so that no grant would reach it.
                 Action::Do(Output::StartServer(start)) if self.peers.get(&start.peer).is_none() => {
@@ -327,18 +362,34 @@ impl Node {
 
     fn send(
         &mut self,
-        to: NodeName,
+        to: &NodeName,
         to_epoch: Epoch,
         sweep: u64,
         about: Option<(MeetingId, Complaints)>,
         body: Body,
     ) {
+        if let Some(message) = self.message(to, to_epoch, sweep, about, body)
+            && let Some(peer) = self.peers.get(to)
+        {
+            self.outputs
+                .push_back(Output::Send(peer.member.control, message));
+        }
+    }
+
+    /// Returns a message in the form that the peer reads; `None` if there is no such peer.
+    fn message(
+        &self,
+        to: &NodeName,
+        to_epoch: Epoch,
+        sweep: u64,
+        about: Option<(MeetingId, Complaints)>,
+        body: Body,
+    ) -> Option<Message> {
         // The epoch of a missing node is unknown, so it would accept no message.
         let peer = self
             .peers
-            .get(&to)
-            .filter(|peer| peer.member.state != PeerState::Missing);
-        let Some(peer) = peer else { return };
+            .get(to)
+            .filter(|peer| peer.member.state != PeerState::Missing)?;
         let (meeting, complaints) = about.map_or_else(Default::default, |(meeting, complaints)| {
             (Some(meeting), complaints)
         });
@@ -346,16 +397,14 @@ impl Node {
             wire: WIRE_VERSION,
             from: self.settings.name.clone(),
             from_epoch: self.settings.epoch,
-            to,
+            to: to.clone(),
             to_epoch,
             sweep,
             meeting,
             complaints,
             body,
         };
-        let message = message.for_version(peer.member.wire);
-        self.outputs
-            .push_back(Output::Send(peer.member.control, message));
+        Some(message.for_version(peer.member.wire))
     }
 
     fn on_cell(&mut self, peer: NodeName, protocol: Protocol, outcome: Outcome) {

@@ -53,13 +53,13 @@ impl Node {
     /// Resets what the schedule has learned.
     pub(crate) fn rest(&mut self, now: Time, at_rest: SweepPlan) {
         self.sweep_plan = at_rest;
-        self.highest_sweep = self.sweep_plan.number;
         (self.idle_since, self.patient_until, self.ask_at) = (now, now, None);
     }
 
     /// Makes the schedule choose this peer now.
     pub(crate) fn ask_now(&mut self, now: Time, peer: &NodeName) {
         self.sweep_plan.welcome(peer);
+        self.peers.set_reached(peer, true);
         if let Some(pair) = self.sweep_plan.progress_mut(peer) {
             pair.busy_until = now;
             pair.peer_wants_us = true;

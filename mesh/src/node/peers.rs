@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::node::numbers::Numbers;
 use crate::reservation::Partner;
 use crate::wire::is_compatible;
 use crate::{ClusterNode, Epoch, Member, NodeName, PeerState, Time, View, WIRE_VERSION};
@@ -28,9 +29,23 @@ pub struct Peer {
     pub silent_since: Option<Time>,
     /// The last meeting that the peer asked for, so that a repeated request is recognized.
     pub(crate) last_request: Option<(Epoch, u64)>,
+    /// The present sweep of the peer, from its last message or from gossip; 0 before its first.
+    pub(crate) number: u64,
+    /// Whether this epoch of the peer has answered at its control address, and has left no request
+    /// unanswered since.
+    pub(crate) reached: bool,
+    /// The number of pings in a row without an answer.
+    pub(crate) unanswered_pings: u8,
+    /// The number of requests in a row without an answer, in all sweeps.
+    pub(crate) unanswered_requests: u8,
 }
 
 impl Peer {
+    /// Returns the peer's sweep number, if it counts.
+    fn counted_number(&self) -> Option<u64> {
+        (self.is_meetable() && self.reached && self.number > 0).then_some(self.number)
+    }
+
     /// Returns whether this node can meet the peer: the peer is live and speaks a compatible wire
     /// version.
     pub fn is_meetable(&self) -> bool {
@@ -66,12 +81,16 @@ pub(crate) struct Changes {
     pub(crate) arrived: Vec<NodeName>,
     /// The peers that have departed and are no longer listed.
     pub(crate) departed: Vec<NodeName>,
+    /// The peers that could be met before, and have fallen silent.
+    pub(crate) lost: Vec<NodeName>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Peers {
     me: NodeName,
     peers: BTreeMap<NodeName, Peer>,
+    /// The sweep numbers of the peers.
+    pub(crate) numbers: Numbers,
     /// The silent peers in the order of their silence, the longest first. Every input checks for
     /// peers to forget, and must not scan the whole list.
     silent: BTreeSet<(Time, NodeName)>,
@@ -89,6 +108,7 @@ impl Peers {
         Self {
             me,
             peers: BTreeMap::new(),
+            numbers: Numbers::default(),
             silent: BTreeSet::new(),
             departed: BTreeMap::new(),
             cluster: BTreeMap::new(),
@@ -129,14 +149,45 @@ impl Peers {
         for member in view.members() {
             self.update_member(now, member, &mut changes);
         }
-        for (name, peer) in &mut self.peers {
-            if peer.silent_since.is_none() && view.get(name).is_none() {
+        let vanished: Vec<NodeName> = self
+            .iter()
+            .filter(|peer| peer.silent_since.is_none() && view.get(&peer.member.name).is_none())
+            .map(|peer| peer.member.name.clone())
+            .collect();
+        for name in vanished {
+            if let Some(mut peer) = self.remove(&name) {
                 peer.member.state = PeerState::Silent;
                 peer.silent_since = Some(now);
-                self.silent.insert((now, name.clone()));
+                peer.reached = false;
+                self.insert(peer);
+                changes.lost.push(name);
             }
         }
         changes
+    }
+
+    /// Records the sweep that a peer works on, as it has just told.
+    pub(crate) fn hear_of_sweep(&mut self, name: &NodeName, number: u64) {
+        self.change(name, |peer| peer.number = number);
+    }
+
+    /// Records whether a peer answers.
+    pub(crate) fn set_reached(&mut self, name: &NodeName, reached: bool) {
+        self.change(name, |peer| {
+            peer.reached = reached;
+            if reached {
+                peer.unanswered_pings = 0;
+            }
+        });
+    }
+
+    fn change(&mut self, name: &NodeName, change: impl FnOnce(&mut Peer)) {
+        if let Some(peer) = self.peers.get_mut(name) {
+            self.numbers
+                .remove(peer.is_meetable(), peer.counted_number());
+            change(peer);
+            self.numbers.add(peer.is_meetable(), peer.counted_number());
+        }
     }
 
     fn update_member(&mut self, now: Time, member: &Member, changes: &mut Changes) {
@@ -163,12 +214,22 @@ impl Peers {
             PeerState::Silent => Some(before.and_then(|peer| peer.silent_since).unwrap_or(now)),
             _ => None,
         };
-        let last_request = before.and_then(|peer| peer.last_request);
+        let same = before.filter(|peer| peer.member.epoch == member.epoch);
+        let is_there = member.state == PeerState::Live;
         let peer = Peer {
+            number: same.map_or(member.sweep, |peer| newer_number(peer, member.sweep)),
+            reached: same.is_some_and(|peer| {
+                peer.reached && is_there && peer.member.control == member.control
+            }),
+            unanswered_pings: same.map_or(0, |peer| peer.unanswered_pings),
+            unanswered_requests: same.map_or(0, |peer| peer.unanswered_requests),
+            last_request: before.and_then(|peer| peer.last_request),
             member: member.clone(),
             silent_since,
-            last_request,
         };
+        if was_meetable && member.state == PeerState::Silent {
+            changes.lost.push(member.name.clone());
+        }
         if peer.is_meetable() && !was_meetable {
             changes.arrived.push(member.name.clone());
         }
@@ -176,6 +237,7 @@ impl Peers {
     }
 
     fn insert(&mut self, peer: Peer) {
+        self.numbers.add(peer.is_meetable(), peer.counted_number());
         let name = &peer.member.name;
         self.awaited.remove(name);
         self.silent
@@ -186,6 +248,8 @@ impl Peers {
     /// Removes the peer from the list.
     fn remove(&mut self, name: &NodeName) -> Option<Peer> {
         let peer = self.peers.remove(name)?;
+        self.numbers
+            .remove(peer.is_meetable(), peer.counted_number());
         if let Some(since) = peer.silent_since {
             self.silent.remove(&(since, name.clone()));
         }
@@ -289,6 +353,16 @@ impl Peers {
     }
 }
 
+/// Returns the number of a peer that gossip now reports with this `sweep`. Gossip lags behind
+/// messages, so it counts if it is later, or if the peer has gone back.
+fn newer_number(before: &Peer, sweep: u64) -> u64 {
+    if sweep < before.member.sweep {
+        sweep
+    } else {
+        before.number.max(sweep)
+    }
+}
+
 fn missing_peer(now: Time, name: NodeName, node: ClusterNode) -> Peer {
     let ClusterNode {
         address,
@@ -310,5 +384,9 @@ fn missing_peer(now: Time, name: NodeName, node: ClusterNode) -> Peer {
         member,
         silent_since: Some(now - unready_for),
         last_request: None,
+        number: 0,
+        reached: false,
+        unanswered_pings: 0,
+        unanswered_requests: 0,
     }
 }

@@ -41,7 +41,8 @@ impl Node {
             .get(&message.from)
             .is_some_and(|peer| peer.is_meetable() && peer.member.epoch == message.from_epoch);
         if is_known {
-            self.hear_of_sweep(&message.from, message.sweep);
+            self.peers.hear_of_sweep(&message.from, message.sweep);
+            self.sweep_plan.hear(&message.from, message.sweep);
         }
         let Some(meeting) = &message.meeting else {
             return;
@@ -197,6 +198,6 @@ impl Node {
     fn reply(&mut self, message: Message, body: Body) {
         let sweep = self.sweep_plan.number;
         let about = message.meeting.map(|meeting| (meeting, Complaints::new()));
-        self.send(message.from, message.from_epoch, sweep, about, body);
+        self.send(&message.from, message.from_epoch, sweep, about, body);
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct PeerProgress {
     pub(crate) in_later_sweep: bool,
     /// Whether the peer last answered that it is in its quiet time.
     pub(crate) quiet: bool,
+    /// Whether the peer must answer a ping before it is asked.
+    pub(crate) awaits_ping: bool,
     /// The number of requests in a row that failed through the peer's fault, for the same reason.
     pub(crate) strikes: u8,
     /// The reason that stands for the pair if the two nodes never meet.
@@ -59,9 +61,12 @@ pub(crate) struct SweepPlan {
     /// The instant at which to give up the open pairs, because other nodes are already in the next
     /// sweep.
     pub(crate) closing: Option<Time>,
-    /// Whether this is the first sweep of this epoch. This node may have joined in the middle of
-    /// it, so a peer that it does not meet is not at fault.
-    pub(crate) is_first: bool,
+    /// The last instant at which most others were in an earlier sweep: a node that is ahead waits.
+    pub(crate) ahead_until: Time,
+    /// Whether the sweep does not follow the one before: it is the first of this epoch, or this
+    /// node has returned to the others. This node may have joined in the middle of it, so a peer
+    /// that it does not meet is not at fault.
+    pub(crate) is_joined: bool,
     /// The number of nodes in the tournament, this one included.
     pub(crate) players: usize,
     pub(crate) failed_cells: usize,
@@ -83,7 +88,8 @@ impl SweepPlan {
             began: now,
             pause_began: None,
             closing: None,
-            is_first: false,
+            ahead_until: now,
+            is_joined: false,
             players: 1,
             failed_cells: 0,
             bye: None,
@@ -94,17 +100,17 @@ impl SweepPlan {
         }
     }
 
-    /// Creates a plan to meet the `meetable` peers, which must be sorted, and then to probe each of
-    /// the `others` once.
+    /// Creates a plan to meet the `expected` peers, which must be sorted, and then the `doubtful`
+    /// ones, which may not answer.
     pub(crate) fn new<'a>(
         now: Time,
         number: u64,
         me: &NodeName,
         protocols: impl Iterator<Item = Protocol>,
-        meetable: impl Iterator<Item = &'a NodeName>,
-        others: impl Iterator<Item = &'a NodeName>,
+        expected: impl Iterator<Item = &'a NodeName>,
+        doubtful: impl Iterator<Item = &'a NodeName>,
     ) -> Self {
-        let mut names: Vec<&NodeName> = meetable.collect();
+        let mut names: Vec<&NodeName> = expected.collect();
         let mine = names.partition_point(|name| *name < me);
         names.insert(mine, me);
         let tournament = Tournament::new(names.len());
@@ -119,8 +125,8 @@ impl SweepPlan {
         for partner in partners.flatten() {
             sweep_plan.push(names[partner].clone());
         }
-        for other in others {
-            sweep_plan.push(other.clone());
+        for peer in doubtful {
+            sweep_plan.push(peer.clone());
         }
         sweep_plan
     }
@@ -136,6 +142,7 @@ impl SweepPlan {
             peer_wants_us: false,
             in_later_sweep: false,
             quiet: false,
+            awaits_ping: false,
             strikes: 0,
             last_reason: None,
             given_up: false,
@@ -173,7 +180,20 @@ impl SweepPlan {
     /// Returns the pair that is due: the first open one whose peer is not left alone at the moment.
     pub(crate) fn due(&self, now: Time) -> Option<&PeerProgress> {
         self.open_pairs()
-            .find(|progress| progress.not_before <= now)
+            .find(|progress| progress.not_before <= now && !progress.awaits_ping)
+    }
+
+    /// Records the sweep that a peer works on.
+    pub(crate) fn hear(&mut self, peer: &NodeName, number: u64) {
+        let own = self.number;
+        if let Some(pair) = self.progress_mut(peer) {
+            pair.in_later_sweep = number > own;
+            if number == own && pair.last_reason == Some(Reason::NotMet) {
+                // The peer was behind and has caught up.
+                pair.not_before = Time::default();
+                pair.strikes = 0;
+            }
+        }
     }
 
     /// Returns the peer at this position in the order.
@@ -217,7 +237,7 @@ impl SweepPlan {
         let was_open = self.pairs[at].is_open();
         self.pairs[at].given_up = true;
         self.after_change(at);
-        if self.is_first && reason == Reason::NotMet {
+        if self.is_joined && reason == Reason::NotMet {
             return Vec::new();
         }
         let missing: Vec<_> = [Protocol::Tcp, Protocol::Udp]

@@ -1,13 +1,15 @@
 //! The beginning and the end of a sweep.
 //!
-//! The sweep number is a gossiped maximum. A node that has met or given up every peer pauses and
-//! raises the number. The other nodes finish, or close their open pairs within
-//! [`Node::close_after`], and follow.
+//! A node that has met or given up every peer pauses and raises its sweep number. When two nodes
+//! have done so, the others finish, or close their open pairs within [`Node::close_after`], and
+//! follow. A node whose number is far from those of most others takes theirs.
 
 use std::time::Duration;
 
+use super::numbers::{OUT_OF_STEP, TAKEN_MAX};
 use super::{Node, reason_of_state};
 use crate::io::Output;
+use crate::node::peers::Peer;
 use crate::node::sweep_plan::{PeerProgress, SweepPlan};
 use crate::protocol::{MARGIN, QUIET_TIME};
 use crate::status::SweepSummary;
@@ -27,6 +29,10 @@ const START_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a node without any meeting waits for its open pairs at least, before it closes the
 /// sweep. The time is longer than the quiet time of a peer that has just started.
 const STALL_MIN: Duration = Duration::from_secs(2 * QUIET_TIME.as_secs());
+
+/// How long before the end of its own pause a node takes one peer's word that the pause is over, at
+/// most. Clocks and the ends of the last meetings differ by less in a healthy mesh.
+const EARLY_MAX: Duration = Duration::from_secs(1);
 
 /// The detector of a stable membership after a start.
 #[derive(Clone, Debug)]
@@ -55,29 +61,70 @@ impl Node {
         if self.sweep_plan.number > 0 {
             self.sweep_plan.welcome(peer);
         }
-    }
-
-    /// Records that a peer has begun this sweep.
-    pub(super) fn hear_of_sweep(&mut self, peer: &NodeName, number: u64) {
-        self.highest_sweep = self.highest_sweep.max(number.min(SWEEP_MAX));
-        if number > self.sweep_plan.number
-            && let Some(pair) = self.sweep_plan.progress_mut(peer)
-        {
-            pair.in_later_sweep = true;
+        if self.peers.get(peer).is_some_and(|peer| !peer.reached) {
+            self.ping_first(now, peer);
         }
     }
 
-    /// Follows the other nodes into the next sweep if nothing is left to do in this one.
+    /// Returns the sweep that this node should be in, according to the others: the median if this
+    /// node is out of step; otherwise the next sweep if enough of them have begun it, or if one has
+    /// and this node is about to begin it.
+    fn word_of_others(&self, now: Time) -> Option<u64> {
+        let (own, numbers) = (self.sweep_plan.number, &self.peers.numbers);
+        let median = numbers.median_with(own);
+        let taken = median.min(own.max(TAKEN_MAX));
+        if taken.abs_diff(own) >= OUT_OF_STEP {
+            return Some(taken);
+        }
+        let words = numbers.above(own);
+        let is_about_to_begin = || self.early_raise_at().is_some_and(|at| now >= at);
+        let is_enough = numbers.is_enough(words) || (words > 0 && is_about_to_begin());
+        is_enough.then(|| next_number(own))
+    }
+
+    /// Returns the sweep to follow the others into now, and records when their word counts if it
+    /// does not yet.
+    fn called_to(&mut self, now: Time) -> Option<u64> {
+        let paced = self.pace.next_step(self.bound());
+        let word = self.word_of_others(now);
+        let at = match word {
+            Some(_) => Some(paced),
+            None if self.peers.numbers.above(self.sweep_plan.number) > 0 => self.early_raise_at(),
+            None => None,
+        };
+        self.follow_at = at.filter(|at| *at > now);
+        word.filter(|_| paced <= now)
+    }
+
+    /// Follows the other nodes into their sweep if nothing is left to do in this one, or if they
+    /// are in an earlier one.
     pub(super) fn follow_if_done(&mut self, now: Time) {
-        if self.highest_sweep <= self.sweep_plan.number || self.slot.peer().is_some() {
+        if self.slot.peer().is_some() {
             return;
         }
-        if self.sweep_plan.open_pairs().any(|pair| pair.in_later_sweep) {
+        if self.sweep_plan.number == 0 {
+            return self.join_if_settled(now);
+        }
+        let Some(number) = self.called_to(now) else {
+            return;
+        };
+        if number > self.sweep_plan.number
+            && self.sweep_plan.open_pairs().any(|pair| pair.in_later_sweep)
+        {
             self.close_pairs(|pair| pair.in_later_sweep);
             self.finish_sweep(now);
         }
-        if self.sweep_plan.is_over() {
-            self.begin_sweep(now, self.highest_sweep);
+        if self.sweep_plan.is_over() || number < self.sweep_plan.number {
+            self.begin_sweep(now, number);
+        }
+    }
+
+    /// Begins the first sweep of this epoch when the membership is stable, or when the others begin
+    /// the first of all.
+    fn join_if_settled(&mut self, now: Time) {
+        let is_time = now >= self.settle.at || self.peers.numbers.is_first_begun();
+        if is_time && self.peers.meetable().next().is_some() {
+            self.begin_sweep(now, self.peers.numbers.to_join());
         }
     }
 
@@ -86,51 +133,66 @@ impl Node {
             return;
         }
         if self.sweep_plan.number == 0 {
-            // A node that hears of a sweep joins a mesh that is already stable.
-            let is_time = now >= self.settle.at || self.highest_sweep > 0;
-            if is_time && self.peers.meetable().next().is_some() {
-                self.begin_sweep(now, self.highest_sweep.max(1));
-            }
-            return;
+            return self.join_if_settled(now);
         }
-        if self.highest_sweep > self.sweep_plan.number && !self.sweep_plan.is_over() {
-            let closing = now + self.close_after();
-            let closing = *self.sweep_plan.closing.get_or_insert(closing);
-            if now >= closing {
-                self.close_pairs(|_| true);
+        match self.called_to(now) {
+            Some(_) if !self.sweep_plan.is_over() => {
+                let closing = now + self.close_after();
+                let closing = *self.sweep_plan.closing.get_or_insert(closing);
+                if now >= closing {
+                    self.close_pairs(|_| true);
+                }
             }
+            _ => self.sweep_plan.closing = None,
         }
+        self.note_if_ahead(now);
         if self.stalls_at().is_some_and(|at| now >= at) {
             self.close_pairs(|_| true);
         }
         self.finish_sweep(now);
         self.follow_if_done(now);
         if self.raise_at().is_some_and(|at| now >= at) {
-            self.begin_sweep(now, (self.sweep_plan.number + 1).min(SWEEP_MAX));
+            self.begin_sweep(now, next_number(self.sweep_plan.number));
         }
     }
 
     /// Returns when the passage of time alone changes the sweep.
     pub(super) fn sweep_deadline(&self) -> Option<Time> {
-        if self.stopping || self.name_taken || self.slot.peer().is_some() {
+        if !self.takes_part() || self.slot.peer().is_some() {
             return None;
         }
         if self.sweep_plan.number == 0 {
             let has_peers = self.peers.meetable().next().is_some();
             return has_peers.then_some(self.settle.at.max(self.quiet_until));
         }
-        [self.sweep_plan.closing, self.stalls_at(), self.raise_at()]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|at| at.max(self.quiet_until))
+        [
+            self.sweep_plan.closing,
+            self.follow_at,
+            self.stalls_at(),
+            self.raise_at(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|at| at.max(self.quiet_until))
     }
 
     /// Returns when this node has waited too long for the pairs that are still open. A bye is a
     /// wait as well, and the partner after it may be late, so longer meetings need a longer wait.
     fn stalls_at(&self) -> Option<Time> {
         let wait = STALL_MIN.max(self.close_after());
-        (self.sweep_plan.open() > 0).then(|| self.idle_since.max(self.sweep_plan.began) + wait)
+        let since = self.idle_since.max(self.sweep_plan.ahead_until);
+        (self.sweep_plan.open() > 0).then(|| since + wait)
+    }
+
+    /// Records whether most others are in an earlier sweep. They may have a longer pause, so this
+    /// node waits for them until it would forget them if they were silent.
+    fn note_if_ahead(&mut self, now: Time) {
+        let own = self.sweep_plan.number;
+        let is_ahead = self.peers.numbers.median_with(own) < own;
+        if is_ahead && now < self.sweep_plan.began + self.forget_after() {
+            self.sweep_plan.ahead_until = now;
+        }
     }
 
     /// Returns when this node raises the sweep number: after the pause that follows its last pair.
@@ -144,6 +206,13 @@ impl Node {
         self.peers.iter().next()?;
         let least = self.bound().max(self.meeting_length());
         Some(pause_began.max(self.sweep_plan.began + least) + self.settings.interval)
+    }
+
+    /// Returns when this node is about to raise the sweep number. From then on it takes a single
+    /// peer's word that the next sweep has begun: a false word shortens the pause only this much.
+    fn early_raise_at(&self) -> Option<Time> {
+        let early = EARLY_MAX.min(self.settings.interval / 10);
+        self.raise_at().map(|at| at - early)
     }
 
     /// Returns how long a node goes on with its open pairs once other nodes are in the next sweep:
@@ -173,13 +242,16 @@ impl Node {
 
     /// Records that no peer is left to meet now.
     ///
-    /// A peer that comes later, or is in its quiet time, is met in the pause if there is time, and
-    /// otherwise in the next sweep: the sweep does not wait for it. The exception is a sweep in
+    /// A peer that comes later, has not answered a ping yet, is in its quiet time, or is ahead, is
+    /// met in the pause if that is possible, and otherwise in the next sweep: the sweep does not
+    /// wait for it. The exception is a sweep in
     /// which there is no other peer, as when a whole mesh starts.
     fn finish_sweep(&mut self, now: Time) {
         let has_met_none =
             self.sweep_plan.open() > 0 && self.sweep_plan.open() == self.sweep_plan.total();
-        let is_waiting = has_met_none || self.sweep_plan.open_pairs().any(|pair| !pair.quiet);
+        let is_awaited =
+            |pair: &PeerProgress| !pair.quiet && !pair.awaits_ping && !pair.in_later_sweep;
+        let is_waiting = has_met_none || self.sweep_plan.open_pairs().any(is_awaited);
         if is_waiting || self.sweep_plan.pause_began.is_some() {
             return;
         }
@@ -193,22 +265,30 @@ impl Node {
     }
 
     fn begin_sweep(&mut self, now: Time, number: u64) {
+        self.close_pairs(|pair| {
+            pair.in_later_sweep || (pair.awaits_ping && pair.last_reason.is_some())
+        });
         let protocols = self.settings.tests.iter().map(|test| test.protocol);
-        let silent = self
-            .peers
-            .iter()
-            .filter(|peer| peer.member.state == PeerState::Silent);
-        let is_first = self.sweep_plan.number == 0;
+        let is_expected = |peer: &&Peer| peer.is_meetable() && peer.reached;
+        let is_doubtful = |peer: &&Peer| {
+            peer.member.state == PeerState::Silent || (peer.is_meetable() && !peer.reached)
+        };
+        let expected = self.peers.iter().filter(is_expected);
+        let doubtful = self.peers.iter().filter(is_doubtful);
+        let before = self.sweep_plan.number;
+        let is_joined = before == 0 || number != next_number(before);
         self.sweep_plan = SweepPlan::new(
             now,
             number,
             &self.settings.name,
             protocols,
-            self.peers.meetable(),
-            silent.map(|peer| &peer.member.name),
+            expected.map(|peer| &peer.member.name),
+            doubtful.map(|peer| &peer.member.name),
         );
-        self.sweep_plan.is_first = is_first;
-        self.highest_sweep = self.highest_sweep.max(number);
+        self.sweep_plan.is_joined = is_joined;
+        self.pace.step(now, self.bound());
+        self.follow_at = None;
+        self.ping_unreached(now);
         self.mark_idle(now, START_PATIENCE);
         self.outputs.push_back(Output::SweepBegan(number));
         self.fail_unaskable();
@@ -240,7 +320,17 @@ impl Node {
             let Some(epoch) = self.peers.get(&peer).map(|peer| peer.member.epoch) else {
                 continue;
             };
-            self.send(peer, epoch, self.sweep_plan.number, None, Body::Sweep);
+            self.send(&peer, epoch, self.sweep_plan.number, None, Body::Sweep);
         }
+    }
+}
+
+/// Returns the number after this one. No mesh ever reaches the highest number unless a defect sets
+/// it.
+fn next_number(number: u64) -> u64 {
+    if number >= SWEEP_MAX {
+        TAKEN_MAX
+    } else {
+        number + 1
     }
 }

@@ -18,6 +18,13 @@ pub struct FaultWindow {
     pub fault: Fault,
 }
 
+impl FaultWindow {
+    /// Returns whether this makes the node hostile.
+    pub(super) fn is_of_hostile(&self, node: usize) -> bool {
+        matches!(self.fault, Fault::Hostile(hostile, _) if hostile == node)
+    }
+}
+
 /// One thing that goes wrong. Nodes are given by number.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fault {
@@ -64,4 +71,27 @@ pub enum Fault {
     },
     /// A process that is killed or past its deadline takes up to this long to die.
     SlowDeaths(Duration),
+    /// The agent is hostile. When the fault ends, it restarts as an honest one.
+    Hostile(usize, Lie),
+}
+
+/// A habit of a hostile agent, which otherwise behaves like an honest one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Its sweep number is the highest possible one.
+    HighestSweep,
+    /// Its sweep number rises every second.
+    RisingSweep,
+    /// Its sweep number falls every second.
+    FallingSweep,
+    /// Its sweep number is another one every second, also from one message to the next.
+    ErraticSweep,
+    /// It asks every second for a meeting of the longest and heaviest tests, and never ends one.
+    LongPlans,
+    /// It claims the address of this node.
+    Address(usize),
+    /// It sends messages in the names of others, about meetings that it guesses.
+    Forgeries,
+    /// It never starts a client.
+    NoClients,
 }

@@ -20,6 +20,18 @@ pub fn number_of(name: &NodeName) -> usize {
         .unwrap_or(usize::MAX)
 }
 
+/// Returns the number of the node with this address; `usize::MAX` if there is none.
+pub fn number_at(address: IpAddr) -> usize {
+    let first = u32::from(Ipv4Addr::new(198, 18, 0, 0));
+    match address {
+        IpAddr::V4(address) => u32::from(address)
+            .checked_sub(first)
+            .and_then(|number| usize::try_from(number).ok())
+            .unwrap_or(usize::MAX),
+        IpAddr::V6(_) => usize::MAX,
+    }
+}
+
 /// Returns the address of a node, in the range for benchmarks (RFC 2544).
 pub fn address_of(number: usize) -> IpAddr {
     let bits = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + u32::try_from(number).unwrap_or(0);

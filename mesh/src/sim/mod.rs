@@ -22,7 +22,7 @@ mod result_log;
 mod steady_state;
 mod storm;
 
-pub use fault::{Fault, FaultWindow};
+pub use fault::{Fault, FaultWindow, Lie};
 pub use kernel::Overlap;
 pub use network::NetworkConditions;
 pub use result_log::SweepStats;

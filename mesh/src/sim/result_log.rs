@@ -11,6 +11,8 @@ use crate::{Protocol, Time};
 pub struct SweepStats {
     /// The number of the sweep.
     pub number: u64,
+    /// When the first test started.
+    pub began: Time,
     /// The time from the start of the first test to the end of the last one. It counts only tests
     /// between nodes that have run since the beginning: a replaced node is late, but delays no
     /// other one.
@@ -47,8 +49,8 @@ impl Sweep {
 pub(super) struct ResultLog {
     nodes: usize,
     sweeps: BTreeMap<u64, Sweep>,
-    /// The sweep in which each cell last succeeded, by source, destination and protocol.
-    succeeded: BTreeMap<(usize, usize, Protocol), u64>,
+    /// The sweep in which each cell last succeeded, and when, by source, destination and protocol.
+    succeeded: BTreeMap<(usize, usize, Protocol), (u64, Time)>,
 }
 
 impl ResultLog {
@@ -86,25 +88,26 @@ impl ResultLog {
         }
     }
 
-    /// Records that a cell succeeded in the given sweep.
+    /// Records that a cell succeeded in the given sweep, at this instant.
     pub(super) fn record_success(
         &mut self,
         sweep: u64,
+        at: Time,
         source: usize,
         destination: usize,
         protocol: Protocol,
     ) {
         self.succeeded
-            .insert((source, destination, protocol), sweep);
+            .insert((source, destination, protocol), (sweep, at));
     }
 
-    /// Returns the sweep in which the cell last succeeded.
+    /// Returns the sweep in which the cell last succeeded, and when.
     pub(super) fn last_success(
         &self,
         source: usize,
         destination: usize,
         protocol: Protocol,
-    ) -> Option<u64> {
+    ) -> Option<(u64, Time)> {
         self.succeeded
             .get(&(source, destination, protocol))
             .copied()
@@ -113,6 +116,7 @@ impl ResultLog {
     pub(super) fn sweeps(&self) -> Vec<SweepStats> {
         let stats = |(&number, sweep): (&u64, &Sweep)| SweepStats {
             number,
+            began: sweep.first_start,
             duration: sweep.last_end.since(sweep.first_start),
             tests: sweep.tests,
             failed: sweep.failed,

@@ -18,6 +18,9 @@ use crate::{Settings, TestSpec, Time, schedule};
 /// this factor, plus ten minutes.
 const STUCK_FACTOR: u32 = 10;
 
+/// Longer than any simulation.
+const FOR_GOOD: Duration = Duration::from_secs(1 << 30);
+
 /// How long a replaced node is absent.
 const ABSENCE: Duration = Duration::from_secs(10);
 
@@ -48,6 +51,8 @@ pub struct Options {
     /// The share of nodes that are replaced in each sweep, rounded up. A replaced node says goodbye
     /// and starts anew.
     pub churn: f64,
+    /// The number of nodes that lose their power in the middle of the first sweep, for good.
+    pub dead: usize,
     /// The seed of all random numbers. Two runs with the same options and seed are identical.
     pub seed: u64,
 }
@@ -85,14 +90,18 @@ pub fn run(options: &Options) -> Report {
         ..TestBehaviour::healthy(options.overhead)
     };
     let mut world = World::simulated(hosts, network, behaviour, rng.random());
-    world.plan_faults(replacements(options, &mut rng));
+    let mut faults = replacements(options, &mut rng);
+    faults.extend(power_cuts(options));
+    world.plan_faults(faults);
     world.start_all();
 
     let bound = schedule::sweep_bound(options.nodes, &options.tests);
     let patience = (bound * STUCK_FACTOR + Duration::from_secs(600) + options.interval)
         * u32::try_from(options.sweeps).unwrap_or(u32::MAX);
     let done = world.run(Time::default() + patience, |world| {
-        world.is_swept(options.sweeps)
+        let living = options.nodes - options.dead;
+        let nodes = &world.policy.nodes[..living];
+        nodes.iter().all(|node| node.completed >= options.sweeps)
     });
     let mut sweeps = world.policy.result_log.sweeps();
     sweeps.retain(|sweep| sweep.number <= options.sweeps);
@@ -121,6 +130,17 @@ fn replacements(options: &Options, rng: &mut StdRng) -> Vec<FaultWindow> {
         }
     }
     faults
+}
+
+/// Returns the power cuts of the nodes that die.
+fn power_cuts(options: &Options) -> impl Iterator<Item = FaultWindow> {
+    let at = schedule::sweep_bound(options.nodes, &options.tests) / 2;
+    let node = move |number| FaultWindow {
+        at,
+        lasts: FOR_GOOD,
+        fault: Fault::PowerCut(number),
+    };
+    (options.nodes - options.dead..options.nodes).map(node)
 }
 
 fn settings(options: &Options, number: usize) -> Settings {

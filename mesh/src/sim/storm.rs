@@ -8,8 +8,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::defaults;
-use super::environment::{TestBehaviour, World};
-use super::fault::{Fault, FaultWindow};
+use super::environment::{NodeState, TestBehaviour, World};
+use super::fault::{Fault, FaultWindow, Lie};
 use super::kernel::{Clock, Host, Overlap, Safeguards};
 use super::network::{Network, NetworkConditions};
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// Separates the random numbers of lies from those of all other faults.
+const LIES: u64 = 0x1e5;
 
 /// The time from the end of the last fault until every node may take part in tests again and gossip
 /// has told all nodes so.
@@ -154,7 +157,10 @@ impl Storm {
             forget_after: rng
                 .random_bool(0.3)
                 .then(|| SECOND * rng.random_range(20..=90)),
-            faults: (0..count).map(|_| window(rng, nodes, lasts)).collect(),
+            faults: (0..count)
+                .map(|_| window(rng, nodes, lasts))
+                .chain(lies(seed, nodes, lasts))
+                .collect(),
             kernel_timer: true,
             start_guard: true,
         }
@@ -244,7 +250,15 @@ impl Storm {
             .tests
             .iter()
             .map(|test| test.timeout + START_WINDOW + MARGIN);
-        tests.sum::<Duration>() * 3
+        let usual = tests.sum::<Duration>() * 3;
+        let is_long =
+            |fault: &FaultWindow| matches!(fault.fault, Fault::Hostile(_, Lie::LongPlans));
+        if self.faults.iter().any(is_long) {
+            // One lease of a test that is as long as the protocol permits.
+            usual.max(TIMEOUT_MAX + START_WINDOW + MARGIN)
+        } else {
+            usual
+        }
     }
 
     fn settings(&self, number: usize) -> Settings {
@@ -263,11 +277,13 @@ impl Storm {
     fn judge(&self, mut world: World) -> Verdict {
         let calm = Time::default() + self.end();
         world.run(calm + RECOVERY, |_| false);
-        let (recovered, last) = (world.now, world.policy.highest_sweep + 1);
-        // A node that is in a sweep finishes or closes it; then follow a pause and another sweep.
+        world.policy.is_judged = true;
+        // A node that is in a sweep finishes or closes it, or returns to the others; then follow a
+        // pause and another sweep.
         let bound = schedule::sweep_bound(self.nodes, &self.tests);
-        let patience = (bound + self.interval) * 2 + self.longest_meeting() * 4 + 2 * QUIET_TIME;
-        let done = world.run(recovered + patience, |world| world.is_swept(last));
+        let patience = (bound + self.interval) * 3 + self.longest_meeting() * 4 + 2 * QUIET_TIME;
+        let is_done = |world: &World| world.policy.nodes.iter().all(NodeState::is_judged);
+        let done = world.run(world.now + patience, is_done);
         let sweeps = world.policy.result_log.sweeps();
         let mut verdict = Verdict {
             recovery: world.now.since(calm),
@@ -276,30 +292,33 @@ impl Storm {
             ..Verdict::default()
         };
         if !done {
-            verdict.stuck = laggards(&world, last);
+            verdict.stuck = laggards(&world);
         }
         verdict.stuck.extend(leftovers(&world));
         verdict.stuck.append(&mut world.policy.overlong);
-        verdict.unmeasured = unmeasured(&world, last);
+        verdict.unmeasured = unmeasured(&world);
         verdict.overlaps = world.exclusion.into_overlaps();
+        // No rule protects a node whose own agent breaks the rules.
+        let is_hostile = |node| self.faults.iter().any(|fault| fault.is_of_hostile(node));
+        verdict.overlaps.retain(|overlap| !is_hostile(overlap.node));
         verdict.trace = world.trace.into_lines();
         verdict
     }
 }
 
-/// Returns the nodes that have not completed the sweep.
-fn laggards(world: &World, sweep: u64) -> Vec<String> {
+/// Returns the nodes that have not completed the sweep to judge.
+fn laggards(world: &World) -> Vec<String> {
     world
         .hosts
         .iter()
         .zip(&world.policy.nodes)
-        .filter(|(_, node)| node.completed < sweep)
-        .map(|(host, _)| {
+        .filter(|(_, node)| !node.is_judged())
+        .map(|(host, node)| {
             let local = host.clock.local(world.now);
             let status = host.agent.as_ref().map(|agent| agent.status(local));
             format!(
-                "{} has not completed sweep {sweep}: {status:?}",
-                host.settings.name
+                "{} has not completed {:?}: {status:?}",
+                host.settings.name, node.judged
             )
         })
         .collect()
@@ -315,18 +334,22 @@ fn leftovers(world: &World) -> Vec<String> {
         .collect()
 }
 
-/// Returns the cells that have not succeeded in this sweep or a later one.
-fn unmeasured(world: &World, sweep: u64) -> Vec<String> {
+/// Returns the cells that have not succeeded since their source began the sweep to judge.
+fn unmeasured(world: &World) -> Vec<String> {
     let mut cells = Vec::new();
     for (source, host) in world.hosts.iter().enumerate() {
         for test in &host.settings.tests {
             for destination in (0..world.hosts.len()).filter(|&other| other != source) {
                 let log = &world.policy.result_log;
                 let last = log.last_success(source, destination, test.protocol);
-                if last.is_none_or(|last| last < sweep) {
+                let judged = world.policy.nodes[source].judged;
+                let is_measured = last
+                    .zip(judged)
+                    .is_some_and(|((_, at), (_, began))| at >= began);
+                if !is_measured {
                     let protocol = test.protocol.as_str();
                     let cell = format!("n{source} -> n{destination} {protocol}");
-                    cells.push(format!("{cell} in sweep {sweep}, last in {last:?}"));
+                    cells.push(format!("{cell} in {judged:?}, last in {last:?}"));
                 }
             }
         }
@@ -344,6 +367,42 @@ fn window(rng: &mut StdRng, nodes: usize, within: f64) -> FaultWindow {
         at,
         lasts: if at_once { Duration::ZERO } else { lasts },
         fault,
+    }
+}
+
+/// Draws the lies of the hostile agents: in every fourth storm, of less than half of the nodes.
+fn lies(seed: u64, nodes: usize, within: f64) -> Vec<FaultWindow> {
+    if !seed.is_multiple_of(4) {
+        return Vec::new();
+    }
+    let rng = &mut StdRng::seed_from_u64(seed ^ LIES);
+    let first = rng.random_range(0..nodes);
+    let hostile = (0..nodes.div_ceil(2).saturating_sub(1).max(1))
+        .map(|place| (first + place) % nodes)
+        .collect::<Vec<_>>();
+    let count = rng.random_range(1..=4);
+    (0..count)
+        .map(|_| {
+            let node = hostile[rng.random_range(0..hostile.len())];
+            FaultWindow {
+                at: Duration::from_secs_f64(rng.random_range(3.0..3.0 + within)),
+                lasts: Duration::from_secs_f64(rng.random_range(5.0..120.0)),
+                fault: Fault::Hostile(node, lie(rng, nodes)),
+            }
+        })
+        .collect()
+}
+
+fn lie(rng: &mut StdRng, nodes: usize) -> Lie {
+    match rng.random_range(0..8) {
+        0 => Lie::HighestSweep,
+        1 => Lie::RisingSweep,
+        2 => Lie::FallingSweep,
+        3 => Lie::ErraticSweep,
+        4 => Lie::LongPlans,
+        5 => Lie::Address(rng.random_range(0..nodes)),
+        6 => Lie::Forgeries,
+        _ => Lie::NoClients,
     }
 }
 

@@ -107,6 +107,14 @@ impl Harness {
         })
     }
 
+    /// Returns the pings that a node sent.
+    pub fn pings(&self, node: usize) -> Vec<Logged<&Message>> {
+        self.logged(node, |output| match output {
+            Output::Ping { message, .. } => Some(message),
+            _ => None,
+        })
+    }
+
     /// Returns the last message about a meeting that any node handled, and that node.
     pub fn last_received(&self) -> Option<(usize, &Message)> {
         self.log()

@@ -199,6 +199,10 @@ impl Policy for MockPeers {
 fn answer(output: Output) -> Option<Input> {
     match output {
         Output::Send(_, message) => reply(message),
+        Output::Ping { message, .. } => Some(Input::Answered {
+            node: message.to,
+            epoch: message.to_epoch,
+        }),
         Output::StartServer(start) => Some(Input::ServerReady {
             run: start.run,
             buffer: None,

@@ -5,6 +5,8 @@
 
 mod conflicts;
 mod missing;
+mod numbers;
+mod pings;
 mod restarts;
 mod silence;
 mod sweeps;

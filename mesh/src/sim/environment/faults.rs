@@ -49,6 +49,7 @@ impl World {
             Fault::Upgrade(node, wire) => self.upgrade(node, wire),
             Fault::PortsTaken(node) => self.policy.nodes[node].ports_taken += 1,
             Fault::KillIperf3(node) => self.kill_processes(node),
+            Fault::Hostile(node, lie) => self.policy.nodes[node].lies.push(lie),
             Fault::NetworkConditions(_)
             | Fault::Slow(..)
             | Fault::Tests { .. }
@@ -85,6 +86,10 @@ impl World {
             Fault::StaleView(node) => self.policy.nodes[node].stale -= 1,
             Fault::Upgrade(node, _) => self.downgrade(node),
             Fault::PortsTaken(node) => self.policy.nodes[node].ports_taken -= 1,
+            Fault::Hostile(node, lie) => {
+                self.policy.nodes[node].lies.retain(|&other| other != lie);
+                self.restart(node);
+            }
             Fault::NetworkConditions(_)
             | Fault::Slow(..)
             | Fault::Tests { .. }

@@ -1,9 +1,10 @@
 //! Chance: the policy of `plan` and of the storms.
 //!
 //! Split by concern: `views` spreads what the nodes know of each other, `faults` begins and ends
-//! faults. Every random number comes from the seed.
+//! faults, `hostile` is what hostile agents do. Every random number comes from the seed.
 
 mod faults;
+mod hostile;
 mod views;
 
 use std::collections::VecDeque;
@@ -12,15 +13,16 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::fault::FaultWindow;
+use super::fault::{FaultWindow, Lie};
 use super::gossip::Epidemic;
-use super::ids::number_of;
+use super::ids::{Incarnation, number_of};
 use super::kernel::{Delivery, FinishedTest, Host, Kernel, Policy, TestEnd};
 use super::network::Network;
 use super::result_log::ResultLog;
 use crate::wire::{Complaint, Message};
 use crate::{
-    Epoch, MeetingStatus, Node, Output, Reason, ServerFailure, ServerStart, TestSpec, View,
+    Epoch, MeetingStatus, Node, Output, Reason, RunId, ServerFailure, ServerStart, TestSpec, Time,
+    View,
 };
 
 /// The probability that a port is taken on a node where most ports are taken.
@@ -34,10 +36,15 @@ pub(super) type World = Kernel<Environment>;
 
 pub(super) enum Event {
     Gossips(usize),
-    GossipArrives { from: usize, to: usize },
+    GossipArrives {
+        from: usize,
+        to: usize,
+    },
     ViewChanges(usize),
     FaultBegins(usize),
     FaultEnds(usize),
+    /// The deadline of a client that a hostile agent has not started.
+    NeverStarted(usize, Incarnation, RunId),
 }
 
 /// The behaviour of tests.
@@ -75,8 +82,13 @@ impl TestBehaviour {
 pub(super) struct NodeState {
     /// The node's tests when no upgrade has changed them for a while.
     usual_tests: Vec<TestSpec>,
-    /// The last sweep that the node's agent completed.
+    /// The last sweep that the node's agent completed, and the last one that it began.
     pub(super) completed: u64,
+    begun: u64,
+    /// The sweep to judge, and when the agent began it: the first whole one after the recovery.
+    pub(super) judged: Option<(u64, Time)>,
+    /// The present lies of the agent; an honest one has none.
+    lies: Vec<Lie>,
     /// The number of faults that keep the agent from running.
     down: u32,
     /// The number of faults that take most of the node's ports.
@@ -108,7 +120,9 @@ pub(super) struct Environment {
     pub(super) overlong: Vec<String>,
     /// The maximum duration of a meeting; `None` means no limit.
     pub(super) longest_meeting: Option<Duration>,
-    pub(super) highest_sweep: u64,
+    highest_sweep: u64,
+    /// Whether the sweeps that begin now are judged.
+    pub(super) is_judged: bool,
     rng: StdRng,
 }
 
@@ -123,6 +137,9 @@ impl World {
         let nodes = hosts.iter().map(|host| NodeState {
             usual_tests: host.settings.tests.clone(),
             completed: 0,
+            begun: 0,
+            judged: None,
+            lies: Vec::new(),
             down: 0,
             ports_taken: 0,
             stale: 0,
@@ -143,6 +160,7 @@ impl World {
             overlong: Vec::new(),
             longest_meeting: None,
             highest_sweep: 0,
+            is_judged: false,
             rng: StdRng::seed_from_u64(seed),
         };
         Self::new(hosts, environment)
@@ -160,15 +178,34 @@ impl World {
         let node = &mut self.policy.nodes[number];
         node.leaving = false;
         node.completed = 0;
+        node.begun = 0;
+        node.judged = None;
         if let Some(epidemic) = &mut self.policy.epidemic {
             epidemic.forget(number);
         }
         self.start_agent(number, epoch, skip_quiet_time);
     }
 
-    /// Returns whether all nodes have completed this sweep.
-    pub(super) fn is_swept(&self, sweep: u64) -> bool {
-        self.policy.nodes.iter().all(|node| node.completed >= sweep)
+    /// Records that an agent has begun this sweep.
+    fn note_sweep(&mut self, number: usize, sweep: u64) {
+        let node = &mut self.policy.nodes[number];
+        let is_next = node.begun > 0 && sweep == node.begun + 1;
+        if self.policy.is_judged && !node.is_judged() {
+            node.judged = is_next.then_some((sweep, self.now));
+        }
+        node.begun = sweep;
+        if sweep > self.policy.highest_sweep {
+            self.policy.highest_sweep = sweep;
+            self.spread();
+        }
+    }
+}
+
+impl NodeState {
+    /// Returns whether the agent has completed the sweep to judge.
+    pub(super) fn is_judged(&self) -> bool {
+        self.judged
+            .is_some_and(|(sweep, _)| self.completed == sweep || self.begun > sweep)
     }
 }
 
@@ -182,15 +219,15 @@ impl Policy for Environment {
             Event::ViewChanges(number) => world.show_view(number),
             Event::FaultBegins(fault) => world.begin_fault(fault),
             Event::FaultEnds(fault) => world.end_fault(fault),
+            Event::NeverStarted(number, incarnation, run) => {
+                world.end_client(number, incarnation, run);
+            }
         }
     }
 
     fn perform(world: &mut World, number: usize, output: Output) {
         match &output {
-            Output::SweepBegan(sweep) if *sweep > world.policy.highest_sweep => {
-                world.policy.highest_sweep = *sweep;
-                world.spread();
-            }
+            Output::SweepBegan(sweep) => world.note_sweep(number, *sweep),
             Output::SweepEnded(report) => world.policy.nodes[number].completed = report.number,
             Output::Cell {
                 destination,
@@ -199,11 +236,13 @@ impl Policy for Environment {
             } => {
                 let (sweep, destination) = (world.sweep_of(number), number_of(destination));
                 let log = &mut world.policy.result_log;
-                log.record_success(sweep, number, destination, *protocol);
+                log.record_success(sweep, world.now, number, destination, *protocol);
             }
             _ => {}
         }
-        world.perform(number, output);
+        if let Some(output) = world.falsify(number, output) {
+            world.perform(number, output);
+        }
     }
 
     fn after_input(world: &mut World, number: usize) {

@@ -41,6 +41,8 @@ impl World {
         Member {
             wire: self.gossiped_wire(number),
             state,
+            sweep: self.claimed_sweep(number, self.sweep_of(number)),
+            control: self.claimed_control(number),
             ..self.member(number)
         }
     }
@@ -57,6 +59,7 @@ impl World {
             return;
         }
         self.check_meeting_length(number);
+        self.misbehave(number);
         let incarnation = self.hosts[number].incarnation;
         let member = self.gossiped(number, PeerState::Live);
         if let Some(epidemic) = &mut self.policy.epidemic {

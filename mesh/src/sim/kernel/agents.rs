@@ -1,5 +1,6 @@
 //! The agents: passes inputs to the coordinators, and carries out their outputs.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::host::Waiting;
@@ -7,9 +8,9 @@ use super::policy::{DELIVERY_TIMEOUT, Policy};
 use super::process_table::{Death, Start};
 use super::trace::{brief, describe};
 use super::{Event, Kernel};
-use crate::sim::ids::{Incarnation, number_of};
+use crate::sim::ids::{Incarnation, number_at, number_of};
 use crate::wire::Message;
-use crate::{Epoch, Input, Node, Output};
+use crate::{Epoch, Input, Node, Output, Time};
 
 /// How soon a node can be woken again. It keeps the simulation from looping at one instant.
 const TICK: Duration = Duration::from_micros(1);
@@ -143,7 +144,12 @@ impl<P: Policy> Kernel<P> {
     /// Carries out an output that sends, starts or kills something. The other outputs only inform.
     pub fn perform(&mut self, number: usize, output: Output) {
         match output {
-            Output::Send(_, message) => self.send(number, &message),
+            Output::Send(to, message) => self.send(number, to.ip(), &message),
+            Output::Ping {
+                to,
+                message,
+                within,
+            } => self.send_ping(number, to.ip(), &message, within),
             Output::StartServer(start) => self.decide_to_spawn(number, Start::Server(start)),
             Output::StartClient(start) => self.decide_to_spawn(number, Start::Client(start)),
             Output::Kill(run) => {
@@ -176,34 +182,95 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    fn send(&mut self, from: usize, message: &Message) {
-        let to = number_of(&message.to);
-        if to >= self.hosts.len() {
+    /// Returns the node at this address. A node that has moved to another address is found by name.
+    fn host_at(&self, address: IpAddr, message: &Message) -> Option<usize> {
+        let candidates = [number_at(address), number_of(&message.to)];
+        candidates.into_iter().find(|&node| node < self.hosts.len())
+    }
+
+    fn send(&mut self, from: usize, to: IpAddr, message: &Message) {
+        let Some(to) = self.host_at(to, message) else {
             return;
-        }
+        };
         let sender = self.hosts[from].incarnation;
         let delivery = self.policy.deliver(from, to, message);
         if delivery.reported_lost {
             self.report_lost(from, sender, message);
         }
         for delay in delivery.delays {
-            self.plan_arrival(delay, from, sender, message.clone());
+            self.plan_arrival(delay, to, from, sender, message.clone());
+        }
+    }
+
+    fn send_ping(&mut self, from: usize, to: IpAddr, message: &Message, within: Duration) {
+        let Some(to) = self.host_at(to, message) else {
+            return;
+        };
+        let sender = self.hosts[from].incarnation;
+        let until = self.now + within;
+        let delivery = self.policy.deliver(from, to, message);
+        for delay in delivery
+            .delays
+            .into_iter()
+            .filter(|_| !delivery.reported_lost)
+        {
+            let message = message.clone();
+            self.queue.plan(
+                self.now + delay,
+                Event::PingArrives {
+                    to,
+                    from,
+                    sender,
+                    message,
+                    until,
+                },
+            );
+        }
+    }
+
+    /// Lets a node accept a ping, and its sender learn that. An agent accepts only what is
+    /// addressed to it.
+    pub(super) fn answer_ping(
+        &mut self,
+        to: usize,
+        from: usize,
+        sender: Incarnation,
+        message: Message,
+        until: Time,
+    ) {
+        let host = &self.hosts[to];
+        let is_understood = (host.wire - self.hosts[from].wire).abs() <= 1;
+        let is_addressed =
+            host.settings.name == message.to && host.settings.epoch == message.to_epoch;
+        if host.dark > 0 || !host.is_up() || !is_understood || !is_addressed {
+            return;
+        }
+        let incarnation = host.incarnation;
+        let at = self.now + self.policy.reaction_time(to) + self.policy.latency();
+        let answered = Input::Answered {
+            node: message.to.clone(),
+            epoch: message.to_epoch,
+        };
+        self.receive(to, incarnation, Input::Message(message));
+        if at <= until && self.policy.is_connected(from, to) {
+            self.queue.plan(at, Event::Handles(from, sender, answered));
         }
     }
 
     /// Delivers a message once more. No agent waits to learn its fate, because no incarnation is 0.
     pub(in crate::sim) fn replay(&mut self, message: Message) {
-        self.plan_arrival(Duration::ZERO, number_of(&message.from), 0, message);
+        let (to, from) = (number_of(&message.to), number_of(&message.from));
+        self.plan_arrival(Duration::ZERO, to, from, 0, message);
     }
 
     fn plan_arrival(
         &mut self,
         delay: Duration,
+        to: usize,
         from: usize,
         sender: Incarnation,
         message: Message,
     ) {
-        let to = number_of(&message.to);
         self.queue.plan(
             self.now + delay,
             Event::Arrives {

@@ -41,6 +41,14 @@ enum Event<E> {
         sender: Incarnation,
         message: Message,
     },
+    /// A ping reaches a node. Its sender awaits the answer until then.
+    PingArrives {
+        to: usize,
+        from: usize,
+        sender: Incarnation,
+        message: Message,
+        until: Time,
+    },
     /// An agent handles an input, unless another incarnation of it runs by then.
     Handles(usize, Incarnation, Input),
     Wakes(usize),
@@ -181,6 +189,13 @@ impl<P: Policy> Kernel<P> {
                 sender,
                 message,
             } => self.arrive(to, from, sender, message),
+            Event::PingArrives {
+                to,
+                from,
+                sender,
+                message,
+                until,
+            } => self.answer_ping(to, from, sender, message, until),
             Event::Handles(number, incarnation, input) => self.deliver(number, incarnation, input),
             Event::Wakes(number) => self.wake(number),
             Event::Listens(pid) => self.listen(pid),

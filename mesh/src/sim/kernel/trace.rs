@@ -68,6 +68,7 @@ impl<P: Policy> Kernel<P> {
 pub(super) fn describe(number: usize, output: &Output) -> String {
     match output {
         Output::Send(_, message) => format!("n{number} sends {}", brief(message)),
+        Output::Ping { message, .. } => format!("n{number} pings {}", message.to),
         output => format!("n{number} {output:?}"),
     }
 }
