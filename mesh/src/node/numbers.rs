@@ -51,6 +51,11 @@ impl Numbers {
         }
     }
 
+    /// Returns how many peers count.
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
     /// Returns how many peers are in a later sweep.
     pub(super) fn above(&self, own: u64) -> usize {
         self.counts

@@ -31,8 +31,9 @@ pub struct Peer {
     pub(crate) last_request: Option<(Epoch, u64)>,
     /// The present sweep of the peer, from its last message or from gossip; 0 before its first.
     pub(crate) number: u64,
-    /// Whether this epoch of the peer has answered at its control address, and has left no request
-    /// unanswered since.
+    /// Whether this epoch of the peer has ever answered at its control address.
+    pub(crate) has_answered: bool,
+    /// Whether it has, and has left no request unanswered since.
     pub(crate) reached: bool,
     /// The number of pings in a row without an answer.
     pub(crate) unanswered_pings: u8,
@@ -43,7 +44,7 @@ pub struct Peer {
 impl Peer {
     /// Returns the peer's sweep number, if it counts.
     fn counted_number(&self) -> Option<u64> {
-        (self.is_meetable() && self.reached && self.number > 0).then_some(self.number)
+        (self.is_meetable() && self.has_answered && self.number > 0).then_some(self.number)
     }
 
     /// Returns whether this node can meet the peer: the peer is live and speaks a compatible wire
@@ -175,6 +176,7 @@ impl Peers {
     pub(crate) fn set_reached(&mut self, name: &NodeName, reached: bool) {
         self.change(name, |peer| {
             peer.reached = reached;
+            peer.has_answered |= reached;
             if reached {
                 peer.unanswered_pings = 0;
             }
@@ -215,12 +217,12 @@ impl Peers {
             _ => None,
         };
         let same = before.filter(|peer| peer.member.epoch == member.epoch);
+        let same_place = same.filter(|peer| peer.member.control == member.control);
         let is_there = member.state == PeerState::Live;
         let peer = Peer {
             number: same.map_or(member.sweep, |peer| newer_number(peer, member.sweep)),
-            reached: same.is_some_and(|peer| {
-                peer.reached && is_there && peer.member.control == member.control
-            }),
+            has_answered: same_place.is_some_and(|peer| peer.has_answered),
+            reached: is_there && same_place.is_some_and(|peer| peer.reached),
             unanswered_pings: same.map_or(0, |peer| peer.unanswered_pings),
             unanswered_requests: same.map_or(0, |peer| peer.unanswered_requests),
             last_request: before.and_then(|peer| peer.last_request),
@@ -385,6 +387,7 @@ fn missing_peer(now: Time, name: NodeName, node: ClusterNode) -> Peer {
         silent_since: Some(now - unready_for),
         last_request: None,
         number: 0,
+        has_answered: false,
         reached: false,
         unanswered_pings: 0,
         unanswered_requests: 0,

@@ -14,7 +14,7 @@ use crate::node::sweep_plan::{PeerProgress, SweepPlan};
 use crate::protocol::{MARGIN, QUIET_TIME};
 use crate::status::SweepSummary;
 use crate::wire::{Body, SWEEP_MAX};
-use crate::{NodeName, PeerState, Reason, Time};
+use crate::{NodeName, PeerState, Reason, Time, schedule};
 
 /// How long the membership must be stable before the first sweep of an epoch begins.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -82,10 +82,17 @@ impl Node {
         is_enough.then(|| next_number(own))
     }
 
+    /// Returns the shortest time in which the peers that count can be met. The sweep itself may have
+    /// begun with fewer.
+    fn shortest_sweep(&self) -> Duration {
+        let players = self.sweep_plan.players.max(self.peers.numbers.total() + 1);
+        schedule::sweep_bound(players, &self.settings.tests).max(self.meeting_length())
+    }
+
     /// Returns the sweep to follow the others into now, and records when their word counts if it
     /// does not yet.
     fn called_to(&mut self, now: Time) -> Option<u64> {
-        let paced = self.pace.next_step(self.bound());
+        let paced = self.pace.next_step(self.shortest_sweep());
         let word = self.word_of_others(now);
         let at = match word {
             Some(_) => Some(paced),
@@ -286,7 +293,7 @@ impl Node {
             doubtful.map(|peer| &peer.member.name),
         );
         self.sweep_plan.is_joined = is_joined;
-        self.pace.step(now, self.bound());
+        self.pace.step(now, self.shortest_sweep());
         self.follow_at = None;
         self.ping_unreached(now);
         self.mark_idle(now, START_PATIENCE);
