@@ -56,7 +56,7 @@ struct Lesson {
     quiet: bool,
     /// The peer expects to be busy for this long.
     busy_for: Option<Duration>,
-    /// The peer is itself waiting for another node.
+    /// The peer is itself waiting for another node, or asking one.
     waiting: bool,
     /// The reason that stands for the pair if the two nodes never meet; set if the request failed
     /// through the peer's fault.
@@ -73,7 +73,7 @@ impl Lesson {
             EndReason::Refused(refusal, free_in) => Self {
                 quiet: refusal == Refusal::Quiet,
                 busy_for: Some(free_in.unwrap_or(RETRY_MIN).clamp(RETRY_MIN, RETRY_MAX)),
-                waiting: refusal == Refusal::Expecting,
+                waiting: refusal == Refusal::Expecting || free_in.is_none(),
                 strike: reason_of_refusal(refusal),
             },
             _ => Self::default(),

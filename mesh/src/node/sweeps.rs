@@ -82,8 +82,8 @@ impl Node {
         is_enough.then(|| next_number(own))
     }
 
-    /// Returns the shortest time in which the peers that count can be met. The sweep itself may have
-    /// begun with fewer.
+    /// Returns the shortest time in which the peers that count can be met. The sweep itself may
+    /// have begun with fewer.
     fn shortest_sweep(&self) -> Duration {
         let players = self.sweep_plan.players.max(self.peers.numbers.total() + 1);
         schedule::sweep_bound(players, &self.settings.tests).max(self.meeting_length())

@@ -277,11 +277,11 @@ impl Storm {
     fn judge(&self, mut world: World) -> Verdict {
         let calm = Time::default() + self.end();
         world.run(calm + RECOVERY, |_| false);
-        world.policy.is_judged = true;
+        world.begin_judgement();
         // A node that is in a sweep finishes or closes it, or returns to the others; then follow a
         // pause and another sweep.
         let bound = schedule::sweep_bound(self.nodes, &self.tests);
-        let patience = (bound + self.interval) * 3 + self.longest_meeting() * 4 + 2 * QUIET_TIME;
+        let patience = (bound + self.interval) * 4 + self.longest_meeting() * 4 + 2 * QUIET_TIME;
         let is_done = |world: &World| world.policy.nodes.iter().all(NodeState::is_judged);
         let done = world.run(world.now + patience, is_done);
         let sweeps = world.policy.result_log.sweeps();

@@ -85,6 +85,9 @@ pub(super) struct NodeState {
     /// The last sweep that the node's agent completed, and the last one that it began.
     pub(super) completed: u64,
     begun: u64,
+    /// Only a later sweep than this one is judged: some node may have begun this one before the
+    /// recovery.
+    judged_after: u64,
     /// The sweep to judge, and when the agent began it: the first whole one after the recovery.
     pub(super) judged: Option<(u64, Time)>,
     /// The present lies of the agent; an honest one has none.
@@ -122,7 +125,7 @@ pub(super) struct Environment {
     pub(super) longest_meeting: Option<Duration>,
     highest_sweep: u64,
     /// Whether the sweeps that begin now are judged.
-    pub(super) is_judged: bool,
+    is_judged: bool,
     rng: StdRng,
 }
 
@@ -138,6 +141,7 @@ impl World {
             usual_tests: host.settings.tests.clone(),
             completed: 0,
             begun: 0,
+            judged_after: 0,
             judged: None,
             lies: Vec::new(),
             down: 0,
@@ -186,12 +190,26 @@ impl World {
         self.start_agent(number, epoch, skip_quiet_time);
     }
 
+    /// Judges the sweeps that begin from now on.
+    pub(super) fn begin_judgement(&mut self) {
+        let sweeps = (0..self.hosts.len()).map(|number| self.sweep_of(number));
+        let highest = sweeps.max().unwrap_or_default();
+        for node in &mut self.policy.nodes {
+            node.judged_after = highest;
+        }
+        self.policy.is_judged = true;
+    }
+
     /// Records that an agent has begun this sweep.
     fn note_sweep(&mut self, number: usize, sweep: u64) {
         let node = &mut self.policy.nodes[number];
         let is_next = node.begun > 0 && sweep == node.begun + 1;
         if self.policy.is_judged && !node.is_judged() {
-            node.judged = is_next.then_some((sweep, self.now));
+            if !is_next {
+                node.judged_after = sweep;
+            }
+            let is_whole = is_next && sweep > node.judged_after;
+            node.judged = is_whole.then_some((sweep, self.now));
         }
         node.begun = sweep;
         if sweep > self.policy.highest_sweep {
