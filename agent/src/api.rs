@@ -176,6 +176,23 @@ pub struct CellResult {
     pub age_seconds: Option<f64>,
     /// The time since the last successful test ended.
     pub success_age_seconds: Option<f64>,
+    /// The end whose settings made the test smaller than the source's own settings; absent if none
+    /// did.
+    #[serde(
+        default,
+        deserialize_with = "readable",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub limited_by: Option<LimitedBy>,
+}
+
+/// The end of a test whose settings ruled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitedBy {
+    /// The destination allows less than the source: a shorter test, fewer streams, or a lower
+    /// bitrate.
+    Destination,
 }
 
 impl CellResult {
@@ -188,6 +205,7 @@ impl CellResult {
             success: self.success,
             age_seconds: self.age_seconds.filter(is_age),
             success_age_seconds: self.success_age_seconds.filter(is_age),
+            limited_by: self.limited_by,
             ..Self::default()
         };
         let outcome = match (self.success, self.reason) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use strum::{Display, IntoStaticStr};
+use strum::{Display, IntoStaticStr, VariantArray};
 
 use crate::status::SweepSummary;
 use crate::wire::{Complaint, MeetingId, Message, Refusal, Role};
@@ -108,6 +108,18 @@ pub enum Output {
         protocol: Protocol,
         /// The result.
         outcome: Outcome,
+        /// Whether the destination's settings made the test smaller than this node's own.
+        is_limited: bool,
+    },
+    /// A message had no effect, because it does not belong to what this node is doing. Some such
+    /// messages are normal, since messages cross and come late; many show an intruder.
+    Ignored {
+        /// The sender, as the message says.
+        from: NodeName,
+        /// The kind of the message.
+        kind: &'static str,
+        /// The reason.
+        reason: Ignored,
     },
     /// The peer handed over a figure that cannot be. The cell's outcome, which follows, lacks it;
     /// if it is [`Figure::Bandwidth`], the cell fails.
@@ -160,7 +172,7 @@ pub struct ClientStart {
     pub sweep: u64,
     /// The other node: the destination of the cell.
     pub peer: NodeName,
-    /// The test.
+    /// The test as both ends have agreed on it.
     pub spec: TestSpec,
     /// The address and port of the peer's server.
     pub remote: SocketAddr,
@@ -186,7 +198,8 @@ pub struct ServerStart {
     pub peer: NodeName,
     /// The only address that may connect.
     pub peer_address: IpAddr,
-    /// The test.
+    /// The test as both ends have agreed on it. The server serves no other, whatever its client
+    /// asks for: no longer duration, no more streams, no higher bitrate.
     pub spec: TestSpec,
     /// The port to listen on.
     pub port: u16,
@@ -203,6 +216,31 @@ pub enum ServerFailure {
     PortTaken,
     /// Something else failed; another try would fail as well.
     Spawn,
+}
+
+/// The reason why a message had no effect.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Display, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Ignored {
+    /// The message is for another node.
+    OtherNode,
+    /// The message is for another epoch of this node.
+    StaleEpoch,
+    /// The message is about a meeting in which this node and the sender are not, or not any more.
+    OtherMeeting,
+    /// The request was seen before, or is older than one that was, or asks in another node's name.
+    OldRequest,
+    /// The grant names an address other than the sender's.
+    OtherAddress,
+}
+
+impl Ignored {
+    /// Returns the name in labels.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// The way in which a reservation ended for this node.

@@ -45,9 +45,11 @@
 //!     address: [198, 18, 0, 2].into(),
 //!     ports: PortRange { first: 5201, count: 8 },
 //!     tests: vec![test],
+//!     guest_tests: Vec::new(),
 //!     interval: Duration::from_secs(300),
 //!     forget_after: None,
 //!     skip_quiet_time: true,
+//!     secret: 0x5eed,
 //! };
 //! let mut now = Time::from_nanos(1_000_000_000);
 //! let mut node = Node::new(settings, now);
@@ -137,7 +139,9 @@ mod view;
 pub mod wire;
 
 pub use address::{AddressProblem, AddressRules, Listed};
-pub use io::{ClientStart, Input, Output, ReservationOutcome, RunId, ServerFailure, ServerStart};
+pub use io::{
+    ClientStart, Ignored, Input, Output, ReservationOutcome, RunId, ServerFailure, ServerStart,
+};
 pub use name::{Epoch, NAME_LEN_MAX, NameError, NodeName, ZONE_LEN_MAX, is_zone};
 pub use node::peers::Peer;
 pub use node::{Node, Settings};

@@ -75,6 +75,46 @@ impl TestSpec {
     pub fn length(&self) -> Duration {
         self.omit + self.duration
     }
+
+    /// Returns the test that both ends allow: in every respect the lesser of this test and of
+    /// `limit`, which is the other end's setting for the same protocol.
+    ///
+    /// The timeout follows: the length of the agreed test, and the lesser of the two times that the
+    /// ends leave beyond the length. The result is the same whoever asks, except that the asker
+    /// decides whether the test is two-way.
+    #[must_use]
+    pub fn within(&self, limit: &Self) -> Self {
+        let duration = whole_seconds(self.duration.min(limit.duration));
+        let omit = whole_seconds(self.omit.min(limit.omit));
+        let beyond = |spec: &Self| spec.timeout.saturating_sub(spec.length());
+        Self {
+            protocol: self.protocol,
+            duration,
+            omit,
+            timeout: omit + duration + beyond(self).min(beyond(limit)),
+            bitrate: match (self.bitrate, limit.bitrate) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            },
+            streams: self.streams.min(limit.streams),
+            bidir: self.bidir,
+        }
+    }
+
+    /// Returns whether `self` measures less than `other` allows: it is shorter, or has fewer
+    /// streams or a lower bitrate. (A shorter timeout alone makes a test no smaller.)
+    pub fn is_less_than(&self, other: &Self) -> bool {
+        let rate = |spec: &Self| spec.bitrate.unwrap_or(u64::MAX);
+        self.duration < other.duration
+            || self.omit < other.omit
+            || self.streams < other.streams
+            || rate(self) < rate(other)
+    }
+}
+
+/// iperf3 counts in whole seconds.
+fn whole_seconds(duration: Duration) -> Duration {
+    Duration::from_secs(duration.as_secs())
 }
 
 /// The encoding of durations on the wire as whole milliseconds.

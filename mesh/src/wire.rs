@@ -22,9 +22,13 @@ pub const TESTS_MAX: usize = 8;
 /// The maximum length of the words of a [`Complaint`], in bytes.
 pub const WORDS_MAX: usize = 200;
 
-/// The first wire version with complaints, with the buffer of a grant, with an `end` that asks for
-/// confirmation, and with the reason [`Reason::Resources`].
-const COMPLAINTS_SINCE: u16 = 2;
+/// The first wire version in which the granter tells the agreed tests, and in which a request has a
+/// kind. It also added the refusals [`Refusal::Met`], [`Refusal::Quota`] and [`Refusal::Limits`].
+const AGREEMENT_SINCE: u16 = 3;
+
+/// The time after which an agent of an older version asks again if it is refused for a reason that
+/// it does not know, in milliseconds.
+const OLD_RETRY_MS: u64 = 10_000;
 
 /// The highest sweep number that is accepted: the maximum that JSON carries without loss.
 pub const SWEEP_MAX: u64 = 1 << 53;
@@ -37,7 +41,8 @@ pub struct MeetingId {
     pub asker: NodeName,
     /// The asker's epoch.
     pub epoch: Epoch,
-    /// The number of this meeting among those that the asker has asked for in this epoch.
+    /// The number of this meeting. It only rises in one epoch, by steps that nobody can guess, so
+    /// that a node outside the meeting cannot end it.
     pub number: u64,
 }
 
@@ -88,6 +93,43 @@ pub struct PlannedTest {
     pub spec: TestSpec,
 }
 
+/// The kind of a meeting. The granter has a quota for each.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    IntoStaticStr,
+    VariantArray,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum MeetingKind {
+    /// The meeting that every pair has once in a sweep.
+    #[default]
+    Scheduled,
+    /// Another meeting of the pair in the same sweep, because the first one brought no result, or
+    /// not all of them.
+    MakeUp,
+}
+
+impl MeetingKind {
+    /// Returns the name in labels and logs.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    fn is_scheduled(&self) -> bool {
+        *self == Self::Scheduled
+    }
+}
+
 /// The reason why a request was not granted. A refusal alone does not fail any cell.
 #[derive(
     Clone,
@@ -129,6 +171,13 @@ pub enum Refusal {
     Incompatible,
     /// The granter could not start its iperf3 server.
     Spawn,
+    /// The pair has met in this sweep, as often as the granter agrees to.
+    Met,
+    /// The asker has recently held the granter's slot without a test, or nodes that have never run
+    /// a test with the granter have.
+    Quota,
+    /// The granter has no limit for a test of the plan, so it agrees to none.
+    Limits,
 }
 
 impl Refusal {
@@ -234,8 +283,11 @@ pub enum Body {
     Sweep,
     /// The sender asks for a meeting, and at the same time to be the client of its first test.
     Request {
-        /// All tests of the meeting, the asker's first.
+        /// All tests of the meeting, the asker's first, as the asker's settings allow them.
         plan: Vec<PlannedTest>,
+        /// The kind of the meeting.
+        #[serde(default, skip_serializing_if = "MeetingKind::is_scheduled")]
+        kind: MeetingKind,
     },
     /// The sender asks to be the client of another test of the same meeting.
     Next {
@@ -255,6 +307,10 @@ pub enum Body {
         /// is unknown.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         buffer: Option<u64>,
+        /// All tests of the meeting as agreed, in the order of the plan: what is asked, within the
+        /// granter's own limits. Only the grant of the first test has them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        agreed: Vec<TestSpec>,
     },
     /// The meeting does not take place.
     Refuse {
@@ -349,9 +405,9 @@ impl WireError {
     }
 }
 
-/// Returns whether an agent with this wire version tells the complaints of its servers.
-pub(crate) const fn tells_complaints(wire: u16) -> bool {
-    wire >= COMPLAINTS_SINCE
+/// Returns whether an agent with this wire version keeps to the tests that the granter tells.
+pub(crate) const fn keeps_agreements(wire: u16) -> bool {
+    wire >= AGREEMENT_SINCE
 }
 
 /// Returns whether this version is compatible with `other`: each version talks to itself and to its
@@ -392,18 +448,23 @@ impl Message {
     /// Returns the message in the form that an agent with this wire version reads: an agent refuses
     /// what it does not know.
     pub(crate) fn for_version(mut self, wire: u16) -> Self {
-        if tells_complaints(wire) {
+        if keeps_agreements(wire) {
             return self;
         }
-        self.complaints.clear();
         match &mut self.body {
-            Body::Grant { buffer, .. } => *buffer = None,
-            Body::Go { handover } => to_old_reasons(handover),
-            Body::End { handover, confirm } => {
-                to_old_reasons(handover);
-                *confirm = false;
+            Body::Request { kind, .. } => *kind = MeetingKind::default(),
+            Body::Grant { agreed, .. } => agreed.clear(),
+            Body::Refuse {
+                refusal,
+                free_in_ms,
+            } => {
+                let known = known_refusal(*refusal);
+                if known != *refusal {
+                    *free_in_ms = Some(free_in_ms.unwrap_or(OLD_RETRY_MS));
+                }
+                *refusal = known;
             }
-            Body::Sweep | Body::Request { .. } | Body::Next { .. } | Body::Refuse { .. } => {}
+            Body::Sweep | Body::Next { .. } | Body::Go { .. } | Body::End { .. } => {}
         }
         self
     }
@@ -427,18 +488,23 @@ impl Message {
             return Err(WireError::Limit("number of complaints"));
         }
         match &self.body {
-            Body::Request { plan } => check_plan(plan),
+            Body::Request { plan, .. } => check_plan(plan),
+            Body::Grant { agreed, .. } if agreed.len() > TESTS_MAX => {
+                Err(WireError::Limit("number of tests"))
+            }
+            Body::Grant { agreed, .. } => agreed.iter().try_for_each(check_spec),
             Body::Go { handover } | Body::End { handover, .. } => check_handover(handover),
-            Body::Sweep | Body::Next { .. } | Body::Grant { .. } | Body::Refuse { .. } => Ok(()),
+            Body::Sweep | Body::Next { .. } | Body::Refuse { .. } => Ok(()),
         }
     }
 }
 
-fn to_old_reasons(handover: &mut [Handover]) {
-    for Handover { outcome, .. } in handover {
-        if *outcome == Err(Reason::Resources) {
-            *outcome = Err(Reason::Iperf);
-        }
+/// Returns the refusal that an older version knows, and that makes it ask again later.
+fn known_refusal(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Met | Refusal::Quota => Refusal::Busy,
+        Refusal::Limits => Refusal::Incompatible,
+        known => known,
     }
 }
 
@@ -450,16 +516,31 @@ fn check_plan(plan: &[PlannedTest]) -> Result<(), WireError> {
     {
         return Err(WireError::Limit("the asker's tests come first"));
     }
-    for PlannedTest { spec, .. } in plan {
-        let too_short = spec.duration < Duration::from_secs(1);
-        if too_short || spec.timeout > TIMEOUT_MAX || spec.length() >= spec.timeout {
-            return Err(WireError::Limit(
-                "1 s <= duration, omit + duration < timeout <= 60 s",
-            ));
+    for (at, PlannedTest { client, spec }) in plan.iter().enumerate() {
+        let fills_same_cell = |other: &PlannedTest| {
+            let is_two_way = spec.bidir || other.spec.bidir;
+            other.spec.protocol == spec.protocol && (other.client == *client || is_two_way)
+        };
+        if plan[..at].iter().any(fills_same_cell) {
+            return Err(WireError::Limit("one test for each cell"));
         }
-        if spec.streams == 0 || spec.streams > 128 {
-            return Err(WireError::Limit("1 <= streams <= 128"));
-        }
+    }
+    plan.iter().try_for_each(|test| check_spec(&test.spec))
+}
+
+fn check_spec(spec: &TestSpec) -> Result<(), WireError> {
+    let too_short = spec.duration < Duration::from_secs(1);
+    if too_short || spec.timeout > TIMEOUT_MAX || spec.length() >= spec.timeout {
+        return Err(WireError::Limit(
+            "1 s <= duration, omit + duration < timeout <= 60 s",
+        ));
+    }
+    if spec.streams == 0 || spec.streams > 128 {
+        return Err(WireError::Limit("1 <= streams <= 128"));
+    }
+    // iperf3 takes 0 for no limit.
+    if spec.bitrate == Some(0) {
+        return Err(WireError::Limit("bitrate > 0"));
     }
     Ok(())
 }

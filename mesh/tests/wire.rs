@@ -10,42 +10,19 @@
 use std::time::Duration;
 
 use iperf3_mesh_core::wire::{
-    Body, Complaint, Complaints, Handover, MESSAGE_LEN_MAX, MeetingId, Message, PlannedTest,
-    Refusal, Role, SWEEP_MAX, TESTS_MAX, WORDS_MAX, WireError,
+    Body, Complaint, Complaints, Handover, MESSAGE_LEN_MAX, MeetingId, MeetingKind, Message,
+    PlannedTest, Refusal, Role, SWEEP_MAX, TESTS_MAX, WORDS_MAX, WireError,
 };
 use iperf3_mesh_core::{
-    Epoch, Figure, Figures, NAME_LEN_MAX, NodeName, Protocol, Reason, ReservationOutcome,
-    TIMEOUT_MAX, TestSpec, WIRE_VERSION, plausible,
+    Epoch, Figure, Figures, NAME_LEN_MAX, NodeName, Protocol, Reason, TIMEOUT_MAX, TestSpec,
+    WIRE_VERSION, plausible,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use strum::VariantArray;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-#[test]
-fn labels_are_the_names_on_the_wire() {
-    fn check<T: serde::Serialize + Copy>(all: &[T], label: fn(T) -> &'static str) {
-        for &value in all {
-            assert_eq!(json!(value), label(value));
-        }
-    }
-    check(Reason::ALL, Reason::as_str);
-    check(Protocol::ALL, Protocol::as_str);
-    check(Refusal::VARIANTS, Refusal::as_str);
-    check(Role::VARIANTS, Role::as_str);
-    let outcomes = [
-        (ReservationOutcome::Met, "met"),
-        (ReservationOutcome::Refused(Refusal::Busy), "refused"),
-        (ReservationOutcome::NoAnswer, "no_answer"),
-        (ReservationOutcome::Expired, "expired"),
-        (ReservationOutcome::Withdrawn, "withdrawn"),
-        (ReservationOutcome::Cancelled, "cancelled"),
-    ];
-    for (outcome, label) in outcomes {
-        assert_eq!(outcome.as_str(), label);
-    }
-}
+const MILLI: Duration = Duration::from_millis(1);
 
 #[test]
 fn message_survives_encoding_and_decoding() {
@@ -61,9 +38,10 @@ fn message_encoding_is_as_documented() {
         address: [10, 0, 0, 2].into(),
         port: 5203,
         buffer: Some(425_984),
+        agreed: Vec::new(),
     };
     let expected = json!({
-        "wire": 2, "from": "a", "from_epoch": u64::MAX, "to": "b", "to_epoch": 2, "sweep": 9,
+        "wire": 3, "from": "a", "from_epoch": u64::MAX, "to": "b", "to_epoch": 2, "sweep": 9,
         "meeting": {"asker": "a", "epoch": u64::MAX, "number": 7},
         "body": {"grant": {"test": 0, "address": "10.0.0.2", "port": 5203, "buffer": 425_984}},
     });
@@ -104,7 +82,15 @@ fn longest_message_fits_the_length_limit() {
     ];
     for body in [
         Body::Request {
-            plan: vec![planned(Role::Asker); TESTS_MAX],
+            plan: longest_plan(),
+            kind: MeetingKind::Scheduled,
+        },
+        Body::Grant {
+            test: u8::MAX,
+            address: [0xffff; 8].into(),
+            port: u16::MAX,
+            buffer: Some(u64::MAX),
+            agreed: vec![spec(); TESTS_MAX],
         },
         Body::Go { handover: results },
     ] {
@@ -137,11 +123,11 @@ fn message_over_the_length_limit_is_not_parsed() {
 #[test]
 fn decode_accepts_adjacent_wire_versions_only() {
     for (wire, fits) in [
-        (0, false),
-        (1, true),
+        (1, false),
         (2, true),
         (3, true),
-        (4, false),
+        (4, true),
+        (5, false),
         (u16::MAX, false),
     ] {
         let read = changed(&message(Body::Sweep), |value| value["wire"] = json!(wire));
@@ -157,7 +143,7 @@ fn decode_accepts_adjacent_wire_versions_only() {
 #[test]
 fn distant_version_is_incompatible_whatever_follows() {
     for foreign in [
-        json!({"wire": 4}),
+        json!({"wire": 5}),
         json!({"wire": 9, "body": {"dance": [1, {"x": null}]}, "y": {}}),
     ] {
         assert!(
@@ -171,38 +157,29 @@ fn distant_version_is_incompatible_whatever_follows() {
         json!(1),
         json!({"wire": "3"}),
         json!({"wire": -1}),
-        json!({"wire": 1}),
+        json!({"wire": 3}),
         json!({"wire": 70000}),
     ] {
         assert!(is_malformed(&decode(&garbage)), "{garbage}");
     }
-    assert!(is_malformed(&Message::decode(br#"{"wire": 4, "wire": 1}"#)));
+    assert!(is_malformed(&Message::decode(br#"{"wire": 5, "wire": 3}"#)));
 }
 
 #[test]
 fn unknown_field_or_value_is_malformed() {
-    let next = message(Body::Next { test: 1 });
-    assert!(is_malformed(
-        &changed(&next, |value| value["more"] = json!(1))
-    ));
-    assert!(is_malformed(&changed(
-        &next,
-        |value| value["meeting"]["more"] = json!(1)
-    )));
-    assert!(is_malformed(&changed(&next, |value| value["body"]["next"]
-        ["more"] =
-        json!(1))));
-    assert!(is_malformed(
-        &changed(&next, |value| value["body"] = json!({"dance": {}}))
-    ));
-    assert!(is_malformed(&changed(&next, |value| value["body"] =
-        json!({"next": {"test": 256}}))));
-    assert!(is_malformed(
-        &changed(&next, |value| value["from"] = json!("two words"))
-    ));
-    assert!(is_malformed(
-        &changed(&next, |value| value["from"] = json!(""))
-    ));
+    let changes: [fn(&mut Value); 7] = [
+        |value| value["more"] = json!(1),
+        |value| value["meeting"]["more"] = json!(1),
+        |value| value["body"]["next"]["more"] = json!(1),
+        |value| value["body"] = json!({"dance": {}}),
+        |value| value["body"] = json!({"next": {"test": 256}}),
+        |value| value["from"] = json!("two words"),
+        |value| value["from"] = json!(""),
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        let read = changed(&message(Body::Next { test: 1 }), change);
+        assert!(is_malformed(&read), "change {at}: {read:?}");
+    }
 }
 
 #[test]
@@ -210,22 +187,21 @@ fn message_beyond_any_limit_is_refused() {
     let good = request(vec![planned(Role::Asker), planned(Role::Granter)]);
     assert!(Message::decode(&good.encode()).is_ok());
 
-    assert!(is_limit(&Message {
-        sweep: SWEEP_MAX + 1,
-        ..good.clone()
-    }));
-    assert!(is_limit(&Message {
-        meeting: None,
-        ..good.clone()
-    }));
-    assert!(is_limit(&Message {
+    let of_a_meeting = Message {
         meeting: good.meeting.clone(),
         ..message(Body::Sweep)
-    }));
-    assert!(is_limit(&Message {
-        to: name("a"),
-        ..good.clone()
-    }));
+    };
+    assert!(is_limit(&of_a_meeting));
+    let changes: [fn(&mut Message); 3] = [
+        |message| message.sweep = SWEEP_MAX + 1,
+        |message| message.meeting = None,
+        |message| message.to = name("a"),
+    ];
+    for change in changes {
+        let mut changed = good.clone();
+        change(&mut changed);
+        assert!(is_limit(&changed), "{changed:?}");
+    }
     let of_a_third_node = good.meeting.clone().map(|id| MeetingId {
         asker: name("c"),
         ..id
@@ -235,17 +211,18 @@ fn message_beyond_any_limit_is_refused() {
         ..good
     }));
 
-    assert!(is_limit(&request(Vec::new())));
-    assert!(is_limit(&request(vec![
-        planned(Role::Asker);
-        TESTS_MAX + 1
-    ])));
-    assert!(is_limit(&request(vec![planned(Role::Granter)])));
-    assert!(is_limit(&request(
+    for plan in [
+        Vec::new(),
+        vec![planned(Role::Asker); TESTS_MAX + 1],
+        vec![planned(Role::Granter)],
+        vec![planned(Role::Asker); 2],
         [Role::Asker, Role::Granter, Role::Asker]
             .map(planned)
-            .into()
-    )));
+            .into(),
+        two_way_and_back(),
+    ] {
+        assert!(is_limit(&request(plan.clone())), "{plan:?}");
+    }
 
     let too_many = vec![handover()[0].clone(); TESTS_MAX + 1];
     assert!(is_limit(&message(Body::Go {
@@ -261,25 +238,24 @@ fn test_spec_beyond_any_limit_is_refused() {
         change(&mut test.spec);
         is_limit(&request(vec![test]))
     };
-    assert!(!is_refused(|_| {}));
-    assert!(!is_refused(|spec| spec.timeout = TIMEOUT_MAX));
-    assert!(!is_refused(|spec| spec.duration = SECOND));
-    assert!(is_refused(
-        |spec| spec.timeout = TIMEOUT_MAX + Duration::from_millis(1)
-    ));
-    assert!(is_refused(
-        |spec| spec.duration = SECOND - Duration::from_millis(1)
-    ));
-    assert!(is_refused(|spec| spec.duration = Duration::ZERO));
-    assert!(is_refused(|spec| spec.timeout = spec.length()));
-    assert!(is_refused(
-        |spec| spec.omit = Duration::from_millis(u64::MAX)
-    ));
-    assert!(is_refused(
-        |spec| spec.duration = Duration::from_millis(u64::MAX)
-    ));
-    assert!(is_refused(|spec| spec.streams = 0));
-    assert!(is_refused(|spec| spec.streams = 129));
+    let within: [fn(&mut TestSpec); 3] = [
+        |_| {},
+        |spec| spec.timeout = TIMEOUT_MAX,
+        |spec| spec.duration = SECOND,
+    ];
+    let beyond: [fn(&mut TestSpec); 9] = [
+        |spec| spec.timeout = TIMEOUT_MAX + MILLI,
+        |spec| spec.duration = SECOND - MILLI,
+        |spec| spec.duration = Duration::ZERO,
+        |spec| spec.timeout = spec.length(),
+        |spec| spec.omit = MILLI * u32::MAX,
+        |spec| spec.duration = MILLI * u32::MAX,
+        |spec| spec.streams = 0,
+        |spec| spec.streams = 129,
+        |spec| spec.bitrate = Some(0),
+    ];
+    assert_eq!(within.map(is_refused), [false; 3]);
+    assert_eq!(beyond.map(is_refused), [true; 9]);
 }
 
 #[test]
@@ -382,7 +358,7 @@ fn deeply_nested_message_is_malformed() {
         let depth = MESSAGE_LEN_MAX / 2 / (open.len() + close.len());
         let deep = format!("{}1{}", open.repeat(depth), close.repeat(depth));
         assert!(is_malformed(&Message::decode(deep.as_bytes())));
-        let inside = format!(r#"{{"wire":1,"x":{deep}}}"#);
+        let inside = format!(r#"{{"wire":3,"x":{deep}}}"#);
         assert!(is_malformed(&Message::decode(inside.as_bytes())));
     }
 }
@@ -394,11 +370,11 @@ fn wire_error_has_a_label_and_says_what_was_expected() {
         (long.as_str(), long.to_string().contains("8192")),
         ("too_long", true)
     );
-    let foreign = decode(&json!({"wire": 4})).unwrap_err();
+    let foreign = decode(&json!({"wire": 5})).unwrap_err();
     assert_eq!(foreign.as_str(), "incompatible");
     assert_eq!(
         foreign.to_string(),
-        "wire version 4, and this agent speaks 2"
+        "wire version 5, and this agent speaks 3"
     );
     assert_eq!(Message::decode(b"hello").unwrap_err().as_str(), "malformed");
     assert_eq!(
@@ -466,8 +442,26 @@ fn spec() -> TestSpec {
         timeout: 10 * SECOND,
         bitrate: Some(u64::MAX),
         streams: 128,
-        bidir: true,
+        bidir: false,
     }
+}
+
+/// A two-way test, and a second test for one of its cells.
+fn two_way_and_back() -> Vec<PlannedTest> {
+    let mut plan = vec![planned(Role::Asker), planned(Role::Granter)];
+    plan[0].spec.bidir = true;
+    plan
+}
+
+/// One test for each cell of a pair.
+fn longest_plan() -> Vec<PlannedTest> {
+    let of = |client| {
+        Protocol::ALL.iter().map(move |&protocol| PlannedTest {
+            client,
+            spec: TestSpec { protocol, ..spec() },
+        })
+    };
+    of(Role::Asker).chain(of(Role::Granter)).collect()
 }
 
 fn planned(client: Role) -> PlannedTest {
@@ -478,7 +472,10 @@ fn planned(client: Role) -> PlannedTest {
 }
 
 fn request(plan: Vec<PlannedTest>) -> Message {
-    message(Body::Request { plan })
+    message(Body::Request {
+        plan,
+        kind: MeetingKind::MakeUp,
+    })
 }
 
 fn figures() -> Figures {
@@ -525,20 +522,7 @@ fn end(handover: Vec<Handover>) -> Body {
 
 /// One message of each kind.
 fn all() -> Vec<Message> {
-    let refusals = [
-        Refusal::Busy,
-        Refusal::Expecting,
-        Refusal::Crossed,
-        Refusal::Quiet,
-        Refusal::Sweep,
-        Refusal::Stopping,
-        Refusal::Unknown,
-        Refusal::StaleEpoch,
-        Refusal::NameConflict,
-        Refusal::Incompatible,
-        Refusal::Spawn,
-    ];
-    let refusals = refusals.map(|refusal| Body::Refuse {
+    let refusals = Refusal::VARIANTS.iter().map(|&refusal| Body::Refuse {
         refusal,
         free_in_ms: Some(u64::MAX),
     });
@@ -546,6 +530,7 @@ fn all() -> Vec<Message> {
         Body::Sweep,
         Body::Request {
             plan: vec![planned(Role::Asker), planned(Role::Granter)],
+            kind: MeetingKind::MakeUp,
         },
         Body::Next { test: 1 },
         Body::Grant {
@@ -553,12 +538,14 @@ fn all() -> Vec<Message> {
             address: [10, 0, 0, 2].into(),
             port: 5201,
             buffer: None,
+            agreed: vec![spec()],
         },
         Body::Grant {
             test: 7,
             address: [0xfd00, 0, 0, 0, 0, 0, 0, 2].into(),
             port: 65535,
             buffer: Some(u64::MAX),
+            agreed: Vec::new(),
         },
         Body::Refuse {
             refusal: Refusal::Busy,

@@ -64,6 +64,7 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         access: config.access.clone(),
         iperf_ports: config.ports.iperf_range(),
         tests,
+        guest_tests: config.settings.guest_specs(),
         interval: config.settings.interval,
         forget_after: config.forget_after,
         members_max: config.members_max,

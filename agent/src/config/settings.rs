@@ -60,6 +60,17 @@ impl TestSettings {
             .collect()
     }
 
+    /// Returns the limits of the tests that this node takes part in only because another node asks:
+    /// the settings of the protocols that it does not test itself.
+    pub fn guest_specs(&self) -> Vec<TestSpec> {
+        let own = self.specs();
+        Protocol::ALL
+            .iter()
+            .filter(|protocol| own.iter().all(|spec| spec.protocol != **protocol))
+            .map(|protocol| self.spec(*protocol))
+            .collect()
+    }
+
     fn spec(&self, protocol: Protocol) -> TestSpec {
         TestSpec {
             protocol,

@@ -24,6 +24,7 @@ pub(super) struct Meetings {
     pub(super) vulnerabilities: IntGauge,
     pub(super) server_failures: IntCounterVec,
     pub(super) rejected: IntCounterVec,
+    pub(super) ignored: IntCounterVec,
     pub(super) seconds: Counter,
     pub(super) implausible: IntCounterVec,
 }
@@ -76,6 +77,12 @@ impl Meetings {
             rejected: register_int_counter_vec_with_registry!(
                 "iperf_mesh_rejected_messages_total",
                 "Messages and connections rejected on the TCP ports of this agent, by reason",
+                &["reason"],
+                registry
+            )?,
+            ignored: register_int_counter_vec_with_registry!(
+                "iperf_mesh_ignored_messages_total",
+                "Messages of other agents that had no effect, by reason",
                 &["reason"],
                 registry
             )?,

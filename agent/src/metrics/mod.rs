@@ -16,7 +16,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use iperf3_mesh_core::gossip::GossipStatus;
 use iperf3_mesh_core::wire::{Refusal, Role};
-use iperf3_mesh_core::{AddressProblem, Figure, NodeName, Outcome, Protocol, ReservationOutcome};
+use iperf3_mesh_core::{
+    AddressProblem, Figure, Ignored, NodeName, Outcome, Protocol, ReservationOutcome,
+};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     IntCounter, Registry, TextEncoder, register_int_counter_with_registry,
@@ -174,6 +176,12 @@ impl Metrics {
     pub fn server_failed(&self, reason: &'static str) {
         let failures = &self.meetings.server_failures;
         failures.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a message that had no effect.
+    pub fn ignored_message(&self, reason: Ignored) {
+        let ignored = &self.meetings.ignored;
+        ignored.with_label_values(&[reason.as_str()]).inc();
     }
 
     /// Counts a message or a connection that was rejected. `reason` comes from a fixed list.

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Meeting, Member, NodeState, Schedule, Since, Sweep};
 use crate::clock::{boot_now, sleep_until};
 use crate::neighbours::NeighbourWatch;
+use crate::runtime::ignored::IgnoredMessages;
 use crate::runtime::implausible::ImplausibleFigures;
 use crate::runtime::out_of_step::OutOfStep;
 use crate::runtime::processes::Processes;
@@ -46,6 +47,8 @@ pub(super) struct Driver {
     pub state: AgentState,
     /// The iperf3 processes.
     pub processes: Processes,
+    /// The messages that had no effect.
+    pub ignored: IgnoredMessages,
     /// The figures that cannot be.
     pub implausible: Arc<ImplausibleFigures>,
     /// Sends messages to the other agents.
@@ -158,7 +161,9 @@ impl Driver {
                 destination,
                 protocol,
                 outcome,
-            } => self.record(&destination, protocol, &outcome),
+                is_limited,
+            } => self.record(&destination, protocol, &outcome, is_limited),
+            Output::Ignored { from, kind, reason } => self.ignored.record(&from, kind, reason),
             Output::ImplausibleFigure { peer, figure } => {
                 self.implausible.record(figure, &peer, &peer);
             }
@@ -210,12 +215,21 @@ impl Driver {
         }
     }
 
-    fn record(&self, destination: &NodeName, protocol: Protocol, outcome: &Outcome) {
+    fn record(
+        &self,
+        destination: &NodeName,
+        protocol: Protocol,
+        outcome: &Outcome,
+        is_limited: bool,
+    ) {
         if let Err(reason) = outcome {
             let destination = short(destination.as_str());
             tracing::warn!(destination, %protocol, %reason, "a cell failed");
         }
         self.state.record(destination, protocol, outcome);
+        if is_limited {
+            self.state.record_limit(destination, protocol);
+        }
     }
 
     fn count_reservation(

@@ -4,6 +4,7 @@
 pub(crate) mod address;
 mod driver;
 mod events;
+mod ignored;
 mod implausible;
 mod out_of_step;
 pub(crate) mod preflight;
@@ -40,6 +41,7 @@ use crate::net::ListenAddrs;
 use crate::state::{AgentState, Identity};
 use address::{AddressKeeper, ControlPort, OwnAddress};
 use driver::Driver;
+use ignored::IgnoredMessages;
 use implausible::ImplausibleFigures;
 pub(crate) use processes::FinishedTest;
 use processes::Processes;
@@ -75,6 +77,8 @@ pub(crate) struct Setup {
     pub iperf_ports: PortRange,
     /// The tests of one direction of a meeting.
     pub tests: Vec<TestSpec>,
+    /// The limits of the tests that only other nodes ask for.
+    pub guest_tests: Vec<TestSpec>,
     /// The pause after a sweep.
     pub interval: Duration,
     /// How long a node must be silent before it counts as departed; `None` selects the default.
@@ -292,13 +296,16 @@ fn driver(
         address,
         ports: setup.iperf_ports,
         tests: setup.tests,
+        guest_tests: setup.guest_tests,
         interval: setup.interval,
         forget_after: setup.forget_after,
         skip_quiet_time: setup.skip_quiet_time,
+        secret: rand::random(),
     };
     let implausible = ImplausibleFigures::new(metrics.clone());
     metrics.show_filter(setup.iperf.is_filtered());
     metrics.show_vulnerabilities(setup.iperf.vulnerabilities().len());
+    let ignored = IgnoredMessages::new(metrics.clone());
     let processes = Processes::new(
         setup.name,
         epoch,
@@ -320,6 +327,7 @@ fn driver(
         refused: refused::RefusedMembers::default(),
         unheard: unheard::Unheard::default(),
         out_of_step: out_of_step::OutOfStep::default(),
+        ignored,
         namesake: None,
         iperf3_versions: Vec::new(),
         neighbours: NeighbourWatch::new(address),

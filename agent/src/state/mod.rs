@@ -155,6 +155,12 @@ impl AgentState {
         });
     }
 
+    /// Records that the settings of the destination ruled in the test that was recorded last.
+    pub fn record_limit(&self, destination: &NodeName, protocol: Protocol) {
+        self.snapshot
+            .send_modify(|snapshot| snapshot.row.record_limit(destination, protocol));
+    }
+
     /// Replaces the list of members, sorted by name, and the address of another live agent that
     /// uses this node's name. Removes the cells and series of every node that is no longer on the
     /// list.

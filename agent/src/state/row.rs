@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use iperf3_mesh_core::{NodeName, Outcome, Protocol};
 
-use crate::api::{CellResult, RowCell, Since};
+use crate::api::{CellResult, LimitedBy, RowCell, Since};
 
 /// The outgoing cells of a node.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,7 @@ pub struct Row {
 #[derive(Clone, Debug)]
 struct Cell {
     last: Outcome,
+    limited_by: Option<LimitedBy>,
     tested: Since,
     succeeded: Option<Since>,
 }
@@ -33,10 +34,18 @@ impl Row {
         };
         let cell = Cell {
             last: outcome.clone(),
+            limited_by: None,
             tested,
             succeeded,
         };
         self.cells.insert(key, cell);
+    }
+
+    /// Records that the settings of the destination ruled in the cell's last test.
+    pub(super) fn record_limit(&mut self, destination: &NodeName, protocol: Protocol) {
+        if let Some(cell) = self.cells.get_mut(&(destination.clone(), protocol)) {
+            cell.limited_by = Some(LimitedBy::Destination);
+        }
     }
 
     /// Keeps only the cells whose destination satisfies `is_member`.
@@ -63,6 +72,7 @@ impl Cell {
         let ages = CellResult {
             age_seconds: Some(self.tested.seconds()),
             success_age_seconds: self.succeeded.map(Since::seconds),
+            limited_by: self.limited_by,
             ..CellResult::default()
         };
         match &self.last {
@@ -81,5 +91,25 @@ impl Cell {
                 ..ages
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iperf3_mesh_core::Figures;
+
+    use super::*;
+
+    #[test]
+    fn cell_tells_whose_settings_ruled_in_its_last_test() {
+        let (mut row, b) = (Row::default(), NodeName::new("b").expect("a name"));
+        let outcome = Ok(Figures::of_bandwidth(94.0));
+        row.record(&b, Protocol::Tcp, &outcome);
+        row.record_limit(&b, Protocol::Tcp);
+        let json = serde_json::to_value(row.report()).expect("JSON");
+        assert_eq!(json[0]["limited_by"], "destination");
+        row.record(&b, Protocol::Tcp, &outcome);
+        let json = serde_json::to_value(row.report()).expect("JSON");
+        assert_eq!(json[0].get("limited_by"), None);
     }
 }

@@ -133,6 +133,7 @@ impl World {
             | Output::Complaint { .. }
             | Output::Ping { .. }
             | Output::Departed(_)
+            | Output::Ignored { .. }
             | Output::SweepBegan(_)
             | Output::Missing(_)
             | Output::ImplausibleFigure { .. }
@@ -197,11 +198,9 @@ impl World {
     fn is_new_request(&self, Envelope { message, .. }: &Envelope) -> bool {
         let receiver = &self.nodes[number_of(&message.to)];
         let number = message.meeting.as_ref().map_or(0, |meeting| meeting.number);
-        let seen = receiver
-            .last_request(&message.from)
-            .is_some_and(|(epoch, last)| epoch == message.from_epoch && number <= last);
+        let is_new = receiver.is_new_request(&message.from, message.from_epoch, number);
         let is_request = matches!(message.body, Body::Request { .. });
-        is_request && message.to_epoch == receiver.epoch() && !seen
+        is_request && message.to_epoch == receiver.epoch() && is_new
     }
 
     /// Returns whether the message can still have an effect. `new` has the meetings that their

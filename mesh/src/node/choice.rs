@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::sweep_plan::PeerProgress;
 use super::{Node, reason_of_state};
 use crate::reservation::EndReason;
-use crate::wire::{PlannedTest, Refusal, Role};
+use crate::wire::{MeetingKind, PlannedTest, Refusal, Role};
 use crate::{NodeName, Protocol, Reason, Time, schedule};
 
 /// How long to leave a peer alone after a meeting with it broke off.
@@ -61,6 +61,10 @@ struct Lesson {
     /// The reason that stands for the pair if the two nodes never meet; set if the request failed
     /// through the peer's fault.
     strike: Option<Reason>,
+    /// The peer may have granted a meeting, in this sweep or before this node's restart.
+    perhaps_met: bool,
+    /// The peer grants no further meeting of this kind in this sweep.
+    no_more: bool,
 }
 
 impl Lesson {
@@ -68,6 +72,7 @@ impl Lesson {
         match reason {
             EndReason::NoAnswer => Self {
                 strike: Some(absent.unwrap_or(Reason::Unreachable)),
+                perhaps_met: true,
                 ..Self::default()
             },
             EndReason::Refused(refusal, free_in) => Self {
@@ -75,6 +80,8 @@ impl Lesson {
                 busy_for: Some(free_in.unwrap_or(RETRY_MIN).clamp(RETRY_MIN, RETRY_MAX)),
                 waiting: refusal == Refusal::Expecting || free_in.is_none(),
                 strike: reason_of_refusal(refusal),
+                perhaps_met: refusal == Refusal::Met,
+                no_more: refusal == Refusal::Met,
             },
             _ => Self::default(),
         }
@@ -134,8 +141,10 @@ impl Node {
         let progress = self.sweep_plan.progress(&name);
         let plan = self
             .planned_tests(|protocol| progress.is_some_and(|progress| progress.wants(protocol)));
-        self.slot
-            .ask(now, peer.as_partner(), self.sweep_plan.number, plan);
+        let (partner, sweep) = (peer.as_partner(), self.sweep_plan.number);
+        self.keep_quotas_up(now);
+        let kind = self.quotas.kind_of_next(&name);
+        self.slot.ask(now, partner, sweep, plan, kind);
         true
     }
 
@@ -223,6 +232,14 @@ impl Node {
         if reason == EndReason::NoAnswer {
             self.ping_first(pause_ends, peer);
         }
+        self.keep_quotas_up(now);
+        if lesson.no_more && self.quotas.kind_of_next(peer) == MeetingKind::MakeUp {
+            let last = self.sweep_plan.progress(peer).and_then(|it| it.last_reason);
+            self.give_up(peer, last.unwrap_or(Reason::NotMet));
+        }
+        if lesson.perhaps_met {
+            self.quotas.record_in_vain(peer);
+        }
     }
 
     /// Counts the requests in a row without an answer. Returns whether the peer, which answers
@@ -304,8 +321,12 @@ fn reason_of_refusal(refusal: Refusal) -> Option<Reason> {
         | Refusal::Expecting
         | Refusal::Crossed
         | Refusal::Quiet
+        | Refusal::Met
+        | Refusal::Quota
         | Refusal::Stopping => None,
-        Refusal::Sweep | Refusal::Unknown | Refusal::StaleEpoch => Some(Reason::NotMet),
+        Refusal::Sweep | Refusal::Unknown | Refusal::StaleEpoch | Refusal::Limits => {
+            Some(Reason::NotMet)
+        }
         Refusal::NameConflict => Some(Reason::NameConflict),
         Refusal::Incompatible => Some(Reason::Incompatible),
         Refusal::Spawn => Some(Reason::Spawn),

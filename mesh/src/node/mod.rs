@@ -14,7 +14,9 @@ mod model_hooks;
 mod numbers;
 pub(crate) mod peers;
 mod pings;
+mod quota;
 mod requests;
+mod seen_requests;
 pub(crate) mod sweep_plan;
 mod sweeps;
 
@@ -45,8 +47,12 @@ pub struct Settings {
     pub address: IpAddr,
     /// The ports that the iperf3 servers listen on.
     pub ports: PortRange,
-    /// The tests of a meeting, one for each protocol; each runs in both directions.
+    /// The tests of a meeting, one for each protocol; each runs in both directions. They are also
+    /// the limits of this node: no test is longer or faster, whoever asks for it.
     pub tests: Vec<TestSpec>,
+    /// The limits of the tests that this node takes part in only if another node asks: one for each
+    /// protocol that is not in `tests`. A protocol without a limit is refused.
+    pub guest_tests: Vec<TestSpec>,
     /// The pause after a sweep.
     pub interval: Duration,
     /// The silence after which a node has departed; `None` means 15 minutes or two periods,
@@ -55,6 +61,16 @@ pub struct Settings {
     /// Whether to skip the quiet time, because no agent ran on this node within the last
     /// [`QUIET_TIME`].
     pub skip_quiet_time: bool,
+    /// A random number that only this agent knows. The numbers of its meetings follow from it.
+    pub secret: u128,
+}
+
+impl Settings {
+    /// Returns the limits of this node for tests of this protocol.
+    pub(crate) fn limit(&self, protocol: Protocol) -> Option<&TestSpec> {
+        let mut limits = self.tests.iter().chain(&self.guest_tests);
+        limits.find(|test| test.protocol == protocol)
+    }
 }
 
 /// The coordinator of one node.
@@ -62,6 +78,7 @@ pub struct Settings {
 pub struct Node {
     settings: Settings,
     peers: Peers,
+    quotas: quota::Quotas,
     slot: Slot,
     sweep_plan: SweepPlan,
     quiet_until: Time,
@@ -96,7 +113,9 @@ impl Node {
                 settings.epoch,
                 settings.address,
                 settings.ports,
+                settings.secret,
             ),
+            quotas: quota::Quotas::default(),
             peers: Peers::new(settings.name.clone()),
             sweep_plan: SweepPlan::none(now),
             quiet_until,
@@ -345,16 +364,20 @@ impl Node {
                     peer,
                     protocol,
                     outcome,
+                    is_limited,
                 } => {
-                    self.on_cell(peer, protocol, outcome);
+                    self.on_cell(peer, protocol, outcome, is_limited);
                 }
                 Action::Freed {
                     peer,
                     role,
                     began,
                     reason,
+                    tested,
                 } => {
-                    self.on_freed(now, peer, role, began, reason);
+                    let held = now.since(began);
+                    self.charge(now, &peer, role, reason, held, tested);
+                    self.on_freed(now, peer, role, held, reason);
                 }
             }
         }
@@ -407,7 +430,7 @@ impl Node {
         Some(message.for_version(peer.member.wire))
     }
 
-    fn on_cell(&mut self, peer: NodeName, protocol: Protocol, outcome: Outcome) {
+    fn on_cell(&mut self, peer: NodeName, protocol: Protocol, outcome: Outcome, is_limited: bool) {
         self.sweep_plan
             .record_result(&peer, protocol, outcome.is_err());
         if self.peers.get(&peer).is_some() {
@@ -415,19 +438,20 @@ impl Node {
                 destination: peer,
                 protocol,
                 outcome,
+                is_limited,
             });
         }
     }
 
-    fn on_freed(&mut self, now: Time, peer: NodeName, role: Role, began: Time, reason: EndReason) {
-        let took_place = !matches!(
-            reason,
-            EndReason::Refused(..)
-                | EndReason::NoAnswer
-                | EndReason::Withdrawn
-                | EndReason::SpawnFailed
-        );
-        if took_place {
+    fn on_freed(
+        &mut self,
+        now: Time,
+        peer: NodeName,
+        role: Role,
+        lasted: Duration,
+        reason: EndReason,
+    ) {
+        if reason.took_place() {
             self.mark_idle(now, Duration::ZERO);
             if let Some(pair) = self.sweep_plan.progress_mut(&peer) {
                 pair.peer_wants_us = false;
@@ -441,7 +465,7 @@ impl Node {
             peer,
             role,
             outcome: reason.into(),
-            lasted: now.since(began),
+            lasted,
         });
     }
 
@@ -453,6 +477,7 @@ impl Node {
                 destination,
                 protocol: test.protocol,
                 outcome,
+                is_limited: false,
             });
         }
     }
@@ -466,6 +491,7 @@ impl Node {
                 destination,
                 protocol,
                 outcome,
+                is_limited: false,
             });
         }
     }

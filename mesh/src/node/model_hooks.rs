@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use super::{Input, Node, Settings};
+use crate::node::quota::Quotas;
 use crate::node::sweep_plan::SweepPlan;
 use crate::wire::MeetingId;
 use crate::{Epoch, NodeName, Reason, TestSpec, Time};
@@ -53,6 +54,7 @@ impl Node {
     /// Resets what the schedule has learned.
     pub(crate) fn rest(&mut self, now: Time, at_rest: SweepPlan) {
         self.sweep_plan = at_rest;
+        self.quotas = Quotas::default();
         (self.idle_since, self.patient_until, self.ask_at) = (now, now, None);
     }
 
@@ -88,9 +90,10 @@ impl Node {
         self.quiet_until.since(now)
     }
 
-    /// Returns the epoch and number of the peer's last known request.
-    pub(crate) fn last_request(&self, peer: &NodeName) -> Option<(Epoch, u64)> {
-        self.peers.get(peer)?.last_request
+    /// Returns whether the node would take this request of the peer for a new one.
+    pub(crate) fn is_new_request(&self, peer: &NodeName, epoch: Epoch, number: u64) -> bool {
+        let peer = self.peers.get(peer);
+        peer.is_none_or(|peer| peer.requests.is_new(epoch, number))
     }
 }
 
@@ -101,7 +104,7 @@ impl Hash for Node {
         debug_assert!(self.outputs.is_empty());
         (self.settings.epoch, &self.slot, self.stopping).hash(state);
         for peer in self.peers.iter() {
-            (&peer.member.name, peer.member.epoch, peer.last_request).hash(state);
+            (&peer.member.name, peer.member.epoch, peer.requests).hash(state);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::node::numbers::Numbers;
+use crate::node::seen_requests::SeenRequests;
 use crate::reservation::Partner;
 use crate::wire::is_compatible;
 use crate::{ClusterNode, Epoch, Member, NodeName, PeerState, Time, View, WIRE_VERSION};
@@ -27,8 +28,8 @@ pub struct Peer {
     pub member: Member,
     /// When the peer became silent or missing.
     pub silent_since: Option<Time>,
-    /// The last meeting that the peer asked for, so that a repeated request is recognized.
-    pub(crate) last_request: Option<(Epoch, u64)>,
+    /// The requests of the peer.
+    pub(crate) requests: SeenRequests,
     /// The present sweep of the peer, from its last message or from gossip; 0 before its first.
     pub(crate) number: u64,
     /// Whether this epoch of the peer has ever answered at its control address.
@@ -61,17 +62,6 @@ impl Peer {
             address: self.member.control.ip(),
             wire: self.member.wire,
         }
-    }
-
-    /// Records the request, and returns whether it is new.
-    pub(crate) fn is_new_request(&mut self, epoch: Epoch, number: u64) -> bool {
-        let seen = self
-            .last_request
-            .is_some_and(|(e, last)| e == epoch && number <= last);
-        if !seen {
-            self.last_request = Some((epoch, number));
-        }
-        !seen
     }
 }
 
@@ -225,7 +215,7 @@ impl Peers {
             reached: is_there && same_place.is_some_and(|peer| peer.reached),
             unanswered_pings: same.map_or(0, |peer| peer.unanswered_pings),
             unanswered_requests: same.map_or(0, |peer| peer.unanswered_requests),
-            last_request: before.and_then(|peer| peer.last_request),
+            requests: before.map(|peer| peer.requests).unwrap_or_default(),
             member: member.clone(),
             silent_since,
         };
@@ -385,7 +375,7 @@ fn missing_peer(now: Time, name: NodeName, node: ClusterNode) -> Peer {
     Peer {
         member,
         silent_since: Some(now - unready_for),
-        last_request: None,
+        requests: SeenRequests::default(),
         number: 0,
         has_answered: false,
         reached: false,

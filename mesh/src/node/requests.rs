@@ -4,9 +4,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Node, reason_of_state};
-use crate::io::{Output, ReservationOutcome};
-use crate::wire::{Body, Complaints, Message, Refusal, Role};
-use crate::{NodeName, Protocol, Reason, Time, rules};
+use crate::io::{Ignored, Output, ReservationOutcome};
+use crate::reservation::{EndReason, Granted};
+use crate::wire::{
+    Body, Complaints, MeetingId, MeetingKind, Message, PlannedTest, Refusal, Role, keeps_agreements,
+};
+use crate::{NodeName, Protocol, Reason, TestSpec, Time, rules};
+
+/// How long an agent of an older version waits that asks for more than this node agrees to. In the
+/// meantime this node asks it.
+const OLD_ASKER_WAITS: Duration = Duration::from_secs(1);
 
 /// The reason why a request cannot be granted now, and the time after which it perhaps can.
 struct Denial {
@@ -28,11 +35,13 @@ impl Node {
         if message.to != self.settings.name {
             // Another node had this address before. The sender would not accept an answer from this
             // node in place of that one.
-            return;
+            return self.ignore(&message, Ignored::OtherNode);
         }
         if message.to_epoch != self.settings.epoch && rules::epochs_are_compared() {
             if matches!(message.body, Body::Request { .. }) {
                 self.refuse(message, Refusal::StaleEpoch.into());
+            } else {
+                self.ignore(&message, Ignored::StaleEpoch);
             }
             return;
         }
@@ -51,21 +60,36 @@ impl Node {
             && !self.is_address_of(&message.from, *address)
         {
             // A peer must not be able to aim this node's client at a third node.
-            return;
+            return self.ignore(&message, Ignored::OtherAddress);
         }
         match message.body {
             Body::Request { .. } => self.on_request(now, message),
             body if self.slot.is_in(meeting, &message.from, message.from_epoch) => {
                 self.slot.on_message(now, body, &message.complaints);
             }
-            // The peer waits for something in a meeting that is over here, so this node tells it
-            // that.
+            _ => self.on_foreign(message),
+        }
+    }
+
+    /// Handles a message about a meeting that is over here, or never was.
+    fn on_foreign(&mut self, message: Message) {
+        self.ignore(&message, Ignored::OtherMeeting);
+        match message.body {
+            // The peer waits for something in that meeting, so this node tells it that it is over.
             Body::Next { .. }
             | Body::Grant { .. }
             | Body::Go { .. }
             | Body::End { confirm: true, .. } => self.reply(message, Body::bare_end()),
-            Body::Sweep | Body::Refuse { .. } | Body::End { .. } => {}
+            Body::Sweep | Body::Request { .. } | Body::Refuse { .. } | Body::End { .. } => {}
         }
+    }
+
+    fn ignore(&mut self, message: &Message, reason: Ignored) {
+        self.outputs.push_back(Output::Ignored {
+            from: message.from.clone(),
+            kind: message.body.kind(),
+            reason,
+        });
     }
 
     fn is_address_of(&self, peer: &NodeName, address: IpAddr) -> bool {
@@ -75,20 +99,22 @@ impl Node {
     }
 
     fn on_request(&mut self, now: Time, message: Message) {
-        let (Body::Request { plan }, Some(id)) = (&message.body, &message.meeting) else {
+        let (Body::Request { plan, kind }, Some(id)) = (&message.body, &message.meeting) else {
             return;
         };
         let is_own = id.asker == message.from && id.epoch == message.from_epoch;
         let Some(peer) = self.peers.get_mut(&message.from) else {
             return self.refuse(message, Refusal::Unknown.into());
         };
-        if !is_own || !peer.is_new_request(message.from_epoch, id.number) {
-            return;
+        if !is_own || !peer.requests.is_new(id.epoch, id.number) {
+            return self.ignore(&message, Ignored::OldRequest);
         }
+        peer.requests.record(id.epoch, id.number);
         let partner = peer.as_partner();
-        if let Err(denial) = self.check_request(now, &message) {
-            return self.deny(message, denial);
-        }
+        let own = match self.check_request(now, &message, plan, *kind) {
+            Ok(own) => own,
+            Err(denial) => return self.deny(message, denial),
+        };
         if self.slot.is_asking(&message.from) {
             self.slot.withdraw(now);
             self.take_actions(now);
@@ -99,17 +125,122 @@ impl Node {
             .map(|test| test.spec.protocol)
             .filter(|&protocol| progress.is_some_and(|progress| progress.wants(protocol)))
             .collect();
-        let (plan, sweep) = (plan.clone(), message.sweep);
-        self.slot
-            .grant(now, id.clone(), partner, sweep, plan, &wanted);
+        let granted = Granted {
+            sweep: message.sweep,
+            plan: plan.clone(),
+            own,
+            wanted,
+        };
+        self.slot.grant(now, id.clone(), partner, granted);
     }
 
-    /// Checks everything that a grant depends on. Between the two checks the node may follow its
-    /// peers into their sweep.
-    fn check_request(&mut self, now: Time, message: &Message) -> Result<(), Denial> {
+    /// Checks everything that a grant depends on, and returns this node's own limits for each test
+    /// of the plan. Between the checks the node may follow its peers into their sweep.
+    fn check_request(
+        &mut self,
+        now: Time,
+        message: &Message,
+        plan: &[PlannedTest],
+        kind: MeetingKind,
+    ) -> Result<Vec<TestSpec>, Denial> {
         self.check_availability(now, message)?;
         self.follow_if_done(now);
-        self.check_schedule(now, message)
+        if message.sweep != self.sweep_plan.number {
+            return Err(Refusal::Sweep.into());
+        }
+        self.check_quota(now, message, kind)?;
+        let own = self.check_limits(message, plan)?;
+        self.check_turn(now, &message.from).map_err(|wait| Denial {
+            refusal: Refusal::Expecting,
+            free_in: Some(wait),
+        })?;
+        Ok(own)
+    }
+
+    /// Checks whether the sender has not yet had its share of this node's time.
+    fn check_quota(
+        &mut self,
+        now: Time,
+        message: &Message,
+        kind: MeetingKind,
+    ) -> Result<(), Denial> {
+        self.keep_quotas_up(now);
+        // An older version cannot tell the kind.
+        let kind = if self.keeps_agreements(&message.from) {
+            kind
+        } else {
+            MeetingKind::MakeUp
+        };
+        let checked = self.quotas.check(now, &message.from, kind);
+        checked.map_err(|(refusal, free_in)| Denial { refusal, free_in })
+    }
+
+    /// Returns this node's own limits for each test of the plan.
+    fn check_limits(
+        &self,
+        message: &Message,
+        plan: &[PlannedTest],
+    ) -> Result<Vec<TestSpec>, Denial> {
+        let limit = |PlannedTest { spec, .. }: &PlannedTest| {
+            let limit = self.settings.limit(spec.protocol)?;
+            Some(TestSpec {
+                // Whether a test is two-way does not change what either direction costs.
+                bidir: spec.bidir,
+                ..limit.clone()
+            })
+        };
+        let own: Option<Vec<TestSpec>> = plan.iter().map(limit).collect();
+        let own = own.ok_or(Refusal::Limits)?;
+        let asks_for_more = plan
+            .iter()
+            .zip(&own)
+            .any(|(asked, own)| asked.spec.within(own) != asked.spec);
+        if asks_for_more && !self.keeps_agreements(&message.from) {
+            // It would run what it has asked for. If this node asks, its own settings hold.
+            return Err(Denial {
+                refusal: Refusal::Expecting,
+                free_in: Some(OLD_ASKER_WAITS),
+            });
+        }
+        Ok(own)
+    }
+
+    fn keeps_agreements(&self, peer: &NodeName) -> bool {
+        self.peers
+            .get(peer)
+            .is_some_and(|peer| keeps_agreements(peer.member.wire))
+    }
+
+    /// Lets the quotas count the present sweep.
+    pub(super) fn keep_quotas_up(&mut self, now: Time) {
+        let peers = &self.peers;
+        self.quotas.keep_up(now, self.sweep_plan.number, |name| {
+            peers.get(name).is_some()
+        });
+    }
+
+    /// Charges a reservation that is over to the quotas.
+    pub(super) fn charge(
+        &mut self,
+        now: Time,
+        peer: &NodeName,
+        role: Role,
+        reason: EndReason,
+        held: Duration,
+        tested: Option<MeetingId>,
+    ) {
+        self.keep_quotas_up(now);
+        let has_tested = tested.is_some();
+        if let (Role::Granter, Some(id), Some(known)) = (role, tested, self.peers.get_mut(peer)) {
+            known.requests.record_test(id.epoch, id.number);
+        }
+        match role {
+            Role::Granter if reason.took_place() => {
+                self.quotas.record_granted(now, peer, held, has_tested);
+            }
+            Role::Asker if reason.took_place() => self.quotas.record_met(peer, has_tested),
+            _ => {}
+        }
     }
 
     /// Checks whether this node can meet the sender at all, and has a free slot.
@@ -154,17 +285,6 @@ impl Node {
         Ok(())
     }
 
-    /// Checks whether the schedule allows the sender to take this node's free slot now.
-    fn check_schedule(&self, now: Time, message: &Message) -> Result<(), Denial> {
-        if message.sweep != self.sweep_plan.number {
-            return Err(Refusal::Sweep.into());
-        }
-        self.check_turn(now, &message.from).map_err(|wait| Denial {
-            refusal: Refusal::Expecting,
-            free_in: Some(wait),
-        })
-    }
-
     fn deny(&mut self, message: Message, denial: Denial) {
         let is_left_unanswered = match denial.refusal {
             Refusal::Busy => !rules::refusal_is_immediate(),
@@ -175,7 +295,10 @@ impl Node {
             return;
         }
         if let Some(progress) = self.sweep_plan.progress_mut(&message.from) {
-            progress.peer_wants_us |= matches!(denial.refusal, Refusal::Busy | Refusal::Expecting);
+            progress.peer_wants_us |= matches!(
+                denial.refusal,
+                Refusal::Busy | Refusal::Expecting | Refusal::Quota
+            );
         }
         self.refuse(message, denial);
     }

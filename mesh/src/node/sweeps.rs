@@ -58,7 +58,8 @@ impl Settle {
 impl Node {
     pub(super) fn welcome(&mut self, now: Time, peer: &NodeName) {
         self.settle.on_arrival(now);
-        if self.sweep_plan.number > 0 {
+        self.keep_quotas_up(now);
+        if self.sweep_plan.number > 0 && self.quotas.may_reopen(peer) {
             self.sweep_plan.welcome(peer);
         }
         if self.peers.get(peer).is_some_and(|peer| !peer.reached) {

@@ -28,6 +28,16 @@ pub(crate) enum EndReason {
     Cancelled,
 }
 
+impl EndReason {
+    /// Returns whether the two nodes were in the meeting together.
+    pub(crate) fn took_place(self) -> bool {
+        !matches!(
+            self,
+            Self::Refused(..) | Self::NoAnswer | Self::Withdrawn | Self::SpawnFailed
+        )
+    }
+}
+
 impl From<EndReason> for ReservationOutcome {
     fn from(reason: EndReason) -> Self {
         match reason {
@@ -61,6 +71,8 @@ pub(crate) enum Action {
         peer: NodeName,
         protocol: Protocol,
         outcome: Outcome,
+        /// Whether the peer's settings made the test smaller than this node's own.
+        is_limited: bool,
     },
     /// The meeting is over, and the slot is free.
     Freed {
@@ -68,5 +80,8 @@ pub(crate) enum Action {
         role: Role,
         began: Time,
         reason: EndReason,
+        /// The meeting, if a client connected to this node's server, or this node's client
+        /// succeeded.
+        tested: Option<MeetingId>,
     },
 }

@@ -26,17 +26,30 @@ impl ClientLease {
     /// The slack is the difference between the test's timeout and its length. Half of it is for the
     /// time until the start, half for the set-up inside iperf3.
     pub(crate) fn from_request(sent: Time, test: &TestSpec) -> Self {
-        let slack = test.timeout.saturating_sub(test.length());
         let timeout = if !rules::client_has_deadline() {
             60 * test.timeout
         } else {
             test.timeout
         };
         Self {
-            start_by: sent + START_WINDOW.min(slack / 2),
+            start_by: sent + start_window(test),
             use_until: sent + timeout,
         }
     }
+
+    /// Returns the lease of the same request for the `agreed` test instead of the one `asked` for.
+    pub(crate) fn shortened(self, asked: &TestSpec, agreed: &TestSpec) -> Self {
+        let earlier = |asked: Duration, agreed: Duration| asked.saturating_sub(agreed);
+        Self {
+            start_by: self.start_by - earlier(start_window(asked), start_window(agreed)),
+            use_until: self.use_until - earlier(asked.timeout, agreed.timeout),
+        }
+    }
+}
+
+fn start_window(test: &TestSpec) -> Duration {
+    let slack = test.timeout.saturating_sub(test.length());
+    START_WINDOW.min(slack / 2)
 }
 
 /// The two instants at the server's node.

@@ -7,7 +7,7 @@ use super::action::{Action, EndReason};
 use crate::io::RunId;
 use crate::reservation::lease::{ClientLease, ServerLease};
 use crate::wire::{Body, Complaints, Handover, MeetingId, PlannedTest, Role};
-use crate::{Epoch, NodeName, Reason, Time};
+use crate::{Epoch, NodeName, Reason, TestSpec, Time};
 
 /// The other node of a meeting, as this node knew it when the meeting began.
 #[derive(Clone, Debug, Hash)]
@@ -25,7 +25,13 @@ pub(super) struct Meeting {
     pub(super) role: Role,
     pub(super) sweep: u64,
     pub(super) began: Time,
+    /// The tests of the meeting: those that are asked for, and once the granter has granted, those
+    /// that both ends allow.
     pub(super) plan: Vec<PlannedTest>,
+    /// The tests that this node's own settings allow, in the order of the plan.
+    pub(super) own: Vec<TestSpec>,
+    /// Whether a client has connected to this node's server, or this node's client has succeeded.
+    pub(super) has_tested: bool,
     /// The tests that this node still has to run as the client.
     pub(super) todo: VecDeque<u8>,
     pub(super) step: Step,
@@ -109,6 +115,7 @@ impl Meeting {
         role: Role,
         sweep: u64,
         plan: Vec<PlannedTest>,
+        own: Vec<TestSpec>,
         now: Time,
     ) -> Self {
         let todo = (0u8..)
@@ -123,6 +130,8 @@ impl Meeting {
             sweep,
             began: now,
             plan,
+            own,
+            has_tested: false,
             todo,
             step: Step::Listening,
             step_began: now,
@@ -148,6 +157,32 @@ impl Meeting {
     pub(super) fn ask_for(&mut self, test: u8, now: Time) {
         let lease = ClientLease::from_request(now, &self.plan[usize::from(test)].spec);
         self.turn_to(Step::Asked { test, lease }, now);
+    }
+
+    /// Replaces the plan by the tests that the granter agrees to. No test becomes larger: this
+    /// node's own settings hold whatever the granter tells. Returns false, and changes nothing, if
+    /// the granter tells something else than one test for each of the plan.
+    pub(super) fn agree(&mut self, agreed: &[TestSpec]) -> bool {
+        let is_same_test = |(planned, agreed): (&PlannedTest, &TestSpec)| {
+            planned.spec.protocol == agreed.protocol && planned.spec.bidir == agreed.bidir
+        };
+        let is_plan =
+            agreed.len() == self.plan.len() && self.plan.iter().zip(agreed).all(is_same_test);
+        if is_plan {
+            for (planned, agreed) in self.plan.iter_mut().zip(agreed) {
+                planned.spec = planned.spec.within(agreed);
+            }
+        }
+        is_plan
+    }
+
+    /// Returns whether the peer's settings have made this test smaller than this node's own.
+    pub(super) fn is_limited(&self, test: u8) -> bool {
+        let test = usize::from(test);
+        let planned = self.plan.get(test).map(|planned| &planned.spec);
+        planned
+            .zip(self.own.get(test))
+            .is_some_and(|(agreed, own)| agreed.is_less_than(own))
     }
 
     /// Returns whether the peer sends next: this node serves, or listens.

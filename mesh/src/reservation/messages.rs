@@ -8,8 +8,8 @@ use super::action::{Action, EndReason};
 use super::lease::{ClientLease, ServerLease};
 use super::meeting::{Pending, Step};
 use crate::io::{ClientStart, Output};
-use crate::wire::{Body, Complaints, Handover, MeetingId, Refusal, Role};
-use crate::{Time, rules};
+use crate::wire::{Body, Complaints, Handover, MeetingId, Refusal, Role, keeps_agreements};
+use crate::{TestSpec, Time, rules};
 
 /// The least socket buffer that is believed of a server, in bytes. A smaller one would lose
 /// datagrams at the server itself.
@@ -38,12 +38,13 @@ impl Slot {
                 address,
                 port,
                 buffer,
-            } => self.on_grant(
-                now,
-                test,
-                SocketAddr::new(address.to_canonical(), port),
-                buffer,
-            ),
+                agreed,
+            } => {
+                let remote = SocketAddr::new(address.to_canonical(), port);
+                if self.on_agreement(now, test, &agreed) {
+                    self.on_grant(now, test, remote, buffer);
+                }
+            }
             Body::Refuse {
                 refusal,
                 free_in_ms,
@@ -130,6 +131,30 @@ impl Slot {
             }
             None => meeting.turn_to(Step::Listening, now),
         }
+    }
+
+    /// Takes over the tests that the granter agrees to, which the grant of the first test tells.
+    /// Returns whether the test may begin: no limit of the granter, no test. An older granter takes
+    /// what it is asked for.
+    fn on_agreement(&mut self, now: Time, test: u8, agreed: &[TestSpec]) -> bool {
+        let Some(meeting) = &mut self.meeting else {
+            return false;
+        };
+        let Step::Asked { test: asked, lease } = meeting.step else {
+            return false;
+        };
+        let is_first = meeting.role == Role::Asker && test == 0;
+        if asked != test || !is_first || !keeps_agreements(meeting.peer.wire) {
+            return true;
+        }
+        let before = meeting.plan[0].spec.clone();
+        if !meeting.agree(agreed) {
+            self.leave(now, EndReason::NoAnswer, true);
+            return false;
+        }
+        let lease = lease.shortened(&before, &meeting.plan[0].spec);
+        meeting.step = Step::Asked { test, lease };
+        true
     }
 
     fn on_grant(&mut self, now: Time, test: u8, remote: SocketAddr, buffer: Option<u64>) {

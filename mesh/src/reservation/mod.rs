@@ -12,6 +12,7 @@
 mod action;
 pub(crate) mod lease;
 mod meeting;
+mod meeting_numbers;
 mod messages;
 #[cfg(all(test, feature = "flaws"))]
 mod model_hooks;
@@ -26,6 +27,7 @@ use std::time::Duration;
 pub(crate) use action::{Action, EndReason};
 pub(crate) use meeting::Partner;
 use meeting::{Meeting, Step};
+use meeting_numbers::MeetingNumbers;
 pub use ports::PortRange;
 use ports::PortRotation;
 
@@ -33,11 +35,23 @@ use crate::io::{Output, RunId};
 use crate::protocol::CONFIRMED_WITHIN;
 use crate::rules;
 use crate::status::MeetingStatus;
-use crate::wire::{Body, MeetingId, PlannedTest, Role};
-use crate::{Epoch, NodeName, Protocol, Time};
+use crate::wire::{Body, MeetingId, MeetingKind, PlannedTest, Role};
+use crate::{Epoch, NodeName, Protocol, TestSpec, Time};
 
 /// How long a test may last beyond its length before it counts as overdue.
 const OVERDUE: Duration = Duration::from_millis(500);
+
+/// A request that the node grants.
+pub(crate) struct Granted {
+    /// The sweep of the meeting.
+    pub(crate) sweep: u64,
+    /// The tests that the peer asks for.
+    pub(crate) plan: Vec<PlannedTest>,
+    /// This node's own limits for each test of the plan.
+    pub(crate) own: Vec<TestSpec>,
+    /// The protocols that this node wants to run as a client.
+    pub(crate) wanted: Vec<Protocol>,
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
@@ -45,20 +59,26 @@ pub(crate) struct Slot {
     epoch: Epoch,
     address: IpAddr,
     ports: PortRotation,
-    meetings: u64,
+    numbers: MeetingNumbers,
     runs: RunId,
     meeting: Option<Meeting>,
     actions: VecDeque<Action>,
 }
 
 impl Slot {
-    pub(crate) fn new(me: NodeName, epoch: Epoch, address: IpAddr, ports: PortRange) -> Self {
+    pub(crate) fn new(
+        me: NodeName,
+        epoch: Epoch,
+        address: IpAddr,
+        ports: PortRange,
+        secret: u128,
+    ) -> Self {
         Self {
             me,
             epoch,
             address,
             ports: PortRotation::new(ports, epoch.0),
-            meetings: 0,
+            numbers: MeetingNumbers::new(secret),
             runs: 0,
             meeting: None,
             actions: VecDeque::new(),
@@ -149,40 +169,46 @@ impl Slot {
         }
     }
 
-    /// Takes the slot and asks `peer` for a meeting. The slot must be free, and the first test of
-    /// the plan must belong to the asker.
-    pub(crate) fn ask(&mut self, now: Time, peer: Partner, sweep: u64, plan: Vec<PlannedTest>) {
+    /// Takes the slot and asks `peer` for a meeting of this kind. The slot must be free, and the
+    /// first test of the plan must belong to the asker.
+    pub(crate) fn ask(
+        &mut self,
+        now: Time,
+        peer: Partner,
+        sweep: u64,
+        plan: Vec<PlannedTest>,
+        kind: MeetingKind,
+    ) {
         debug_assert!(self.meeting.is_none());
-        self.meetings += 1;
         let id = MeetingId {
             asker: self.me.clone(),
             epoch: self.epoch,
-            number: self.meetings,
+            number: self.numbers.next(),
         };
-        let mut meeting = Meeting::new(id, peer, Role::Asker, sweep, plan, now);
+        let own = plan.iter().map(|test| test.spec.clone()).collect();
+        let mut meeting = Meeting::new(id, peer, Role::Asker, sweep, plan, own, now);
         let Some(test) = meeting.todo.pop_front() else {
             return;
         };
         meeting.ask_for(test, now);
         self.actions.push_back(meeting.send(Body::Request {
             plan: meeting.plan.clone(),
+            kind,
         }));
         self.meeting = Some(meeting);
     }
 
-    /// Takes the slot for a meeting that the peer asked for. The slot must be free. `wanted` has
-    /// the protocols that this node wants to run as a client.
-    pub(crate) fn grant(
-        &mut self,
-        now: Time,
-        id: MeetingId,
-        peer: Partner,
-        sweep: u64,
-        plan: Vec<PlannedTest>,
-        wanted: &[Protocol],
-    ) {
+    /// Takes the slot for a meeting that the peer asked for. The slot must be free.
+    pub(crate) fn grant(&mut self, now: Time, id: MeetingId, peer: Partner, request: Granted) {
         debug_assert!(self.meeting.is_none() || !rules::busy_node_refuses());
-        let mut meeting = Meeting::new(id, peer, Role::Granter, sweep, plan, now);
+        let Granted {
+            sweep,
+            plan,
+            own,
+            wanted,
+        } = request;
+        let mut meeting = Meeting::new(id, peer, Role::Granter, sweep, plan, own.clone(), now);
+        meeting.agree(&own);
         let plan = &meeting.plan;
         meeting
             .todo
@@ -291,6 +317,7 @@ impl Slot {
             role: meeting.role,
             began: meeting.began,
             reason: end_reason,
+            tested: meeting.has_tested.then_some(meeting.id),
         });
     }
 }

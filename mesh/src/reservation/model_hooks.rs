@@ -68,13 +68,13 @@ impl Hash for Slot {
             epoch: _,
             address: _,
             ports,
-            meetings,
+            numbers,
             runs,
             meeting,
             actions,
         } = self;
         debug_assert!(actions.is_empty());
-        (ports, meetings, runs, meeting).hash(state);
+        (ports, numbers, runs, meeting).hash(state);
     }
 }
 
@@ -86,6 +86,8 @@ impl Hash for Meeting {
             role,
             sweep,
             plan,
+            own: _,
+            has_tested,
             todo,
             step,
             run,
@@ -115,7 +117,7 @@ impl Hash for Meeting {
         )
             .hash(state);
         // The figures affect no decision.
-        (handover.len(), awaiting_results, leaving).hash(state);
+        (handover.len(), awaiting_results, leaving, has_tested).hash(state);
         (open_cells, complaints).hash(state);
     }
 }

@@ -39,6 +39,7 @@ impl Slot {
             let protocol = meeting.plan[usize::from(test)].spec.protocol;
             meeting.handover.push(Handover { protocol, outcome });
         }
+        meeting.has_tested |= matches!(forward, Some(Ok(_)));
         let is_leaving = meeting.leaving.is_some();
         if let Some(outcome) = forward {
             self.take_own_result(test, outcome);
@@ -73,11 +74,18 @@ impl Slot {
                 });
             }
             meeting.turn_to(Step::Serving { test, lease }, now);
+            let agreed = if test == 0 {
+                let tests = meeting.plan.iter();
+                tests.map(|test| test.spec.clone()).collect()
+            } else {
+                Vec::new()
+            };
             self.actions.push_back(meeting.send(Body::Grant {
                 test,
                 address: self.address,
                 port,
                 buffer,
+                agreed,
             }));
         }
     }
@@ -133,6 +141,7 @@ impl Slot {
         meeting.run = None;
         let (is_leaving, role) = (meeting.leaving.is_some(), meeting.role);
         if let Step::Serving { test, .. } = meeting.step {
+            meeting.has_tested |= accepted;
             if let Some(complaint) = complaint {
                 meeting.complaints.insert(test, complaint);
             }

@@ -9,7 +9,7 @@ use super::Slot;
 use super::action::Action;
 use super::meeting::OpenCell;
 use crate::io::Output;
-use crate::wire::{Complaints, Handover, tells_complaints};
+use crate::wire::{Complaints, Handover};
 use crate::{Outcome, Protocol, Reason, plausible};
 
 impl Slot {
@@ -19,7 +19,7 @@ impl Slot {
             return;
         };
         match outcome {
-            Err(guess) if guess.is_guess() && tells_complaints(meeting.peer.wire) => {
+            Err(guess) if guess.is_guess() => {
                 meeting.open_cells.push(OpenCell { test, guess });
             }
             outcome => self.give_cell(test, outcome),
@@ -149,6 +149,7 @@ impl Slot {
             peer: meeting.peer.name.clone(),
             protocol: meeting.plan[usize::from(test)].spec.protocol,
             outcome,
+            is_limited: meeting.is_limited(test),
         });
     }
 }

@@ -16,10 +16,15 @@ pub fn settings(number: usize, tests: Vec<TestSpec>) -> Settings {
             first: 5201,
             count: 8,
         },
+        guest_tests: Protocol::ALL
+            .iter()
+            .map(|&protocol| test_spec(protocol))
+            .collect(),
         tests,
         interval: Duration::ZERO,
         forget_after: None,
         skip_quiet_time: true,
+        secret: 0,
     }
 }
 

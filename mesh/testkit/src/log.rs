@@ -179,6 +179,7 @@ impl Harness {
                 destination,
                 protocol,
                 outcome,
+                ..
             } => Some(CellResult {
                 destination: number_of(destination),
                 protocol: *protocol,

@@ -1,12 +1,14 @@
 //! Messages that a test writes itself.
 
-use iperf3_mesh_core::wire::{Body, Complaints, MeetingId, Message, PlannedTest, Refusal, Role};
+use iperf3_mesh_core::wire::{
+    Body, Complaints, MeetingId, MeetingKind, Message, PlannedTest, Refusal, Role,
+};
 use iperf3_mesh_core::{Input, Output, Protocol, WIRE_VERSION};
 
 use crate::{Event, Harness, name_of, test_spec};
 
 /// The number of a meeting that no node has asked for yet.
-const NEW_MEETING: u64 = 1 << 32;
+const NEW_MEETING: u64 = 1 << 62;
 
 impl Harness {
     /// Returns a message about the meeting of this number that `from` asked for.
@@ -35,7 +37,10 @@ impl Harness {
             client,
             spec: test_spec(Protocol::Tcp),
         });
-        let body = Body::Request { plan: plan.into() };
+        let body = Body::Request {
+            plan: plan.into(),
+            kind: MeetingKind::Scheduled,
+        };
         self.message(from, to, NEW_MEETING, body)
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use iperf3_mesh_core::sim::defaults;
 use iperf3_mesh_core::sim::ids::{address_of, number_of};
 use iperf3_mesh_core::sim::kernel::{Clock, Delivery, Host, Kernel, Policy, TestEnd};
-use iperf3_mesh_core::wire::{Body, Complaints, MeetingId, Message, PlannedTest, Refusal, Role};
+use iperf3_mesh_core::wire::{
+    Body, Complaints, MeetingId, MeetingKind, Message, PlannedTest, Refusal, Role,
+};
 use iperf3_mesh_core::{
     Epoch, Figures, Input, Member, Node, NodeName, Output, Protocol, ServerFailure, Settings,
     TestSpec, Time, View, WIRE_VERSION,
@@ -157,7 +159,11 @@ impl MockMesh {
             epoch: epoch_of(from),
             number: self.requests,
         };
-        self.message(from, Some(meeting), Body::Request { plan: plan.into() })
+        let body = Body::Request {
+            plan: plan.into(),
+            kind: MeetingKind::Scheduled,
+        };
+        self.message(from, Some(meeting), body)
     }
 
     /// Ends the meeting that the node has just granted, so that everything is as before.
@@ -224,11 +230,12 @@ fn answer(output: Output) -> Option<Input> {
 fn reply(received: Message) -> Option<Input> {
     let (peer, node) = (number_of(&received.to), number_of(&received.from));
     let body = match received.body {
-        Body::Request { .. } => Body::Grant {
+        Body::Request { plan, .. } => Body::Grant {
             test: 0,
             address: address_of(peer),
             port: 5201,
             buffer: None,
+            agreed: plan.into_iter().map(|test| test.spec).collect(),
         },
         Body::Go { .. } => Body::Next { test: 1 },
         Body::Grant { .. } => Body::bare_end(),

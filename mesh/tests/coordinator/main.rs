@@ -7,6 +7,7 @@ mod conflicts;
 mod missing;
 mod numbers;
 mod pings;
+mod quotas;
 mod restarts;
 mod silence;
 mod sweeps;

@@ -21,10 +21,10 @@ proptest! {
     fn server_holds_its_slot_until_the_client_is_dead(
         delays_ms in prop::collection::vec(0u32..4_000, 12),
         hanging in prop::collection::vec(any::<bool>(), 12),
-        timeout in 6u32..=60,
+        timeouts in [6u32..=60, 6u32..=60],
     ) {
-        let mut harness = Harness::with(2, |_, settings| {
-            let timeout = SECOND * timeout;
+        let mut harness = Harness::with(2, |node, settings| {
+            let timeout = SECOND * timeouts[node];
             settings.tests = [Protocol::Tcp, Protocol::Udp]
                 .map(|protocol| TestSpec { timeout, ..test_spec(protocol) })
                 .into();

@@ -5,8 +5,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod agreement;
 mod delays;
 mod duplicates;
+mod forgeries;
 mod freezes;
 mod instants;
 mod losses;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iperf3_mesh_core::wire::{Complaint, Handover, Refusal};
 use iperf3_mesh_core::{
-    Figure, Figures, Input, MARGIN, Output, Protocol, Reason, ReservationOutcome,
+    Figure, Figures, Input, MARGIN, Output, Protocol, Reason, ReservationOutcome, Time,
 };
 use iperf3_mesh_core_testkit::{Delivery, Harness, MILLI, SECOND, refusal};
 
@@ -77,17 +77,27 @@ fn odd_figure_of_a_handover_costs_only_itself() {
 
 #[test]
 fn failed_two_way_test_holds_the_slot_until_the_far_end_is_dead() {
-    let held = held_after_a_hung_client(&mut two_way());
+    let mut harness = two_way();
+    let ended = hang_the_client(&mut harness);
+    let held = held_since(&mut harness, ended);
     assert!(held <= 10 * MILLI, "{held:?}");
 }
 
 #[test]
 fn failed_two_way_test_without_end_holds_the_slot_for_a_margin() {
     // No `end` arrives, so the far end may live until its own deadline.
-    let mut harness = losing("end", true);
-    // To a peer of this version, a node does not wait for the reason of the failure as well.
-    harness.gossip(|_, member| member.wire = 1);
-    let held = held_after_a_hung_client(&mut harness);
+    let mut harness = losing("end", false);
+    let ended = hang_the_client(&mut harness);
+    // The node knows this at once, so that it does not wait for the reason of the failure as well.
+    let end = harness.sent(ASKER, "end")[0].value.clone();
+    harness.input(
+        ASKER,
+        Input::Undelivered {
+            to: end.to.clone(),
+            meeting: end.meeting.clone().unwrap(),
+        },
+    );
+    let held = held_since(&mut harness, ended);
     assert!((MARGIN..MARGIN + 10 * MILLI).contains(&held), "{held:?}");
 }
 
@@ -167,13 +177,17 @@ fn losing(kind: &'static str, is_reported: bool) -> Harness {
     harness
 }
 
-/// How long the asker keeps its slot after its client has hung until the deadline.
-fn held_after_a_hung_client(harness: &mut Harness) -> Duration {
+/// When the asker's client has hung until its deadline.
+fn hang_the_client(harness: &mut Harness) -> Time {
     harness.hang_tests(|_| true);
     harness.wait(60 * SECOND, |harness| {
         !harness.sent(ASKER, "end").is_empty()
     });
-    let ended = harness.now();
+    harness.now()
+}
+
+/// How long the asker keeps its slot after that.
+fn held_since(harness: &mut Harness, ended: Time) -> Duration {
     // An additional tick must not free it.
     harness.input(ASKER, Input::Tick);
     harness.wait(60 * SECOND, |harness| harness.is_free(ASKER));

@@ -130,24 +130,6 @@ fn failed_pair_gets_exactly_one_result_for_each_cell() {
     }
 }
 
-#[test]
-fn peer_of_the_version_before_gets_and_gives_no_complaint() {
-    let mut harness = failing(pair(&[Protocol::Tcp]), |_| complaint(Reason::Resources));
-    harness.gossip(|_, member| member.wire = 1);
-    harness.wait_for_sweep(60 * SECOND, 1);
-    for node in [ASKER, GRANTER] {
-        assert_guess(&harness, node);
-        for kind in ["request", "next", "grant", "go", "end"] {
-            for sent in harness.sent(node, kind) {
-                let text = String::from_utf8(sent.encode()).unwrap();
-                for new in ["complaints", "confirm", "buffer"] {
-                    assert!(!text.contains(new), "{text}");
-                }
-            }
-        }
-    }
-}
-
 fn complaint(reason: Reason) -> Option<Complaint> {
     Some(Complaint::new(reason, WORDS))
 }

@@ -131,6 +131,7 @@ async fn start_in(
             rules: AddressRules::new(address, []),
             iperf_ports: ports.iperf_range(),
             tests: settings.specs(),
+            guest_tests: settings.guest_specs(),
             interval: settings.interval,
             forget_after: None,
             members_max: args.nodes,

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::packed::Packed;
 use crate::VERSION;
+use crate::api::LimitedBy;
 
 /// A position in the JSON of a matrix.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +39,8 @@ struct JsonCell<'a> {
     rtt_ms: Option<f32>,
     age_seconds: Option<f32>,
     success_age_seconds: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limited_by: Option<LimitedBy>,
 }
 
 impl JsonPosition {
@@ -120,5 +123,6 @@ fn cell(packed: &Packed, at: usize) -> Option<JsonCell<'_>> {
         rtt_ms: result.rtt_ms,
         age_seconds: result.age_seconds,
         success_age_seconds: result.success_age_seconds,
+        limited_by: result.limited_by,
     })
 }

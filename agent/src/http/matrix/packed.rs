@@ -7,7 +7,9 @@ use iperf3_mesh_core::{NodeName, Protocol, Reason};
 use strum::VariantArray;
 
 use crate::VERSION;
-use crate::api::{CellReport, CellResult, Matrix, NodeReport, NodeState, RowCell, Since};
+use crate::api::{
+    CellReport, CellResult, LimitedBy, Matrix, NodeReport, NodeState, RowCell, Since,
+};
 
 /// The bits of a figure that is not known. As a floating-point number they are none.
 const NONE: u32 = u32::MAX;
@@ -15,6 +17,8 @@ const NONE: u32 = u32::MAX;
 pub(in crate::http) const UNTESTED: u8 = 0;
 pub(in crate::http) const SUCCEEDED: u8 = 1;
 pub(in crate::http) const FAILED: u8 = 2;
+/// The bit of the state that tells that the settings of the destination ruled.
+const LIMITED: u8 = 0x80;
 
 /// The matrix, and where its rows come from.
 #[derive(Debug)]
@@ -77,6 +81,7 @@ pub(in crate::http) struct Result32 {
     pub(in crate::http) rtt_ms: Option<f32>,
     pub(in crate::http) age_seconds: Option<f32>,
     pub(in crate::http) success_age_seconds: Option<f32>,
+    pub(in crate::http) limited_by: Option<LimitedBy>,
 }
 
 impl PackedCell {
@@ -96,7 +101,11 @@ impl PackedCell {
             let count = result.retransmits?;
             u32::try_from(count).ok().filter(|count| *count != NONE)
         };
-        match (result.success, protocol) {
+        let limited = match (result.success, result.limited_by) {
+            (Some(_), Some(LimitedBy::Destination)) => LIMITED,
+            _ => 0,
+        };
+        let cell = match (result.success, protocol) {
             (None, _) => Self::UNTESTED,
             (Some(false), _) => Self {
                 state: FAILED + number(result.reason.unwrap_or(Reason::Iperf)),
@@ -118,16 +127,22 @@ impl PackedCell {
                 second: bits(result.jitter_ms),
                 third: bits(result.loss_ratio),
             },
+        };
+        Self {
+            state: cell.state | limited,
+            ..cell
         }
     }
 
     pub(in crate::http) fn state(self) -> u8 {
-        self.state
+        self.state & !LIMITED
     }
 
     pub(in crate::http) fn result(self, protocol: Protocol) -> Result32 {
         let age_seconds = figure(self.age);
-        match (self.state, protocol) {
+        let is_limited = self.state & LIMITED != 0;
+        let limited_by = is_limited.then_some(LimitedBy::Destination);
+        match (self.state(), protocol) {
             (UNTESTED, _) => Result32::default(),
             (SUCCEEDED, _) => {
                 let is_tcp = protocol == Protocol::Tcp;
@@ -143,6 +158,7 @@ impl PackedCell {
                     rtt_ms: of(is_tcp, self.third),
                     age_seconds,
                     success_age_seconds: age_seconds,
+                    limited_by,
                 }
             }
             (failed, _) => Result32 {
@@ -150,6 +166,7 @@ impl PackedCell {
                 reason: Reason::VARIANTS.get(usize::from(failed - FAILED)).copied(),
                 age_seconds,
                 success_age_seconds: figure(self.first),
+                limited_by,
                 ..Result32::default()
             },
         }
@@ -294,6 +311,7 @@ impl From<Result32> for CellResult {
             rtt_ms: widened(result.rtt_ms),
             age_seconds: widened(result.age_seconds),
             success_age_seconds: widened(result.success_age_seconds),
+            limited_by: result.limited_by,
         }
     }
 }
@@ -319,6 +337,7 @@ mod tests {
         let tcp = CellResult {
             retransmits: Some(12),
             rtt_ms: Some(0.079),
+            limited_by: Some(LimitedBy::Destination),
             ..tested()
         };
         let failures = Reason::VARIANTS.iter().map(|reason| CellResult {
@@ -326,6 +345,7 @@ mod tests {
             reason: Some(*reason),
             age_seconds: Some(1.428),
             success_age_seconds: Some(330.0),
+            limited_by: Some(LimitedBy::Destination),
             ..CellResult::default()
         });
         let both = failures.chain([CellResult::default()]);

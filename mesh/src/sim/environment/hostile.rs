@@ -10,11 +10,13 @@ use crate::protocol::TIMEOUT_MAX;
 use crate::sim::defaults;
 use crate::sim::fault::Lie;
 use crate::sim::ids::{Incarnation, address_of, name_of};
-use crate::wire::{Body, Complaints, MeetingId, Message, PlannedTest, Refusal, Role, SWEEP_MAX};
+use crate::wire::{
+    Body, Complaints, MeetingId, MeetingKind, Message, PlannedTest, Refusal, Role, SWEEP_MAX,
+};
 use crate::{Epoch, Input, Output, Protocol, RunId, TestSpec, WIRE_VERSION};
 
 /// The number of the first meeting that a hostile agent makes up. Its own meetings have lower ones.
-const MADE_UP: u64 = 1 << 40;
+const MADE_UP: u64 = 1 << 62;
 
 impl World {
     /// Returns the sweep number that a node claims to work on.
@@ -91,7 +93,10 @@ impl World {
     pub(super) fn misbehave(&mut self, number: usize) {
         if self.has_lie(number, Lie::LongPlans) {
             let victim = self.victim(number);
-            let body = Body::Request { plan: heavy_plan() };
+            let body = Body::Request {
+                plan: heavy_plan(),
+                kind: MeetingKind::MakeUp,
+            };
             self.forge(number, number, victim, body);
         }
         if self.has_lie(number, Lie::Forgeries) {
@@ -148,17 +153,16 @@ impl World {
 
 /// The longest and heaviest tests that a message can ask for.
 fn heavy_plan() -> Vec<PlannedTest> {
-    let spec = TestSpec {
-        duration: Duration::from_secs(50),
-        timeout: TIMEOUT_MAX,
-        streams: 128,
-        ..defaults::test_spec(Protocol::Tcp)
-    };
-    let roles = [Role::Asker, Role::Asker, Role::Granter, Role::Granter];
-    roles
-        .map(|client| PlannedTest {
+    let heavy = |client| {
+        Protocol::ALL.iter().map(move |&protocol| PlannedTest {
             client,
-            spec: spec.clone(),
+            spec: TestSpec {
+                duration: Duration::from_secs(50),
+                timeout: TIMEOUT_MAX,
+                streams: 128,
+                ..defaults::test_spec(protocol)
+            },
         })
-        .into()
+    };
+    heavy(Role::Asker).chain(heavy(Role::Granter)).collect()
 }

@@ -251,6 +251,7 @@ impl Policy for Environment {
                 destination,
                 protocol,
                 outcome: Ok(_),
+                ..
             } => {
                 let (sweep, destination) = (world.sweep_of(number), number_of(destination));
                 let log = &mut world.policy.result_log;

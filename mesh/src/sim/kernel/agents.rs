@@ -165,6 +165,7 @@ impl<P: Policy> Kernel<P> {
             | Output::ImplausibleFigure { .. }
             | Output::ReservationEnded { .. }
             | Output::SweepBegan(_)
+            | Output::Ignored { .. }
             | Output::SweepEnded(_) => {}
         }
     }

@@ -1,0 +1,150 @@
+//! The share of this node's time that other nodes may take by asking for meetings.
+//!
+//! Nothing here counts by what an asker says of itself: neither its epoch nor its sweep, only its
+//! name, this node's own sweep and this node's own clock. A pair that is refused still meets if it
+//! has to, because this node asks in its turn.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::wire::{MeetingKind, Refusal};
+use crate::{NodeName, Time};
+
+/// The number of meetings in one sweep that are granted to an asker after the scheduled one. An
+/// asker tries three times in a row at most.
+const MAKE_UPS_MAX: u8 = 2;
+
+/// How long an asker that has held the slot without a test is refused, as a multiple of the time
+/// for which it has held the slot: it gets a tenth of this node's time at most.
+const REST: u32 = 9;
+
+/// The number of requests in one sweep that a peer may leave unanswered. After that, its return
+/// does not reopen the pair: a peer that comes and goes costs time with every request.
+const IN_VAIN_MAX: u8 = 6;
+
+/// The meetings of this node with one other node.
+#[derive(Clone, Debug, Default)]
+struct Account {
+    /// The number of meetings in this sweep, whoever asked.
+    meetings: u8,
+    /// The number of meetings in this sweep that were granted after the first.
+    make_ups: u8,
+    /// The number of times in this sweep that this node has asked in vain, although the peer has
+    /// perhaps granted a meeting.
+    in_vain: u8,
+    /// Whether the two nodes have ever run a test.
+    is_proven: bool,
+    /// The instant until which requests are refused.
+    rests_until: Time,
+}
+
+/// The meetings of this node with all other nodes, in its present sweep.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Quotas {
+    sweep: u64,
+    accounts: BTreeMap<NodeName, Account>,
+    /// The instant until which the requests of nodes that have never run a test with this one are
+    /// refused. They share it, because new names cost nothing.
+    newcomers_rest_until: Time,
+}
+
+impl Quotas {
+    /// Begins to count anew if this is another sweep. Forgets all nodes but those that `is_peer`
+    /// names or that are still refused.
+    pub(super) fn keep_up(&mut self, now: Time, sweep: u64, is_peer: impl Fn(&NodeName) -> bool) {
+        if self.sweep == sweep {
+            return;
+        }
+        self.sweep = sweep;
+        self.accounts.retain(|name, account| {
+            *account = Account {
+                is_proven: account.is_proven,
+                rests_until: account.rests_until,
+                ..Account::default()
+            };
+            account.rests_until > now || (account.is_proven && is_peer(name))
+        });
+    }
+
+    /// Checks whether a meeting of this kind may be granted to the asker now.
+    ///
+    /// # Errors
+    /// Returns the refusal, and the time after which the asker may try again in this sweep.
+    pub(super) fn check(
+        &self,
+        now: Time,
+        asker: &NodeName,
+        kind: MeetingKind,
+    ) -> Result<(), (Refusal, Option<Duration>)> {
+        let account = self.accounts.get(asker);
+        let rests_until = match account {
+            Some(account) if account.is_proven => account.rests_until,
+            _ => self.newcomers_rest_until,
+        };
+        if now < rests_until {
+            return Err((Refusal::Quota, Some(rests_until.since(now))));
+        }
+        let is_over = account.is_some_and(|account| match kind {
+            MeetingKind::Scheduled => account.meetings > 0,
+            MeetingKind::MakeUp => account.make_ups >= MAKE_UPS_MAX,
+        });
+        if is_over {
+            return Err((Refusal::Met, None));
+        }
+        Ok(())
+    }
+
+    /// Returns the kind of this node's next meeting with the peer if this node asks for it.
+    pub(super) fn kind_of_next(&self, peer: &NodeName) -> MeetingKind {
+        match self.accounts.get(peer) {
+            Some(account) if account.meetings > 0 || account.in_vain > 0 => MeetingKind::MakeUp,
+            _ => MeetingKind::Scheduled,
+        }
+    }
+
+    /// Returns whether the peer is worth another request in this sweep if it has returned.
+    pub(super) fn may_reopen(&self, peer: &NodeName) -> bool {
+        let account = self.accounts.get(peer);
+        account.is_none_or(|account| account.in_vain < IN_VAIN_MAX)
+    }
+
+    /// Records that this node has asked the peer in vain, although the peer has perhaps granted.
+    pub(super) fn record_in_vain(&mut self, peer: &NodeName) {
+        let account = self.account(peer);
+        account.in_vain = account.in_vain.saturating_add(1);
+    }
+
+    /// Records a meeting that this node asked for.
+    pub(super) fn record_met(&mut self, peer: &NodeName, has_tested: bool) {
+        let account = self.account(peer);
+        account.meetings = account.meetings.saturating_add(1);
+        account.is_proven |= has_tested;
+    }
+
+    /// Records a meeting that this node granted, and that has held its slot for so long.
+    pub(super) fn record_granted(
+        &mut self,
+        now: Time,
+        asker: &NodeName,
+        held: Duration,
+        has_tested: bool,
+    ) {
+        let account = self.account(asker);
+        account.make_ups += u8::from(account.meetings > 0);
+        account.meetings = account.meetings.saturating_add(1);
+        account.is_proven |= has_tested;
+        if has_tested {
+            return;
+        }
+        let rests_until = if account.is_proven {
+            &mut account.rests_until
+        } else {
+            &mut self.newcomers_rest_until
+        };
+        *rests_until = now + held * REST;
+    }
+
+    fn account(&mut self, peer: &NodeName) -> &mut Account {
+        self.accounts.entry(peer.clone()).or_default()
+    }
+}
