@@ -61,10 +61,6 @@ struct Lesson {
     /// The reason that stands for the pair if the two nodes never meet; set if the request failed
     /// through the peer's fault.
     strike: Option<Reason>,
-    /// The peer may have granted a meeting, in this sweep or before this node's restart.
-    perhaps_met: bool,
-    /// The peer grants no further meeting of this kind in this sweep.
-    no_more: bool,
 }
 
 impl Lesson {
@@ -72,7 +68,6 @@ impl Lesson {
         match reason {
             EndReason::NoAnswer => Self {
                 strike: Some(absent.unwrap_or(Reason::Unreachable)),
-                perhaps_met: true,
                 ..Self::default()
             },
             EndReason::Refused(refusal, free_in) => Self {
@@ -80,8 +75,6 @@ impl Lesson {
                 busy_for: Some(free_in.unwrap_or(RETRY_MIN).clamp(RETRY_MIN, RETRY_MAX)),
                 waiting: refusal == Refusal::Expecting || free_in.is_none(),
                 strike: reason_of_refusal(refusal),
-                perhaps_met: refusal == Refusal::Met,
-                no_more: refusal == Refusal::Met,
             },
             _ => Self::default(),
         }
@@ -143,7 +136,7 @@ impl Node {
             .planned_tests(|protocol| progress.is_some_and(|progress| progress.wants(protocol)));
         let (partner, sweep) = (peer.as_partner(), self.sweep_plan.number);
         self.keep_quotas_up(now);
-        let kind = self.quotas.kind_of_next(&name);
+        let kind = self.kind_of_next(&name);
         self.slot.ask(now, partner, sweep, plan, kind);
         true
     }
@@ -233,12 +226,30 @@ impl Node {
             self.ping_first(pause_ends, peer);
         }
         self.keep_quotas_up(now);
-        if lesson.no_more && self.quotas.kind_of_next(peer) == MeetingKind::MakeUp {
+        match reason {
+            EndReason::NoAnswer => self.quotas.record_in_vain(peer),
+            EndReason::Refused(Refusal::Met, _) => self.learn_of_meeting(peer),
+            _ => {}
+        }
+    }
+
+    /// Draws the conclusions from the peer's word that the pair has met in this sweep. If the peer
+    /// grants no make-up either, the pair is given up.
+    fn learn_of_meeting(&mut self, peer: &NodeName) {
+        if self.kind_of_next(peer) == MeetingKind::MakeUp {
             let last = self.sweep_plan.progress(peer).and_then(|it| it.last_reason);
             self.give_up(peer, last.unwrap_or(Reason::NotMet));
         }
-        if lesson.perhaps_met {
-            self.quotas.record_in_vain(peer);
+        self.quotas.record_said_to_have_met(peer);
+    }
+
+    /// Returns the kind of this node's next meeting with the peer. In its first sweep, a node may
+    /// have met the peer before its start.
+    fn kind_of_next(&self, peer: &NodeName) -> MeetingKind {
+        if self.sweep_plan.is_joined {
+            MeetingKind::MakeUp
+        } else {
+            self.quotas.kind_of_next(peer)
         }
     }
 

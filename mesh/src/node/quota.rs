@@ -25,12 +25,14 @@ const IN_VAIN_MAX: u8 = 6;
 /// The meetings of this node with one other node.
 #[derive(Clone, Debug, Default)]
 struct Account {
-    /// The number of meetings in this sweep, whoever asked.
-    meetings: u8,
-    /// The number of meetings in this sweep that were granted after the first.
+    /// Whether the two nodes have run a test in this sweep, whoever asked.
+    has_met: bool,
+    /// The number of meetings with a test in this sweep that were granted after the first.
     make_ups: u8,
-    /// The number of times in this sweep that this node has asked in vain, although the peer has
-    /// perhaps granted a meeting.
+    /// Whether this node has been in a meeting with the peer in this sweep, or perhaps has: the
+    /// peer may have run a test of which this node knows nothing.
+    perhaps_met: bool,
+    /// The number of requests of this node in this sweep that the peer has left unanswered.
     in_vain: u8,
     /// Whether the two nodes have ever run a test.
     is_proven: bool,
@@ -85,7 +87,7 @@ impl Quotas {
             return Err((Refusal::Quota, Some(rests_until.since(now))));
         }
         let is_over = account.is_some_and(|account| match kind {
-            MeetingKind::Scheduled => account.meetings > 0,
+            MeetingKind::Scheduled => account.has_met,
             MeetingKind::MakeUp => account.make_ups >= MAKE_UPS_MAX,
         });
         if is_over {
@@ -97,7 +99,7 @@ impl Quotas {
     /// Returns the kind of this node's next meeting with the peer if this node asks for it.
     pub(super) fn kind_of_next(&self, peer: &NodeName) -> MeetingKind {
         match self.accounts.get(peer) {
-            Some(account) if account.meetings > 0 || account.in_vain > 0 => MeetingKind::MakeUp,
+            Some(account) if account.has_met || account.perhaps_met => MeetingKind::MakeUp,
             _ => MeetingKind::Scheduled,
         }
     }
@@ -108,16 +110,23 @@ impl Quotas {
         account.is_none_or(|account| account.in_vain < IN_VAIN_MAX)
     }
 
-    /// Records that this node has asked the peer in vain, although the peer has perhaps granted.
+    /// Records that the peer has left a request unanswered. It has perhaps granted it.
     pub(super) fn record_in_vain(&mut self, peer: &NodeName) {
         let account = self.account(peer);
         account.in_vain = account.in_vain.saturating_add(1);
+        account.perhaps_met = true;
+    }
+
+    /// Records that the peer says that the two nodes have met in this sweep.
+    pub(super) fn record_said_to_have_met(&mut self, peer: &NodeName) {
+        self.account(peer).perhaps_met = true;
     }
 
     /// Records a meeting that this node asked for.
     pub(super) fn record_met(&mut self, peer: &NodeName, has_tested: bool) {
         let account = self.account(peer);
-        account.meetings = account.meetings.saturating_add(1);
+        account.perhaps_met = true;
+        account.has_met |= has_tested;
         account.is_proven |= has_tested;
     }
 
@@ -130,8 +139,9 @@ impl Quotas {
         has_tested: bool,
     ) {
         let account = self.account(asker);
-        account.make_ups += u8::from(account.meetings > 0);
-        account.meetings = account.meetings.saturating_add(1);
+        account.make_ups += u8::from(has_tested && account.has_met);
+        account.perhaps_met = true;
+        account.has_met |= has_tested;
         account.is_proven |= has_tested;
         if has_tested {
             return;
@@ -146,5 +156,46 @@ impl Quotas {
 
     fn account(&mut self, peer: &NodeName) -> &mut Account {
         self.accounts.entry(peer.clone()).or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MET: Result<(), (Refusal, Option<Duration>)> = Err((Refusal::Met, None));
+
+    #[test]
+    fn make_ups_with_a_test_are_granted_up_to_their_quota() {
+        let (now, asker) = (Time::default(), NodeName::new("a").expect("a name"));
+        let mut quotas = Quotas::default();
+        quotas.keep_up(now, 1, |_| true);
+        for granted in 0..=MAKE_UPS_MAX {
+            assert_eq!(
+                quotas.check(now, &asker, MeetingKind::MakeUp),
+                Ok(()),
+                "{granted}"
+            );
+            quotas.record_granted(now, &asker, Duration::from_secs(1), true);
+            assert_eq!(quotas.check(now, &asker, MeetingKind::Scheduled), MET);
+        }
+        assert_eq!(quotas.check(now, &asker, MeetingKind::MakeUp), MET);
+        quotas.keep_up(now, 2, |_| true);
+        assert_eq!(quotas.check(now, &asker, MeetingKind::Scheduled), Ok(()));
+    }
+
+    #[test]
+    fn asker_without_a_test_rests_for_nine_times_its_hold() {
+        let (now, asker) = (Time::default(), NodeName::new("a").expect("a name"));
+        let held = Duration::from_secs(1);
+        let mut quotas = Quotas::default();
+        quotas.keep_up(now, 1, |_| true);
+        quotas.record_granted(now, &asker, held, false);
+        let rest = Err((Refusal::Quota, Some(9 * held)));
+        assert_eq!(quotas.check(now, &asker, MeetingKind::MakeUp), rest);
+        assert_eq!(
+            quotas.check(now + 9 * held, &asker, MeetingKind::MakeUp),
+            Ok(())
+        );
     }
 }

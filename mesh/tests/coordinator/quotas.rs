@@ -31,19 +31,6 @@ fn second_scheduled_meeting_of_a_pair_in_a_sweep_is_refused() {
 }
 
 #[test]
-fn make_ups_are_granted_up_to_their_quota() {
-    let mut harness = Harness::new(2);
-    harness.wait_for_sweep(60 * SECOND, 1);
-    let refused: Vec<_> = (1..=4)
-        .map(|number| make_up(&mut harness, number))
-        .collect();
-    assert_eq!(
-        refused,
-        [None, None, Some(Refusal::Met), Some(Refusal::Met)]
-    );
-}
-
-#[test]
 fn cut_off_meeting_is_made_up_in_the_same_sweep() {
     let mut harness = Harness::new(2);
     // The roles never swap, so the granter has no result of the first meeting.
@@ -115,24 +102,6 @@ fn peer_that_comes_and_goes_is_asked_a_few_times_a_sweep() {
     let sweeps = harness.sweeps_begun(NODE).len();
     let asked = harness.sent(NODE, "request").len();
     assert!(asked <= 8 * sweeps, "{asked} requests in {sweeps} sweeps");
-}
-
-/// Asks for a make-up, and leaves it at once if it is granted; returns the refusal.
-fn make_up(harness: &mut Harness, number: u64) -> Option<Refusal> {
-    let mut request = harness.new_request(PEER, NODE);
-    let meeting = request.meeting.as_mut().unwrap();
-    meeting.number += number;
-    let number = meeting.number;
-    let Body::Request { kind, .. } = &mut request.body else {
-        panic!("not a request");
-    };
-    *kind = MeetingKind::MakeUp;
-    let refused = refusal(harness.answer(NODE, request));
-    let end = harness.message(PEER, NODE, number, Body::bare_end());
-    harness.input(NODE, Input::Message(end));
-    harness.pass(SECOND);
-    assert!(harness.is_free(NODE));
-    refused
 }
 
 /// For how long members that ask again and again for the longest lease, and never run a test, hold

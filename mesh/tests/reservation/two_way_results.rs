@@ -94,7 +94,7 @@ fn failed_two_way_test_without_end_holds_the_slot_for_a_margin() {
         ASKER,
         Input::Undelivered {
             to: end.to.clone(),
-            meeting: end.meeting.clone().unwrap(),
+            meeting: end.meeting.unwrap(),
         },
     );
     let held = held_since(&mut harness, ended);
