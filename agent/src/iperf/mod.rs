@@ -11,6 +11,7 @@ mod command;
 mod fence;
 mod filter;
 mod limits;
+mod lookout;
 mod orphans;
 mod package;
 mod plan;
@@ -56,6 +57,7 @@ pub use vulnerabilities::FIRST_SAFE;
 
 use fence::{Fence, Permit, Ports};
 use filter::{Filter, Gate};
+use lookout::Lookout;
 use process::{Process, Stdout};
 use temporary::PrivateDirectory;
 
@@ -252,7 +254,9 @@ impl Iperf {
         let fence = self.fence(&run.spec, Ports::Listen(run.port))?;
         let output = Stdout::Watch(watch);
         let process = self.spawn(&args, run.limits, fence, gate.as_ref(), output)?;
-        Ok(Server::new(process, seen, gate))
+        let local = SocketAddr::new(run.local, run.port);
+        let lookout = Lookout::new(local, run.peer, run.spec.protocol);
+        Ok(Server::new(process, seen, gate, lookout))
     }
 
     /// Prepares the fence of a test.

@@ -2,10 +2,10 @@
 //!
 //! The server's report is not read, because its measurements are sent to the client. This module
 //! watches what only the server side can see: when the server listens, and which client connects.
-//! It cannot detect an unexpected client that connects and stays silent, because iperf3 reports a
-//! client only once its test runs. Such a client makes the peer's test fail, and is gone at the
-//! deadline.
+//! Without the filter, it also looks at the sockets of the server, because iperf3 reports a client
+//! only once its test runs.
 
+use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::filter::Gate;
+use super::lookout::Lookout;
 use super::plan::{Plan, Request};
 use super::process::{Cause, Ending, Kill, Process, Watch};
 use super::reason;
@@ -24,6 +25,9 @@ use crate::text::excerpt;
 
 /// How long to wait for a server to listen, which takes about 3 ms on an idle machine.
 const READY: Duration = Duration::from_secs(2);
+
+/// The pause between two looks at the sockets of a server without the filter.
+const LOOKS: Duration = Duration::from_millis(50);
 
 /// The length in bytes of the mark at which an excerpt leaves something out.
 const GAP_LEN: usize = 3;
@@ -37,6 +41,9 @@ pub struct Server {
     process: Process,
     seen: watch::Receiver<Seen>,
     gate: Option<Gate>,
+    lookout: Lookout,
+    /// The address of a stranger that a look at the sockets has shown.
+    stranger: Option<IpAddr>,
 }
 
 /// The reason why a server does not listen. The server is dead or dying.
@@ -48,6 +55,9 @@ pub enum NotReady {
     /// The server ended before it listened.
     #[error("iperf3 ended before it listened: {0}")]
     Ended(String),
+    /// A client of this address came before the peer was told of the port.
+    #[error("{0} connected, which is not the peer of the meeting")]
+    Stranger(IpAddr),
     /// The server neither listened nor ended in time.
     #[error("iperf3 did not listen within {READY:?}")]
     Slow,
@@ -57,7 +67,7 @@ pub enum NotReady {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerEnd {
     /// Whether the peer connected as the client, and the server ran long enough to report this (a
-    /// tenth of a second).
+    /// tenth of a second). Never true of a server that was killed because of another client.
     pub accepted: bool,
     /// The address of another client, if one connected. It was turned away by the filter, or the
     /// server was killed because of it.
@@ -192,11 +202,18 @@ impl Seen {
 }
 
 impl Server {
-    pub(super) fn new(process: Process, seen: watch::Receiver<Seen>, gate: Option<Gate>) -> Self {
+    pub(super) fn new(
+        process: Process,
+        seen: watch::Receiver<Seen>,
+        gate: Option<Gate>,
+        lookout: Lookout,
+    ) -> Self {
         Self {
             process,
             seen,
             gate,
+            lookout,
+            stranger: None,
         }
     }
 
@@ -222,8 +239,9 @@ impl Server {
     /// Returns an error if the server does not listen. It is then dead or dying.
     pub async fn ready(&mut self) -> Result<(), NotReady> {
         let listening = self.seen.wait_for(|seen| seen.listening);
-        match tokio::time::timeout(READY, listening).await {
-            Ok(Ok(_)) => return Ok(()),
+        let listening = tokio::time::timeout(READY, listening).await;
+        match listening.map(|seen| seen.map(drop)) {
+            Ok(Ok(())) => return self.find_no_stranger().await,
             // The task that watched the output is gone, so the process has ended or is about to
             // end.
             Ok(Err(_)) => {}
@@ -239,11 +257,38 @@ impl Server {
         Err(NotReady::Ended(detail(ending)))
     }
 
+    /// Looks at the sockets of a server without the filter, and kills it if a stranger is there.
+    async fn find_no_stranger(&mut self) -> Result<(), NotReady> {
+        if self.is_filtered() {
+            return Ok(());
+        }
+        let found = look(self.lookout, false).await.ok().flatten();
+        let Some(stranger) = found else { return Ok(()) };
+        self.process.killer().kill();
+        self.process.wait().await;
+        Err(NotReady::Stranger(stranger))
+    }
+
     /// Waits until the process has ended and has been reaped, at the latest at its deadline.
     /// Dropping the future loses nothing: call this function again.
     pub async fn wait(&mut self) -> ServerEnd {
+        if !self.is_filtered() && self.stranger.is_none() {
+            let look = look_for_strangers(self.lookout, self.seen.clone());
+            tokio::select! {
+                _ = self.process.wait() => {}
+                stranger = look => {
+                    self.stranger = Some(stranger);
+                    self.process.killer().kill();
+                }
+            }
+        }
         let ending = self.process.wait().await;
-        let seen = self.seen.borrow().clone();
+        let mut seen = self.seen.borrow().clone();
+        if self.stranger.is_some() {
+            // Whatever the guest has begun is no test.
+            seen.unexpected_client = self.stranger;
+            seen.accepted = false;
+        }
         let is_over = seen.is_over();
         let tally = self.gate.as_ref().map(Gate::tally).unwrap_or_default();
         let data = tally.breach.then(|| "data from the server".to_owned());
@@ -260,6 +305,25 @@ impl Server {
             detail: failure.map_or_else(|| detail(ending), |(_, message)| message),
         }
     }
+}
+
+/// Returns the address of a stranger that has a connection to the server before the peer's test
+/// runs, or that has a stream of its own. Later on, iperf3 itself refuses connections.
+async fn look_for_strangers(lookout: Lookout, seen: watch::Receiver<Seen>) -> IpAddr {
+    loop {
+        let is_running = seen.borrow().accepted;
+        match look(lookout, is_running).await {
+            Ok(Some(stranger)) => return stranger,
+            Ok(None) => tokio::time::sleep(LOOKS).await,
+            // The kernel lists no sockets here. Only the output remains.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Looks once, on another thread: the kernel may walk all connections of the machine.
+async fn look(lookout: Lookout, is_running: bool) -> io::Result<Option<IpAddr>> {
+    tokio::task::spawn_blocking(move || lookout.stranger(is_running)).await?
 }
 
 /// Returns the failure that iperf3 has reported, and its message. The exit code is not used: it is

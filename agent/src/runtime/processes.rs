@@ -346,6 +346,10 @@ async fn run_server(
         let end = ProcessEnd::Failure(ProcessFailure::Test(Reason::Spawn));
         process.log_end(pid, end, &error.to_string());
         let failure = match error {
+            NotReady::Stranger(client) => {
+                strangers.record(1, client, &process.peer);
+                ServerFailure::PortTaken
+            }
             NotReady::PortTaken => ServerFailure::PortTaken,
             NotReady::Ended(_) | NotReady::Slow => ServerFailure::Spawn,
         };

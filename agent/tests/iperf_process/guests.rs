@@ -1,17 +1,18 @@
 //! The server and its clients: the guest that it expects, and strangers that it must not notice.
 
+use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use iperf3_mesh::iperf::{ClientRun, ServerEnd};
+use iperf3_mesh::iperf::{ClientRun, NotReady, ServerEnd};
 use iperf3_mesh_core::{Reason, TestSpec};
 use nix::sys::socket::sockopt::ReuseAddr;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
 };
 
-use crate::fixture::{Fixture, PATIENCE, is_reaped, tcp, udp};
+use crate::fixture::{Fixture, PATIENCE, is_reaped, tcp, udp, until};
 
 /// An address that is no guest.
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 255, 255, 1));
@@ -261,6 +262,62 @@ async fn server_that_ignores_the_filter_ends_at_a_stranger() {
     assert!(client.wait().await.report.forward.is_err());
 }
 
+#[tokio::test]
+async fn silent_stranger_ends_a_server_without_the_filter() {
+    let fake = Fixture::fake("unfiltered").await;
+    let mut server = fake.server_of(tcp()).await;
+    let _stranger = dial(STRANGER, fake.remote, b"");
+    assert_ended_for_stranger(&server.wait().await);
+    assert!(is_reaped(server.pid()));
+    let mut server = fake.server_of(udp()).await;
+    let _guest = Guest::enter(&fake, r#"{"udp":true,"time":1,"parallel":1,"len":1200}"#);
+    let stranger = UdpSocket::bind((STRANGER, 0)).unwrap();
+    stranger.send_to(b"9876", fake.remote).unwrap();
+    assert_ended_for_stranger(&server.wait().await);
+}
+
+#[tokio::test]
+async fn stranger_before_the_grant_has_the_port_changed() {
+    let fake = Fixture::fake("unfiltered").await;
+    let mut server = fake.server(fake.local, PATIENCE);
+    let remote = fake.remote;
+    let knocking = tokio::task::spawn_blocking(move || {
+        let stranger = Cell::new(None);
+        until("the server listens", || {
+            let connected = reach(STRANGER, remote).ok();
+            let is_connected = connected.is_some();
+            stranger.set(connected);
+            is_connected
+        });
+        stranger
+    });
+    let _stranger = knocking.await.unwrap();
+    let ready = server.ready().await;
+    assert!(matches!(ready, Err(NotReady::Stranger(_))), "{ready:?}");
+    assert!(is_reaped(server.pid()));
+}
+
+#[tokio::test]
+async fn stranger_in_a_test_without_the_filter_does_no_harm() {
+    let fake = Fixture::fake("unfiltered").await;
+    let spec = TestSpec {
+        duration: Duration::from_secs(3),
+        bitrate: Some(20_000_000),
+        ..tcp()
+    };
+    let mut server = fake.server_of(spec.clone()).await;
+    let mut client = fake.client(spec, PATIENCE);
+    let remote = fake.remote;
+    let knocking = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        dial(STRANGER, remote, b"")
+    });
+    let (end, client) = tokio::join!(server.wait(), client.wait());
+    assert!(client.report.forward.is_ok(), "{client:?}");
+    assert!(end.accepted && end.unexpected_client.is_none(), "{end:?}");
+    drop(knocking.await.unwrap());
+}
+
 /// A client that speaks iperf3's protocol until the streams are to be opened.
 struct Guest {
     _control: TcpStream,
@@ -293,6 +350,13 @@ impl Guest {
     }
 }
 
+fn assert_ended_for_stranger(end: &ServerEnd) {
+    assert_eq!(end.unexpected_client, Some(STRANGER), "{end:?}");
+    assert_eq!(end.strangers, 1, "{end:?}");
+    assert!(!end.timed_out && !end.cancelled, "{end:?}");
+    assert_eq!(end.complaint().unwrap().reason(), Reason::Busy);
+}
+
 fn assert_breach(end: &ServerEnd, request: &str) {
     assert_eq!(
         end.breach.as_deref(),
@@ -321,17 +385,21 @@ fn message(json: &str) -> Vec<u8> {
 
 /// Connects from an address, and sends the first bytes.
 fn dial(from: IpAddr, to: SocketAddr, bytes: &[u8]) -> TcpStream {
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
-    setsockopt(&socket, ReuseAddr, &true).unwrap();
-    let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
-    bind(fd, &SockaddrStorage::from(SocketAddr::new(from, 0))).unwrap();
-    connect(fd, &SockaddrStorage::from(to)).unwrap();
-    let mut stream = TcpStream::from(socket);
+    let mut stream = reach(from, to).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // A stranger may have been turned away already.
     let _ = stream.write_all(bytes);
     stream
+}
+
+fn reach(from: IpAddr, to: SocketAddr) -> nix::Result<TcpStream> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None)?;
+    setsockopt(&socket, ReuseAddr, &true)?;
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&socket);
+    bind(fd, &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
+    connect(fd, &SockaddrStorage::from(to))?;
+    Ok(TcpStream::from(socket))
 }
 
 /// All bytes that the other end sends before it closes the connection.
