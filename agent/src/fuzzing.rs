@@ -8,15 +8,21 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use iperf3_mesh_core::wire::{Body, Complaints, Handover, MeetingId, Message};
 use iperf3_mesh_core::{Epoch, NodeName, Outcome, Protocol, TestSpec, WIRE_VERSION};
 
 use crate::api::{Matrix, RowReport};
 pub use crate::config::fuzzing::config_value;
 pub use crate::discovery::fuzzing::pod_list;
+use crate::http;
 use crate::iperf::{Report, Version, read_output};
 use crate::render::heatmap::{self, Screen};
 use crate::render::table;
+use crate::runtime::is_message;
+
+/// The content type of a message.
+const JSON: &[u8] = b"application/json";
 
 /// The address of the peer in [`iperf_output`] and in its seed corpus.
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -46,9 +52,9 @@ pub fn iperf_report(bytes: &[u8]) {
     }
 }
 
-/// Reads `bytes` as the output of an iperf3 server, and as the answer to `iperf3 --version`. The
-/// result must not depend on the pieces in which the output arrives, and only the peer may count as
-/// accepted.
+/// Reads `bytes` as the output of an iperf3 server (`-V`), and as the answer to `iperf3 --version`.
+/// The result must not depend on the pieces in which the output arrives, only the peer may count as
+/// accepted, and a server that sends data must count as a breach.
 ///
 /// # Panics
 /// Panics if this does not hold.
@@ -56,14 +62,38 @@ pub fn iperf_output(bytes: &[u8]) {
     let _ = Version::parse(&String::from_utf8_lossy(bytes));
     let spec = spec(Protocol::Udp, false);
     let whole = read_output(bytes, bytes.len(), PEER, &spec);
-    let (_, _, unexpected_client) = whole;
-    assert_ne!(unexpected_client, Some(PEER));
+    let (_, _, unexpected_client, breach) = &whole;
+    assert_ne!(*unexpected_client, Some(PEER));
+    let sends = |line: &[u8]| line.starts_with(b"[ ID][Role] Interval");
+    let has_sent = bytes
+        .split_inclusive(|&byte| byte == b'\n')
+        .any(|line| line.ends_with(b"\n") && sends(line));
+    assert!(breach.is_some() || !has_sent, "data from the server");
     for size in [1, 7] {
         assert_eq!(
             read_output(bytes, size, PEER, &spec),
             whole,
             "pieces of {size}"
         );
+    }
+}
+
+/// Reads `bytes` as a request for one of the HTTP ports, after a line for `--allowed-hosts`. Only a
+/// name that no stranger can have may be admitted without that option, only a listed one with it,
+/// and only JSON may count as a message.
+///
+/// # Panics
+/// Panics if this does not hold.
+pub fn http_request(bytes: &[u8]) {
+    let Some(request) = http::fuzzing::request(bytes) else {
+        return;
+    };
+    let is_json = |value: &HeaderValue| {
+        let json = value.as_bytes().trim_ascii_start().get(..JSON.len());
+        json.is_some_and(|start| start.eq_ignore_ascii_case(JSON))
+    };
+    if is_message(request.method(), request.uri().path(), request.headers()) {
+        assert!(request.headers().get(CONTENT_TYPE).is_some_and(is_json));
     }
 }
 

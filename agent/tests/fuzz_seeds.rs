@@ -6,7 +6,9 @@
 use std::fs;
 use std::path::Path;
 
-use iperf3_mesh::fuzzing::{api_answer, config_value, iperf_output, iperf_report, pod_list};
+use iperf3_mesh::fuzzing::{
+    api_answer, config_value, http_request, iperf_output, iperf_report, pod_list,
+};
 
 #[test]
 fn api_answer_holds_for_every_seed() {
@@ -16,6 +18,11 @@ fn api_answer_holds_for_every_seed() {
 #[test]
 fn config_value_holds_for_every_seed() {
     run_seeds("fuzz/seeds/config_value", config_value);
+}
+
+#[test]
+fn http_request_holds_for_every_seed() {
+    run_seeds("fuzz/seeds/http_request", http_request);
 }
 
 #[test]

@@ -10,6 +10,8 @@
 
 pub mod client;
 pub mod collector;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hosts;
 pub(crate) mod listener;
 mod matrix;

@@ -150,14 +150,15 @@ fn for_each_line(line: &mut Vec<u8>, piece: &[u8], mut take: impl FnMut(&str)) {
     }
 }
 
-/// Returns what is detected when a server for `peer` writes `output` in pieces of `size` bytes.
+/// Returns what is detected when a server for `peer` writes `output` in pieces of `size` bytes:
+/// whether it listens and has accepted the peer, another client, and a breach of `spec`.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn read_output(
     output: &[u8],
     size: usize,
     peer: IpAddr,
     spec: &TestSpec,
-) -> (bool, bool, Option<IpAddr>) {
+) -> (bool, bool, Option<IpAddr>, Option<String>) {
     let (mut line, mut seen) = (Vec::new(), Seen::default());
     let plan = Plan::new(spec);
     for piece in output.chunks(size.max(1)) {
@@ -165,7 +166,12 @@ pub(crate) fn read_output(
             seen.parse_line(line, peer, &plan);
         });
     }
-    (seen.listening, seen.accepted, seen.unexpected_client)
+    (
+        seen.listening,
+        seen.accepted,
+        seen.unexpected_client,
+        seen.breach,
+    )
 }
 
 impl Seen {

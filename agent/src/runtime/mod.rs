@@ -47,6 +47,8 @@ pub(crate) use processes::FinishedTest;
 use processes::Processes;
 use starvation::StarvationWatch;
 use transport::MessageSender;
+#[cfg(feature = "fuzzing")]
+pub(crate) use transport::is_message;
 
 /// The maximum number of inputs that wait for the driver.
 const INPUTS_MAX: usize = 1024;

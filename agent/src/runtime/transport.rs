@@ -123,6 +123,12 @@ fn check(method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Box<Res
     Ok(())
 }
 
+/// Returns whether a request has the form of a message.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn is_message(method: &Method, path: &str, headers: &HeaderMap) -> bool {
+    check(method, path, headers).is_ok()
+}
+
 fn receive(
     body: &[u8],
     ClientAddress(from): ClientAddress,
