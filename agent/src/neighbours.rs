@@ -54,8 +54,12 @@ impl NeighbourTable {
     }
 
     /// Returns whether the table is too small for a mesh of `nodes` on this network: whether they
-    /// or the present entries fill more than half of it.
+    /// or the present entries fill more than half of it. A mesh without a network, that is, within
+    /// this host, needs no entry.
     pub(crate) fn is_small_for(&self, nodes: u64) -> bool {
+        if nodes == 0 {
+            return false;
+        }
         let was_full = self.used.is_some_and(|used| used.overflows > 0);
         self.entries_with(nodes) > self.limit / 2 || (was_full && self.limit <= DEFAULT_LIMIT)
     }
@@ -211,6 +215,7 @@ mod tests {
     #[test]
     fn a_table_that_was_full_is_small_until_it_is_enlarged() {
         assert!(table(1024, Some((15, 3))).is_small_for(2));
+        assert!(!table(1024, Some((15, 3))).is_small_for(0));
         assert!(!table(4096, Some((15, 3))).is_small_for(2));
     }
 
