@@ -4,6 +4,7 @@
 //! This module contains only data. `state` fills in what this agent knows, and `http::collector`
 //! adds what its peers have reported.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -364,6 +365,46 @@ pub struct Members {
     pub unresolved_join: Arc<[String]>,
     /// The members, sorted by name.
     pub members: Arc<[Member]>,
+    /// The members in gossip that this node has nothing to do with.
+    #[serde(flatten)]
+    pub refused: Refused,
+}
+
+/// The members in gossip that a node has nothing to do with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The number of all of them.
+    #[serde(rename = "refused_members")]
+    pub count: usize,
+    /// The first ones, sorted by reason.
+    #[serde(rename = "refused")]
+    pub first: Arc<[RefusedMember]>,
+}
+
+impl Refused {
+    /// The maximum number that an answer names. Whoever forges members chooses their number.
+    pub const NAMED_MAX: usize = 32;
+}
+
+/// A member whose address a node does not accept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RefusedMember {
+    /// The name that it uses.
+    pub name: NodeName,
+    /// The address that it gives for control messages.
+    pub address: SocketAddr,
+    /// The name of the rule that it breaks.
+    pub reason: Cow<'static, str>,
+}
+
+impl From<&iperf3_mesh_core::RefusedMember> for RefusedMember {
+    fn from(refused: &iperf3_mesh_core::RefusedMember) -> Self {
+        Self {
+            name: refused.name.clone(),
+            address: refused.address,
+            reason: refused.problem.as_str().into(),
+        }
+    }
 }
 
 /// A member of the mesh: another node that has not departed. Silent nodes are included.

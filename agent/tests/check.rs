@@ -54,20 +54,23 @@ async fn check(words: &[&str]) -> Vec<Finding> {
     check::findings(&Config::new(&args.agent, &environment).unwrap()).await
 }
 
-/// The port of an agent of that name, as far as `check` asks it: it answers the first request.
+/// The port of an agent of that name, which refuses a member, as far as `check` asks it. It has one
+/// answer to all questions, and keeps the port in use until the test ends.
 fn agent_of(node: &str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let body = format!(r#"{{"version":"1.0.0","node":"{node}"}}"#);
+    let refused = r#"[{"name":"worker-9","address":"198.18.0.9:9878","reason":"unlisted"}]"#;
+    let body =
+        format!(r#"{{"version":"1.0.0","node":"{node}","refused_members":2,"refused":{refused}}}"#);
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json";
     let length = body.len();
     let answer = format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}");
     std::thread::spawn(move || {
-        // The second `accept` keeps the port in use until the test ends.
-        let (mut connection, _) = listener.accept().unwrap();
-        let _ = connection.read(&mut [0; 4096]).unwrap();
-        connection.write_all(answer.as_bytes()).unwrap();
-        let _ = listener.accept();
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let _ = connection.read(&mut [0; 4096]).unwrap();
+            connection.write_all(answer.as_bytes()).unwrap();
+        }
     });
     port
 }
@@ -290,6 +293,35 @@ async fn test_ports_beside_a_running_agent_are_not_probed() {
                 .any(|line| line.starts_with("ports: ")),
             "{findings:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn members_that_a_running_agent_refuses_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = iperf3_of("3.22", directory.path());
+    let listen_port = format!("--listen-port={}", agent_of("worker-1"));
+    let findings = check(&[&program, &listen_port]).await;
+    let expected = "members: the agent that runs here refuses 2 members in gossip because of their \
+        addresses, such as worker-9 at 198.18.0.9:9878 (unlisted) -> ";
+    let warnings = lines(&findings, Level::Warning);
+    assert!(
+        warnings.iter().any(|line| line.starts_with(expected)),
+        "{warnings:?}"
+    );
+}
+
+#[tokio::test]
+async fn own_address_outside_the_peer_networks_is_a_warning() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = iperf3_of("3.22", directory.path());
+    for (networks, is_warned) in [("127.0.0.0/8", false), ("198.18.0.0/15,fd00::/8", true)] {
+        let findings = check(&[&program, &format!("--peer-cidr={networks}")]).await;
+        let warnings = lines(&findings, Level::Warning);
+        let expected = "address: 127.0.0.1 (given) is outside the networks of --peer-cidr \
+            (MESH_PEER_CIDR)";
+        let is_found = warnings.iter().any(|line| line.starts_with(expected));
+        assert_eq!(is_found, is_warned, "{networks}: {warnings:?}");
     }
 }
 

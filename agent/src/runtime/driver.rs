@@ -125,6 +125,7 @@ impl Driver {
                 self.log_name_conflict(view.namesake());
                 let metrics = self.state.metrics();
                 self.refused.update(view.refused(), boot_now(), metrics);
+                self.state.set_refused(view.refused());
             }
             Input::Message(message) => self.unheard.hear(&self.node, message, boot_now()),
             Input::Moved(address) => {

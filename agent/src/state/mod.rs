@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use iperf3_mesh_core::gossip::SendError;
-use iperf3_mesh_core::{Epoch, NodeName, Outcome, Protocol};
+use iperf3_mesh_core::{Epoch, NodeName, Outcome, Protocol, RefusedMember};
 use tokio::sync::watch;
 
 use crate::VERSION;
-use crate::api::{Member, Members, NodeState, RowReport, Schedule, ScheduleReport};
+use crate::api::{self, Member, Members, NodeState, Refused, RowReport, Schedule, ScheduleReport};
 use crate::metrics::{Metrics, Resource};
 use crate::own_address::AddressProblem;
 pub use row::Row;
@@ -53,6 +53,8 @@ pub struct Starvation {
 pub struct Snapshot {
     /// The other nodes that have not departed, sorted by name.
     pub members: Arc<[Member]>,
+    /// The members in gossip that this node has nothing to do with.
+    pub refused: Refused,
     /// The control address of another live agent that uses this node's name.
     pub namesake: Option<SocketAddr>,
     /// The sweep, the meeting, and the next partners.
@@ -78,6 +80,7 @@ impl Snapshot {
     fn new() -> Self {
         Self {
             members: Arc::default(),
+            refused: Refused::default(),
             namesake: None,
             schedule: Schedule::default(),
             row: Row::default(),
@@ -182,6 +185,22 @@ impl AgentState {
             self.metrics
                 .show_members(states.chain([snapshot.own_state()]));
             self.metrics.show_name_conflict(namesake.is_some());
+        });
+    }
+
+    /// Replaces the members in gossip that this node has nothing to do with.
+    pub fn set_refused(&self, members: &[RefusedMember]) {
+        let first = members.iter().take(Refused::NAMED_MAX);
+        let refused = Refused {
+            count: members.len(),
+            first: first.map(api::RefusedMember::from).collect(),
+        };
+        self.snapshot.send_if_modified(|snapshot| {
+            let is_new = snapshot.refused != refused;
+            if is_new {
+                snapshot.refused = refused;
+            }
+            is_new
         });
     }
 
@@ -327,6 +346,7 @@ impl AgentState {
             name_taken: snapshot.namesake.is_some(),
             unresolved_join: snapshot.unresolved_join.clone(),
             members: snapshot.members.clone(),
+            refused: snapshot.refused.clone(),
         }
     }
 

@@ -10,7 +10,7 @@ use iperf3_mesh::http::visitors::Visitors;
 use iperf3_mesh::metrics::{Metrics, Settings};
 use iperf3_mesh::state::{AgentState, Identity};
 use iperf3_mesh_core::wire::Role;
-use iperf3_mesh_core::{Epoch, Figures, NodeName, Protocol};
+use iperf3_mesh_core::{AddressProblem, Epoch, Figures, NodeName, Protocol, RefusedMember};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -54,6 +54,17 @@ pub(crate) fn member(node: &str, http: SocketAddr) -> Member {
         iperf3: Some("3.18".to_owned()),
         sweep: 3,
     }
+}
+
+/// Members with addresses that the node does not accept.
+pub(crate) fn refused(count: u8) -> Vec<RefusedMember> {
+    (0..count)
+        .map(|number| RefusedMember {
+            problem: AddressProblem::Unlisted,
+            name: name(&format!("f-{number}")),
+            address: ([198, 18, 0, number + 1], 9878).into(),
+        })
+        .collect()
 }
 
 pub(crate) fn figures(mbps: f64) -> Figures {

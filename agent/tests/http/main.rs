@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use fixture::{
     DEADLINE, Fault, ask, closed_port, faulty_peer, figures, get, member, name, normalized, raw,
-    schedule, serve, serve_on, state,
+    refused, schedule, serve, serve_on, state,
 };
 
 #[tokio::test]
@@ -130,6 +130,7 @@ async fn members_have_their_promised_form() {
     };
     state.set_members(vec![silent, missing], None);
     state.set_unresolved_join(vec!["node-9".to_owned()]);
+    state.set_refused(&refused(40));
     let metrics = state.metrics().text().unwrap();
     assert!(
         metrics.contains("\niperf_mesh_iperf3_versions 2\n"),
@@ -142,9 +143,13 @@ async fn members_have_their_promised_form() {
         r#"{"name":"node-b","zone":"z2","state":"silent","silent_seconds":AGE,"#,
         r#""epoch":"a3eb8db89fc5123c","iperf3":"3.18","sweep":3,"http":"10.0.0.2:9876"},"#,
         r#"{"name":"node-c","zone":"z2","state":"missing","silent_seconds":null,"#,
-        r#""epoch":"a3eb8db89fc5123c","iperf3":"3.18","sweep":3,"http":null}]}"#,
+        r#""epoch":"a3eb8db89fc5123c","iperf3":"3.18","sweep":3,"http":null}],"#,
+        r#""refused_members":40,"refused":[{"name":"f-0","#,
+        r#""address":"198.18.0.1:9878","reason":"unlisted"},"#,
     );
-    assert_eq!(normalized(&body), expected);
+    let body = normalized(&body);
+    assert!(body.starts_with(expected), "{body}");
+    assert_eq!(body.matches("unlisted").count(), 32, "the list is bounded");
 }
 
 /// The contract of `/api/v1/schedule`: fields, their order, their nulls.

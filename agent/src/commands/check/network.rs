@@ -3,18 +3,25 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
+use ipnet::IpNet;
+
 use super::running::{self, Running};
 use super::{Finding, Level};
+use crate::api::Refused;
 use crate::cli::option_name;
 use crate::config::Config;
 use crate::discovery::addresses::Resolved;
 use crate::http::listener;
 use crate::net::ListenAddrs;
 use crate::own_address::{Absence, AddressProblem, AddressSource, Advertised, NoAddress, absence};
+use crate::text::short;
 
 /// The first port that needs no privilege, unless `net.ipv4.ip_unprivileged_port_start` says
 /// otherwise.
 const PRIVILEGED_BELOW: u16 = 1024;
+
+/// The maximum number of refused members that a finding names.
+const NAMED: usize = 3;
 
 pub(super) async fn check(
     config: &Config,
@@ -29,7 +36,7 @@ pub(super) async fn check(
             return vec![Finding::error("address", error.to_string(), hint)];
         }
     };
-    let found = address(&advertised, resolved);
+    let found = address(&advertised, resolved, &config.peer_cidrs);
     // If the address belongs to another node, a check of each port would only repeat this error.
     let is_local = found.level < Level::Error;
     let mut findings = vec![found];
@@ -40,7 +47,7 @@ pub(super) async fn check(
     findings
 }
 
-fn address(own: &Advertised, resolved: &Resolved) -> Finding {
+fn address(own: &Advertised, resolved: &Resolved, peer_cidrs: &[IpNet]) -> Finding {
     let option = option_name("advertise_address");
     let Advertised { address, source } = own;
     match absence(*address) {
@@ -88,6 +95,17 @@ fn address(own: &Advertised, resolved: &Resolved) -> Finding {
             format!("Set {option} to an address that the others can reach."),
         );
     }
+    if !peer_cidrs.is_empty() && !peer_cidrs.iter().any(|network| network.contains(address)) {
+        let peer_cidr = option_name("peer_cidr");
+        return Finding::warning(
+            "address",
+            format!(
+                "{address} ({source}) is outside the networks of {peer_cidr}: agents with the \
+                 same setting refuse this node"
+            ),
+            format!("Add its network to {peer_cidr} on all nodes, or set {option} to another one."),
+        );
+    }
     Finding::ok("address", format!("{address} ({source})"))
 }
 
@@ -111,6 +129,7 @@ async fn ports(config: &Config, listen: &ListenAddrs) -> Vec<Finding> {
             .filter(|port| !port.is_in_use())
             .map(Port::finding)
             .chain([used_by(config, &running, &in_use)])
+            .chain(running::refused(read_api).await.as_ref().map(refused))
             .chain(running::obstacle(read_api).await.as_deref().map(unready))
             .collect(),
         None => own
@@ -147,6 +166,42 @@ fn used_by(config: &Config, running: &Running, in_use: &[&Port]) -> Finding {
         detail,
         "No action needed if this is the agent that should run here. Otherwise stop one of them: \
          two agents with the same node name refuse all tests.",
+    )
+}
+
+fn refused(refused: &Refused) -> Finding {
+    let named: Vec<String> = refused
+        .first
+        .iter()
+        .take(NAMED)
+        .map(|one| {
+            format!(
+                "{} at {} ({})",
+                short(one.name.as_str()),
+                one.address,
+                short(&one.reason)
+            )
+        })
+        .collect();
+    let such_as = if refused.count > named.len() {
+        ", such as"
+    } else {
+        ":"
+    };
+    Finding::warning(
+        "members",
+        format!(
+            "the agent that runs here refuses {} members in gossip because of their \
+             addresses{such_as} {}",
+            refused.count,
+            named.join(", ")
+        ),
+        format!(
+            "If they are agents of this mesh, correct their {}, or add their networks to {}. \
+             /api/v1/members lists them.",
+            option_name("advertise_address"),
+            option_name("peer_cidr")
+        ),
     )
 }
 

@@ -9,12 +9,19 @@ use iperf3_mesh_core::NodeName;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::api::Refused;
 use crate::http::client::{Client, ClientError, Limits};
 
 /// The limits of a query. The answer is short, but the agent may be at the far end of the mesh.
 const LIMITS: Limits = Limits {
     within: Duration::from_secs(2),
     bytes: 64 * 1024,
+};
+
+/// The limits of a query for members. The longest list, of 2,048 members, has about 1 MB.
+const MEMBERS_LIMITS: Limits = Limits {
+    bytes: 4 << 20,
+    ..LIMITS
 };
 
 /// An agent that has answered.
@@ -50,6 +57,13 @@ struct Unready {
 pub(super) async fn ask(http: SocketAddr) -> Result<Running, ClientError> {
     let url = format!("http://{http}/api/v1/schedule");
     Client::default().get(&url, LIMITS).await
+}
+
+/// Asks the agent which members it refuses; `None` if there are none, or if it does not answer.
+pub(super) async fn refused(http: SocketAddr) -> Option<Refused> {
+    let url = format!("http://{http}/api/v1/members");
+    let answer = Client::default().get::<Refused>(&url, MEMBERS_LIMITS).await;
+    answer.ok().filter(|refused| refused.count > 0)
 }
 
 /// Asks the agent why it is not ready; `None` if it is, or if it does not answer.
