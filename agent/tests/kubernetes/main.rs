@@ -14,8 +14,8 @@ use iperf3_mesh::discovery::kubernetes::{Pace, Search, Watcher};
 use iperf3_mesh::discovery::pods::PodStore;
 use iperf3_mesh::discovery::{DiscoverySink, find_pods};
 use iperf3_mesh::metrics::{Metrics, Settings};
-use iperf3_mesh_core::gossip::{Gossip, GossipConfig};
-use iperf3_mesh_core::{AddressRules, ClusterNode, Epoch, Input, NodeName, Protocol};
+use iperf3_mesh_core::gossip::{Gossip, GossipConfig, Rejection};
+use iperf3_mesh_core::{AddressRules, ClusterNode, Epoch, Input, Listed, NodeName, Protocol, View};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use server::{Mood, Server, server_now};
@@ -254,6 +254,61 @@ async fn agents_find_each_other_and_the_cluster_through_pods() {
 }
 
 #[tokio::test]
+async fn member_that_is_no_pod_is_refused_until_it_is_one() {
+    let server = Server::start().await;
+    let (here, there, elsewhere) = (free("127.0.0.1"), free("127.0.0.2"), free("127.0.0.3"));
+    let one = listing("node-1", here).await;
+    // Two agents of one name, of which one is at the address of the pod.
+    let _pod = gossip("node-2", there).await;
+    let forger = gossip("node-2", elsewhere).await;
+    let invented = gossip("node-9", free("127.0.0.4")).await;
+    for other in [&forger, &invented] {
+        // This node hears of them from an agent that it meets.
+        other.join(&[there]);
+    }
+    server.put(pod("node-1", &["127.0.0.1"]));
+    let mut real = pod("node-2", &["127.0.0.2"]);
+    real["spec"]["containers"][0]["ports"] =
+        json!([{ "name": "gossip", "containerPort": there.port() }]);
+    server.put(real);
+    let (inputs, _received) = mpsc::channel(64);
+    let sink = DiscoverySink {
+        gossip: &one,
+        inputs,
+        seeds: &|_| (),
+        own: here,
+    };
+    let watcher = watcher(&server, &here.to_string(), PACE);
+    let mut views = one.views();
+    let own = name("node-1");
+    let refused = || {
+        let totals = Rejection::ALL.iter().zip(one.status().refused);
+        let is_address = |(reason, _): &(&Rejection, u64)| **reason == Rejection::Address;
+        totals.into_iter().find(is_address).unwrap().1
+    };
+    let steps = async {
+        let is_real = |view: &View| {
+            view.get(&name("node-2"))
+                .is_some_and(|it| it.control == there)
+        };
+        views.wait_for(is_real).await.unwrap();
+        while refused() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(others(&views.borrow()), ["node-2 at 127.0.0.2"]);
+        server.put(pod("node-9", &["127.0.0.4"]));
+        let is_member = |view: &View| view.get(&name("node-9")).is_some();
+        let view = views.wait_for(is_member).await.unwrap().clone();
+        let both = ["node-2 at 127.0.0.2", "node-9 at 127.0.0.4"];
+        assert_eq!(others(&view), both);
+    };
+    tokio::select! {
+        () = find_pods(&sink, watcher, &own, metrics()) => panic!("discovery ended"),
+        done = timeout(SOON, steps) => done.unwrap(),
+    }
+}
+
+#[tokio::test]
 async fn cluster_is_unknown_until_the_first_list() {
     let server = Server::start().await;
     server.put(pod("node-1", &["127.0.0.1"]));
@@ -377,13 +432,33 @@ fn free(address: &str) -> SocketAddr {
 }
 
 async fn gossip(node: &str, at: SocketAddr) -> Gossip {
+    with_rules(node, at, AddressRules::new(at.ip(), [])).await
+}
+
+/// The members other than `node-1`, each with its address.
+fn others(view: &View) -> Vec<String> {
+    let members = view.members().iter();
+    members
+        .filter(|member| member.name != name("node-1"))
+        .map(|member| format!("{} at {}", member.name, member.control.ip()))
+        .collect()
+}
+
+/// An agent that accepts the members of the cluster only.
+async fn listing(node: &str, at: SocketAddr) -> Gossip {
+    let mut rules = AddressRules::new(at.ip(), []);
+    rules.set_listed(Listed::default());
+    with_rules(node, at, rules).await
+}
+
+async fn with_rules(node: &str, at: SocketAddr, rules: AddressRules) -> Gossip {
     let config = GossipConfig {
         name: name(node),
         epoch: Epoch(rand::random()),
         generation: 1,
         zone: String::new(),
         advertise: at,
-        rules: AddressRules::new(at.ip(), []),
+        rules,
         listen: at,
         control: at,
         http_port: 9876,
