@@ -48,7 +48,12 @@ const OP_MAX_VERSION: u8 = 2;
 
 /// The maximum length of the short id of a node. Agents of this version use two characters.
 const SHORT_ID_MAX: usize = 8;
-/// Heartbeats, versions and Unix times stay below this limit for millennia. It leaves room above
+/// Heartbeats stay below this limit for years. Each poll adds [`HEARTBEAT_STEP`].
+pub(super) const HEARTBEAT_MAX: u64 = 1 << 60;
+/// The distance between the heartbeats of two polls. A heartbeat in between that only one peer was
+/// told proves that the peer receives what it is sent.
+pub(super) const HEARTBEAT_STEP: u64 = 1 << 24;
+/// Versions and Unix times stay below this limit for millennia. It leaves room above
 /// it, because chitchat panics at the end of the range.
 pub(super) const COUNTER_MAX: u64 = 1 << 40;
 /// The status of a key that has a value. No agent deletes a key.
@@ -105,6 +110,16 @@ pub(super) struct Entry {
     pub(super) id: Id,
     pub(super) heartbeat: u64,
     pub(super) version: u64,
+}
+
+impl Entry {
+    /// Returns the entry of a node that knows nothing of the identity but this.
+    pub(super) fn unread(&self) -> Self {
+        Self {
+            version: 0,
+            ..*self
+        }
+    }
 }
 
 /// The news about one identity.
@@ -198,6 +213,17 @@ impl<'a> Packed<'a> {
             delta,
         })
     }
+}
+
+/// Returns a SYN of chitchat with one more entry.
+pub(super) fn with_entry(syn: &[u8], entry: &Entry) -> Option<Vec<u8>> {
+    let digest = Packed::read(syn).ok()?.digest;
+    let at = HEADER.len() + 1 + digest.len();
+    let mut more = Vec::new();
+    write_digest(&[*entry], &mut more);
+    more.pop();
+    let (before, after) = syn.split_at_checked(at)?;
+    Some([before, &more, after].concat())
 }
 
 /// Splits the stream of blocks at the start of `bytes` from the rest. The end mark is left out.
@@ -301,7 +327,7 @@ fn read_digest(bytes: &[u8], ids_max: usize, is_cut: &mut bool) -> Result<Vec<En
         }
         let id = reader.id()?;
         let (heartbeat, deleted, version) = (reader.u64()?, reader.u64()?, reader.u64()?);
-        let is_valid = heartbeat < COUNTER_MAX && deleted == 0 && version < COUNTER_MAX;
+        let is_valid = heartbeat < HEARTBEAT_MAX && deleted == 0 && version < COUNTER_MAX;
         match id.filter(|_| is_valid) {
             Some(id) => entries.push(Entry {
                 id,
@@ -389,6 +415,22 @@ impl Frame<'_> {
         match self {
             Self::Syn(digest) | Self::SynAck(digest, _) => digest,
             Self::Ack(_) => &[],
+        }
+    }
+
+    /// Returns whether this is an answer of `from` that has nothing but the identities of the two
+    /// ends.
+    pub(super) fn is_introduction(&self, own: Id, from: SocketAddr) -> bool {
+        let is_of_both = |entry: &Entry| entry.id.address == from || entry.id == own;
+        matches!(self, Self::SynAck(digest, delta)
+            if !digest.is_empty() && delta.is_empty() && digest.iter().all(is_of_both))
+    }
+
+    /// Returns the news, which are empty if the message has none.
+    pub(super) fn delta(&self) -> &[NodeDelta<'_>] {
+        match self {
+            Self::SynAck(_, delta) | Self::Ack(delta) => delta,
+            Self::Syn(_) => &[],
         }
     }
 

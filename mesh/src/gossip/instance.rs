@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use chitchat::transport::Transport;
 use chitchat::{
-    ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion,
-    spawn_chitchat,
+    ChitchatConfig, ChitchatHandle, ChitchatId, Deserializable, FailureDetectorConfig, Heartbeat,
+    NodeState, ProtocolVersion, spawn_chitchat,
 };
 use tokio::time::{Instant, timeout};
 
 use super::config::{CLUSTER, GossipConfig};
-use super::frame::Id;
+use super::frame::{HEARTBEAT_STEP, Id};
 use super::observations::Observations;
 use super::roster::Own;
 use super::state::Published;
@@ -76,6 +76,7 @@ impl Instance {
         observations.update(&chitchat, now);
         let id = Id::of(chitchat.self_chitchat_id());
         let state = chitchat.self_node_state();
+        step(state);
         id.map(|id| Own {
             id,
             heartbeat: state.heartbeat().into(),
@@ -104,6 +105,15 @@ impl Instance {
     pub(super) async fn shut_down(self) {
         // The result does not matter: chitchat has ended, or is dropped here.
         let _ = timeout(SHUTDOWN_MAX, self.handle.shutdown()).await;
+    }
+}
+
+/// Raises the own heartbeat to the next multiple of [`HEARTBEAT_STEP`], above all challenges.
+fn step(state: &mut NodeState) {
+    let present = u64::from(state.heartbeat());
+    let next = (present / HEARTBEAT_STEP + 1) * HEARTBEAT_STEP;
+    if let Ok(next) = Heartbeat::deserialize(&mut &next.to_le_bytes()[..]) {
+        state.try_set_heartbeat(next);
     }
 }
 

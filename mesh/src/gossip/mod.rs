@@ -19,9 +19,10 @@
 //! that are kept (`roster`). Chitchat then decodes only bytes that `frame` has written. Gossip has
 //! a thread of its own.
 //!
-//! These bounds do not keep out an attacker: until messages are sealed, anyone that reaches the
-//! gossip port can publish members, and contradict the state of a member. The member hears of it
-//! from its peers, and takes a new identity (`supervisor`).
+//! Each address speaks for itself, once it has proven that it receives what is sent there
+//! (`voices`). These bounds do not keep out an attacker: until messages are sealed, anyone that
+//! reaches the gossip port can publish members, and contradict the state of a member that is not
+//! speaking. The member hears of it from its peers, and takes a new identity (`supervisor`).
 //!
 //! Chitchat 0.13 keeps its codec private. The workspace has a copy with a public one: see
 //! `vendor/README.md`.
@@ -54,6 +55,7 @@ mod tests;
 mod traffic;
 mod udp;
 mod view;
+mod voices;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

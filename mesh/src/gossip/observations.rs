@@ -7,14 +7,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use chitchat::{Chitchat, ChitchatId, NodeState};
 use tokio::time::Instant;
 
 use super::frame::Id;
-use super::roster::Known;
+use super::roster::{Known, Roster};
 use super::state::Published;
-use super::view::Identity;
+use super::view::{Identity, Standing};
+use super::voices::Voice;
 
 /// Every known identity except that of the node itself.
 #[derive(Default)]
@@ -30,19 +32,39 @@ struct Observation {
     first_seen: Instant,
     last_heartbeat: Instant,
     published: Option<Published>,
+    /// Since when the published state says that the node leaves.
+    leaving_since: Option<Instant>,
 }
 
 impl Observation {
     fn new(state: &NodeState, live: bool, now: Instant) -> Self {
-        Self {
+        let mut new = Self {
             heartbeat: state.heartbeat().into(),
             version: state.max_version(),
             live,
             ever_live: live,
             first_seen: now,
             last_heartbeat: now,
-            published: Published::read(|key| state.get(key)),
-        }
+            published: None,
+            leaving_since: None,
+        };
+        new.read(state, now);
+        new
+    }
+
+    /// Reads the published state. Nothing but the sweep and the goodbye changes within an identity.
+    fn read(&mut self, state: &NodeState, now: Instant) {
+        let next = Published::read(|key| state.get(key));
+        self.published = match (self.published.take(), next) {
+            (Some(first), Some(next)) => Some(Published {
+                sweep: next.sweep,
+                leaving: next.leaving,
+                ..first
+            }),
+            (first, next) => first.or(next),
+        };
+        let is_leaving = self.published.as_ref().is_some_and(|it| it.leaving);
+        self.leaving_since = is_leaving.then(|| self.leaving_since.unwrap_or(now));
     }
 
     fn update(&mut self, state: &NodeState, live: bool, now: Instant) {
@@ -53,7 +75,7 @@ impl Observation {
         }
         if state.max_version() != self.version {
             self.version = state.max_version();
-            self.published = Published::read(|key| state.get(key));
+            self.read(state, now);
         }
         self.live = live;
         self.ever_live |= live;
@@ -79,19 +101,50 @@ impl Observations {
         }
     }
 
-    /// Returns the identities with a complete and valid state.
-    pub(super) fn identities(&self) -> Vec<Identity> {
+    /// Returns the identities with a complete and valid state, each with its [`Standing`]. Within
+    /// `patience`, an address that is asked answers.
+    pub(super) fn identities(
+        &self,
+        roster: &Roster,
+        patience: Duration,
+        now: Instant,
+    ) -> Vec<Identity> {
+        let has_voices = roster.has_voices();
+        let own = roster.own().map(|own| own.id.address);
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < patience;
         self.by_id
             .iter()
             .filter_map(|(id, observation)| {
+                let mut published = observation.published.clone()?;
+                let address = id.gossip_advertise_addr;
+                let voice = roster.voice(address);
+                let spoken = voice.filter(|voice| voice.id == Id::of(id));
+                let is_other = |voice: Voice| {
+                    voice.id.is_some() && spoken.is_none() && voice.heard >= observation.first_seen
+                };
+                let speaks = spoken.is_some_and(|voice| is_recent(voice.heard) && !voice.has_left);
+                let is_new = spoken.is_none() && is_recent(observation.first_seen);
+                let is_undecided = has_voices
+                    && spoken.is_none_or(|voice| !voice.has_left)
+                    && observation.leaving_since.is_some_and(is_recent);
+                published.leaving &= !speaks && !is_undecided;
                 Some(Identity {
-                    published: observation.published.clone()?,
+                    published,
                     generation: id.generation_id,
-                    address: id.gossip_advertise_addr,
-                    live: observation.live,
+                    address,
+                    live: observation.live || (observation.ever_live && speaks),
                     ever_live: observation.ever_live,
                     first_seen: observation.first_seen,
                     last_heartbeat: observation.last_heartbeat,
+                    standing: match () {
+                        () if own == Some(address) || voice.is_some_and(is_other) => {
+                            Standing::False
+                        }
+                        () if speaks => Standing::Speaks,
+                        () if has_voices && is_new => Standing::New,
+                        () => Standing::Heard,
+                    },
+                    is_doubtful: is_undecided || (observation.leaving_since.is_some() && speaks),
                 })
             })
             .collect()

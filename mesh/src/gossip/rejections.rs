@@ -24,7 +24,7 @@ pub enum Rejection {
     Oversize,
     /// It has more identities than a mesh may have.
     TooManyIds,
-    /// It answers a message that this node has not sent.
+    /// It answers a message that this node has not sent, or its sender has proven no return path.
     Unsolicited,
     /// It came while its sender, or all senders together, had used up the budget.
     Budget,

@@ -9,8 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
+
 use super::frame::{Entry, Frame, Id, NodeDelta};
 use super::rejections::Rejection;
+use super::voices::{Voice, Voices};
 use crate::AddressRules;
 
 /// The size of the own digest, in bytes, from which on no identity comes in. Chitchat panics when
@@ -41,6 +44,17 @@ pub(super) struct Own {
     pub(super) version: u64,
 }
 
+impl Own {
+    /// Returns the entry in a digest.
+    pub(super) fn entry(self) -> Entry {
+        Entry {
+            id: self.id,
+            heartbeat: self.heartbeat,
+            version: self.version,
+        }
+    }
+}
+
 /// The identities that gossip keeps. It is shared by the supervisor and the socket.
 #[derive(Debug, Default)]
 pub(super) struct Roster(Mutex<Inner>);
@@ -57,6 +71,7 @@ struct Inner {
     addresses: BTreeMap<SocketAddr, bool>,
     /// The identities that have come in since the last report of the supervisor.
     admitted: BTreeSet<Id>,
+    voices: Voices,
     digest_bytes: usize,
     /// The number of identities that have come in since the digest was measured.
     unmeasured: usize,
@@ -126,6 +141,32 @@ impl Roster {
         self.lock().addresses.get(&address).copied()
     }
 
+    /// Takes note of who says a message, and of itself; see [`Voices::hear`].
+    pub(super) fn hear(&self, frame: &Frame<'_>, from: SocketAddr, is_proof: bool, now: Instant) {
+        self.lock().voices.hear(frame, from, is_proof, now);
+    }
+
+    /// Returns whether messages to `address` are known to arrive there.
+    pub(super) fn is_proven(&self, address: SocketAddr) -> bool {
+        self.lock().voices.is_proven(address)
+    }
+
+    /// Returns whether `address` has yet to prove its return path, or as whom it speaks.
+    pub(super) fn must_prove(&self, address: SocketAddr) -> bool {
+        self.lock().voices.must_prove(address)
+    }
+
+    /// Returns what `address` has said of itself.
+    pub(super) fn voice(&self, address: SocketAddr) -> Option<Voice> {
+        self.lock().voices.get(address)
+    }
+
+    /// Returns whether any address has proven its return path. A transport without a screen asks
+    /// for no proof.
+    pub(super) fn has_voices(&self) -> bool {
+        !self.lock().voices.is_empty()
+    }
+
     /// Returns the maximum number of identities in a message.
     pub(super) fn ids_max(&self) -> usize {
         self.lock().ids_max
@@ -155,7 +196,12 @@ impl Roster {
     }
 
     /// Removes from a message what must not reach chitchat, and returns the reasons.
-    pub(super) fn screen(&self, frame: &mut Frame<'_>, from: SocketAddr) -> Omissions {
+    pub(super) fn screen(
+        &self,
+        frame: &mut Frame<'_>,
+        from: SocketAddr,
+        now: Instant,
+    ) -> Omissions {
         let mut inner = self.lock();
         let mut omissions = Omissions::new();
         let (digest, delta) = match frame {
@@ -164,10 +210,16 @@ impl Roster {
             Frame::Ack(delta) => (None, Some(delta)),
         };
         if let Some(digest) = digest {
-            digest.retain(|entry| keep(inner.admit(entry, from), &mut omissions));
+            digest.retain_mut(|entry| {
+                inner.hear_of(entry, from, now) && keep(inner.admit(entry, from), &mut omissions)
+            });
         }
         if let Some(delta) = delta {
-            delta.retain(|news| keep(inner.check_news(news), &mut omissions));
+            delta.retain(|news| {
+                let address = news.id.address;
+                let overrules = address != from && inner.voices.speaking(address, now).is_some();
+                !overrules && keep(inner.check_news(news), &mut omissions)
+            });
         }
         omissions
     }
@@ -188,6 +240,30 @@ fn keep(result: Result<(), Rejection>, omissions: &mut Omissions) -> bool {
 }
 
 impl Inner {
+    /// Corrects what `from` says of an identity by what the address of the identity says itself.
+    /// Returns whether anything is left.
+    fn hear_of(&self, entry: &mut Entry, from: SocketAddr, now: Instant) -> bool {
+        let id = entry.id;
+        if let Some(own) = self.own.filter(|own| own.id.address == id.address) {
+            // Former runs of this node, and forged ones.
+            return own.id == id;
+        }
+        if id.address == from {
+            return true;
+        }
+        match self.voices.speaking(id.address, now) {
+            Some((speaker, heartbeat)) if speaker == id => {
+                entry.heartbeat = entry.heartbeat.min(heartbeat);
+                true
+            }
+            Some(_) => {
+                entry.heartbeat = 0;
+                self.known.contains_key(&id)
+            }
+            None => true,
+        }
+    }
+
     /// Admits the identity of an entry, unless it is in already.
     fn admit(&mut self, entry: &Entry, from: SocketAddr) -> Result<(), Rejection> {
         let id = entry.id;

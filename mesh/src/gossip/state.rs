@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::frame::KeyValue;
 use crate::wire::SWEEP_MAX;
 use crate::{Epoch, NodeName, is_zone};
 
@@ -89,6 +90,12 @@ impl Published {
             is_zone(&state.zone) && is_reachable(state.control) && state.sweep <= SWEEP_MAX;
         is_valid.then_some(state)
     }
+}
+
+/// Returns whether a change of a state says that its node leaves, if it says anything about that.
+pub(super) fn is_leaving(keys: &[KeyValue<'_>]) -> Option<bool> {
+    let state = keys.iter().rfind(|pair| pair.key == key::STATE)?;
+    Some(state.value == LEAVING)
 }
 
 /// Returns whether an agent may publish this key with this value. A later version may have more

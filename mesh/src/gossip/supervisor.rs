@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chitchat::transport::Transport;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tracing::{error, info, warn};
 
 use super::config::{GOODBYE_MAX, GossipConfig, GossipError};
@@ -22,7 +22,7 @@ use super::rejoin::{CONTACTS_MAX, RejoinCandidates};
 use super::roster::{DIGEST_ALARM, DIGEST_CEILING};
 use super::shared::{GossipShared, count};
 use super::state::Published;
-use super::view::{self, Observer};
+use super::view::{self, Identity, Observer};
 use crate::{AddressRules, View, WIRE_VERSION};
 
 /// The minimum `patience` of [`view::view`], which is also at least [`ROUNDS_TO_SETTLE`] rounds.
@@ -52,6 +52,13 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(600);
 const RENEWAL_MIN: Duration = Duration::from_secs(2);
 /// The longest such time.
 const RENEWAL_MAX: Duration = Duration::from_secs(60);
+
+/// The shortest time within which an address that is asked answers, even if messages are lost.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
+/// The time after which an address that has spoken is asked again.
+const ASK_AFTER: Duration = Duration::from_millis(900);
+/// The maximum number of disputed addresses to ask in a poll.
+const ASKED_MAX: usize = 8;
 
 /// The pause between two alarms about a digest that grows too large.
 const ALARM_EVERY: Duration = Duration::from_secs(60);
@@ -88,6 +95,8 @@ pub(super) struct Supervisor {
     last_alarm: Option<Instant>,
     restarts_in_a_row: u32,
     renewals: Renewals,
+    /// The position from which on disputed addresses are asked next.
+    asked: usize,
 }
 
 /// The reason why the supervisor stopped serving an instance.
@@ -142,6 +151,7 @@ impl Supervisor {
             last_alarm: None,
             restarts_in_a_row: 0,
             renewals: Renewals::default(),
+            asked: 0,
             config,
         }
     }
@@ -192,7 +202,10 @@ impl Supervisor {
     async fn serve(&mut self, instance: &Instance) -> Stop {
         let ended = instance.ended();
         tokio::pin!(ended);
-        let mut polls = interval(self.config.interval / 2);
+        // The screen needs the own identity before anything is sent.
+        self.poll(instance).await;
+        let pause = self.config.interval / 2;
+        let mut polls = interval_at(Instant::now() + pause, pause);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -235,9 +248,37 @@ impl Supervisor {
         let identities = u64::try_from(self.observations.len()).unwrap_or(u64::MAX);
         self.shared.identities.store(identities, Ordering::Relaxed);
         self.raise_alarm(now);
+        let roster = &self.shared.roster;
+        let identities = self.observations.identities(roster, self.answered(), now);
+        self.ask(instance, &identities, now);
         if now >= self.settling_until {
-            self.send_view();
+            self.send_view(identities);
         }
+    }
+
+    /// Returns the time within which an address that is asked again and again answers.
+    fn answered(&self) -> Duration {
+        ANSWERED_WITHIN.max(self.config.interval * 3)
+    }
+
+    /// Contacts addresses about which there is a dispute, unless they have just spoken.
+    fn ask(&mut self, instance: &Instance, identities: &[Identity], now: Instant) {
+        let roster = &self.shared.roster;
+        if !roster.has_voices() {
+            return;
+        }
+        let must_ask = |address: &SocketAddr| {
+            roster
+                .voice(*address)
+                .is_none_or(|voice| now - voice.heard >= ASK_AFTER)
+        };
+        let disputed = view::disputed(identities);
+        let disputed: Vec<_> = disputed.into_iter().filter(must_ask).collect();
+        let from_next = disputed.iter().cycle().skip(self.asked);
+        for address in from_next.take(ASKED_MAX.min(disputed.len())) {
+            self.contact(instance, *address);
+        }
+        self.asked = (self.asked + ASKED_MAX) % disputed.len().max(1);
     }
 
     /// Returns whether this node needs a new identity, and may take one again.
@@ -245,14 +286,13 @@ impl Supervisor {
         self.shared.roster.is_overtaken() && self.renewals.is_due(Instant::now())
     }
 
-    fn send_view(&self) {
+    fn send_view(&self, identities: Vec<Identity>) {
         let observer = Observer {
             name: self.config.name.clone(),
             epoch: self.config.epoch,
             started: self.started,
             members_max: self.config.members_max,
         };
-        let identities = self.observations.identities();
         let patience = self.settle().max(CONFLICT_AFTER);
         let rules = self.channels.rules.borrow().clone();
         let view = view::view(&observer, &rules, identities, patience);

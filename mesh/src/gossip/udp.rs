@@ -17,7 +17,7 @@ use tracing::debug;
 use super::budget::DecodeBudget;
 use super::exchanges::Exchanges;
 use super::fragments::is_fragmented;
-use super::frame::{Entry, Frame, Kind, Packed, Unpacker};
+use super::frame::{Entry, Frame, Kind, Packed, Unpacked, Unpacker, with_entry};
 use super::rejections::Rejection;
 use super::roster::Own;
 use super::shared::{GossipShared, count};
@@ -88,8 +88,17 @@ pub(super) struct Screen {
     unpacker: Unpacker,
     budget: DecodeBudget,
     exchanges: Exchanges,
-    /// The sender of the last SYN, if the SYN has an entry for its sender.
-    introduced: Option<SocketAddr>,
+    /// The last SYN of chitchat, to repeat it once the receiver has introduced itself.
+    syn: Vec<u8>,
+}
+
+/// The result of a datagram.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// A message for chitchat.
+    Message(ChitchatEnvelope),
+    /// An answer that needs no chitchat.
+    Reply(Vec<u8>),
 }
 
 impl Screen {
@@ -99,22 +108,24 @@ impl Screen {
             unpacker: Unpacker::new()?,
             budget: DecodeBudget::new(now),
             exchanges: Exchanges::new(now),
-            introduced: None,
+            syn: Vec::new(),
         })
     }
 
-    /// Returns the message for chitchat that a datagram stands for.
+    /// Returns what a datagram leads to, if anything.
     pub(super) fn receive(
         &mut self,
         datagram: &[u8],
         from: SocketAddr,
         now: Instant,
-    ) -> Option<ChitchatEnvelope> {
-        let message = self.read(datagram, from, now);
-        if let Err(reason) = message {
-            self.shared.rejections.count(reason, from, now);
+    ) -> Option<Received> {
+        match self.read(datagram, from, now) {
+            Ok(received) => received,
+            Err(reason) => {
+                self.shared.rejections.count(reason, from, now);
+                None
+            }
         }
-        message.ok()
     }
 
     fn read(
@@ -122,38 +133,105 @@ impl Screen {
         datagram: &[u8],
         from: SocketAddr,
         now: Instant,
-    ) -> Result<ChitchatEnvelope, Rejection> {
+    ) -> Result<Option<Received>, Rejection> {
         let packed = Packed::read(datagram)?;
         if !self.exchanges.awaits(packed.kind, from, now) {
             return Err(Rejection::Unsolicited);
         }
+        let unpacked = self.unpack(&packed, datagram.len(), from, now)?;
+        let shared = Arc::clone(&self.shared);
+        let roster = &shared.roster;
+        let (mut frame, is_cut) = unpacked.read(roster.ids_max())?;
+        let Some(own) = roster.own() else {
+            return Ok(None);
+        };
+        let digest = frame.digest();
+        let is_proof = self.exchanges.is_proof(digest, own.id, from, now);
+        roster.hear(&frame, from, is_proof, now);
+        let is_proven = roster.is_proven(from);
+        let is_alone = digest.iter().all(|entry| entry.id.address == from);
+        let is_introduction = frame.is_introduction(own.id, from);
+        match &frame {
+            Frame::Syn(digest) if !is_proven || (is_alone && !digest.is_empty()) => {
+                return Ok(self.introduce(own, digest, from, now));
+            }
+            Frame::SynAck(digest, _) if is_introduction => {
+                return Ok(self.follow(own, digest, from, now));
+            }
+            Frame::SynAck(..) | Frame::Ack(_) if !is_proven => return Err(Rejection::Unsolicited),
+            _ => {}
+        }
+        let mut omissions = roster.screen(&mut frame, from, now);
+        omissions.extend(is_cut.then_some(Rejection::Invalid));
+        for reason in omissions {
+            shared.rejections.count(reason, from, now);
+        }
+        let envelope = ChitchatEnvelope::deserialize(&mut &frame.write()[..]);
+        let envelope = envelope.map_err(|_| Rejection::Malformed)?;
+        Ok(Some(Received::Message(envelope)))
+    }
+
+    /// Decompresses a message, if the budget allows it.
+    fn unpack(
+        &mut self,
+        packed: &Packed<'_>,
+        length: usize,
+        from: SocketAddr,
+        now: Instant,
+    ) -> Result<Unpacked, Rejection> {
         let roster = &self.shared.roster;
         let is_known = packed.kind == Kind::SynAck || roster.knows(from).is_some();
         if !self.budget.has_room(from.ip(), is_known, now) {
             return Err(Rejection::Budget);
         }
-        let answer = match packed.kind {
-            Kind::Syn | Kind::SynAck => roster.len() * ENTRY,
-            Kind::Ack => 0,
-        };
+        let is_answered = packed.kind != Kind::Ack && roster.is_proven(from);
+        let answer = if is_answered { roster.len() * ENTRY } else { 0 };
         let unpacked = packed.unpack(&mut self.unpacker);
         let bytes = unpacked
             .as_ref()
             .map_or(packed.unpacked_max(), |unpacked| unpacked.bytes());
-        let cost = datagram.len() + bytes + answer;
+        let cost = length + bytes + answer;
         self.budget.spend(from.ip(), is_known, cost, now);
-        let unpacked = unpacked?;
-        let (mut frame, is_cut) = unpacked.read(roster.ids_max())?;
-        let mut omissions = roster.screen(&mut frame, from);
-        omissions.extend(is_cut.then_some(Rejection::Invalid));
-        for reason in omissions {
-            self.shared.rejections.count(reason, from, now);
+        unpacked
+    }
+
+    /// Answers a SYN with the own identity and the sender's, and with nothing else. A SYN that has
+    /// no entry for its sender gets no answer.
+    fn introduce(
+        &mut self,
+        own: Own,
+        digest: &[Entry],
+        from: SocketAddr,
+        now: Instant,
+    ) -> Option<Received> {
+        let sender = digest.iter().find(|entry| entry.id.address == from)?;
+        let challenge = self.exchanges.challenge(own, from, now);
+        let frame = Frame::SynAck(vec![challenge, sender.unread()], Vec::new());
+        self.exchanges.sent(Kind::SynAck, from, now);
+        Some(Received::Reply(frame.write()))
+    }
+
+    /// Answers an introduction with a SYN that repeats its challenge: the whole digest if the
+    /// sender has proven its return path by it, otherwise only the two identities.
+    fn follow(
+        &mut self,
+        own: Own,
+        digest: &[Entry],
+        from: SocketAddr,
+        now: Instant,
+    ) -> Option<Received> {
+        let sender = digest.iter().find(|entry| entry.id.address == from)?;
+        if !self.exchanges.may_follow(from, now) {
+            return None;
         }
-        if packed.kind == Kind::Syn {
-            let is_own = |entry: &Entry| entry.id.address == from;
-            self.introduced = frame.digest().iter().any(is_own).then_some(from);
-        }
-        ChitchatEnvelope::deserialize(&mut &frame.write()[..]).map_err(|_| Rejection::Malformed)
+        let is_proven = self.shared.roster.is_proven(from);
+        let whole = is_proven.then(|| with_entry(&self.syn, &sender.unread()));
+        let syn = whole.flatten().unwrap_or_else(|| {
+            let challenge = self.exchanges.challenge(own, from, now);
+            Frame::Syn(vec![challenge, sender.unread()]).write()
+        });
+        self.exchanges.sent(Kind::Syn, from, now);
+        Some(Received::Reply(syn))
     }
 
     /// Returns the datagram to send for a message of chitchat, if any.
@@ -172,51 +250,38 @@ impl Screen {
         };
         let mut bytes = Vec::new();
         envelope.serialize(&mut bytes);
+        let shared = Arc::clone(&self.shared);
+        let roster = &shared.roster;
         if kind == Kind::Syn {
-            self.shared.roster.measured(bytes.len());
+            roster.measured(bytes.len());
+            self.exchanges.begun(to, now);
+            self.syn.clone_from(&bytes);
+            if roster.must_prove(to) {
+                bytes = self.probe(to, now)?;
+            }
         } else {
-            bytes = self.answer(bytes, kind, to, now)?;
+            // An ACK goes to a node that this node has asked.
+            let is_live = roster.knows(to).unwrap_or(false);
+            let may_answer =
+                roster.is_proven(to) && self.exchanges.may_answer(to, is_live, bytes.len(), now);
+            if !may_answer {
+                shared.rejections.count(Rejection::Answer, to, now);
+                return None;
+            }
         }
         if bytes.len() > DATAGRAM_MAX {
-            self.shared.rejections.count(Rejection::Oversize, to, now);
+            shared.rejections.count(Rejection::Oversize, to, now);
             return None;
         }
         self.exchanges.sent(kind, to, now);
         Some(bytes)
     }
 
-    /// Returns the answer that `to` may get instead of `whole`, if any.
-    fn answer(
-        &mut self,
-        whole: Vec<u8>,
-        kind: Kind,
-        to: SocketAddr,
-        now: Instant,
-    ) -> Option<Vec<u8>> {
-        // An ACK goes to a node that this node has asked.
-        let is_live = match (self.shared.roster.knows(to), kind) {
-            (None, Kind::Ack) => Some(false),
-            (known, _) => known,
-        };
-        if let Some(is_live) = is_live {
-            if self.exchanges.may_answer(to, is_live, whole.len(), now) {
-                return Some(whole);
-            }
-            self.shared.rejections.count(Rejection::Answer, to, now);
-        }
-        let is_introduced = self.introduced == Some(to);
-        let Own {
-            id,
-            heartbeat,
-            version,
-        } = self.shared.roster.own()?;
-        let own = Entry {
-            id,
-            heartbeat,
-            version,
-        };
-        (kind == Kind::SynAck && is_introduced)
-            .then(|| Frame::SynAck(vec![own], Vec::new()).write())
+    /// Returns a SYN with nothing but a challenge.
+    fn probe(&mut self, to: SocketAddr, now: Instant) -> Option<Vec<u8>> {
+        let own = self.shared.roster.own()?;
+        let challenge = self.exchanges.challenge(own, to, now);
+        Some(Frame::Syn(vec![challenge]).write())
     }
 }
 
@@ -225,6 +290,21 @@ struct ScreenedSocket {
     address: SocketAddr,
     buffer: Vec<u8>,
     screen: Screen,
+}
+
+impl ScreenedSocket {
+    /// Counts a datagram of `bytes` that was sent, or not.
+    fn note(&self, bytes: usize, to: SocketAddr, sent: io::Result<usize>) {
+        let shared = &self.screen.shared;
+        if is_fragmented(bytes, self.address.ip(), to) {
+            count(&shared.fragmented);
+            shared.fragment_warning.log(bytes, to);
+        }
+        match sent {
+            Ok(_) => shared.send_errors.sent(),
+            Err(error) => shared.send_errors.failed(to, &error, Instant::now()),
+        }
+    }
 }
 
 /// Returns whether the error concerns one datagram, not the socket.
@@ -255,15 +335,8 @@ impl Socket for ScreenedSocket {
         if num_bytes_sent == 0 {
             return Ok(SendOutcome { num_bytes_sent });
         }
-        let shared = &self.screen.shared;
-        if is_fragmented(bytes.len(), self.address.ip(), to) {
-            count(&shared.fragmented);
-            shared.fragment_warning.log(bytes.len(), to);
-        }
-        match self.net.send_to(&bytes, to).await {
-            Ok(_) => shared.send_errors.sent(),
-            Err(error) => shared.send_errors.failed(to, &error, Instant::now()),
-        }
+        let sent = self.net.send_to(&bytes, to).await;
+        self.note(num_bytes_sent, to, sent);
         Ok(SendOutcome { num_bytes_sent })
     }
 
@@ -276,12 +349,20 @@ impl Socket for ScreenedSocket {
                 Err(error) => return Err(error).context("cannot receive from the gossip socket"),
             };
             let datagram = &self.buffer[..bytes];
-            if let Some(envelope) = self.screen.receive(datagram, from_addr, Instant::now()) {
-                return Ok(RecvOutcome {
-                    from_addr,
-                    envelope,
-                    num_bytes_received: bytes,
-                });
+            match self.screen.receive(datagram, from_addr, Instant::now()) {
+                Some(Received::Message(envelope)) => {
+                    return Ok(RecvOutcome {
+                        from_addr,
+                        envelope,
+                        num_bytes_received: bytes,
+                    });
+                }
+                // It waits for nothing: a datagram that cannot be sent at once counts as lost.
+                Some(Received::Reply(bytes)) => {
+                    let sent = self.net.try_send_to(&bytes, from_addr);
+                    self.note(bytes.len(), from_addr, sent);
+                }
+                None => {}
             }
         }
     }

@@ -9,7 +9,7 @@
 //! counts; otherwise the one last heard beating. The nodes' wall clocks only break ties: a machine
 //! without a clock chip starts in the past, so a later run may claim an earlier start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -40,6 +40,23 @@ pub(super) struct Identity {
     pub(super) first_seen: Instant,
     /// When the heartbeat of the identity was last seen to rise, or `first_seen` if it never was.
     pub(super) last_heartbeat: Instant,
+    pub(super) standing: Standing,
+    /// Whether others say that the node leaves, and its own address does not.
+    pub(super) is_doubtful: bool,
+}
+
+/// The relation of an identity to its address. One address has one owner, so it is the address
+/// that says which identity is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// The address speaks as this identity.
+    Speaks,
+    /// The address has not spoken for some time, or there is no screen that listens to it.
+    Heard,
+    /// The identity has just appeared, and its address has not spoken yet.
+    New,
+    /// The address speaks as another identity, or is that of the observer.
+    False,
 }
 
 impl Identity {
@@ -100,7 +117,8 @@ pub(super) fn view(
 ) -> View {
     let mut refused = Vec::new();
     let mut admitted = Vec::new();
-    for identity in identities {
+    let is_false = |identity: &Identity| identity.standing == Standing::False;
+    for identity in identities.into_iter().filter(|one| !is_false(one)) {
         match admit(rules, &identity) {
             Ok(()) => admitted.push(identity),
             Err(problem) => refused.push(RefusedMember {
@@ -158,7 +176,7 @@ fn namesake(
 
 /// Returns the member that the identities of one name stand for, if any of them counts yet.
 fn member(identities: &[&Identity], patience: Duration) -> Option<Member> {
-    if let Some(newest) = chosen(identities, Identity::is_up, Identity::appearance) {
+    if let Some(newest) = present(identities) {
         let state = if in_conflict(identities, patience) {
             PeerState::Conflict
         } else {
@@ -179,6 +197,44 @@ fn member(identities: &[&Identity], patience: Duration) -> Option<Member> {
         PeerState::Silent
     };
     Some(describe(last, state))
+}
+
+/// Returns, of the identities that are up, the one that counts. While one speaks for itself, it
+/// keeps its place, and the one that was seen first its name: whoever tells of another address of a
+/// node moves it nowhere. Otherwise it is the newest, once its address had time to speak.
+fn present<'a>(identities: &[&'a Identity]) -> Option<&'a Identity> {
+    let up = |one: &Identity, standing| one.is_up() && one.standing == standing;
+    let speaks = |one: &&&Identity| up(one, Standing::Speaks);
+    let first = identities
+        .iter()
+        .filter(speaks)
+        .min_by_key(|one| one.first_seen);
+    first.copied().or_else(|| {
+        let is_heard = |one: &Identity| up(one, Standing::Heard);
+        chosen(identities, is_heard, Identity::appearance)
+            .or_else(|| chosen(identities, Identity::is_up, Identity::appearance))
+    })
+}
+
+/// Returns the gossip addresses about which there is a dispute: those of names that are up at two
+/// of them, and of nodes of which others say that they leave.
+pub(super) fn disputed(identities: &[Identity]) -> BTreeSet<SocketAddr> {
+    let mut places: BTreeMap<&NodeName, BTreeSet<(SocketAddr, u64)>> = BTreeMap::new();
+    let is_up = |identity: &&Identity| identity.live && identity.standing != Standing::False;
+    for identity in identities.iter().filter(is_up) {
+        let place = (identity.address, identity.generation);
+        places
+            .entry(&identity.published.name)
+            .or_default()
+            .insert(place);
+    }
+    let doubtful = identities.iter().filter(|identity| identity.is_doubtful);
+    let several = places.into_values().filter(|places| places.len() > 1);
+    several
+        .flatten()
+        .map(|(address, _)| address)
+        .chain(doubtful.map(|identity| identity.address))
+        .collect()
 }
 
 /// Returns, of the identities that `counts` admits, one of the epoch of the one that is greatest by

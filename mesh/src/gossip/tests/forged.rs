@@ -31,6 +31,13 @@ impl Default for Forged {
 }
 
 impl Forged {
+    pub(super) fn at(address: SocketAddr) -> Self {
+        Self {
+            address,
+            ..Self::default()
+        }
+    }
+
     fn id(&self) -> ChitchatId {
         ChitchatId::new(self.short, self.generation, self.address)
     }
@@ -84,6 +91,13 @@ impl Forged {
     pub(super) fn ack(ops: &[u8]) -> Vec<u8> {
         message(2, &[&stream(ops)], b"")
     }
+}
+
+/// Returns the challenge of an introduction: the heartbeat of its first entry.
+pub(super) fn challenge(introduction: &[u8]) -> u64 {
+    // The header, the head of the block, and the identity with a short id of two characters.
+    let at = 4 + 3 + 2 + 2 + 8 + 1 + 4 + 2;
+    u64::from_le_bytes(introduction[at..at + 8].try_into().unwrap())
 }
 
 /// Returns a message of `kind` with these streams, followed by `rest`.

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::super::state::short_id;
 use super::super::{Gossip, GossipStatus, Rejection};
-use super::forged::Forged;
+use super::forged::{Forged, challenge};
 use super::{address, config, name};
 use crate::{Epoch, PeerState, View};
 
@@ -25,9 +25,8 @@ async fn forged_states_restart_nothing() {
     peer.sees_live(&victim).await;
     let attacker = Attacker::new();
     let forged = |of: &Udp| Forged {
-        short: Box::leak(short_id(Epoch(of.epoch)).into_boxed_str()),
-        address: of.address,
-        ..Forged::default()
+        short: short(of.epoch),
+        ..Forged::at(of.address)
     };
     // The own state, and a version that decreases within one delta, which makes chitchat panic.
     let own = [
@@ -75,9 +74,67 @@ async fn run_with_the_identity_of_the_run_before_takes_a_new_one() {
 }
 
 #[tokio::test]
+async fn goodbye_told_by_others_counts_not_while_a_node_speaks() {
+    let (node, peer) = pair().await;
+    let attacker = Attacker::new();
+    attacker.introduce(&peer).await;
+    let mut views = peer.gossip.views();
+    views.mark_unchanged();
+    let said = Forged {
+        short: short(node.epoch),
+        ..Forged::at(node.address)
+    };
+    for version in 100..120 {
+        let goodbye = [said.node(), Forged::key("p", "leaving", version, 0)].concat();
+        attacker.exchange(&peer, &Forged::ack(&goodbye)).await;
+        let member = views.borrow().get(&name("node")).map(|it| it.state);
+        assert_eq!(member, Some(PeerState::Live));
+    }
+    assert_eq!(node.gossip.status().restarts, 0);
+}
+
+#[tokio::test]
+async fn node_that_speaks_is_moved_by_nobody_else() {
+    let (node, peer) = pair().await;
+    let attacker = Attacker::new();
+    attacker.introduce(&peer).await;
+    let at = attacker.0.local_addr().unwrap();
+    let control = at.to_string();
+    let values = [
+        ("n", "node"),
+        ("e", "0000000000000001"),
+        ("z", ""),
+        ("c", control.as_str()),
+        ("h", "1"),
+        ("w", "2"),
+        ("s", "0"),
+        ("p", "up"),
+    ];
+    let mut forged = Forged {
+        generation: 9000,
+        short: "zz",
+        ..Forged::at(at)
+    };
+    let mut news = forged.node();
+    for (version, (key, value)) in (1..).zip(values) {
+        news.extend(Forged::key(key, value, version, 0));
+    }
+    for heartbeat in 10..30 {
+        forged.heartbeat = heartbeat;
+        attacker.ask(&peer, &Forged::syn(&[forged])).await;
+        attacker.send(&peer, &Forged::ack(&news));
+        sleep(Duration::from_millis(100)).await;
+        let views = peer.gossip.views();
+        let control = views.borrow().get(&name("node")).map(|it| it.control);
+        assert_eq!(control, Some(node.address));
+    }
+}
+
+#[tokio::test]
 async fn flood_of_forged_identities_stops_at_the_maximum() {
     let victim = Udp::start("victim", 1).await;
     let attacker = Attacker::new();
+    attacker.introduce(&victim).await;
     for wave in 0..20 {
         let ids: Vec<_> = (wave * 1300..(wave + 1) * 1300).map(noise).collect();
         attacker.send(&victim, &Forged::syn(&ids));
@@ -226,6 +283,15 @@ impl Socket for Broken {
     }
 }
 
+/// Returns two nodes that see each other.
+async fn pair() -> (Udp, Udp) {
+    let (node, peer) = (Udp::start("node", 1).await, Udp::start("peer", 2).await);
+    node.gossip.join(&[peer.address]);
+    peer.sees_live(&node).await;
+    node.sees_live(&peer).await;
+    (node, peer)
+}
+
 /// A node on a free UDP port of loopback.
 struct Udp {
     gossip: Gossip,
@@ -261,10 +327,8 @@ impl Udp {
                 member.state == PeerState::Live && member.epoch == Epoch(other.epoch)
             })
         });
-        timeout(Duration::from_secs(30), seen)
-            .await
-            .unwrap()
-            .unwrap();
+        let seen = timeout(Duration::from_secs(30), seen).await.is_ok();
+        assert!(seen, "{:?}", self.gossip.views().borrow());
     }
 
     async fn until(&self, condition: impl Fn(&GossipStatus) -> bool) {
@@ -298,20 +362,42 @@ impl Attacker {
 
     /// Begins an exchange with the victim, and ends it with `ack`.
     async fn exchange(&self, victim: &Udp, ack: &[u8]) {
-        let address = self.0.local_addr().unwrap();
-        let own = Forged {
-            address,
-            ..Forged::default()
-        };
-        self.send(victim, &Forged::syn(&[own]));
-        let answered = async {
-            while self.0.recv(&mut [0; 65_536]).is_err() {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(Duration::from_secs(30), answered).await.unwrap();
+        self.introduce(victim).await;
         self.send(victim, ack);
     }
+
+    /// Proves the return path.
+    async fn introduce(&self, victim: &Udp) {
+        let own = Forged::at(self.0.local_addr().unwrap());
+        let known = Forged {
+            short: short(victim.epoch),
+            heartbeat: challenge(&self.ask(victim, &Forged::syn(&[own])).await),
+            ..Forged::at(victim.address)
+        };
+        self.ask(victim, &Forged::syn(&[own, known])).await;
+    }
+
+    /// Sends `datagram`, and returns the answer.
+    async fn ask(&self, victim: &Udp, datagram: &[u8]) -> Vec<u8> {
+        let mut buffer = vec![0; 65_536];
+        let answered = async {
+            loop {
+                self.send(victim, datagram);
+                sleep(Duration::from_millis(50)).await;
+                // An answer, and no SYN of the victim's own.
+                while let Ok(length) = self.0.recv(&mut buffer) {
+                    if buffer[3] == 1 {
+                        return buffer[..length].to_vec();
+                    }
+                }
+            }
+        };
+        timeout(Duration::from_secs(30), answered).await.unwrap()
+    }
+}
+
+fn short(epoch: u64) -> &'static str {
+    Box::leak(short_id(Epoch(epoch)).into_boxed_str())
 }
 
 /// Returns one of many identities that hardly compress.

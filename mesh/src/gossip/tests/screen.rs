@@ -8,13 +8,13 @@ use std::time::Duration;
 use chitchat::{ChitchatEnvelope, ChitchatMessage, ProtocolVersion};
 use tokio::time::Instant;
 
-use super::super::frame::{Entry, Frame, Id};
+use super::super::frame::{Entry, Frame, HEARTBEAT_STEP, Id};
 use super::super::rejections::Rejection;
 use super::super::roster::{Known, Own};
 use super::super::shared::GossipShared;
-use super::super::udp::Screen;
+use super::super::udp::{Received, Screen};
 use super::address;
-use super::forged::Forged;
+use super::forged::{Forged, challenge};
 use crate::AddressRules;
 
 const MEMBERS_MAX: usize = 100;
@@ -30,21 +30,19 @@ fn answer_that_was_not_asked_for_is_refused() {
     }
     assert_eq!(node.refused(Rejection::Unsolicited), 2);
     node.contact(peer);
-    assert!(node.receive(&Forged::syn_ack(&[], &[]), peer).is_some());
-    assert!(
-        node.receive(&Forged::syn_ack(&[], &[]), address(3))
-            .is_none()
-    );
+    let answer = Forged::syn_ack(&[Forged::at(peer)], &news);
+    assert!(node.receive(&answer, peer).is_none(), "no proof");
+    node.knows(&[peer]);
+    assert!(node.receive(&answer, peer).is_some());
+    assert!(node.receive(&answer, address(3)).is_none());
     node.now += Duration::from_secs(10);
-    assert!(
-        node.receive(&Forged::syn_ack(&[], &[]), peer).is_none(),
-        "too late"
-    );
+    assert!(node.receive(&answer, peer).is_none(), "too late");
 }
 
 #[test]
 fn news_of_the_receiver_itself_are_left_out() {
     let mut node = Node::new();
+    node.knows(&[address(2)]);
     node.contact(address(2));
     let own = Forged {
         address: address(1),
@@ -61,12 +59,13 @@ fn news_of_the_receiver_itself_are_left_out() {
 #[test]
 fn message_with_too_many_identities_changes_nothing() {
     let mut node = Node::new();
+    node.prove(address(2));
     for (count, reason) in [(1000, Rejection::TooManyIds), (48_000, Rejection::Oversize)] {
         let ids: Vec<_> = (0..count).map(forged).collect();
         assert!(node.receive(&Forged::syn(&ids), address(2)).is_none());
         assert_eq!(node.refused(reason), 1);
     }
-    assert_eq!(node.shared.roster.len(), 0);
+    assert_eq!(node.shared.roster.len(), 1, "the sender");
 }
 
 #[test]
@@ -74,6 +73,8 @@ fn identities_are_bounded_and_known_ones_keep_their_place() {
     let mut node = Node::new();
     let member = address(2);
     node.knows(&[member]);
+    node.prove(address(3));
+    node.now += Duration::from_secs(2);
     for wave in 0..50 {
         let ids: Vec<_> = (wave * 150..(wave + 1) * 150).map(forged).collect();
         node.receive(&Forged::syn(&ids), address(3));
@@ -96,6 +97,7 @@ fn identities_are_bounded_and_known_ones_keep_their_place() {
 #[test]
 fn hearsay_leaves_room_for_who_speaks_for_itself() {
     let mut node = Node::new();
+    node.prove(address(3));
     for wave in 0..5 {
         let ids: Vec<_> = (wave * 150..(wave + 1) * 150).map(forged).collect();
         node.receive(&Forged::syn(&ids), address(3));
@@ -108,13 +110,15 @@ fn hearsay_leaves_room_for_who_speaks_for_itself() {
     };
     node.receive(&Forged::syn(&[newcomer]), address(3));
     assert_eq!(node.shared.roster.len(), count, "hearsay");
-    node.receive(&Forged::syn(&[newcomer]), address(4));
+    node.prove(address(4));
     assert_eq!(node.shared.roster.len(), count + 1);
 }
 
 #[test]
 fn address_that_the_rules_refuse_is_left_out() {
     let mut node = Node::new();
+    node.prove(address(2));
+    let before = node.shared.roster.len();
     let rules = AddressRules::new(address(1).ip(), []);
     node.shared.roster.set_rules(rules);
     let ids = [[127, 0, 0, 1], [10, 0, 0, 6]].map(|ip| Forged {
@@ -122,25 +126,125 @@ fn address_that_the_rules_refuse_is_left_out() {
         ..Forged::default()
     });
     node.receive(&Forged::syn(&ids), address(2));
-    assert_eq!(node.shared.roster.len(), 1);
+    assert_eq!(node.shared.roster.len(), before + 1);
     assert_eq!(node.refused(Rejection::Address), 1);
 }
 
 #[test]
 fn stranger_gets_an_introduction_and_then_everything() {
     let mut node = Node::new();
-    let newcomer = address(4);
-    let syn = Forged::syn(&[Forged {
-        address: newcomer,
-        ..Forged::default()
-    }]);
-    node.receive(&syn, newcomer).unwrap();
-    let first = node.answer(1000, newcomer).unwrap();
-    assert!(first.len() <= syn.len(), "{} > {}", first.len(), syn.len());
-    node.knows(&[newcomer]);
-    node.receive(&syn, newcomer).unwrap();
-    let second = node.answer(1000, newcomer).unwrap();
+    let newcomer = Forged::at(address(4));
+    let syn = Forged::syn(&[newcomer]);
+    let first = node.introduction(&syn, address(4));
+    assert!(first.len() <= 3 * syn.len(), "{}", first.len());
+    assert_eq!(node.answer(1000, address(4)), None);
+    assert_eq!(node.shared.roster.len(), 0);
+    // The next SYN has the identity of this node, with the heartbeat of the introduction.
+    node.prove(address(4));
+    let second = node.answer(1000, address(4)).unwrap();
     assert!(second.len() > 5000, "{}", second.len());
+}
+
+#[test]
+fn forged_source_gets_no_large_message_whatever_it_says() {
+    let mut node = Node::new();
+    let victim = address(4);
+    let own = |heartbeat| Forged {
+        address: address(1),
+        heartbeat,
+        ..Forged::default()
+    };
+    let mut largest = 0;
+    for guess in 0..2000 {
+        node.now += Duration::from_millis(10);
+        node.contact(victim);
+        let heartbeat = HEARTBEAT_STEP * 100 + guess;
+        let entries = [Forged::at(victim), own(heartbeat)];
+        let news = [Forged::at(victim).node(), Forged::key("n", "a", 1, 0)].concat();
+        let forged = [
+            Forged::syn(&entries[..1]),
+            Forged::syn(&entries),
+            Forged::syn_ack(&entries, &[]),
+            Forged::syn_ack(&entries, &news),
+            Forged::ack(&news),
+        ];
+        for datagram in forged {
+            let reply = match node.screen.receive(&datagram, victim, node.now) {
+                Some(Received::Reply(reply)) => reply.len(),
+                Some(Received::Message(message)) => panic!("{message:?}"),
+                None => 0,
+            };
+            largest = largest.max(reply);
+        }
+        assert_eq!(node.answer(1000, victim), None);
+        assert!(node.contact(victim).len() < 100);
+    }
+    assert!((1..150).contains(&largest), "{largest} bytes");
+}
+
+#[test]
+fn digest_goes_only_where_it_is_known_to_arrive() {
+    let (mut one, mut other) = (Node::new(), Node::at(address(2)));
+    let probe = one.contact(address(2));
+    let reply = |node: &mut Node, datagram: &[u8], from| match node
+        .screen
+        .receive(datagram, from, node.now)
+    {
+        Some(Received::Reply(reply)) => reply,
+        got => panic!("{got:?}"),
+    };
+    let introduction = reply(&mut other, &probe, address(1));
+    let syn = reply(&mut one, &introduction, address(2));
+    assert!(other.receive(&syn, address(1)).is_some());
+    for (node, peer) in [(&one, address(2)), (&other, address(1))] {
+        assert!(node.shared.roster.is_proven(peer));
+    }
+    assert!(other.answer(1000, address(1)).unwrap().len() > 5000);
+    // A probe has one reply, so that two nodes never answer each other without end.
+    let again = one.screen.receive(&introduction, address(2), one.now);
+    assert!(again.is_none(), "{again:?}");
+}
+
+#[test]
+fn moved_node_proves_its_path_to_peers_that_it_knows() {
+    let (mut moved, mut peer) = (Node::new(), Node::at(address(2)));
+    moved.knows(&[address(2)]);
+    moved.contact(address(2));
+    let introduction = peer.introduction(&Forged::syn(&[Forged::at(address(1))]), address(1));
+    let syn = moved.introduction(&introduction, address(2));
+    assert!(peer.receive(&syn, address(1)).is_some());
+    assert!(peer.shared.roster.is_proven(address(1)));
+}
+
+#[test]
+fn address_that_speaks_overrules_hearsay_about_it() {
+    let mut node = Node::new();
+    node.knows(&[address(2), address(3)]);
+    let forged = Forged {
+        generation: 2000,
+        ..Forged::at(address(2))
+    };
+    let late = Forged {
+        heartbeat: 1 << 50,
+        ..Forged::at(address(2))
+    };
+    let own = Forged {
+        generation: 2000,
+        ..Forged::at(address(1))
+    };
+    let news = [late.node(), Forged::key("p", "leaving", 99, 0)].concat();
+    let hears = |node: &mut Node| {
+        node.contact(address(3));
+        let entries = [Forged::at(address(3)), own, forged, late];
+        let answer = Forged::syn_ack(&entries, &news);
+        let message = node.receive(&answer, address(3)).unwrap();
+        let text = format!("{message:?}");
+        assert!(!text.contains("10.0.0.1:"), "the own address: {text}");
+        text.contains("leaving") || text.contains("Heartbeat(1125") || text.contains("2000")
+    };
+    assert!(!hears(&mut node));
+    node.now += Duration::from_secs(3);
+    assert!(hears(&mut node), "the address is silent");
 }
 
 #[test]
@@ -148,11 +252,11 @@ fn anonymous_stranger_gets_no_answer() {
     let mut node = Node::new();
     let syn = Forged::syn(&[]);
     assert_eq!(syn.len(), 18);
-    node.receive(&syn, address(4)).unwrap();
+    assert!(node.receive(&syn, address(4)).is_none());
     assert_eq!(node.answer(1000, address(4)), None);
     // An introduction of another node does not help.
-    node.receive(&Forged::syn(&[Forged::default()]), address(4))
-        .unwrap();
+    let other = Forged::syn(&[Forged::default()]);
+    assert!(node.receive(&other, address(4)).is_none());
     assert_eq!(node.answer(1000, address(4)), None);
 }
 
@@ -180,6 +284,7 @@ fn flood_leaves_the_budget_of_members_alone() {
     let (flooder, member) = (address(2), address(3));
     node.knows(&[flooder, member]);
     let message = Forged::syn(&(0..150).map(forged).collect::<Vec<_>>());
+    node.prove(address(9));
     let flood = |node: &mut Node, from: SocketAddr| {
         let before = node.refused(Rejection::Budget);
         let sent = 2000;
@@ -210,6 +315,7 @@ fn only_a_member_can_say_that_this_node_is_overtaken() {
         heartbeat: 101,
         ..Forged::default()
     };
+    node.prove(address(2));
     node.receive(&Forged::syn(&[own]), address(2)).unwrap();
     assert!(!node.shared.roster.is_overtaken(), "a stranger");
     node.knows(&[address(2)]);
@@ -233,7 +339,7 @@ fn only_a_member_can_say_that_this_node_is_overtaken() {
     assert!(!node.shared.roster.is_overtaken(), "a new identity");
 }
 
-/// A node at the first address.
+/// A node, at the first address by default.
 struct Node {
     shared: Arc<GossipShared>,
     screen: Screen,
@@ -242,9 +348,13 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
+        Self::at(address(1))
+    }
+
+    fn at(address: SocketAddr) -> Self {
         let shared = Arc::<GossipShared>::default();
         shared.roster.set_members_max(MEMBERS_MAX);
-        let id = Id::new("aa", 1000, address(1)).unwrap();
+        let id = Id::new("aa", 1000, address).unwrap();
         shared.roster.set_own(Own {
             id,
             heartbeat: 100,
@@ -259,9 +369,12 @@ impl Node {
         }
     }
 
-    /// Makes live members of these addresses.
+    /// Makes live members of these addresses, which have proven their return paths.
     fn knows(&mut self, addresses: &[SocketAddr]) {
         let id = |address: &SocketAddr| Id::new("aa", 1000, *address).unwrap();
+        for address in addresses {
+            self.prove(*address);
+        }
         let known: BTreeMap<_, _> = addresses
             .iter()
             .map(|address| (id(address), Known { ever_live: true }))
@@ -269,12 +382,36 @@ impl Node {
         self.shared.roster.set_known(known);
     }
 
+    /// Lets `peer` introduce itself, and answer the introduction.
+    fn prove(&mut self, peer: SocketAddr) {
+        let syn = Forged::syn(&[Forged::at(peer)]);
+        let introduction = self.introduction(&syn, peer);
+        let id = self.shared.roster.own().unwrap().id;
+        let own = Forged {
+            heartbeat: challenge(&introduction),
+            version: 0,
+            ..Forged::at(id.address)
+        };
+        let syn = Forged::syn(&[Forged::at(peer), own]);
+        assert!(self.receive(&syn, peer).is_some());
+    }
+
+    fn introduction(&mut self, syn: &[u8], from: SocketAddr) -> Vec<u8> {
+        match self.screen.receive(syn, from, self.now) {
+            Some(Received::Reply(reply)) => reply,
+            got => panic!("no introduction: {got:?}"),
+        }
+    }
+
     fn receive(&mut self, datagram: &[u8], from: SocketAddr) -> Option<ChitchatEnvelope> {
-        self.screen.receive(datagram, from, self.now)
+        match self.screen.receive(datagram, from, self.now)? {
+            Received::Message(message) => Some(message),
+            Received::Reply(_) => None,
+        }
     }
 
     /// Sends a SYN.
-    fn contact(&mut self, to: SocketAddr) {
+    fn contact(&mut self, to: SocketAddr) -> Vec<u8> {
         let message = ChitchatMessage::Syn {
             cluster_id: "iperf3-mesh".to_owned(),
             digest: Default::default(),
@@ -282,7 +419,7 @@ impl Node {
         let version = ProtocolVersion::V1;
         self.screen
             .send(&ChitchatEnvelope { version, message }, to, self.now)
-            .unwrap();
+            .unwrap()
     }
 
     /// Sends a SYN-ACK with a digest of `count` identities.

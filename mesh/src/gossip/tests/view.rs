@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::view::{Identity, Observer, view};
+use super::super::view::{Identity, Observer, Standing, view};
 use super::{address, name, published};
 use crate::{AddressProblem, AddressRules, Epoch, Listed, PeerState, View};
 
@@ -213,6 +213,50 @@ fn old_goodbye_does_not_hide_a_later_run_of_unknown_end() {
 }
 
 #[test]
+fn identity_whose_address_speaks_as_another_counts_for_nothing() {
+    let timeline = Timeline::new();
+    let node = timeline.identity("a", 1, 0, 200);
+    let mut forged = timeline.identity("a", 2, 100, 200);
+    let mut own = timeline.identity("me", 3, 100, 200);
+    for identity in [&mut forged, &mut own] {
+        identity.standing = Standing::False;
+    }
+    let view = timeline.view(&[node, forged, own]);
+    assert_eq!(only(&view), (1, PeerState::Live));
+    assert_eq!(view.namesake(), None);
+}
+
+#[test]
+fn node_stays_at_the_address_that_speaks_for_it() {
+    let timeline = Timeline::new();
+    let node = speaking(timeline.identity("a", 1, 0, 200));
+    let elsewhere = |epoch| at(timeline.identity("a", epoch, 100, 200), [10, 0, 0, 9]);
+    for claim in [elsewhere(1), speaking(elsewhere(1)), elsewhere(2)] {
+        let view = timeline.view(&[node.clone(), claim]);
+        assert_eq!(view.members()[0].control.ip(), node.address.ip());
+    }
+    // The former address is silent for some time: a move.
+    let silent = Identity {
+        standing: Standing::Heard,
+        ..node
+    };
+    let view = timeline.view(&[silent, speaking(elsewhere(1))]);
+    assert_eq!(view.members()[0].control.ip(), elsewhere(1).address.ip());
+}
+
+#[test]
+fn claim_that_has_just_appeared_waits_for_its_address() {
+    let timeline = Timeline::new();
+    let node = timeline.identity("a", 1, 0, 200);
+    let claim = Identity {
+        standing: Standing::New,
+        ..timeline.identity("a", 2, 199, 200)
+    };
+    assert_eq!(only(&timeline.view(&[node, claim.clone()])).0, 1);
+    assert_eq!(only(&timeline.view(from_ref(&claim))).0, 2);
+}
+
+#[test]
 fn own_name_is_taken_only_by_another_lasting_epoch() {
     let timeline = Timeline::new();
     let taken = |identity: Identity| timeline.view(&[identity]).is_name_taken();
@@ -353,6 +397,8 @@ impl Timeline {
             ever_live: true,
             first_seen: self.at(first),
             last_heartbeat: self.at(last),
+            standing: Standing::Heard,
+            is_doubtful: false,
         }
     }
 
@@ -375,6 +421,13 @@ fn at(mut identity: Identity, ip: [u8; 4]) -> Identity {
     identity.address.set_ip(ip.into());
     identity.published.control.set_ip(ip.into());
     identity
+}
+
+fn speaking(identity: Identity) -> Identity {
+    Identity {
+        standing: Standing::Speaks,
+        ..identity
+    }
 }
 
 fn dead(identity: Identity) -> Identity {
