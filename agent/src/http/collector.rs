@@ -13,6 +13,7 @@ use crate::api::{Matrix, Since};
 use crate::http::client::Client;
 use crate::http::matrix::{BUDGET, Edition, Node, Packed, Shelf, workshop};
 use crate::http::rows;
+use crate::memory;
 use crate::state::AgentState;
 
 /// The pause between two looks for matrices that nobody reads.
@@ -133,12 +134,14 @@ impl Collector {
     }
 }
 
-/// Drops matrices when nobody reads them any more.
+/// Drops matrices when nobody reads them any more, and gives their memory back.
 async fn drop_unread(shelf: Weak<Mutex<Shelf>>) {
     loop {
         tokio::time::sleep(DROPPED_WITHIN).await;
         let Some(shelf) = shelf.upgrade() else { return };
         if !shelf.lock().await.drop_unread() {
+            // This fails only when the agent ends.
+            let _ = tokio::task::spawn_blocking(memory::give_back).await;
             return;
         }
     }
