@@ -11,7 +11,7 @@ use iperf3_mesh::config::FailedCells;
 use iperf3_mesh::metrics::{Metrics, Settings};
 use iperf3_mesh_core::gossip::{GossipStatus, SendError};
 use iperf3_mesh_core::wire::{Refusal, Role};
-use iperf3_mesh_core::{Figures, NodeName, Protocol, Reason, ReservationOutcome};
+use iperf3_mesh_core::{Figures, Ignored, NodeName, Protocol, Reason, ReservationOutcome};
 
 fn name(text: &str) -> NodeName {
     NodeName::new(text).unwrap()
@@ -127,6 +127,7 @@ fn example() -> Metrics {
     metrics.show_filter(true);
     metrics.server_failed("resources");
     metrics.rejected_message("malformed");
+    metrics.ignored_message(Ignored::OldRequest);
     metrics.show_members([
         NodeState::Live,
         NodeState::Live,
@@ -151,7 +152,7 @@ fn example() -> Metrics {
         identities: 12,
         identities_max: 4096,
         restarts: 1,
-        refused: [2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+        refused: [2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
         fragmented: 3,
         send_errors: [4, 0, 0, 1, 0],
         ..GossipStatus::default()

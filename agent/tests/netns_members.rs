@@ -25,16 +25,18 @@ const SOON: Duration = Duration::from_secs(90);
 lab_test!(
     member_outside_the_given_networks_gets_no_packet,
     Shared,
-    [50; 4],
+    [50; 5],
     |lab| {
         let peers = "--peer-cidr=198.18.0.1,198.18.0.2/32";
         let [one, two] = pair(lab, &[peers]);
         let before = packets_received(lab.host("n3"));
         let _forged = forge(lab.host("n4"), "evil", lab.host("n3").address);
+        let _outside = forge(lab.host("n5"), "far", lab.host("n5").address);
+        let refused = |agent| is_refused(agent, "source") && is_refused(agent, "address");
         await_that(
-            "the forged member is refused",
+            "the forged members are refused",
             SOON,
-            || is_refused(&one) && is_refused(&two),
+            || refused(&one) && refused(&two),
             || one.program.stderr() + &two.program.stderr(),
         );
         let sweep = one.metric("iperf_mesh_sweep");
@@ -65,7 +67,7 @@ lab_test!(
         let control = SocketAddr::from((lab.host("n1").address, 9878));
         let foreign = &[("reason", "foreign_source")];
         let rejected = || one.labelled("iperf_mesh_rejected_messages_total", foreign);
-        assert_eq!(post(lab.host("n2"), control, message), 200);
+        assert_eq!(post(lab.host("n2"), control, message), 421);
         assert_eq!(rejected(), None);
         assert_eq!(post(lab.host("n3"), control, message), 403);
         assert_eq!(rejected(), Some(1.0));
@@ -107,9 +109,9 @@ fn pair(lab: &Lab, args: &[&str]) -> [Agent; 2] {
     agents
 }
 
-/// Whether the agent has refused gossip because of an address.
-fn is_refused(agent: &Agent) -> bool {
-    let refused = agent.labelled("iperf_mesh_gossip_refused_total", &[("reason", "address")]);
+/// Whether the agent has refused gossip for this reason.
+fn is_refused(agent: &Agent, reason: &str) -> bool {
+    let refused = agent.labelled("iperf_mesh_gossip_refused_total", &[("reason", reason)]);
     refused.is_some_and(|count| count > 0.0)
 }
 

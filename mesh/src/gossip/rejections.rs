@@ -26,6 +26,9 @@ pub enum Rejection {
     TooManyIds,
     /// It answers a message that this node has not sent, or its sender has proven no return path.
     Unsolicited,
+    /// It does not come from the address of its sender, or does not say which of its identities
+    /// that is.
+    Source,
     /// It came while its sender, or all senders together, had used up the budget.
     Budget,
     /// It has a state of this node, which only this node knows.
@@ -60,6 +63,10 @@ impl Rejection {
                  on all nodes)"
             }
             Self::Unsolicited => "answers to gossip that this node has not sent",
+            Self::Source => {
+                "gossip that does not come from the address of its sender (a node must send from \
+                 the address that it advertises: see --advertise-address)"
+            }
             Self::Budget => "gossip beyond what this node reads in a second",
             Self::OwnState => "gossip with a state of this node, which only this node knows",
             Self::Invalid => "gossip with entries that no agent publishes",

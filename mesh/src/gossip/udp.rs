@@ -153,7 +153,7 @@ impl Screen {
         let is_introduction = frame.is_introduction(own.id, from);
         match &frame {
             Frame::Syn(digest) if !is_proven || (is_alone && !digest.is_empty()) => {
-                return Ok(self.introduce(own, digest, from, now));
+                return self.introduce(own, digest, from, now).map(Some);
             }
             Frame::SynAck(digest, _) if is_introduction => {
                 return Ok(self.follow(own, digest, from, now));
@@ -195,20 +195,20 @@ impl Screen {
         unpacked
     }
 
-    /// Answers a SYN with the own identity and the sender's, and with nothing else. A SYN that has
-    /// no entry for its sender gets no answer.
+    /// Answers a SYN with the own identity and the sender's, and with nothing else.
     fn introduce(
         &mut self,
         own: Own,
         digest: &[Entry],
         from: SocketAddr,
         now: Instant,
-    ) -> Option<Received> {
-        let sender = digest.iter().find(|entry| entry.id.address == from)?;
+    ) -> Result<Received, Rejection> {
+        let sender = digest.iter().find(|entry| entry.id.address == from);
+        let sender = sender.ok_or(Rejection::Source)?;
         let challenge = self.exchanges.challenge(own, from, now);
         let frame = Frame::SynAck(vec![challenge, sender.unread()], Vec::new());
         self.exchanges.sent(Kind::SynAck, from, now);
-        Some(Received::Reply(frame.write()))
+        Ok(Received::Reply(frame.write()))
     }
 
     /// Answers an introduction with a SYN that repeats its challenge: the whole digest if the

@@ -146,6 +146,14 @@ fn stranger_gets_an_introduction_and_then_everything() {
 }
 
 #[test]
+fn stranger_that_sends_from_another_address_is_refused() {
+    let mut node = Node::new();
+    let syn = Forged::syn(&[Forged::at(address(4))]);
+    assert!(node.receive(&syn, address(5)).is_none());
+    assert_eq!(node.refused(Rejection::Source), 1);
+}
+
+#[test]
 fn forged_source_gets_no_large_message_whatever_it_says() {
     let mut node = Node::new();
     let victim = address(4);
