@@ -97,7 +97,6 @@ async fn goodbye_told_by_others_counts_not_while_a_node_speaks() {
 async fn node_that_speaks_is_moved_by_nobody_else() {
     let (node, peer) = pair().await;
     let attacker = Attacker::new();
-    attacker.introduce(&peer).await;
     let at = attacker.0.local_addr().unwrap();
     let control = at.to_string();
     let values = [
@@ -115,13 +114,18 @@ async fn node_that_speaks_is_moved_by_nobody_else() {
         short: "zz",
         ..Forged::at(at)
     };
+    attacker.introduce_as(forged, &peer).await;
+    let known = Forged {
+        short: short(peer.epoch),
+        ..Forged::at(peer.address)
+    };
     let mut news = forged.node();
     for (version, (key, value)) in (1..).zip(values) {
         news.extend(Forged::key(key, value, version, 0));
     }
     for heartbeat in 10..30 {
         forged.heartbeat = heartbeat;
-        attacker.ask(&peer, &Forged::syn(&[forged])).await;
+        attacker.ask(&peer, &Forged::syn(&[forged, known])).await;
         attacker.send(&peer, &Forged::ack(&news));
         sleep(Duration::from_millis(100)).await;
         let views = peer.gossip.views();
@@ -369,6 +373,10 @@ impl Attacker {
     /// Proves the return path.
     async fn introduce(&self, victim: &Udp) {
         let own = Forged::at(self.0.local_addr().unwrap());
+        self.introduce_as(own, victim).await;
+    }
+
+    async fn introduce_as(&self, own: Forged, victim: &Udp) {
         let known = Forged {
             short: short(victim.epoch),
             heartbeat: challenge(&self.ask(victim, &Forged::syn(&[own])).await),
