@@ -13,17 +13,20 @@ use tokio::time::Instant;
 
 use super::frame::{Entry, Frame, Id, NodeDelta};
 use super::rejections::Rejection;
+use super::udp::DATAGRAM_MAX;
 use super::voices::{Voice, Voices};
 use crate::AddressRules;
 
-/// The size of the own digest, in bytes, from which on no identity comes in. Chitchat panics when
-/// it answers a SYN and the digest leaves less than 16 KiB of the datagram for the states; the rest
-/// of the difference is for digests that compress less from one measurement to the next.
+/// The size of the own digest, in bytes, from which on no identity comes in. An answer has no states
+/// if the digest leaves less than 16 KiB of the datagram for them.
 pub(super) const DIGEST_CEILING: usize = 47_000;
 /// The size of the own digest, in bytes, from which on the supervisor logs an alarm.
 pub(super) const DIGEST_ALARM: usize = 40_000;
 /// The maximum size of an entry in a digest that does not compress, in bytes.
 const ENTRY_MAX: usize = 56;
+/// The number of bytes by which an entry may grow once its identity is in: heartbeat and version
+/// may become any numbers.
+const CHANGE_MAX: usize = 15;
 /// The part of the room that is closed to identities from hearsay, as a divisor.
 const RESERVED: usize = 8;
 /// The number of identities for each member: a restarted node has its former one for minutes.
@@ -167,7 +170,7 @@ impl Roster {
         !self.lock().voices.is_empty()
     }
 
-    /// Returns the maximum number of identities in a message.
+    /// Returns the maximum number of identities besides the own one.
     pub(super) fn ids_max(&self) -> usize {
         self.lock().ids_max
     }
@@ -295,7 +298,9 @@ impl Inner {
         };
         let count = self.known.len() + self.admitted.len();
         let bytes = self.digest_bytes + (self.unmeasured + 1) * ENTRY_MAX;
-        let has_room = count < share(self.ids_max) && bytes <= share(DIGEST_CEILING);
+        let has_room = count < share(self.ids_max)
+            && bytes <= share(DIGEST_CEILING)
+            && bytes + (count + 1) * CHANGE_MAX <= share(DATAGRAM_MAX);
         has_room.then_some(()).ok_or(Rejection::NoRoom)
     }
 

@@ -29,6 +29,12 @@ pub(super) const DATAGRAM_MAX: usize = 65_507;
 const RECEIVE_BUFFER: usize = 1 << 20;
 /// The size of a digest entry once decompressed, in bytes: the work of an answer for each identity.
 const ENTRY: usize = 43;
+/// The entries in a full digest besides those of the other identities: of the sender, and of the
+/// receiver once more, see [`Screen::follow`].
+const OF_ENDS: usize = 2;
+/// The maximum number of entries of the receiver in a digest: that of chitchat, and that of
+/// [`Screen::follow`]. With more, a message could try many challenges at once.
+const OWN_ENTRIES_MAX: usize = 2;
 
 /// A UDP transport for chitchat that screens incoming datagrams.
 #[derive(Debug)]
@@ -141,11 +147,15 @@ impl Screen {
         let unpacked = self.unpack(&packed, datagram.len(), from, now)?;
         let shared = Arc::clone(&self.shared);
         let roster = &shared.roster;
-        let (mut frame, is_cut) = unpacked.read(roster.ids_max())?;
+        let (mut frame, is_cut) = unpacked.read(roster.ids_max() + OF_ENDS)?;
         let Some(own) = roster.own() else {
             return Ok(None);
         };
         let digest = frame.digest();
+        let is_own = |entry: &&Entry| entry.id == own.id;
+        if digest.iter().filter(is_own).count() > OWN_ENTRIES_MAX {
+            return Err(Rejection::Malformed);
+        }
         let is_proof = self.exchanges.is_proof(digest, own.id, from, now);
         roster.hear(&frame, from, is_proof, now);
         let is_proven = roster.is_proven(from);

@@ -74,6 +74,9 @@ pub(crate) const fn delta_mtu(reserved_len: usize) -> usize {
         .saturating_sub(reserved_len)
 }
 
+/// The room below which a reply has no delta: one block of the stream.
+const DELTA_MTU_MIN: usize = 16_384;
+
 /// To prevent dead nodes from being recorded again after deletion,
 /// we keep a local memory of the last nodes that were garbage collected.
 pub(crate) const GARBAGE_COLLECTED_NODE_HISTORY_SIZE: NonZeroUsize =
@@ -164,11 +167,17 @@ impl Chitchat {
                     self.scheduled_for_deletion_nodes().collect();
                 let self_digest = self.compute_digest(&scheduled_for_deletion);
                 let protocol_version = self.config.protocol_version;
-                let delta = self.cluster_state.compute_partial_delta_respecting_mtu(
-                    &digest,
-                    delta_mtu(self_digest.serialized_len(protocol_version)),
-                    &scheduled_for_deletion,
-                );
+                // The serializer of a delta panics if there is hardly any room for it.
+                let mtu = delta_mtu(self_digest.serialized_len(protocol_version));
+                let delta = if mtu < DELTA_MTU_MIN {
+                    Delta::default()
+                } else {
+                    self.cluster_state.compute_partial_delta_respecting_mtu(
+                        &digest,
+                        mtu,
+                        &scheduled_for_deletion,
+                    )
+                };
                 Some(ChitchatMessage::SynAck {
                     digest: self_digest,
                     delta,

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chitchat::ChitchatEnvelope;
 use chitchat::transport::{ChannelTransport, RecvOutcome, SendOutcome, Socket, Transport};
+use chitchat::{ChitchatEnvelope, ChitchatMessage};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use super::super::state::short_id;
 use super::super::{Gossip, GossipStatus, Rejection};
 use super::forged::{Forged, challenge};
+use super::node::noise;
 use super::{address, config, name};
 use crate::{Epoch, PeerState, View};
 
@@ -150,6 +151,30 @@ async fn flood_of_forged_identities_stops_at_the_maximum() {
     let status = victim.gossip.status();
     assert_eq!(status.restarts, 0, "{status:?}");
     assert!(status.identities <= 4096, "{status:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn digest_larger_than_a_datagram_ends_no_gossip() {
+    let channels = ChannelTransport::default();
+    let transport = Arc::new(channels.clone());
+    let gossip = Gossip::start(config("a", 1, address(1)), transport, Arc::default());
+    let gossip = gossip.await.unwrap();
+    let mut stranger = channels.open(address(2)).await.unwrap();
+    let ids: Vec<_> = (0..6000).map(noise).collect();
+    let answered = async {
+        loop {
+            let syn = ChitchatEnvelope::deserialize(&mut &Forged::syn(&ids)[..]).unwrap();
+            stranger.send(address(1), syn).await.unwrap();
+            sleep(Duration::from_secs(2)).await;
+            assert_eq!(gossip.status().restarts, 0);
+            let received = stranger.recv().await.unwrap();
+            if let ChitchatMessage::SynAck { .. } = received.envelope.message {
+                return received.num_bytes_received;
+            }
+        }
+    };
+    let bytes = timeout(Duration::from_secs(30), answered).await.unwrap();
+    assert!(bytes > 65_507, "{bytes}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -406,17 +431,4 @@ impl Attacker {
 
 fn short(epoch: u64) -> &'static str {
     Box::leak(short_id(Epoch(epoch)).into_boxed_str())
-}
-
-/// Returns one of many identities that hardly compress.
-fn noise(index: u64) -> Forged {
-    let noise = (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let [a, b, c, d, ..] = noise.to_le_bytes();
-    Forged {
-        generation: noise >> 24,
-        address: SocketAddr::from(([127, b, c, d], u16::from(a) + 1)),
-        heartbeat: noise >> 25,
-        version: noise >> 26,
-        ..Forged::default()
-    }
 }

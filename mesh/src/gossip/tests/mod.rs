@@ -6,7 +6,9 @@
 mod forged;
 mod forgery;
 mod frame;
+mod node;
 mod parts;
+mod room;
 mod screen;
 mod view;
 
