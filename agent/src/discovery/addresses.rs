@@ -8,11 +8,16 @@ use std::time::Duration;
 
 use iperf3_mesh_core::gossip::canonical;
 use tokio::net::lookup_host;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::cli::option_name;
 use crate::config::JoinTarget;
 use crate::resolver;
+
+/// The lookups that may run at once. Each holds a thread until the resolver gives up, and other
+/// work needs threads as well.
+static LOOKUPS: Semaphore = Semaphore::const_new(4);
 
 /// The result of resolving all targets.
 #[derive(Debug, Default)]
@@ -65,7 +70,7 @@ impl Unresolved {
     }
 }
 
-/// Resolves all `targets` concurrently, each within `timeout`. A name yields all its addresses; a
+/// Resolves all `targets`, a few of them at once, and each within `timeout`. A name yields all its addresses; a
 /// target without a port gets `default_port`.
 ///
 /// The resolver of the C library cannot be cancelled: its thread may continue for some seconds
@@ -119,15 +124,23 @@ async fn lookup(
     timeout: Duration,
 ) -> io::Result<Vec<SocketAddr>> {
     let port = target.port.map_or(default_port, NonZeroU16::get);
-    let addresses: Vec<SocketAddr> =
-        tokio::time::timeout(timeout, lookup_host((target.host.as_str(), port)))
-            .await
-            .map_err(|_| {
-                let text = format!("the resolver did not answer within {timeout:?}");
-                io::Error::new(io::ErrorKind::TimedOut, text)
-            })??
-            .map(canonical)
-            .collect();
+    let too_late = |_| {
+        let text = format!("the resolver did not answer within {timeout:?}");
+        io::Error::new(io::ErrorKind::TimedOut, text)
+    };
+    let host = target.host.clone();
+    // The permit is that of the thread, which may continue after the timeout.
+    let answer = async {
+        let permit = LOOKUPS.acquire().await;
+        let lookup = async move {
+            let _permit = permit;
+            Ok::<Vec<_>, io::Error>(lookup_host((host, port)).await?.collect())
+        };
+        tokio::spawn(lookup).await?
+    };
+    let answer = tokio::time::timeout(timeout, answer).await;
+    let answer = answer.map_err(too_late)??;
+    let addresses: Vec<SocketAddr> = answer.into_iter().map(canonical).collect();
     if addresses.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::NotFound,

@@ -107,9 +107,13 @@ async fn version(program: &Path) -> Result<(Version, Landlock), Problem> {
     let landlock = Landlock::of_kernel();
     match version_within(program, &landlock).await {
         Ok(version) => Ok((version, landlock)),
-        Err(problem @ (Problem::Hangs(_) | Problem::TooOld(_) | Problem::Iperf2(_))) => {
-            Err(problem)
-        }
+        // Landlock has nothing to do with these.
+        Err(
+            problem @ (Problem::Start(_)
+            | Problem::Hangs(_)
+            | Problem::TooOld(_)
+            | Problem::Iperf2(_)),
+        ) => Err(problem),
         Err(problem) => {
             let landlock = Landlock::Unfit(problem.to_string());
             let version = version_within(program, &landlock).await?;

@@ -96,14 +96,13 @@ impl ServerEnd {
             let words = format!("its client asked for {breach}");
             return Some(Complaint::new(Reason::Iperf, &words));
         }
-        if let Some(client) = self.unexpected_client
-            && !self.accepted
-        {
-            let words = format!("disconnected an unexpected client, {client}");
-            return Some(Complaint::new(Reason::Busy, &words));
+        if let Some(reason) = self.failure {
+            let words = excerpt(&self.detail, WORDS_MAX - GAP_LEN);
+            return Some(Complaint::new(reason, &words));
         }
-        let words = excerpt(&self.detail, WORDS_MAX - GAP_LEN);
-        self.failure.map(|reason| Complaint::new(reason, &words))
+        let client = self.unexpected_client.filter(|_| !self.accepted)?;
+        let words = format!("an unexpected client came instead, {client}");
+        Some(Complaint::new(Reason::Busy, &words))
     }
 }
 
@@ -268,11 +267,14 @@ impl Server {
         if self.is_filtered() {
             return Ok(());
         }
-        let found = look(self.lookout, false).await.ok().flatten();
-        let Some(stranger) = found else { return Ok(()) };
+        let not_ready = match tokio::time::timeout(READY, look(self.lookout, false)).await {
+            Ok(Ok(Some(stranger))) => NotReady::Stranger(stranger),
+            Ok(_) => return Ok(()),
+            Err(_) => NotReady::Slow,
+        };
         self.process.killer().kill();
         self.process.wait().await;
-        Err(NotReady::Stranger(stranger))
+        Err(not_ready)
     }
 
     /// Waits until the process has ended and has been reaped, at the latest at its deadline.

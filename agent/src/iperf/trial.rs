@@ -61,7 +61,7 @@ impl Iperf {
     pub async fn try_filter(&mut self) -> Result<(), NoFilter> {
         self.is_filtered = false;
         if self.filter.is_none() {
-            Filter::new().map_err(NoFilter::Memory)?;
+            self.filter = Some(Filter::new().map_err(NoFilter::Memory)?);
         }
         let (local, port) = free_port().map_err(NoFilter::Port)?;
         let until = boot_now() + WITHIN;

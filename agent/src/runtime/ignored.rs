@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use iperf3_mesh_core::{Ignored, NodeName};
 
 use crate::metrics::Metrics;
+use crate::text::short;
 
 /// The least time between two lines.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
@@ -40,7 +41,7 @@ impl IgnoredMessages {
         tracing::debug!(%from, kind, %reason, "a message had no effect");
         if let Some(count) = self.count.add(Instant::now()) {
             tracing::warn!(
-                %from,
+                from = short(from.as_str()),
                 kind,
                 %reason,
                 count,

@@ -24,6 +24,7 @@ use crate::iperf::{
     Client, ClientRun, Iperf, Kill, Limits, NotReady, Server, ServerEnd, ServerRun, SpawnError,
 };
 use crate::metrics::{Metrics, TestOutcome};
+use crate::text::short;
 
 /// The maximum number of reports that wait for the driver. A meeting has one process at a time, and
 /// each process reports at most twice.
@@ -248,8 +249,8 @@ impl Processes {
             Err(error) => {
                 let reason = self.starvation.refused(&error);
                 if reason == Reason::Spawn {
-                    let (peer, role) = (&process.peer, process.role);
-                    tracing::warn!(%peer, %role, %error, "cannot start the iperf3 of a test");
+                    let (peer, role) = (short(process.peer.as_str()), process.role);
+                    tracing::warn!(peer, %role, %error, "cannot start the iperf3 of a test");
                 }
                 Err(reason)
             }
@@ -389,12 +390,12 @@ fn ran_out(ended: &Input) -> bool {
 fn server_end(end: &ServerEnd) -> ProcessEnd<'static> {
     if end.breach.is_some() {
         ProcessEnd::Failure(ProcessFailure::PlanExceeded)
-    } else if end.unexpected_client.is_some() && !end.accepted {
-        ProcessEnd::Failure(ProcessFailure::UnexpectedClient)
     } else if end.crashed {
         ProcessEnd::Failure(ProcessFailure::Crashed)
     } else if let Some(reason) = end.failure {
         ProcessEnd::Failure(ProcessFailure::Test(reason))
+    } else if end.unexpected_client.is_some() && !end.accepted {
+        ProcessEnd::Failure(ProcessFailure::UnexpectedClient)
     } else if end.timed_out {
         ProcessEnd::Failure(ProcessFailure::Test(Reason::Timeout))
     } else if end.accepted {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use iperf3_mesh_core::NodeName;
 
 use crate::metrics::Metrics;
+use crate::text::short;
 
 /// The pause between two lines.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
@@ -43,7 +44,7 @@ impl Strangers {
             tracing::warn!(
                 count,
                 %last,
-                %peer,
+                peer = short(peer.as_str()),
                 "turned away connections and datagrams to the iperf3 port of this node that did \
                  not come from the peer of the meeting"
             );

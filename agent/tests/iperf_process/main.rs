@@ -127,8 +127,9 @@ async fn a_crash_is_a_failure_of_iperf() {
 
 #[tokio::test]
 async fn a_hanging_client_is_dead_at_its_deadline() {
-    let fixture = Fixture::new().await;
-    let _silent = TcpListener::bind(fixture.remote).unwrap();
+    let mut fixture = Fixture::new().await;
+    let silent = TcpListener::bind((fixture.local, 0)).unwrap();
+    fixture.remote = silent.local_addr().unwrap();
     let mut client = fixture.client(
         TestSpec {
             bidir: true,
