@@ -114,7 +114,7 @@ impl Numbers {
 
 /// The pace at which a node follows others: one step per shortest possible sweep, and one more in
 /// hand, for a sweep that began late. (The generic cell rate algorithm, ITU-T I.371.)
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pace {
     /// The instant at which the steps taken so far would have been taken at that pace.
     spent_until: Time,
@@ -130,8 +130,10 @@ impl Pace {
         self.spent_until = self.spent_until.max(now) + shortest;
     }
 
-    /// Returns when the node may follow again.
-    pub(super) fn next_step(self, shortest: Duration) -> Time {
+    /// Returns when the node may follow again. The steps taken in a larger mesh count no more than
+    /// two in this one.
+    pub(super) fn next_step(&mut self, now: Time, shortest: Duration) -> Time {
+        self.spent_until = self.spent_until.min(now + 2 * shortest);
         self.spent_until - shortest
     }
 }
@@ -174,13 +176,26 @@ mod tests {
         let mut now = start;
         let mut steps = 0;
         while now < start + 10 * sweep {
-            if now >= pace.next_step(sweep) {
+            if now >= pace.next_step(now, sweep) {
                 pace.step(now, sweep);
                 steps += 1;
             }
             now = now + Duration::from_secs(2);
         }
         assert_eq!(steps, 11);
+    }
+
+    #[test]
+    fn steps_of_a_larger_mesh_delay_no_smaller_one() {
+        let (now, large, small) = (
+            Time::from_nanos(1 << 40),
+            Duration::from_secs(6000),
+            Duration::from_secs(60),
+        );
+        let mut pace = Pace::new(now);
+        pace.step(now, large);
+        assert_eq!(pace.next_step(now, small), now + small);
+        assert_eq!(pace.next_step(now + small, small), now + small);
     }
 
     /// Live peers with these numbers.

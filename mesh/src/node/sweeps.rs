@@ -93,7 +93,8 @@ impl Node {
     /// Returns the sweep to follow the others into now, and records when their word counts if it
     /// does not yet.
     fn called_to(&mut self, now: Time) -> Option<u64> {
-        let paced = self.pace.next_step(self.shortest_sweep());
+        let shortest = self.shortest_sweep();
+        let paced = self.pace.next_step(now, shortest);
         let word = self.word_of_others(now);
         let at = match word {
             Some(_) => Some(paced),
@@ -321,7 +322,9 @@ impl Node {
     /// tell their own partners. Every node knows after a few messages, while gossip would take
     /// seconds. (Two rounds r and s make a rotation by 2(s − r).)
     fn announce(&mut self) {
-        let recipients: Vec<_> = std::iter::successors(Some(0), |round| Some(2 * round + 1))
+        let rounds = std::iter::successors(Some(0), |round| Some(2 * round + 1));
+        let recipients: Vec<_> = rounds
+            .take_while(|round| round + 1 < self.sweep_plan.players)
             .map_while(|round| self.sweep_plan.partner_of_round(round).cloned())
             .collect();
         for peer in recipients {

@@ -4,7 +4,7 @@
 //! so that only the two nodes of a meeting can send messages about it: everything else in a message
 //! is known to others.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use siphasher::sip::SipHasher24;
 
 /// The length of a step, in bits: too many to guess during a meeting, and few enough for 500
 /// million meetings of one agent.
@@ -28,10 +28,9 @@ impl MeetingNumbers {
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        // SipHash is made to hide its key, whatever values are seen.
-        let mut hasher = DefaultHasher::new();
-        (self.secret, self.drawn).hash(&mut hasher);
-        let step = hasher.finish() >> (u64::BITS - STEP_BITS);
+        // Whatever values of SipHash are seen, they tell neither its key nor further values.
+        let hasher = SipHasher24::new_with_key(&self.secret.to_le_bytes());
+        let step = hasher.hash(&self.drawn.to_le_bytes()) >> (u64::BITS - STEP_BITS);
         self.drawn += 1;
         self.last = self.last.saturating_add(1).saturating_add(step);
         self.last
