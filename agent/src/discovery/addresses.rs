@@ -70,8 +70,8 @@ impl Unresolved {
     }
 }
 
-/// Resolves all `targets`, a few of them at once, and each within `timeout`. A name yields all its addresses; a
-/// target without a port gets `default_port`.
+/// Resolves all `targets`, a few of them at once, and each within `timeout`. A name yields all its
+/// addresses; a target without a port gets `default_port`.
 ///
 /// The resolver of the C library cannot be cancelled: its thread may continue for some seconds
 /// after the timeout. A runtime that must end in time must be ended with `shutdown_background`.

@@ -17,8 +17,8 @@ use super::udp::DATAGRAM_MAX;
 use super::voices::{Voice, Voices};
 use crate::AddressRules;
 
-/// The size of the own digest, in bytes, from which on no identity comes in. An answer has no states
-/// if the digest leaves less than 16 KiB of the datagram for them.
+/// The size of the own digest, in bytes, from which on no identity comes in. An answer has no
+/// states if the digest leaves less than 16 KiB of the datagram for them.
 pub(super) const DIGEST_CEILING: usize = 47_000;
 /// The size of the own digest, in bytes, from which on the supervisor logs an alarm.
 pub(super) const DIGEST_ALARM: usize = 40_000;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -137,14 +137,18 @@ impl Observer {
     }
 }
 
-/// Returns the role of an iperf3 with these arguments, and the address that it connects to.
+/// Returns the role of an iperf3 with these arguments, and the address that it connects to; `None`
+/// for one that runs no test, such as the server on loopback with which an agent tries its filter.
 fn role(arguments: &[String]) -> Option<(Role, Option<Ipv4Addr>)> {
     let position = |names: [&str; 2]| {
         let mut arguments = arguments.iter();
         arguments.position(|argument| names.contains(&argument.as_str()))
     };
     if position(["-s", "--server"]).is_some() {
-        return Some((Role::Server, None));
+        let at = position(["-B", "--bind"]);
+        let address = at.and_then(|at| arguments.get(at + 1)?.parse::<IpAddr>().ok());
+        let is_trial = address.is_some_and(|address| address.is_loopback());
+        return (!is_trial).then_some((Role::Server, None));
     }
     let at = position(["-c", "--client"])?;
     let target = arguments.get(at + 1)?.parse().ok();
@@ -192,6 +196,7 @@ mod tests {
         for (line, expected) in [
             ("iperf3 -c 198.18.0.2 -p 5201", Some((Role::Client, target))),
             ("iperf3 -s -1 -B 198.18.0.2", Some((Role::Server, None))),
+            ("iperf3 -s -1 -B 127.0.0.1", None),
             ("iperf3 --version", None),
             ("", None),
         ] {
