@@ -18,11 +18,16 @@ use super::places::Place;
 pub(super) struct Answer<B> {
     body: B,
     place: Arc<Place>,
+    has_begun: bool,
 }
 
 impl<B> Answer<B> {
     pub(super) fn new(body: B, place: Arc<Place>) -> Self {
-        Self { body, place }
+        Self {
+            body,
+            place,
+            has_begun: false,
+        }
     }
 }
 
@@ -34,11 +39,15 @@ impl<B: Body + Unpin> Body for Answer<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.has_begun = true;
         Pin::new(&mut self.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        // hyper drops a body as soon as it has ended, even while it still has to write the last
+        // frame, which may be all of it. It asks a body that has not ended for another frame only
+        // when less than `HEAD_BYTES` are left to write, and then drops it.
+        !self.has_begun && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
