@@ -27,6 +27,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 const MIB: u64 = 1 << 20;
 
+/// The address of probes.
+const PROBE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 1, 1, 99));
+
 /// The requests of readers: a path, and the header that they add.
 const REQUESTS: [(&str, &str); 7] = [
     ("/api/v1/matrix", ""),
@@ -93,7 +96,7 @@ fn measure(nodes: usize, readers: usize) -> Measured {
     let peers = peers(&names);
     let agent = agent(&names, peers.port());
     let before = run(async {
-        let answer = read_all(connect(1, agent).await, "/api/v1/matrix").await;
+        let answer = read_all(connect(PROBE, agent).await, "/api/v1/matrix").await;
         let cells = answer.matches("\"bandwidth_mbps\":9").count();
         println!("{cells} cells with a result");
         assert!(cells > 0, "no row");
@@ -111,7 +114,7 @@ fn measure(nodes: usize, readers: usize) -> Measured {
         for _ in 0..40 {
             peak.fetch_max(resident_memory(std::process::id()), Ordering::Relaxed);
             let began = Instant::now();
-            let answer = read_all(connect(99, agent).await, "/api/v1/schedule").await;
+            let answer = read_all(connect(PROBE, agent).await, "/api/v1/schedule").await;
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
             slowest = slowest.max(began.elapsed());
             tokio::time::sleep(Duration::from_millis(250)).await;
@@ -138,7 +141,9 @@ async fn hold(agent: SocketAddr, readers: usize, stop: &AtomicBool) {
             held.remove(0);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let mut stream = connect(10 + u8::try_from(number % 16).unwrap(), agent).await;
+        // Members count one by one, and other loopback addresses as one client.
+        let number_of_peer = u16::try_from(number % 16).unwrap();
+        let mut stream = connect(peer_address(number_of_peer), agent).await;
         let (path, header) = REQUESTS[number % REQUESTS.len()];
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{header}\r\n");
         let _ = stream.write_all(request.as_bytes()).await;
@@ -146,12 +151,10 @@ async fn hold(agent: SocketAddr, readers: usize, stop: &AtomicBool) {
     }
 }
 
-/// Connects from the loopback address number `client`, with a small buffer for what it receives.
-async fn connect(client: u8, agent: SocketAddr) -> TcpStream {
+/// Connects from the loopback address `client`.
+async fn connect(client: IpAddr, agent: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket
-        .bind(SocketAddr::from(([127, 1, 1, client], 0)))
-        .unwrap();
+    socket.bind(SocketAddr::new(client, 0)).unwrap();
     socket.connect(agent).await.unwrap()
 }
 

@@ -35,16 +35,19 @@ impl Visitors {
         }
     }
 
-    /// Returns the standing of the client of `stream`, at `address`.
+    /// Returns the standing of the client of `stream`, at `address`. The members of a mesh on one
+    /// machine have loopback addresses.
     pub(super) fn standing(&self, address: IpAddr, stream: &TcpStream) -> Standing {
         let is_own = || {
             let own = stream.local_addr();
             own.is_ok_and(|own| own.ip().to_canonical() == address)
         };
-        if address.is_loopback() || is_own() || self.host_addresses.contains(&address) {
+        if self.host_addresses.contains(&address) {
             Standing::Home
         } else if self.is_member(address) {
             Standing::Member
+        } else if address.is_loopback() || is_own() {
+            Standing::Home
         } else {
             Standing::Stranger
         }

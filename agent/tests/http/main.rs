@@ -422,6 +422,8 @@ async fn hostile_heads_are_rejected_and_counted() {
 #[tokio::test]
 async fn a_slow_client_neither_blocks_others_nor_stays() {
     let state = state("node-a");
+    let other = member("node-b", "127.0.0.2:9876".parse().unwrap());
+    state.set_members(vec![other], None);
     let (address, _stop) = serve(&state).await;
     let mut slow = Vec::new();
     for _ in 0..300 {

@@ -10,6 +10,7 @@ mod answer;
 mod patience;
 mod places;
 mod refusals;
+mod table;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -45,11 +46,12 @@ use crate::http::visitors::Visitors;
 use crate::http::{failure, retry_later};
 use answer::{Answer, harden};
 use patience::PatientStream;
-use places::{Capacity, Place, Places};
+use places::{Place, Places};
 use refusals::Refusals;
+use table::Capacity;
 
-pub(super) use places::Standing;
 pub(crate) use refusals::Rejection;
+pub(super) use table::Standing;
 
 /// The maximum number of open connections.
 const CONNECTIONS: usize = 256;
@@ -231,12 +233,13 @@ impl Connection {
         self.place.begin();
         let mut response = self.respond(request).await;
         let bytes = response.body().size_hint().exact().unwrap_or_default();
-        if !self
-            .place
-            .reserve(usize::try_from(bytes).unwrap_or(usize::MAX))
-        {
-            self.refuse(Rejection::Memory);
-            response = retry_later("too many answers wait for their readers");
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        match self.place.reserve(bytes) {
+            Some(slow) => (0..slow).for_each(|_| self.refuse(Rejection::SlowReader)),
+            None => {
+                self.refuse(Rejection::Memory);
+                response = retry_later("too many answers wait for their readers");
+            }
         }
         harden(response.headers_mut());
         Ok(response.map(|body| Answer::new(body, self.place.clone()).boxed()))

@@ -1,92 +1,21 @@
-//! The places of a port: how many connections may be open at once, who may take the last ones, and
-//! which connection makes room for a newcomer.
-//!
-//! At the limit, the client with the most places gives one up, and its oldest connection that waits
-//! first: for a request, or for a reader that takes long. So a client that opens connections
-//! without end costs the others nothing, and a newcomer finds a place whatever the others do. This
-//! node itself and its kubelet come before members, and members before strangers.
+//! The places of a port, and the memory of its answers. `table` decides who gets them.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-/// The maximum number of connections of one client.
-const PER_CLIENT: usize = 32;
-/// The share of the places that only this node and its host may take.
-const HOME_SHARE: usize = 32;
-/// The time after which a request that is still in progress counts as waiting for its client.
-const SLOW_AFTER: Duration = Duration::from_secs(2);
+use super::table::{Capacity, Guest, PER_CLIENT, Standing, Table, client};
+
 /// Answers up to this size count nothing: there is at most one for each connection.
 const SMALL_ANSWER: usize = 16 << 10;
-/// The maximum size of the answers in memory, of one client and of all.
-const BYTES_PER_CLIENT: usize = 4 << 20;
-const BYTES: usize = 16 << 20;
-/// The maximum size for a client that has no other large answer: a slow reader cannot keep a
-/// client of another address from its answer.
-const BYTES_WITH_FIRST: usize = 32 << 20;
-/// The part of an IPv6 address that a network assigns. Its hosts choose the rest themselves.
-const IPV6_NETWORK: u128 = !0 << 64;
-
-/// The standing of a client. A higher one displaces a lower one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::http) enum Standing {
-    /// The agent does not know the client.
-    Stranger,
-    /// A member of the mesh.
-    Member,
-    /// This node, or the host of this pod.
-    Home,
-}
-
-/// The number of places.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Capacity {
-    /// All places.
-    pub(super) total: usize,
-    /// The places that clients may take that this agent does not know.
-    pub(super) strangers: usize,
-}
 
 /// The places of a port. It is cheap to clone: all clones share the same places.
 #[derive(Clone)]
 pub(super) struct Places {
     capacity: Capacity,
     table: Arc<Mutex<Table>>,
-}
-
-#[derive(Default)]
-struct Table {
-    last: u64,
-    /// By age: the oldest connection comes first.
-    guests: BTreeMap<u64, Guest>,
-    counts: BTreeMap<IpAddr, usize>,
-    strangers: usize,
-    home: usize,
-}
-
-/// A connection.
-struct Guest {
-    /// The address of the client; the network of an IPv6 client that is not known.
-    client: IpAddr,
-    standing: Standing,
-    is_idle: bool,
-    /// The time since which the connection is idle or not.
-    since: Instant,
-    /// The size of the answer in progress.
-    bytes: usize,
-    task: Option<AbortHandle>,
-}
-
-impl Guest {
-    /// Returns whether the connection waits for its client.
-    fn waits(&self) -> bool {
-        self.is_idle || self.since.elapsed() >= SLOW_AFTER
-    }
 }
 
 impl Places {
@@ -106,12 +35,12 @@ impl Places {
         let displaced = if own >= PER_CLIENT {
             Some(table.oldest_waiting_of(client)?)
         } else if table.is_full(self.capacity, standing) {
-            Some(table.displaceable(own, standing)?)
+            Some(table.displaceable(own, standing, self.capacity)?)
         } else {
             None
         };
-        if let Some(task) = displaced.and_then(|id| table.remove(id)?.task) {
-            task.abort();
+        if let Some(id) = displaced {
+            table.cut_off(id);
         }
         let id = table.insert(Guest {
             client,
@@ -128,71 +57,6 @@ impl Places {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    fn count(&self, client: IpAddr) -> usize {
-        self.counts.get(&client).copied().unwrap_or_default()
-    }
-
-    fn insert(&mut self, guest: Guest) -> u64 {
-        self.last += 1;
-        *self.counts.entry(guest.client).or_default() += 1;
-        self.strangers += usize::from(guest.standing == Standing::Stranger);
-        self.home += usize::from(guest.standing == Standing::Home);
-        self.guests.insert(self.last, guest);
-        self.last
-    }
-
-    fn remove(&mut self, id: u64) -> Option<Guest> {
-        let guest = self.guests.remove(&id)?;
-        self.strangers -= usize::from(guest.standing == Standing::Stranger);
-        self.home -= usize::from(guest.standing == Standing::Home);
-        let left = self.count(guest.client).saturating_sub(1);
-        match left {
-            0 => self.counts.remove(&guest.client),
-            _ => self.counts.insert(guest.client, left),
-        };
-        Some(guest)
-    }
-
-    fn is_full(&self, capacity: Capacity, standing: Standing) -> bool {
-        let Capacity { total, strangers } = capacity;
-        let others = self.guests.len() - self.home;
-        let kept = total.div_ceil(HOME_SHARE);
-        self.guests.len() >= total
-            || (standing == Standing::Stranger && self.strangers >= strangers)
-            || (standing != Standing::Home && others >= total.saturating_sub(kept))
-    }
-
-    fn oldest_waiting_of(&self, client: IpAddr) -> Option<u64> {
-        let its = self.guests.iter().filter(|(_, it)| it.client == client);
-        let waiting = its.filter(|(_, it)| it.waits());
-        waiting
-            .min_by_key(|(_, it)| (!it.is_idle, it.since))
-            .map(|(id, _)| *id)
-    }
-
-    /// Returns the connection that makes room for a client that has `own` connections: one of the
-    /// lowest standing that gives one up.
-    fn displaceable(&self, own: usize, standing: Standing) -> Option<u64> {
-        let of = |lower: Standing| {
-            let guests = self.guests.iter().filter(|(_, it)| it.standing == lower);
-            let ranked = guests.filter_map(|(id, it)| {
-                let (count, waits) = (self.count(it.client), it.waits());
-                // A request in progress ends only for this node itself, or for a client that has
-                // fewer places afterwards, too.
-                let comes_first = standing == Standing::Home && lower < standing;
-                let makes_room = comes_first || count > own + usize::from(!waits);
-                let rank = (it.is_idle, waits, count, Reverse(it.since), Reverse(*id));
-                makes_room.then_some((rank, *id))
-            });
-            ranked.max().map(|(_, id)| id)
-        };
-        let standings = [Standing::Stranger, Standing::Member, Standing::Home];
-        let lower = standings.into_iter().filter(|it| *it <= standing);
-        lower.map(of).find_map(|found| found)
     }
 }
 
@@ -225,25 +89,13 @@ impl Place {
         }
     }
 
-    /// Reserves memory for an answer of `bytes` until [`Self::end`]. Returns whether there is
-    /// enough.
-    pub(super) fn reserve(&self, bytes: usize) -> bool {
+    /// Reserves memory for an answer of `bytes` until [`Self::end`]. Returns the number of slow
+    /// readers that were cut off for it; `None` if there is not enough.
+    pub(super) fn reserve(&self, bytes: usize) -> Option<usize> {
         if bytes <= SMALL_ANSWER {
-            return true;
+            return Some(0);
         }
-        let mut table = self.places.lock();
-        let Some(client) = table.guests.get(&self.id).map(|guest| guest.client) else {
-            return false;
-        };
-        let all = bytes + table.guests.values().map(|it| it.bytes).sum::<usize>();
-        let its = table.guests.values().filter(|it| it.client == client);
-        let own: usize = its.map(|it| it.bytes).sum();
-        let is_first = own == 0 && all <= BYTES_WITH_FIRST;
-        let fits = is_first || (own + bytes <= BYTES_PER_CLIENT && all <= BYTES);
-        if fits && let Some(guest) = table.guests.get_mut(&self.id) {
-            guest.bytes = bytes;
-        }
-        fits
+        self.places.lock().reserve(self.id, bytes)
     }
 }
 
@@ -253,20 +105,12 @@ impl Drop for Place {
     }
 }
 
-/// Returns what counts as one client: an address, or the network of an IPv6 address that is not
-/// known, because a single host may have all of its addresses.
-fn client(address: IpAddr, standing: Standing) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) if standing == Standing::Stranger => {
-            Ipv6Addr::from_bits(v6.to_bits() & IPV6_NETWORK).into()
-        }
-        address => address,
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::table::SLOW_AFTER;
     use super::*;
 
     const CAPACITY: Capacity = Capacity {
@@ -321,9 +165,7 @@ mod tests {
             .filter_map(|n| admit(&places, stranger(n), true))
             .collect();
         assert!(admit(&places, stranger(201), false).is_none());
-        if let Some(guest) = places.lock().guests.get_mut(&held[7].id) {
-            guest.since -= SLOW_AFTER;
-        }
+        age(&places, &held[7], SLOW_AFTER);
         assert!(admit(&places, stranger(201), false).is_some());
         assert!(!places.lock().guests.contains_key(&held[7].id));
     }
@@ -382,15 +224,120 @@ mod tests {
         let mut held = Vec::new();
         let mut granted = |n: u8, bytes: usize| {
             let place = admit(&places, stranger(n), true).unwrap();
-            let fits = place.reserve(bytes);
+            let fits = place.reserve(bytes).is_some();
             held.push(place);
             fits
         };
         let of_one: Vec<_> = (0..6).map(|_| granted(1, 1 << 20)).collect();
         assert_eq!(of_one, [true, true, true, true, false, false]);
         let of_many = (2..60).filter(|n| granted(*n, 1 << 20)).count();
-        assert_eq!(of_many, 28, "the first answer of a client has more room");
+        assert_eq!(of_many, 20, "the first answer of a client has more room");
         assert!(granted(1, SMALL_ANSWER));
+    }
+
+    #[test]
+    fn known_clients_get_answers_whatever_strangers_read() {
+        let places = Places::new(CAPACITY);
+        let slow: Vec<_> = (0..24).map(|n| answered(&places, stranger(n)).0).collect();
+        assert_eq!(answered(&places, stranger(99)).1, None, "no memory is left");
+        let (member, _) = places.admit(known(1), Standing::Member).unwrap();
+        assert_eq!(
+            member.reserve(1 << 20),
+            Some(0),
+            "for known clients there is"
+        );
+        for place in [&slow[7], &slow[8], &member] {
+            age(&places, place, SLOW_AFTER);
+        }
+        let (_newcomer, cut_off) = answered(&places, stranger(99));
+        assert_eq!(cut_off, Some(2), "slow strangers give theirs up");
+        assert!(places.lock().guests.contains_key(&member.id));
+    }
+
+    #[test]
+    fn only_as_many_readers_as_needed_are_cut_off() {
+        let places = Places::new(CAPACITY);
+        let slow: Vec<_> = (0..24).map(|n| answered(&places, stranger(n)).0).collect();
+        for (place, age_of) in slow.iter().zip(2..) {
+            age(&places, place, Duration::from_secs(age_of));
+        }
+        let newcomer = admit(&places, stranger(99), true).unwrap();
+        assert_eq!(newcomer.reserve(25 << 20), None, "more than there ever is");
+        assert_eq!(places.lock().guests.len(), 25, "nobody was cut off for it");
+        assert_eq!(newcomer.reserve(3 << 20), Some(3));
+        let table = places.lock();
+        let is_left = |place: &Place| table.guests.contains_key(&place.id);
+        assert_eq!(slow.iter().filter(|it| is_left(it)).count(), 21);
+        assert!(slow.iter().take(21).all(is_left), "the oldest go first");
+    }
+
+    #[test]
+    fn this_machine_has_no_more_than_its_share() {
+        let places = Places::new(CAPACITY);
+        let held: Vec<_> = (0..256_usize)
+            .map(|n| places.admit(own(n % 8), Standing::Home).unwrap().0)
+            .collect();
+        let (member, displaced) = places.admit(known(1), Standing::Member).unwrap();
+        assert!(displaced);
+        let (_host, displaced) = places.admit(own(99), Standing::Home).unwrap();
+        assert!(displaced);
+        let table = places.lock();
+        assert!(table.guests.contains_key(&member.id), "not in its place");
+        let left = held.iter().filter(|it| table.guests.contains_key(&it.id));
+        assert_eq!(left.count(), 254);
+    }
+
+    #[test]
+    fn addresses_of_loopback_are_one_client() {
+        let places = Places::new(CAPACITY);
+        let address = |n: u8| IpAddr::from([127, 0, 0, n]);
+        let busy = (1..100).filter_map(|n| {
+            let (place, _) = places.admit(address(n), Standing::Home)?;
+            place.begin();
+            Some(place)
+        });
+        assert_eq!(busy.collect::<Vec<_>>().len(), PER_CLIENT);
+        let ours: Vec<_> = (1..60)
+            .filter_map(|n| places.admit(address(n), Standing::Member))
+            .collect();
+        assert_eq!(
+            ours.len(),
+            59,
+            "the members of a mesh on one machine are not"
+        );
+    }
+
+    #[test]
+    fn client_with_most_places_gives_one_up_before_idle_ones() {
+        let places = Places::new(Capacity {
+            total: 35,
+            strangers: 35,
+        });
+        let modest = admit(&places, stranger(1), false).unwrap();
+        let greedy: Vec<_> = (0..32)
+            .filter_map(|_| admit(&places, stranger(2), true))
+            .collect();
+        for place in &greedy {
+            age(&places, place, SLOW_AFTER);
+        }
+        assert!(admit(&places, stranger(3), false).is_some());
+        let table = places.lock();
+        assert!(table.guests.contains_key(&modest.id));
+        assert_eq!(table.count(stranger(2)), 31);
+    }
+
+    /// A client that reads a large answer, and the number of readers cut off for it.
+    fn answered(places: &Places, address: IpAddr) -> (Place, Option<usize>) {
+        let place = admit(places, address, true).unwrap();
+        let cut_off = place.reserve(1 << 20);
+        (place, cut_off)
+    }
+
+    /// Lets a request have begun some time ago.
+    fn age(places: &Places, place: &Place, by: Duration) {
+        if let Some(guest) = places.lock().guests.get_mut(&place.id) {
+            guest.since -= by;
+        }
     }
 
     fn admit(places: &Places, address: IpAddr, is_busy: bool) -> Option<Place> {
@@ -407,6 +354,11 @@ mod tests {
 
     fn home() -> IpAddr {
         IpAddr::from([127, 0, 0, 1])
+    }
+
+    /// An address of this machine.
+    fn own(n: usize) -> IpAddr {
+        IpAddr::from([192, 0, 2, u8::try_from(n).unwrap()])
     }
 
     fn known(n: u8) -> IpAddr {
