@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use iperf3_mesh_core::{Figure, NodeName};
 
 use crate::metrics::Metrics;
+use crate::telemetry::Throttle;
 use crate::text::short;
 
 /// The pause between two lines about the same figure. A defect of a version shows in every test.
@@ -15,21 +16,26 @@ const LOG_PAUSE: Duration = Duration::from_secs(10 * 60);
 /// Counts and logs implausible figures.
 pub(super) struct ImplausibleFigures {
     metrics: Metrics,
-    logged: Mutex<BTreeMap<Figure, Instant>>,
+    throttles: Mutex<BTreeMap<Figure, Throttle>>,
 }
 
 impl ImplausibleFigures {
     pub(super) fn new(metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             metrics,
-            logged: Mutex::default(),
+            throttles: Mutex::default(),
         })
     }
 
     /// Records a figure of a test with `peer`, which the node `measured_by` reported.
     pub(super) fn record(&self, figure: Figure, peer: &NodeName, measured_by: &NodeName) {
         self.metrics.implausible_figure(figure);
-        if self.is_log_due(figure, Instant::now()) {
+        let mut throttles = self
+            .throttles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let throttle = throttles.entry(figure).or_insert(Throttle::new(LOG_PAUSE));
+        if throttle.count(1, Instant::now()).is_some() {
             tracing::warn!(
                 %figure,
                 peer = short(peer.as_str()),
@@ -39,43 +45,5 @@ impl ImplausibleFigures {
                  iperf_mesh_implausible_figures_total counts all of them"
             );
         }
-    }
-
-    fn is_log_due(&self, figure: Figure, now: Instant) -> bool {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = logged
-            .get(&figure)
-            .is_none_or(|last| now - *last >= LOG_PAUSE);
-        if is_due {
-            logged.insert(figure, now);
-        }
-        is_due
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use iperf3_mesh_core::Protocol;
-
-    use super::*;
-    use crate::config::FailedCells;
-    use crate::metrics::Settings;
-
-    #[test]
-    fn log_gets_a_line_per_figure_and_pause() {
-        let metrics = Metrics::new(Settings {
-            source: NodeName::new("a").expect("a name"),
-            protocols: vec![Protocol::Tcp],
-            failed_cells: FailedCells::Zero,
-            pause: Duration::from_secs(1),
-            iperf3_version: String::new(),
-            landlock: String::new(),
-        });
-        let figures = ImplausibleFigures::new(metrics.expect("metrics"));
-        let start = Instant::now();
-        assert!(figures.is_log_due(Figure::Rtt, start));
-        assert!(figures.is_log_due(Figure::Jitter, start));
-        assert!(!figures.is_log_due(Figure::Rtt, start + LOG_PAUSE / 2));
-        assert!(figures.is_log_due(Figure::Rtt, start + LOG_PAUSE));
     }
 }

@@ -1,26 +1,26 @@
 //! Nodes whose sweep numbers are far from those of most nodes. Nobody follows them, and nobody
 //! meets them until they are in step again.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use iperf3_mesh_core::{Node, NodeName, Time};
 
+use crate::telemetry::{MINUTE, Throttle};
 use crate::text::short;
 
-/// The shortest time between two warnings.
-const WARN_EVERY: Duration = Duration::from_secs(60);
-
-#[derive(Debug, Default)]
-pub(super) struct OutOfStep {
-    warned: Option<Time>,
-}
+#[derive(Debug)]
+pub(super) struct OutOfStep(Throttle);
 
 impl OutOfStep {
+    pub(super) const fn new() -> Self {
+        Self(Throttle::new(MINUTE))
+    }
+
     /// Returns the number of nodes that are out of step. Warns about them at most once a minute.
     pub(super) fn update(&mut self, node: &Node, now: Time) -> usize {
         let nodes: Vec<(&NodeName, u64)> = node.out_of_step().collect();
         if let Some((first, sweep)) = nodes.first()
-            && self.is_due(now)
+            && self.0.count(1, Instant::now()).is_some()
         {
             tracing::warn!(
                 nodes = nodes.len(),
@@ -32,27 +32,5 @@ impl OutOfStep {
             );
         }
         nodes.len()
-    }
-
-    fn is_due(&mut self, now: Time) -> bool {
-        let is_due = self.warned.is_none_or(|at| now.since(at) >= WARN_EVERY);
-        if is_due {
-            self.warned = Some(now);
-        }
-        is_due
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn warning_comes_at_most_once_a_minute() {
-        let start = Time::default();
-        let mut out_of_step = OutOfStep::default();
-        assert!(out_of_step.is_due(start));
-        assert!(!out_of_step.is_due(start + Duration::from_secs(59)));
-        assert!(out_of_step.is_due(start + Duration::from_secs(60)));
     }
 }

@@ -2,11 +2,12 @@
 //! blocked between the two nodes, or that the network drops IP fragments.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use iperf3_mesh_core::wire::Message;
 use iperf3_mesh_core::{Node, NodeName, PeerState, Time};
 
+use crate::telemetry::Throttle;
 use crate::text::short;
 
 /// How long gossip may take to hear a peer that speaks. A peer that returns after a fault speaks
@@ -21,14 +22,21 @@ const PEERS_MAX: usize = 1024;
 /// The maximum number of peers that a warning names.
 const NAMED_MAX: usize = 5;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Unheard {
     /// The first and the last message of each peer since gossip lost it.
     spoken: BTreeMap<NodeName, (Time, Time)>,
-    warned: Option<Time>,
+    throttle: Throttle,
 }
 
 impl Unheard {
+    pub(super) const fn new() -> Self {
+        Self {
+            spoken: BTreeMap::new(),
+            throttle: Throttle::new(WARN_EVERY),
+        }
+    }
+
     /// Records a message that has just arrived.
     pub(super) fn hear(&mut self, node: &Node, message: &Message, now: Time) {
         let is_for_node = message.to_epoch == node.epoch();
@@ -39,25 +47,20 @@ impl Unheard {
 
     /// Returns the number of peers that gossip does not hear. Warns about them now and then.
     pub(super) fn update(&mut self, node: &Node, now: Time) -> usize {
-        self.spoken
-            .retain(|peer, (_, last)| !is_heard(node, peer) && now.since(*last) < SPEAKS_FOR);
-        let unheard: Vec<&NodeName> = self.unheard().collect();
-        let is_recent = self.warned.is_some_and(|at| now.since(at) < WARN_EVERY);
-        if !unheard.is_empty() && !is_recent {
-            let named = unheard
-                .iter()
-                .take(NAMED_MAX)
-                .map(|name| short(name.as_str()));
-            let named: Vec<String> = named.collect();
+        let Self { spoken, throttle } = self;
+        spoken.retain(|peer, (_, last)| !is_heard(node, peer) && now.since(*last) < SPEAKS_FOR);
+        let unheard: Vec<&NodeName> = lasting(spoken).collect();
+        if !unheard.is_empty() && throttle.count(1, Instant::now()).is_some() {
+            let named = unheard.iter().take(NAMED_MAX);
+            let named: Vec<String> = named.map(|name| short(name.as_str())).collect();
             tracing::warn!(
                 peers = unheard.len(),
                 ?named,
                 "peers speak on the control port, but gossip does not hear them: 9877/udp is \
                  blocked between the nodes, or the network drops IP fragments"
             );
-            self.warned = Some(now);
         }
-        self.unheard().count()
+        unheard.len()
     }
 
     fn speak(&mut self, peer: &NodeName, now: Time) {
@@ -67,15 +70,15 @@ impl Unheard {
             self.spoken.insert(peer.clone(), (now, now));
         }
     }
+}
 
-    /// A single message proves nothing: it may be the last one of a peer that has ended.
-    fn unheard(&self) -> impl Iterator<Item = &NodeName> {
-        let lasting = |(first, last): &(Time, Time)| last.since(*first) >= HEARD_WITHIN;
-        self.spoken
-            .iter()
-            .filter(move |(_, times)| lasting(times))
-            .map(|(peer, _)| peer)
-    }
+/// Returns the peers that keep speaking. A single message proves nothing: it may be the last one of
+/// a peer that has ended.
+fn lasting(spoken: &BTreeMap<NodeName, (Time, Time)>) -> impl Iterator<Item = &NodeName> {
+    spoken
+        .iter()
+        .filter(|(_, (first, last))| last.since(*first) >= HEARD_WITHIN)
+        .map(|(peer, _)| peer)
 }
 
 fn is_heard(node: &Node, peer: &NodeName) -> bool {
@@ -92,11 +95,11 @@ mod tests {
     fn peer_is_unheard_if_it_keeps_speaking() {
         let start = Time::default();
         let peer = NodeName::new("n2").unwrap();
-        let mut unheard = Unheard::default();
+        let mut unheard = Unheard::new();
         unheard.speak(&peer, start);
         unheard.speak(&peer, start + Duration::from_secs(29));
-        assert_eq!(unheard.unheard().count(), 0);
+        assert_eq!(lasting(&unheard.spoken).count(), 0);
         unheard.speak(&peer, start + Duration::from_secs(30));
-        assert_eq!(unheard.unheard().collect::<Vec<_>>(), [&peer]);
+        assert_eq!(lasting(&unheard.spoken).collect::<Vec<_>>(), [&peer]);
     }
 }

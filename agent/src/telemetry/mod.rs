@@ -2,6 +2,7 @@
 //! by a thread of its own, so that no reader of the log can stop the agent.
 
 mod limit;
+mod throttle;
 mod writer;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -27,6 +28,7 @@ use limit::LineLimit;
 use writer::LogWriter;
 
 pub(crate) use limit::report_left_out;
+pub(crate) use throttle::{MINUTE, Throttle};
 
 /// The environment variable that sets the log level.
 const VARIABLE: &str = "RUST_LOG";

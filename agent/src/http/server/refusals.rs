@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::Instant;
 
 use strum::IntoStaticStr;
-use tokio::time::Instant;
 
-/// The pause between two log lines of one kind.
-const LOGGED_EVERY: Duration = Duration::from_secs(60);
+use crate::telemetry::{MINUTE, Throttle};
 
 /// The reason why a client got no answer from the routes. It is a label in the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
@@ -37,15 +35,14 @@ pub(crate) enum Rejection {
 #[derive(Clone)]
 pub(super) struct Refusals {
     count: Arc<dyn Fn(Rejection) + Send + Sync>,
-    /// The time of the last line of each kind, and the number of refusals since then.
-    logged: Arc<Mutex<BTreeMap<Rejection, (Instant, u64)>>>,
+    throttles: Arc<Mutex<BTreeMap<Rejection, Throttle>>>,
 }
 
 impl Refusals {
     pub(super) fn new(count: impl Fn(Rejection) + Send + Sync + 'static) -> Self {
         Self {
             count: Arc::new(count),
-            logged: Arc::default(),
+            throttles: Arc::default(),
         }
     }
 
@@ -67,19 +64,12 @@ impl Refusals {
     /// Counts, and returns the number of refusals since the last line if it is time for another.
     fn counted(&self, reason: Rejection) -> Option<u64> {
         (self.count)(reason);
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        match logged.get_mut(&reason) {
-            Some((at, count)) if now - *at < LOGGED_EVERY => {
-                *count += 1;
-                None
-            }
-            other => {
-                let count = 1 + other.map_or(0, |(_, count)| *count);
-                logged.insert(reason, (now, 0));
-                Some(count)
-            }
-        }
+        let mut throttles = self
+            .throttles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let throttle = throttles.entry(reason).or_insert(Throttle::new(MINUTE));
+        throttle.count(1, Instant::now())
     }
 }
 
