@@ -48,6 +48,7 @@
 //!     guest_tests: Vec::new(),
 //!     interval: Duration::from_secs(300),
 //!     forget_after: None,
+//!     members_max: 2048,
 //!     skip_quiet_time: true,
 //!     secret: 0x5eed,
 //! };

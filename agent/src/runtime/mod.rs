@@ -301,6 +301,7 @@ fn driver(
         guest_tests: setup.guest_tests,
         interval: setup.interval,
         forget_after: setup.forget_after,
+        members_max: setup.members_max,
         skip_quiet_time: setup.skip_quiet_time,
         secret: rand::random(),
     };

@@ -6,8 +6,10 @@
 //!
 //! The module has these parts: `requests` answers other nodes, `sweeps` begins and closes sweeps,
 //! `choice` picks the peer to ask, `sweep_plan` is the plan of one sweep, `peers` is the list of
-//! peers, `numbers` judges the sweep numbers of the others, `pings` finds out which peers answer.
+//! peers, `numbers` judges the sweep numbers of the others, `pings` finds out which peers answer,
+//! `backoff` tells how rarely those fail that never do.
 
+mod backoff;
 mod choice;
 #[cfg(all(test, feature = "flaws"))]
 mod model_hooks;
@@ -58,6 +60,9 @@ pub struct Settings {
     /// The silence after which a node has departed; `None` means 15 minutes or two periods,
     /// whichever is longer.
     pub forget_after: Option<Duration>,
+    /// The maximum number of silent peers. Beyond it, those that have never answered depart first,
+    /// and then those that have been silent for longest.
+    pub members_max: usize,
     /// Whether to skip the quiet time, because no agent ran on this node within the last
     /// [`QUIET_TIME`].
     pub skip_quiet_time: bool,
@@ -116,7 +121,7 @@ impl Node {
                 settings.secret,
             ),
             quotas: quota::Quotas::default(),
-            peers: Peers::new(settings.name.clone()),
+            peers: Peers::new(settings.name.clone(), settings.members_max),
             sweep_plan: SweepPlan::none(now),
             quiet_until,
             settle: sweeps::Settle::new(now),
@@ -482,10 +487,21 @@ impl Node {
         }
     }
 
+    /// Fails all cells of the peer, unless they have failed recently and it has never answered.
+    fn fail_absent(&mut self, peer: &NodeName, reason: Reason) {
+        if self.peers.take_failure(peer, self.sweep_plan.began) {
+            self.fail_cells(peer, reason);
+        }
+    }
+
     /// Gives up the pair for this sweep. Its cells without a result fail, unless the peer never had
     /// a chance to meet this node.
     fn give_up(&mut self, peer: &NodeName, reason: Reason) {
-        for protocol in self.sweep_plan.give_up(peer, reason) {
+        let failed = self.sweep_plan.give_up(peer, reason);
+        if !failed.is_empty() {
+            self.peers.take_failure(peer, self.sweep_plan.began);
+        }
+        for protocol in failed {
             let (destination, outcome) = (peer.clone(), Err(reason));
             self.outputs.push_back(Output::Cell {
                 destination,

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::node::backoff::Backoff;
 use crate::node::numbers::Numbers;
 use crate::node::seen_requests::SeenRequests;
 use crate::reservation::Partner;
@@ -40,6 +41,8 @@ pub struct Peer {
     pub(crate) unanswered_pings: u8,
     /// The number of requests in a row without an answer, in all sweeps.
     pub(crate) unanswered_requests: u8,
+    /// The failures of the peer's cells since it last answered, in any epoch.
+    backoff: Backoff,
 }
 
 impl Peer {
@@ -52,6 +55,17 @@ impl Peer {
     /// version.
     pub fn is_meetable(&self) -> bool {
         self.member.state == PeerState::Live && is_compatible(self.member.wire)
+    }
+
+    /// Returns whether the peer may be dead: gossip does not hear it, or it has to answer a ping.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.member.state == PeerState::Silent || (self.is_meetable() && !self.reached)
+    }
+
+    /// Returns whether the peer has never answered at its address although it had the time to, so
+    /// that it may be invented.
+    pub(crate) fn never_answers(&self) -> bool {
+        !self.has_answered && self.backoff.has_failed()
     }
 
     /// Returns the peer as the other node of a meeting.
@@ -79,6 +93,7 @@ pub(crate) struct Changes {
 #[derive(Clone, Debug)]
 pub(crate) struct Peers {
     me: NodeName,
+    silent_max: usize,
     peers: BTreeMap<NodeName, Peer>,
     /// The sweep numbers of the peers.
     pub(crate) numbers: Numbers,
@@ -95,9 +110,10 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(me: NodeName) -> Self {
+    pub(crate) fn new(me: NodeName, silent_max: usize) -> Self {
         Self {
             me,
+            silent_max,
             peers: BTreeMap::new(),
             numbers: Numbers::default(),
             silent: BTreeSet::new(),
@@ -154,7 +170,48 @@ impl Peers {
                 changes.lost.push(name);
             }
         }
+        if self.silent.len() > self.silent_max {
+            changes.departed.extend(self.forget_excess());
+        }
         changes
+    }
+
+    /// Removes the silent peers beyond the bound: those that have never answered before all others,
+    /// those that have been silent for longest first. Missing nodes do not count: gossip cannot
+    /// invent them.
+    fn forget_excess(&mut self) -> Vec<NodeName> {
+        let silent = self.silent.iter().filter_map(|(_, name)| self.get(name));
+        let (answered, others): (Vec<&Peer>, Vec<&Peer>) = silent
+            .filter(|peer| peer.member.state == PeerState::Silent)
+            .partition(|peer| peer.has_answered);
+        let excess = (answered.len() + others.len()).saturating_sub(self.silent_max);
+        let over = others.into_iter().chain(answered).take(excess);
+        let mut over: Vec<NodeName> = over.map(|peer| peer.member.name.clone()).collect();
+        over.retain(|name| self.forget_absent(name));
+        over
+    }
+
+    /// Counts a sweep that begins.
+    pub(crate) fn count_sweep(&mut self) {
+        for peer in self.peers.values_mut() {
+            peer.backoff.count_sweep();
+        }
+    }
+
+    /// Returns whether the cells of this peer may fail in the sweep that began at `began`, and
+    /// records that they do. Those of a peer that has never answered fail more and more rarely.
+    pub(crate) fn take_failure(&mut self, name: &NodeName, began: Time) -> bool {
+        let Some(peer) = self.peers.get_mut(name) else {
+            return true;
+        };
+        if peer.has_answered || peer.member.state == PeerState::Missing {
+            return true;
+        }
+        let is_due = peer.backoff.is_due(began);
+        if is_due {
+            peer.backoff.record(began);
+        }
+        is_due
     }
 
     /// Records the sweep that a peer works on, as it has just told.
@@ -169,6 +226,7 @@ impl Peers {
             peer.has_answered |= reached;
             if reached {
                 peer.unanswered_pings = 0;
+                peer.backoff = Backoff::default();
             }
         });
     }
@@ -216,6 +274,7 @@ impl Peers {
             unanswered_pings: same.map_or(0, |peer| peer.unanswered_pings),
             unanswered_requests: same.map_or(0, |peer| peer.unanswered_requests),
             requests: before.map(|peer| peer.requests).unwrap_or_default(),
+            backoff: before.map(|peer| peer.backoff).unwrap_or_default(),
             member: member.clone(),
             silent_since,
         };
@@ -381,5 +440,6 @@ fn missing_peer(now: Time, name: NodeName, node: ClusterNode) -> Peer {
         reached: false,
         unanswered_pings: 0,
         unanswered_requests: 0,
+        backoff: Backoff::default(),
     }
 }

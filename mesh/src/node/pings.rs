@@ -4,12 +4,16 @@
 //! known to answer. All others are pinged in parallel: those that gossip does not hear, once a
 //! sweep, and those that have never answered, or have left a request unanswered. A ping is a
 //! `sweep` message. Every version answers it, and it tells the peer nothing but the truth.
+//!
+//! A peer that has never answered, although it had the time to, may be invented. It has no place in
+//! a sweep until it answers. Such peers are pinged once a sweep, too, but take turns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Node;
 use crate::io::Output;
+use crate::node::peers::Peer;
 use crate::wire::Body;
 use crate::{Epoch, NodeName, PeerState, Reason, Time};
 
@@ -26,9 +30,14 @@ const ANSWERED_WITHIN: [Duration; 3] = [
 /// The pause before a live peer is pinged again.
 const PING_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
+/// The time between the pings of two peers that have never answered.
+const TURN: Duration = Duration::from_secs(1);
+
 /// The pings that are due, and those that are sent.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pings {
+    /// The next instant at which a peer that has never answered may be pinged.
+    next_turn: Time,
     peers: BTreeMap<NodeName, Stage>,
     due: BTreeSet<(Time, NodeName)>,
     sent: BTreeSet<(Time, NodeName)>,
@@ -49,6 +58,23 @@ impl Pings {
             self.peers.insert(peer.clone(), Stage::Due(at));
             self.due.insert((at, peer.clone()));
         }
+    }
+
+    /// Plans a ping of a peer that has never answered, after those of all others like it.
+    fn plan_in_turn(&mut self, from: Time, peer: &NodeName) {
+        if !self.peers.contains_key(peer) {
+            let at = from.max(self.next_turn);
+            self.next_turn = at + TURN;
+            self.plan(at, peer);
+        }
+    }
+
+    /// Plans a ping for now, even if one is planned for later.
+    pub(super) fn hasten(&mut self, now: Time, peer: &NodeName) {
+        if let Some(Stage::Due(_)) = self.peers.get(peer) {
+            self.cancel(peer);
+        }
+        self.plan(now, peer);
     }
 
     pub(super) fn cancel(&mut self, peer: &NodeName) {
@@ -97,6 +123,9 @@ impl Pings {
 impl Node {
     /// Lets a peer be asked only after it has answered a ping, which is sent at `at`.
     pub(super) fn ping_first(&mut self, at: Time, peer: &NodeName) {
+        if self.peers.get(peer).is_some_and(Peer::never_answers) {
+            return self.pings.plan_in_turn(at, peer);
+        }
         self.peers.set_reached(peer, false);
         match self.sweep_plan.progress_mut(peer) {
             Some(pair) => {
@@ -112,14 +141,18 @@ impl Node {
     /// Plans the pings of a sweep that begins: of the silent peers, and of all others that have not
     /// answered yet.
     pub(super) fn ping_unreached(&mut self, now: Time) {
-        let unreached: Vec<NodeName> = self
-            .peers
-            .iter()
-            .filter(|peer| !peer.reached || peer.member.state == PeerState::Silent)
-            .map(|peer| peer.member.name.clone())
-            .collect();
-        for peer in &unreached {
+        let doubtful = self.peers.iter().filter(|peer| peer.is_doubtful());
+        let doubtful: Vec<NodeName> = doubtful.map(|peer| peer.member.name.clone()).collect();
+        for peer in &doubtful {
             self.ping_first(now, peer);
+        }
+    }
+
+    /// Pings a peer that has never answered and now speaks.
+    pub(super) fn ping_speaker(&mut self, now: Time, name: &NodeName, epoch: Epoch) {
+        let is_concerned = |peer: &Peer| peer.never_answers() && peer.member.epoch == epoch;
+        if self.peers.get(name).is_some_and(is_concerned) {
+            self.pings.hasten(now, name);
         }
     }
 
@@ -160,15 +193,16 @@ impl Node {
 
     /// Records that this epoch of the peer has answered a ping.
     pub(super) fn on_answered(&mut self, name: &NodeName, epoch: Epoch) {
-        let is_known = self
-            .peers
-            .get(name)
-            .is_some_and(|peer| peer.member.epoch == epoch);
-        if !is_known {
+        let known = self.peers.get(name);
+        let Some(peer) = known.filter(|peer| peer.member.epoch == epoch) else {
             return;
-        }
+        };
+        let is_news = peer.never_answers();
         self.pings.cancel(name);
         self.peers.set_reached(name, true);
+        if is_news {
+            self.reopen(name);
+        }
         if let Some(pair) = self.sweep_plan.progress_mut(name) {
             pair.awaits_ping = false;
         }
@@ -180,6 +214,7 @@ impl Node {
         };
         peer.unanswered_pings = peer.unanswered_pings.saturating_add(1);
         let is_last = usize::from(peer.unanswered_pings) >= ANSWERED_WITHIN.len();
+        let never_answers = peer.never_answers();
         if !is_last && peer.is_meetable() {
             self.pings.plan(now + PING_AGAIN_AFTER, name);
             if let Some(pair) = self.sweep_plan.progress_mut(name) {
@@ -193,6 +228,8 @@ impl Node {
             .is_some_and(|pair| pair.is_open());
         if is_open {
             self.give_up(name, Reason::Unreachable);
+        } else if never_answers {
+            self.fail_absent(name, Reason::Unreachable);
         }
     }
 }

@@ -45,6 +45,7 @@ impl Node {
             }
             return;
         }
+        self.ping_speaker(now, &message.from, message.from_epoch);
         let is_known = self
             .peers
             .get(&message.from)

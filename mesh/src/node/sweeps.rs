@@ -59,11 +59,22 @@ impl Node {
     pub(super) fn welcome(&mut self, now: Time, peer: &NodeName) {
         self.settle.on_arrival(now);
         self.keep_quotas_up(now);
+        let known = self.peers.get(peer);
+        let (is_reached, never_answers) =
+            known.map_or((true, false), |peer| (peer.reached, peer.never_answers()));
+        if never_answers {
+            return self.pings.hasten(now, peer);
+        }
+        self.reopen(peer);
+        if !is_reached {
+            self.ping_first(now, peer);
+        }
+    }
+
+    /// Lets this node meet the peer in this sweep, unless it has asked in vain too often.
+    pub(super) fn reopen(&mut self, peer: &NodeName) {
         if self.sweep_plan.number > 0 && self.quotas.may_reopen(peer) {
             self.sweep_plan.welcome(peer);
-        }
-        if self.peers.get(peer).is_some_and(|peer| !peer.reached) {
-            self.ping_first(now, peer);
         }
     }
 
@@ -279,9 +290,7 @@ impl Node {
         });
         let protocols = self.settings.tests.iter().map(|test| test.protocol);
         let is_expected = |peer: &&Peer| peer.is_meetable() && peer.reached;
-        let is_doubtful = |peer: &&Peer| {
-            peer.member.state == PeerState::Silent || (peer.is_meetable() && !peer.reached)
-        };
+        let is_doubtful = |peer: &&Peer| peer.is_doubtful() && !peer.never_answers();
         let expected = self.peers.iter().filter(is_expected);
         let doubtful = self.peers.iter().filter(is_doubtful);
         let before = self.sweep_plan.number;
@@ -297,6 +306,7 @@ impl Node {
         self.sweep_plan.is_joined = is_joined;
         self.pace.step(now, self.shortest_sweep());
         self.follow_at = None;
+        self.peers.count_sweep();
         self.ping_unreached(now);
         self.mark_idle(now, START_PATIENCE);
         self.outputs.push_back(Output::SweepBegan(number));
@@ -314,7 +324,7 @@ impl Node {
             .filter_map(|peer| Some((peer.member.name.clone(), reason_of_state(Some(peer))?)))
             .collect();
         for (peer, reason) in reasons {
-            self.fail_cells(&peer, reason);
+            self.fail_absent(&peer, reason);
         }
     }
 

@@ -23,6 +23,7 @@ pub fn settings(number: usize, tests: Vec<TestSpec>) -> Settings {
         tests,
         interval: Duration::ZERO,
         forget_after: None,
+        members_max: 2048,
         skip_quiet_time: true,
         secret: 0,
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod conflicts;
+mod invented;
 mod missing;
 mod numbers;
 mod pings;
