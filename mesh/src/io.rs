@@ -214,6 +214,8 @@ pub struct ServerStart {
 pub enum ServerFailure {
     /// The port is in use; another port may work.
     PortTaken,
+    /// This node lacks something that iperf3 needs, such as space in `TMPDIR` or open files.
+    Resources,
     /// Something else failed; another try would fail as well.
     Spawn,
 }

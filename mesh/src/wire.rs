@@ -23,7 +23,8 @@ pub const TESTS_MAX: usize = 8;
 pub const WORDS_MAX: usize = 200;
 
 /// The first wire version in which the granter tells the agreed tests, and in which a request has a
-/// kind. It also added the refusals [`Refusal::Met`], [`Refusal::Quota`] and [`Refusal::Limits`].
+/// kind. It also added the refusals [`Refusal::Met`], [`Refusal::Quota`], [`Refusal::Limits`] and
+/// [`Refusal::Resources`].
 const AGREEMENT_SINCE: u16 = 3;
 
 /// The time after which an agent of an older version asks again if it is refused for a reason that
@@ -171,6 +172,8 @@ pub enum Refusal {
     Incompatible,
     /// The granter could not start its iperf3 server.
     Spawn,
+    /// The granter lacks something that its iperf3 server needs, such as open files.
+    Resources,
     /// The pair has met in this sweep, as often as the granter agrees to.
     Met,
     /// The asker has recently held the granter's slot without a test, or nodes that have never run
@@ -499,11 +502,12 @@ impl Message {
     }
 }
 
-/// Returns the refusal that an older version knows, and that makes it ask again later.
+/// Returns the refusal that an older version knows, and whose consequences are the most alike.
 fn known_refusal(refusal: Refusal) -> Refusal {
     match refusal {
         Refusal::Met | Refusal::Quota => Refusal::Busy,
         Refusal::Limits => Refusal::Incompatible,
+        Refusal::Resources => Refusal::Spawn,
         known => known,
     }
 }

@@ -168,6 +168,7 @@ fn body() -> impl Strategy<Value = Body> {
         Refusal::Sweep,
         Refusal::Unknown,
         Refusal::Spawn,
+        Refusal::Resources,
     ]);
     prop_oneof![
         1 => Just(Body::Sweep),

@@ -55,6 +55,9 @@ pub enum NotReady {
     /// The server ended before it listened.
     #[error("iperf3 ended before it listened: {0}")]
     Ended(String),
+    /// The server ended before it listened, because this node lacks something.
+    #[error("iperf3 ended before it listened: {0}")]
+    Starved(String),
     /// A client of this address came before the peer was told of the port.
     #[error("{0} connected, which is not the peer of the meeting")]
     Stranger(IpAddr),
@@ -259,7 +262,11 @@ impl Server {
         if String::from_utf8_lossy(&ending.stderr).contains("Address already in use") {
             return Err(NotReady::PortTaken);
         }
-        Err(NotReady::Ended(detail(ending)))
+        let message = self.seen.borrow().message.clone();
+        Err(match failure(ending, message, false) {
+            Some((Reason::Resources, words)) => NotReady::Starved(words),
+            _ => NotReady::Ended(detail(ending)),
+        })
     }
 
     /// Looks at the sockets of a server without the filter, and kills it if a stranger is there.

@@ -328,6 +328,14 @@ async fn run_client(
     (Some(report.forward), report.reverse)
 }
 
+/// Returns the failure of a server that was not started for this reason.
+fn server_failure(reason: Reason) -> ServerFailure {
+    match reason {
+        Reason::Resources => ServerFailure::Resources,
+        _ => ServerFailure::Spawn,
+    }
+}
+
 /// Runs a server to its end; returns the input that reports it.
 async fn run_server(
     server: Result<Server, Reason>,
@@ -337,14 +345,19 @@ async fn run_server(
     metrics: &Metrics,
     strangers: &Strangers,
 ) -> Input {
-    let Ok(mut server) = server else {
-        return Input::ServerFailed(run, ServerFailure::Spawn);
+    let mut server = match server {
+        Ok(server) => server,
+        Err(reason) => return Input::ServerFailed(run, server_failure(reason)),
     };
     let pid = server.pid();
     process.log_start(pid);
     if let Err(error) = server.ready().await {
         drop(server);
-        let end = ProcessEnd::Failure(ProcessFailure::Test(Reason::Spawn));
+        let reason = match error {
+            NotReady::Starved(_) => Reason::Resources,
+            _ => Reason::Spawn,
+        };
+        let end = ProcessEnd::Failure(ProcessFailure::Test(reason));
         process.log_end(pid, end, &error.to_string());
         let failure = match error {
             NotReady::Stranger(client) => {
@@ -352,7 +365,7 @@ async fn run_server(
                 ServerFailure::PortTaken
             }
             NotReady::PortTaken => ServerFailure::PortTaken,
-            NotReady::Ended(_) | NotReady::Slow => ServerFailure::Spawn,
+            NotReady::Ended(_) | NotReady::Slow | NotReady::Starved(_) => server_failure(reason),
         };
         return Input::ServerFailed(run, failure);
     }

@@ -41,9 +41,9 @@ fn an_agent_without_its_tmpdir_says_so_and_recovers() {
     let lack = || n1.labelled("iperf_mesh_starved", &[("resource", "temporary_directory")]);
     assert_eq!(lack(), Some(1.0));
     await_that(
-        "the cell has the reason",
+        "the cells of both have the reason",
         SWEEP,
-        || failed(&n1, "n1", "n2", "resources"),
+        || failed(&n1, "n1", "n2", "resources") && failed(&n2, "n2", "n1", "resources"),
         || seen(&both),
     );
     assert_eq!(n2.ask("/readyz").0, 200);

@@ -408,6 +408,11 @@ async fn a_taken_port_is_distinguished_from_other_failures() {
     let mut server = fixture.server(fixture.local, PATIENCE);
     let expected = NotReady::Ended(ENVIRONMENT.to_owned());
     assert_eq!(server.ready().await, Err(expected));
+
+    let fixture = Fixture::fake("needy").await;
+    let mut server = fixture.server(fixture.local, PATIENCE);
+    let ended = server.ready().await;
+    assert!(matches!(ended, Err(NotReady::Starved(_))), "{ended:?}");
 }
 
 #[tokio::test]

@@ -341,5 +341,6 @@ fn reason_of_refusal(refusal: Refusal) -> Option<Reason> {
         Refusal::NameConflict => Some(Reason::NameConflict),
         Refusal::Incompatible => Some(Reason::Incompatible),
         Refusal::Spawn => Some(Reason::Spawn),
+        Refusal::Resources => Some(Reason::Resources),
     }
 }

@@ -21,7 +21,7 @@ pub(crate) enum EndReason {
     /// Both nodes asked at once, and the peer is the rightful asker.
     Withdrawn,
     /// This node could not start its server.
-    SpawnFailed,
+    ServerFailed(Refusal),
     /// The address of this node has changed.
     Moved,
     /// This node is stopping.
@@ -33,7 +33,7 @@ impl EndReason {
     pub(crate) fn took_place(self) -> bool {
         !matches!(
             self,
-            Self::Refused(..) | Self::NoAnswer | Self::Withdrawn | Self::SpawnFailed
+            Self::Refused(..) | Self::NoAnswer | Self::Withdrawn | Self::ServerFailed(_)
         )
     }
 }
@@ -46,7 +46,7 @@ impl From<EndReason> for ReservationOutcome {
             EndReason::NoAnswer => Self::NoAnswer,
             EndReason::Expired => Self::Expired,
             EndReason::Withdrawn => Self::Withdrawn,
-            EndReason::SpawnFailed => Self::Refused(Refusal::Spawn),
+            EndReason::ServerFailed(refusal) => Self::Refused(refusal),
             EndReason::Moved | EndReason::Cancelled => Self::Cancelled,
         }
     }

@@ -203,7 +203,9 @@ impl Slot {
         // Only the request as a whole can be refused. For later tests, only the start of a server
         // can fail.
         let is_answer = match meeting.step {
-            Step::Asked { test, .. } => test == 0 || refusal == Refusal::Spawn,
+            Step::Asked { test, .. } => {
+                test == 0 || matches!(refusal, Refusal::Spawn | Refusal::Resources)
+            }
             _ => false,
         };
         if is_answer {

@@ -113,12 +113,16 @@ impl Slot {
         } else if failure == ServerFailure::PortTaken && tries < self.ports.count() {
             self.start_server(now, test, tries + 1, lease);
         } else {
+            let refusal = match failure {
+                ServerFailure::Resources => Refusal::Resources,
+                ServerFailure::PortTaken | ServerFailure::Spawn => Refusal::Spawn,
+            };
             let refuse = Body::Refuse {
-                refusal: Refusal::Spawn,
+                refusal,
                 free_in_ms: None,
             };
             self.actions.push_back(meeting.send(refuse));
-            self.leave(now, EndReason::SpawnFailed, false);
+            self.leave(now, EndReason::ServerFailed(refusal), false);
         }
     }
 
