@@ -22,6 +22,8 @@ const WITHIN_PER_NODE: Duration = Duration::from_millis(8);
 /// writes.
 const ROW_BYTES: usize = 1 << 10;
 const CELL_BYTES: usize = 512;
+/// The least maximum length of a row. The peer may know many more nodes than this one.
+const BYTES_MIN: usize = 256 << 10;
 /// The maximum memory for the rows that are being received, and the maximum number of these rows.
 const RECEIVING_BYTES: usize = 8 << 20;
 const RECEIVING: usize = 32;
@@ -43,7 +45,7 @@ pub(super) fn bytes_max<'a>(
 ) -> usize {
     // A name in JSON takes at most twice its length.
     let cells: usize = names.map(|name| CELL_BYTES + 2 * name.as_str().len()).sum();
-    ROW_BYTES + cells * protocols.len()
+    BYTES_MIN.max(ROW_BYTES + cells * protocols.len())
 }
 
 /// Requests the row of each of `members`, and puts it into `packed`. A member without a row keeps

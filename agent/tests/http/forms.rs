@@ -116,6 +116,25 @@ async fn absurd_row_never_reaches_a_reader() {
 }
 
 #[tokio::test]
+async fn row_to_many_nodes_that_the_reader_does_not_know_is_read() {
+    let (a, b) = (state("node-a"), state("node-b"));
+    let (at_a, _stop_a) = serve(&a).await;
+    let (at_b, _stop_b) = serve(&b).await;
+    a.set_members(vec![member("node-b", at_b)], None);
+    let unknown = (0..300).map(|n| silent(&format!("x{n:03}"), at_a));
+    let known = std::iter::once(member("node-a", at_a));
+    b.set_members(known.chain(unknown).collect(), None);
+    b.record(&name("node-a"), Protocol::Tcp, &Ok(figures(93.5)));
+    for n in 0..300 {
+        let other = name(&format!("x{n:03}"));
+        b.record(&other, Protocol::Tcp, &Ok(figures(94.5)));
+    }
+    let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
+    assert_eq!(matrix.nodes[1].row_error, None);
+    assert_eq!(matrix.cells[1].result.bandwidth_mbps, Some(93.5));
+}
+
+#[tokio::test]
 async fn matrix_beyond_the_budget_is_refused_with_a_hint() {
     let a = state("node-a");
     let (at_a, _stop) = serve(&a).await;
