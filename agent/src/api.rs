@@ -188,8 +188,9 @@ pub struct CellResult {
 }
 
 /// The end of a test whose settings ruled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Display)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum LimitedBy {
     /// The destination allows less than the source: a shorter test, fewer streams, or a lower
     /// bitrate.
@@ -426,6 +427,9 @@ pub struct Member {
     pub iperf3: Option<String>,
     /// The sweep that the member works on.
     pub sweep: u64,
+    /// Whether this run of the member's agent has ever answered a control message of this one.
+    /// Whoever reaches the gossip port can invent members, but they do not answer.
+    pub answered: bool,
     /// The address at which the member's agent serves this API; null if it is not known.
     pub http: Option<SocketAddr>,
 }

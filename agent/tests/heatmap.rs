@@ -1,7 +1,9 @@
 //! The rendered matrix: heatmap, table and CSV.
 #![allow(clippy::unwrap_used)] // A test that cannot go on shall fail.
 
-use iperf3_mesh::api::{CellReport, CellResult, Matrix, NodeReport, NodeState, SweepReport};
+use iperf3_mesh::api::{
+    CellReport, CellResult, LimitedBy, Matrix, NodeReport, NodeState, SweepReport,
+};
 use iperf3_mesh::render::heatmap::{Screen, render};
 use iperf3_mesh::render::table;
 use iperf3_mesh_core::{NodeName, Protocol, Reason};
@@ -246,7 +248,10 @@ fn the_columns_of_the_table_are_aligned() {
 fn csv_has_a_line_for_each_cell_and_empty_fields_for_null() {
     let names = ["a", "b", "c"];
     let csv = table::csv(&matrix(&names, &[Protocol::Tcp], |_, to, _| match to {
-        0 => ok(94.125),
+        0 => CellResult {
+            limited_by: Some(LimitedBy::Destination),
+            ..ok(94.125)
+        },
         1 => failed(Reason::NotMet),
         _ => CellResult::default(),
     }));
@@ -255,13 +260,14 @@ fn csv_has_a_line_for_each_cell_and_empty_fields_for_null() {
         lines,
         [
             "source_node,destination_node,protocol,success,reason,bandwidth_mbps,jitter_ms,\
-             loss_ratio,retransmits,rtt_ms,age_seconds,success_age_seconds",
-            "a,b,tcp,false,not_met,,,,,,30,330",
-            "a,c,tcp,,,,,,,,,",
-            "b,a,tcp,true,,94.125,,,,,12,12",
-            "b,c,tcp,,,,,,,,,",
-            "c,a,tcp,true,,94.125,,,,,12,12",
-            "c,b,tcp,false,not_met,,,,,,30,330",
+             loss_ratio,retransmits,rtt_ms,age_seconds,success_age_seconds,\
+             limited_by",
+            "a,b,tcp,false,not_met,,,,,,30,330,",
+            "a,c,tcp,,,,,,,,,,",
+            "b,a,tcp,true,,94.125,,,,,12,12,destination",
+            "b,c,tcp,,,,,,,,,,",
+            "c,a,tcp,true,,94.125,,,,,12,12,destination",
+            "c,b,tcp,false,not_met,,,,,,30,330,",
             "",
         ]
     );

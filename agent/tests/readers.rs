@@ -195,6 +195,7 @@ fn agent(names: &[String], port: u16) -> SocketAddr {
         epoch: Epoch(7),
         iperf3: Some("3.18".to_owned()),
         sweep: 3,
+        answered: true,
     });
     state.set_members(members.collect(), None);
     for name in names {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::api::{Matrix, Since};
+use crate::api::{Matrix, Member, Since};
 use crate::http::client::Client;
 use crate::http::matrix::{BUDGET, Edition, Node, Packed, Shelf, workshop};
 use crate::http::rows;
@@ -19,14 +19,18 @@ use crate::state::AgentState;
 /// The pause between two looks for matrices that nobody reads.
 const DROPPED_WITHIN: Duration = Duration::from_secs(5);
 
-/// The matrix is larger than an agent keeps in memory.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error(
-    "the matrix of {nodes} nodes is larger than an agent assembles: ask each agent for its row, or \
-     let Prometheus collect the metrics"
-)]
-pub struct TooLarge {
-    nodes: usize,
+/// The reason why there is no matrix.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The matrix is larger than an agent keeps in memory.
+    #[error(
+        "the matrix of {0} nodes is larger than an agent assembles: ask each agent for its row, or \
+         let Prometheus collect the metrics"
+    )]
+    TooLarge(usize),
+    /// A fault of this program.
+    #[error("the matrix could not be collected, because of a fault of this program")]
+    Fault,
 }
 
 /// Assembles the matrix for all readers of this agent. It is cheap to clone.
@@ -52,8 +56,8 @@ impl Collector {
     /// Returns the matrix in the form of the API.
     ///
     /// # Errors
-    /// Returns an error if the matrix is too large.
-    pub async fn matrix(&self) -> Result<Matrix, TooLarge> {
+    /// Returns an error if the matrix is too large, or because of a fault of this program.
+    pub async fn matrix(&self) -> Result<Matrix, CollectError> {
         let forms = self.edition().await?.forms();
         Ok(forms.map_or_else(Matrix::default, |forms| forms.packed.expand()))
     }
@@ -65,12 +69,13 @@ impl Collector {
 
     /// Returns the latest matrix if it is fresh, otherwise a new one. Readers that arrive while a
     /// matrix is being assembled all get that matrix.
-    pub(super) async fn edition(&self) -> Result<Arc<Edition>, TooLarge> {
+    pub(super) async fn edition(&self) -> Result<Arc<Edition>, CollectError> {
         let mut shelf = self.shelf.clone().lock_owned().await;
-        let nodes = self.state.snapshot().members.len() + 1;
-        let bytes = Packed::bytes(nodes, self.state.identity().protocols.len());
+        let members = self.members();
+        let nodes = members.len() + 1;
+        let bytes = self.bytes(nodes);
         if bytes > BUDGET {
-            return Err(TooLarge { nodes });
+            return Err(CollectError::TooLarge(nodes));
         }
         if let Some(edition) = shelf.latest(bytes) {
             return Ok(edition);
@@ -80,26 +85,43 @@ impl Collector {
         // peers again and again.
         let collected = tokio::spawn(async move {
             let began = Instant::now();
-            let edition = Edition::new(this.collect().await, began.elapsed());
+            let edition = Edition::new(this.collect(members).await, began.elapsed());
             if shelf.add(edition.clone()) {
                 tokio::spawn(drop_unread(Arc::downgrade(&this.shelf)));
             }
             edition
         });
-        collected.await.map_err(|_| TooLarge { nodes })
+        collected.await.map_err(|error| {
+            tracing::error!(%error, "the matrix could not be collected");
+            CollectError::Fault
+        })
     }
 
-    /// Requests the row of every reachable peer, and assembles the matrix.
-    async fn collect(&self) -> Packed {
+    /// Returns the other nodes of the matrix. If there are too many, it leaves out those that have
+    /// never answered this agent, because perhaps they do not exist.
+    fn members(&self) -> Vec<Member> {
+        let mut members = self.state.snapshot().members.to_vec();
+        if self.bytes(members.len() + 1) > BUDGET {
+            members.retain(|member| member.answered);
+        }
+        members
+    }
+
+    /// Returns the memory of a matrix of this many nodes.
+    fn bytes(&self, nodes: usize) -> usize {
+        Packed::bytes(nodes, self.state.identity().protocols.len())
+    }
+
+    /// Requests the row of each of `members` that is reachable, and assembles the matrix. Members
+    /// that have never answered are asked last, and have no time of their own.
+    async fn collect(&self, members: Vec<Member>) -> Packed {
         let identity = self.state.identity();
-        let (members, own_state) = {
-            let snapshot = self.state.snapshot();
-            (snapshot.members.clone(), snapshot.own_state())
-        };
-        let not_asked = rows::all_within(members.len() + 1);
-        let not_asked = format!("not asked within {not_asked:?}");
+        let own_state = self.state.snapshot().own_state();
+        let answered = members.iter().filter(|member| member.answered).count();
+        let within = rows::all_within(answered + 1);
+        let not_asked = format!("not asked within {within:?}");
         let mut nodes = BTreeMap::new();
-        for member in members.iter() {
+        for member in members {
             let node = Node {
                 name: member.name.clone(),
                 zone: member.zone.clone(),
@@ -107,7 +129,7 @@ impl Collector {
                 iperf3: member.iperf3.clone(),
                 row: Err(not_asked.clone()),
             };
-            nodes.insert(member.name.clone(), (node, Some(member.clone())));
+            nodes.insert(member.name.clone(), (node, Some(member)));
         }
         let own = Node {
             name: identity.name.clone(),
@@ -121,11 +143,20 @@ impl Collector {
         let own = nodes.values().position(|(_, member)| member.is_none());
         let (nodes, asked): (Vec<_>, Vec<_>) = nodes.into_values().unzip();
         let asked = (0..).zip(asked).filter_map(|(at, it)| Some((at, it?)));
-        let asked: Vec<_> = asked.collect();
+        let mut asked: Vec<_> = asked.collect();
+        asked.sort_by_key(|(_, member)| !member.answered);
         let names = nodes.iter().map(|node| &node.name);
         let bytes = rows::bytes_max(names, &identity.protocols);
         let mut packed = Packed::new(nodes, identity.protocols.clone());
-        rows::request(&asked, &mut packed, &self.client, bytes, &self.workshop).await;
+        rows::request(
+            &asked,
+            &mut packed,
+            &self.client,
+            within,
+            bytes,
+            &self.workshop,
+        )
+        .await;
         if let Some(own) = own {
             let row = packed.columns().pack(self.state.row().cells);
             packed.set_row(own, row);

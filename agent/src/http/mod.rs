@@ -15,13 +15,13 @@ pub(crate) mod fuzzing;
 mod hosts;
 pub(crate) mod listener;
 mod matrix;
+mod reports;
 mod rows;
 pub(crate) mod server;
 pub mod visitors;
 
 use std::time::Instant;
 
-use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
@@ -35,8 +35,9 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use crate::http::client::Client;
-use crate::http::collector::Collector;
+use crate::http::collector::{CollectError, Collector};
 use crate::http::matrix::Form;
+use crate::http::reports::{Report, Reports};
 use crate::http::server::{Audience, Port};
 use crate::http::visitors::Visitors;
 use crate::metrics;
@@ -76,12 +77,24 @@ pub async fn serve(
 /// distinguishes a wrong method from a wrong path without warp's rejections.
 fn routes(state: AgentState, client: Client) -> BoxedFilter<(Response,)> {
     let collector = Collector::new(state.clone(), client);
+    let reports = Reports::new(state.clone(), collector.workshop());
     warp::method()
         .and(warp::path::full())
         .and(warp::header::headers_cloned())
         .then(move |method: Method, path: FullPath, headers: HeaderMap| {
             let (state, collector) = (state.clone(), collector.clone());
-            async move { answer(&method, path.as_str(), &headers, &state, &collector).await }
+            let reports = reports.clone();
+            async move {
+                answer(
+                    &method,
+                    path.as_str(),
+                    &headers,
+                    &state,
+                    &collector,
+                    &reports,
+                )
+                .await
+            }
         })
         .boxed()
 }
@@ -122,6 +135,7 @@ async fn answer(
     headers: &HeaderMap,
     state: &AgentState,
     collector: &Collector,
+    reports: &Reports,
 ) -> Response {
     let Some(route) = Route::of(path) else {
         return failure(StatusCode::NOT_FOUND, "no such path");
@@ -132,21 +146,19 @@ async fn answer(
     let is_compressed = accepts_gzip(headers);
     match route {
         Route::Page => matrix_answer(collector, Form::Page, headers).await,
-        Route::Metrics => match state.metrics().text() {
-            Ok(text) => body(StatusCode::OK, metrics::CONTENT_TYPE, text),
-            Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-        },
+        Route::Metrics => report_answer(reports, Report::Metrics),
         Route::Health => probe(state.health(Instant::now()), &[]),
         Route::Readiness => probe(state.readiness(), &state.remarks()),
-        Route::Row => row_answer(state, collector, is_compressed).await,
+        Route::Row if is_compressed => compressed_row_answer(reports).await,
+        Route::Row => report_answer(reports, Report::Row),
         Route::Matrix if is_compressed => matrix_answer(collector, Form::JsonGzip, headers).await,
         Route::Matrix => matrix_answer(collector, Form::Json, headers).await,
         Route::CompactMatrix if is_compressed => {
             matrix_answer(collector, Form::CompactGzip, headers).await
         }
         Route::CompactMatrix => matrix_answer(collector, Form::Compact, headers).await,
-        Route::Members => json(&state.members()),
-        Route::Schedule => json(&state.schedule()),
+        Route::Members => report_answer(reports, Report::Members),
+        Route::Schedule => report_answer(reports, Report::Schedule),
     }
 }
 
@@ -154,7 +166,10 @@ async fn answer(
 async fn matrix_answer(collector: &Collector, form: Form, asked: &HeaderMap) -> Response {
     let edition = match collector.edition().await {
         Ok(edition) => edition,
-        Err(error) => return retry_later(&error.to_string()),
+        Err(error @ CollectError::TooLarge(_)) => return retry_later(&error.to_string()),
+        Err(error @ CollectError::Fault) => {
+            return failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string());
+        }
     };
     let tag = format!("\"{:016x}-{form}\"", edition.id);
     let is_known = asked.get(IF_NONE_MATCH).is_some_and(|known| known == &*tag);
@@ -185,21 +200,36 @@ async fn matrix_answer(collector: &Collector, form: Form, asked: &HeaderMap) -> 
     response
 }
 
-/// Answers with this node's row, compressed if it is large.
-async fn row_answer(state: &AgentState, collector: &Collector, is_compressed: bool) -> Response {
-    let text = match serde_json::to_string(&state.row()) {
-        Ok(text) if is_compressed && text.len() > COMPRESSED_FROM => text,
-        Ok(text) => return body(StatusCode::OK, JSON, text),
-        Err(error) => return failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+/// Answers with a report.
+fn report_answer(reports: &Reports, report: Report) -> Response {
+    let content_type = match report {
+        Report::Metrics => metrics::CONTENT_TYPE,
+        Report::Row | Report::Members | Report::Schedule => JSON,
     };
-    match matrix::compressed(text, &collector.workshop()).await {
+    match reports.plain(report) {
+        Ok(bytes) => body(
+            StatusCode::OK,
+            content_type,
+            warp::http::Response::new(bytes),
+        ),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error),
+    }
+}
+
+/// Answers with this node's row compressed, if it is large.
+async fn compressed_row_answer(reports: &Reports) -> Response {
+    let compressed = match reports.plain(Report::Row) {
+        Ok(plain) if plain.len() > COMPRESSED_FROM => reports.compressed(Report::Row, plain).await,
+        _ => return report_answer(reports, Report::Row),
+    };
+    match compressed {
         Ok(bytes) => {
-            let mut response = body(StatusCode::OK, JSON, bytes);
+            let mut response = body(StatusCode::OK, JSON, warp::http::Response::new(bytes));
             let headers = response.headers_mut();
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(GZIP));
             response
         }
-        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error),
     }
 }
 
@@ -212,13 +242,6 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
         let quality = quality.trim().strip_prefix("q=").map(str::parse);
         name.trim().eq_ignore_ascii_case(GZIP) && quality.is_some_and(|it| it != Ok(0.0))
     })
-}
-
-fn json(answer: &impl Serialize) -> Response {
-    match serde_json::to_string(answer) {
-        Ok(text) => body(StatusCode::OK, JSON, text),
-        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
-    }
 }
 
 /// Returns the answer of a probe. The remarks are faults that the agent may overcome; they do not

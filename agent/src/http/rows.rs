@@ -48,16 +48,17 @@ pub(super) fn bytes_max<'a>(
     BYTES_MIN.max(ROW_BYTES + cells * protocols.len())
 }
 
-/// Requests the row of each of `members`, and puts it into `packed`. A member without a row keeps
-/// the reason why; one that was not asked in time keeps the reason that it has.
+/// Requests the row of each of `members` in this order, all of them `within` this time, and puts it
+/// into `packed`. A member without a row keeps the reason why; one that was not asked in time keeps
+/// the reason that it has.
 pub(super) async fn request(
     members: &[(usize, Member)],
     packed: &mut Packed,
     client: &Client,
+    within: Duration,
     bytes: usize,
     workshop: &Arc<Semaphore>,
 ) {
-    let within = all_within(packed.nodes.len());
     let deadline = Instant::now() + within;
     let columns = Arc::new(packed.columns());
     let limits = Limits {

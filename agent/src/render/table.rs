@@ -19,7 +19,7 @@ const TABLE_HEAD: [&str; 10] = [
     "AGE",
 ];
 
-const CSV_HEAD: [&str; 12] = [
+const CSV_HEAD: [&str; 13] = [
     "source_node",
     "destination_node",
     "protocol",
@@ -32,6 +32,7 @@ const CSV_HEAD: [&str; 12] = [
     "rtt_ms",
     "age_seconds",
     "success_age_seconds",
+    "limited_by",
 ];
 
 /// Formats the matrix as aligned columns with units. An unknown value is shown as `-`.
@@ -81,7 +82,7 @@ fn table_line(cell: &CellReport) -> [String; TABLE_HEAD.len()] {
 }
 
 /// Formats the matrix as CSV according to RFC 4180, with a header line, the same fields as in the
-/// JSON, and an empty field for null.
+/// JSON, and an empty field for what is null or absent there.
 pub fn csv(matrix: &Matrix) -> String {
     let mut out = CSV_HEAD.join(",");
     out.push_str("\r\n");
@@ -107,6 +108,9 @@ pub fn csv(matrix: &Matrix) -> String {
             number(result.rtt_ms),
             number(result.age_seconds),
             number(result.success_age_seconds),
+            result
+                .limited_by
+                .map_or_else(String::new, |limited| limited.to_string()),
         ];
         out.push_str(&fields.join(","));
         out.push_str("\r\n");

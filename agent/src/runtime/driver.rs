@@ -373,5 +373,6 @@ fn member(peer: &Peer) -> Member {
             .then(|| (member.control.ip(), member.http_port).into()),
         epoch: member.epoch,
         sweep: member.sweep,
+        answered: peer.has_answered,
     }
 }

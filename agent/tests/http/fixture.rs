@@ -53,6 +53,7 @@ pub(crate) fn member(node: &str, http: SocketAddr) -> Member {
         epoch: Epoch(7),
         iperf3: Some("3.18".to_owned()),
         sweep: 3,
+        answered: true,
     }
 }
 

@@ -138,7 +138,7 @@ async fn row_to_many_nodes_that_the_reader_does_not_know_is_read() {
 async fn matrix_beyond_the_budget_is_refused_with_a_hint() {
     let a = state("node-a");
     let (at_a, _stop) = serve(&a).await;
-    let names = (0..2048).map(|n| silent(&format!("n{n:04}"), at_a));
+    let names = (0..2200).map(|n| silent(&format!("n{n:04}"), at_a));
     a.set_members(names.collect(), None);
     for path in ["/", "/api/v1/matrix", "/api/v1/matrix.bin"] {
         let (head, body) = ask(at_a, path, "").await;
@@ -146,6 +146,27 @@ async fn matrix_beyond_the_budget_is_refused_with_a_hint() {
         assert!(head.contains("retry-after: "), "{head}");
         let body = String::from_utf8(body).unwrap();
         assert!(body.contains("Prometheus"), "{body}");
+    }
+}
+
+/// Whoever reaches the gossip port can invent members. They do not answer.
+#[tokio::test]
+async fn invented_members_keep_nobody_from_the_matrix() {
+    let (at_z, _stop_z) = serve(&state("node-z")).await;
+    let hangs = faulty_peer(Fault::Hangs).await;
+    for (invented, nodes) in [(2200, 2), (300, 302)] {
+        let a = state("node-a");
+        let (at_a, _stop_a) = serve(&a).await;
+        let names = (0..invented).map(|n| Member {
+            answered: false,
+            ..member(&format!("n{n:04}"), hangs)
+        });
+        let known = std::iter::once(member("node-z", at_z));
+        a.set_members(names.chain(known).collect(), None);
+        let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
+        assert_eq!(matrix.nodes.len(), nodes);
+        let last = matrix.nodes.last().unwrap();
+        assert_eq!((last.name.as_str(), &last.row_error), ("node-z", &None));
     }
 }
 

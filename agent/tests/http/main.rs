@@ -141,9 +141,9 @@ async fn members_have_their_promised_form() {
         r#"{"version":"V","node":"node-a","zone":"z1","epoch":"a6bb133cb1e3638a","#,
         r#""iperf3":"3.12","name_taken":false,"unresolved_join":["node-9"],"members":["#,
         r#"{"name":"node-b","zone":"z2","state":"silent","silent_seconds":AGE,"#,
-        r#""epoch":"a3eb8db89fc5123c","iperf3":"3.18","sweep":3,"http":"10.0.0.2:9876"},"#,
+        r#""epoch":"a3eb8db89fc5123c","iperf3":"3.18","sweep":3,"answered":true,"http":"10.0.0.2:9876"},"#,
         r#"{"name":"node-c","zone":"z2","state":"missing","silent_seconds":null,"#,
-        r#""epoch":"a3eb8db89fc5123c","iperf3":"3.18","sweep":3,"http":null}],"#,
+        r#""epoch":"a3eb8db89fc5123c","iperf3":"3.18","sweep":3,"answered":true,"http":null}],"#,
         r#""refused_members":40,"refused":[{"name":"f-0","#,
         r#""address":"198.18.0.1:9878","reason":"unlisted"},"#,
     );

@@ -34,7 +34,7 @@ pub struct Peer {
     /// The present sweep of the peer, from its last message or from gossip; 0 before its first.
     pub(crate) number: u64,
     /// Whether this epoch of the peer has ever answered at its control address.
-    pub(crate) has_answered: bool,
+    pub has_answered: bool,
     /// Whether it has, and has left no request unanswered since.
     pub(crate) reached: bool,
     /// The number of pings in a row without an answer.

@@ -199,10 +199,9 @@ fn compressed_json(forms: &Forms) -> Result<Vec<u8>, MatrixError> {
     Ok(compressed)
 }
 
-/// Returns `text` compressed.
-pub(super) async fn compressed(text: String, workshop: &Semaphore) -> Result<Vec<u8>, MatrixError> {
-    let _permit = workshop.acquire().await?;
-    Ok(spawn_blocking(move || gzip(text.as_bytes())).await??)
+/// Returns `bytes` compressed. The caller has a permit.
+pub(super) async fn compressed(bytes: Bytes) -> Result<Vec<u8>, MatrixError> {
+    Ok(spawn_blocking(move || gzip(&bytes)).await??)
 }
 
 fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {

@@ -9,9 +9,9 @@ use tokio::sync::OnceCell;
 
 use super::packed::Packed;
 
-/// The maximum memory of the cells of all matrices. A thousand nodes with two protocols take half
-/// of it.
-pub(in crate::http) const BUDGET: usize = 64 << 20;
+/// The maximum memory of the cells of all matrices: as many nodes as `--members-max` allows by
+/// default, with one protocol.
+pub(in crate::http) const BUDGET: usize = 72 << 20;
 /// How long a matrix is reused at least.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 /// A matrix is reused for this many times as long as it took to collect, so that readers cause a
