@@ -1,5 +1,5 @@
-//! The answers that show this agent's own state. Its readers share a large one for a moment, because
-//! it is made on the thread that runs the meetings.
+//! The answers that show this agent's own state. Their readers share a large one for a moment,
+//! because it is made on the thread that runs the meetings.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
