@@ -4,21 +4,22 @@
 //! known only afterwards; the next one waits until the bucket has filled up again.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use tokio::time::Instant;
 
 const KIB: f64 = 1024.0;
 const MIB: f64 = 1024.0 * KIB;
 
-/// The budget of decoding messages from known addresses. A node in a mesh of 1,000 decodes half a
+/// The budget of decoding messages from known addresses: those of which an agent has ever been live,
+/// and those that this node has just asked. A node in a mesh of 1,000 decodes half a
 /// mebibyte in a second, digests of its own included.
 const KNOWN: Rate = Rate::new(4.0 * MIB, 16.0 * MIB);
 /// The budget of decoding messages from all other addresses. Known members have their own, so that
 /// strangers cannot keep them out.
 const STRANGERS: Rate = Rate::new(MIB, 4.0 * MIB);
-/// The share of one known address.
-const KNOWN_SOURCE: Rate = Rate::new(MIB, 4.0 * MIB);
+/// The share of one known address: a digest and an answer of a mesh of 1,000 in each second.
+const KNOWN_SOURCE: Rate = Rate::new(128.0 * KIB, 4.0 * MIB);
 /// The share of one other address. It is enough for the first answer of a large mesh.
 const STRANGE_SOURCE: Rate = Rate::new(MIB / 4.0, MIB);
 /// The cost of a message besides its bytes.
@@ -154,8 +155,17 @@ impl DecodeBudget {
         if is_known {
             (&mut self.known, self.known_sources.get(source, now))
         } else {
-            (&mut self.strangers, self.strange_sources.get(source, now))
+            let network = network(source);
+            (&mut self.strangers, self.strange_sources.get(network, now))
         }
+    }
+}
+
+/// Returns the network whose addresses one host may have: of IPv6, 64 bits.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        ip => ip,
     }
 }
 

@@ -419,11 +419,14 @@ impl Frame<'_> {
     }
 
     /// Returns whether this is an answer of `from` that has nothing but the identities of the two
-    /// ends.
+    /// ends, and whose sender knows nothing of this node.
     pub(super) fn is_introduction(&self, own: Id, from: SocketAddr) -> bool {
-        let is_of_both = |entry: &Entry| entry.id.address == from || entry.id == own;
+        let is_unread = |entry: &Entry| entry.id == own && entry.version == 0;
+        let is_of_both = |entry: &Entry| entry.id.address == from || is_unread(entry);
         matches!(self, Self::SynAck(digest, delta)
-            if !digest.is_empty() && delta.is_empty() && digest.iter().all(is_of_both))
+            if delta.is_empty()
+                && digest.iter().any(is_unread)
+                && digest.iter().all(is_of_both))
     }
 
     /// Returns the news, which are empty if the message has none.

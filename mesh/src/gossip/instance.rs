@@ -19,7 +19,7 @@ use super::state::Published;
 
 /// How long chitchat keeps dead identities. They stay in the digest for half of that time. A
 /// rolling restart leaves one dead identity per node.
-const DEAD_KEPT_FOR: Duration = Duration::from_secs(300);
+pub(super) const DEAD_KEPT_FOR: Duration = Duration::from_secs(300);
 /// How long chitchat keeps deleted keys. This layer never deletes a key.
 const DELETED_KEPT_FOR: Duration = Duration::from_secs(3600);
 /// The number of heartbeat intervals that the failure detector averages over. Each one takes eight

@@ -45,6 +45,7 @@ mod observations;
 mod reader;
 mod rejections;
 mod rejoin;
+mod renewals;
 mod roster;
 mod send_errors;
 mod shared;

@@ -13,6 +13,7 @@ use chitchat::{Chitchat, ChitchatId, NodeState};
 use tokio::time::Instant;
 
 use super::frame::Id;
+use super::instance::DEAD_KEPT_FOR;
 use super::roster::{Known, Roster};
 use super::state::Published;
 use super::view::{Identity, Standing};
@@ -22,6 +23,8 @@ use super::voices::Voice;
 #[derive(Default)]
 pub(super) struct Observations {
     by_id: BTreeMap<ChitchatId, Observation>,
+    /// The observations of chitchat instances before, each with the time of its end.
+    former: BTreeMap<ChitchatId, (Observation, Instant)>,
 }
 
 struct Observation {
@@ -83,18 +86,32 @@ impl Observation {
 }
 
 impl Observations {
+    /// Begins anew with a chitchat that knows nobody yet. An identity that comes back has been seen
+    /// before.
+    pub(super) fn restart(&mut self, now: Instant) {
+        let ended = std::mem::take(&mut self.by_id);
+        let ended = ended.into_iter().map(|(id, one)| (id, (one, now)));
+        self.former.extend(ended);
+    }
+
     /// Updates the observations with what chitchat knows at `now`.
     pub(super) fn update(&mut self, chitchat: &Chitchat, now: Instant) {
         let own = chitchat.self_chitchat_id();
         let states = chitchat.node_states();
         let live: BTreeSet<&ChitchatId> = chitchat.live_nodes().collect();
         self.by_id.retain(|id, _| states.contains_key(id));
+        self.former
+            .retain(|_, (_, ended)| now - *ended < DEAD_KEPT_FOR);
         for (id, state) in states.iter().filter(|(id, _)| *id != own) {
             let is_live = live.contains(id);
             match self.by_id.get_mut(id) {
                 Some(observation) => observation.update(state, is_live, now),
                 None => {
-                    let observation = Observation::new(state, is_live, now);
+                    let mut observation = match self.former.remove(id) {
+                        Some((former, _)) => former,
+                        None => Observation::new(state, is_live, now),
+                    };
+                    observation.update(state, is_live, now);
                     self.by_id.insert(id.clone(), observation);
                 }
             }

@@ -6,7 +6,7 @@
 //! newcomers that speak for themselves, so that hearsay alone cannot shut them out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -29,6 +29,12 @@ const ENTRY_MAX: usize = 56;
 const CHANGE_MAX: usize = 15;
 /// The part of the room that is closed to identities from hearsay, as a divisor.
 const RESERVED: usize = 8;
+/// The maximum number of identities at one address that come in by hearsay, and as which it speaks
+/// itself. A node that restarts again and again has several.
+const IDS_PER_ADDRESS: usize = 4;
+const IDS_PER_SPEAKER: usize = 16;
+/// The maximum number of identities on one host, with all its ports, unless it is this one.
+const IDS_PER_HOST: usize = 64;
 /// The number of identities for each member: a restarted node has its former one for minutes.
 const IDS_PER_MEMBER: usize = 2;
 
@@ -62,6 +68,14 @@ impl Own {
 #[derive(Debug, Default)]
 pub(super) struct Roster(Mutex<Inner>);
 
+/// The identities at one address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    ids: usize,
+    /// Whether any of them has ever been live.
+    ever_live: bool,
+}
+
 #[derive(Default)]
 struct Inner {
     ids_max: usize,
@@ -70,8 +84,10 @@ struct Inner {
     /// The greatest heartbeat and version of this node that a peer has claimed.
     claimed: (u64, u64),
     known: BTreeMap<Id, Known>,
-    /// The addresses of the known identities, and whether any of each has ever been live.
-    addresses: BTreeMap<SocketAddr, bool>,
+    /// The addresses of the identities.
+    addresses: BTreeMap<SocketAddr, Held>,
+    /// The number of identities on each host.
+    hosts: BTreeMap<IpAddr, usize>,
     /// The identities that have come in since the last report of the supervisor.
     admitted: BTreeSet<Id>,
     voices: Voices,
@@ -132,21 +148,42 @@ impl Roster {
     pub(super) fn set_known(&self, known: BTreeMap<Id, Known>) {
         let mut inner = self.lock();
         inner.addresses.clear();
+        inner.hosts.clear();
         for (id, known) in &known {
-            *inner.addresses.entry(id.address).or_default() |= known.ever_live;
+            inner.hold(*id, known.ever_live);
         }
         inner.known = known;
         inner.admitted.clear();
     }
 
-    /// Returns whether an identity has this address, and whether any with it has ever been live.
-    pub(super) fn knows(&self, address: SocketAddr) -> Option<bool> {
-        self.lock().addresses.get(&address).copied()
+    /// Returns whether an agent at `address` has ever been live.
+    pub(super) fn is_member(&self, address: SocketAddr) -> bool {
+        self.lock().is_member(address)
+    }
+
+    /// Returns whether the rules refuse all that comes from `ip`.
+    pub(super) fn refuses(&self, ip: IpAddr) -> bool {
+        self.lock().refuses(ip)
     }
 
     /// Takes note of who says a message, and of itself; see [`Voices::hear`].
     pub(super) fn hear(&self, frame: &Frame<'_>, from: SocketAddr, is_proof: bool, now: Instant) {
-        self.lock().voices.hear(frame, from, is_proof, now);
+        let mut inner = self.lock();
+        let Inner {
+            voices, addresses, ..
+        } = &mut *inner;
+        let is_member = |address| addresses.get(&address).is_some_and(|held| held.ever_live);
+        voices.hear(frame, from, is_proof, is_member, now);
+    }
+
+    /// Records that this node answers a SYN of `address`.
+    pub(super) fn answered(&self, address: SocketAddr, now: Instant) {
+        self.lock().voices.answered(address, now);
+    }
+
+    /// Returns whether this node awaits an ACK from `address`.
+    pub(super) fn awaits(&self, address: SocketAddr, now: Instant) -> bool {
+        self.lock().voices.awaits(address, now)
     }
 
     /// Returns whether messages to `address` are known to arrive there.
@@ -191,11 +228,6 @@ impl Roster {
     /// Returns the size of this node's digest when it was last sent, in bytes.
     pub(super) fn digest_bytes(&self) -> usize {
         self.lock().digest_bytes
-    }
-
-    /// Returns whether new identities still come in.
-    pub(super) fn is_open(&self) -> bool {
-        self.lock().check_room(true).is_ok()
     }
 
     /// Removes from a message what must not reach chitchat, and returns the reasons.
@@ -272,7 +304,7 @@ impl Inner {
         let id = entry.id;
         if self.own.is_some_and(|own| own.id == id) {
             // Strangers cannot say how peers see this node.
-            if self.addresses.get(&from) == Some(&true) {
+            if self.is_member(from) {
                 let (heartbeat, version) = self.claimed;
                 self.claimed = (heartbeat.max(entry.heartbeat), version.max(entry.version));
             }
@@ -281,27 +313,58 @@ impl Inner {
         if self.known.contains_key(&id) || self.admitted.contains(&id) {
             return Ok(());
         }
-        let breaks = |rules: &AddressRules| rules.allows(id.address.ip()).is_err();
-        if self.rules.as_ref().is_some_and(breaks) {
+        if self.refuses(id.address.ip()) {
             return Err(Rejection::Address);
         }
-        self.check_room(id.address == from)?;
+        let speaker = self.voices.get(from).and_then(|voice| voice.id);
+        self.check_room(id, speaker == Some(id))?;
         self.admitted.insert(id);
+        self.hold(id, false);
         self.unmeasured += 1;
         Ok(())
     }
 
-    fn check_room(&self, speaks_for_itself: bool) -> Result<(), Rejection> {
-        let share = |whole: usize| match speaks_for_itself {
-            true => whole,
-            false => whole - whole / RESERVED,
+    fn is_member(&self, address: SocketAddr) -> bool {
+        let held = self.addresses.get(&address);
+        held.is_some_and(|held| held.ever_live)
+    }
+
+    fn refuses(&self, ip: IpAddr) -> bool {
+        let rules = self.rules.as_ref();
+        rules.is_some_and(|rules| rules.allows(ip).is_err())
+    }
+
+    fn hold(&mut self, id: Id, ever_live: bool) {
+        let held = self.addresses.entry(id.address).or_default();
+        held.ids += 1;
+        held.ever_live |= ever_live;
+        let host = id.address.ip().to_canonical();
+        *self.hosts.entry(host).or_default() += 1;
+    }
+
+    /// Checks whether there is room for `id`. `speaks` is whether its own address says so.
+    fn check_room(&self, id: Id, speaks: bool) -> Result<(), Rejection> {
+        let (reserved, ids_max) = match speaks {
+            true => (0, IDS_PER_SPEAKER),
+            false => (1, IDS_PER_ADDRESS),
         };
+        let share = |room: usize| room - room / RESERVED * reserved;
+        let at_address = self.addresses.get(&id.address).map_or(0, |held| held.ids);
+        let host = id.address.ip().to_canonical();
+        let on_host = self.hosts.get(&host).copied().unwrap_or_default();
         let count = self.known.len() + self.admitted.len();
         let bytes = self.digest_bytes + (self.unmeasured + 1) * ENTRY_MAX;
-        let has_room = count < share(self.ids_max)
+        let has_room = at_address < ids_max
+            && (on_host < IDS_PER_HOST || self.is_own_host(host))
+            && count < share(self.ids_max)
             && bytes <= share(DIGEST_CEILING)
             && bytes + (count + 1) * CHANGE_MAX <= share(DATAGRAM_MAX);
         has_room.then_some(()).ok_or(Rejection::NoRoom)
+    }
+
+    /// Returns whether `ip` is an address of this host. Any program here can have all its ports.
+    fn is_own_host(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.own.is_some_and(|own| own.id.address.ip() == ip)
     }
 
     fn check_news(&self, news: &NodeDelta<'_>) -> Result<(), Rejection> {

@@ -19,6 +19,7 @@ use super::config::{GOODBYE_MAX, GossipConfig, GossipError};
 use super::instance::{Instance, SHUTDOWN_MAX};
 use super::observations::Observations;
 use super::rejoin::{CONTACTS_MAX, RejoinCandidates};
+use super::renewals::Renewals;
 use super::roster::{DIGEST_ALARM, DIGEST_CEILING};
 use super::shared::{GossipShared, count};
 use super::state::Published;
@@ -46,12 +47,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// The maximum number of restarts in a row. After them, gossip has failed for good.
 const RESTARTS_MAX: u32 = 8;
 /// How long an instance must run to end the row of restarts.
-const HEALTHY_AFTER: Duration = Duration::from_secs(600);
-
-/// The shortest time between two new identities. It doubles with each one in a row.
-const RENEWAL_MIN: Duration = Duration::from_secs(2);
-/// The longest such time.
-const RENEWAL_MAX: Duration = Duration::from_secs(60);
+pub(super) const HEALTHY_AFTER: Duration = Duration::from_secs(600);
 
 /// The shortest time within which an address that is asked answers, even if messages are lost.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
@@ -107,27 +103,6 @@ enum Stop {
     /// Peers ascribe to this node what it has not published, and no longer hear it.
     Overtaken,
     Failed(String),
-}
-
-/// The new identities in a row.
-#[derive(Default)]
-struct Renewals {
-    last: Option<Instant>,
-    count: u32,
-}
-
-impl Renewals {
-    fn is_due(&self, now: Instant) -> bool {
-        let pause = RENEWAL_MIN * 2u32.pow(self.count.min(5));
-        self.last
-            .is_none_or(|last| now - last >= pause.min(RENEWAL_MAX))
-    }
-
-    fn record(&mut self, now: Instant) {
-        let is_in_a_row = self.last.is_some_and(|last| now - last < HEALTHY_AFTER);
-        self.count = if is_in_a_row { self.count + 1 } else { 0 };
-        self.last = Some(now);
-    }
 }
 
 impl Supervisor {
@@ -332,9 +307,9 @@ impl Supervisor {
         }
     }
 
-    /// Contacts `address`, unless there is no room for another node.
+    /// Contacts `address`, unless it is that of this node. This admits nobody, so it needs no room.
     fn contact(&self, instance: &Instance, address: SocketAddr) {
-        if address != self.config.advertise && self.shared.roster.is_open() {
+        if address != self.config.advertise {
             instance.contact(address);
         }
     }
@@ -432,7 +407,7 @@ impl Supervisor {
         self.config.listen.set_ip(address);
         self.config.control.set_ip(address);
         self.published.control.set_ip(address);
-        self.observations = Observations::default();
+        self.observations.restart(now);
         // A node that knows no peer has nothing to keep.
         let has_peers = !self.channels.views.borrow().members().is_empty();
         self.settling_until = if has_peers { now + self.settle() } else { now };

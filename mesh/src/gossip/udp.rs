@@ -141,12 +141,20 @@ impl Screen {
         now: Instant,
     ) -> Result<Option<Received>, Rejection> {
         let packed = Packed::read(datagram)?;
-        if !self.exchanges.awaits(packed.kind, from, now) {
+        let shared = Arc::clone(&self.shared);
+        let roster = &shared.roster;
+        if roster.refuses(from.ip()) {
+            return Err(Rejection::Address);
+        }
+        let is_awaited = match packed.kind {
+            Kind::Syn => true,
+            Kind::SynAck => self.exchanges.awaits(from, now),
+            Kind::Ack => roster.awaits(from, now),
+        };
+        if !is_awaited {
             return Err(Rejection::Unsolicited);
         }
         let unpacked = self.unpack(&packed, datagram.len(), from, now)?;
-        let shared = Arc::clone(&self.shared);
-        let roster = &shared.roster;
         let (mut frame, is_cut) = unpacked.read(roster.ids_max() + OF_ENDS)?;
         let Some(own) = roster.own() else {
             return Ok(None);
@@ -156,19 +164,19 @@ impl Screen {
         if digest.iter().filter(is_own).count() > OWN_ENTRIES_MAX {
             return Err(Rejection::Malformed);
         }
-        let is_proof = self.exchanges.is_proof(digest, own.id, from, now);
+        let is_proof = self.exchanges.is_proof(digest, own, from, now);
         roster.hear(&frame, from, is_proof, now);
-        let is_proven = roster.is_proven(from);
+        let must_prove = roster.must_prove(from);
         let is_alone = digest.iter().all(|entry| entry.id.address == from);
         let is_introduction = frame.is_introduction(own.id, from);
         match &frame {
-            Frame::Syn(digest) if !is_proven || (is_alone && !digest.is_empty()) => {
+            Frame::Syn(digest) if must_prove || (is_alone && !digest.is_empty()) => {
                 return self.introduce(own, digest, from, now).map(Some);
             }
             Frame::SynAck(digest, _) if is_introduction => {
                 return Ok(self.follow(own, digest, from, now));
             }
-            Frame::SynAck(..) | Frame::Ack(_) if !is_proven => return Err(Rejection::Unsolicited),
+            Frame::SynAck(..) if must_prove => return Err(Rejection::Unsolicited),
             _ => {}
         }
         let mut omissions = roster.screen(&mut frame, from, now);
@@ -190,7 +198,7 @@ impl Screen {
         now: Instant,
     ) -> Result<Unpacked, Rejection> {
         let roster = &self.shared.roster;
-        let is_known = packed.kind == Kind::SynAck || roster.knows(from).is_some();
+        let is_known = packed.kind == Kind::SynAck || roster.is_member(from);
         if !self.budget.has_room(from.ip(), is_known, now) {
             return Err(Rejection::Budget);
         }
@@ -207,7 +215,7 @@ impl Screen {
 
     /// Answers a SYN with the own identity and the sender's, and with nothing else.
     fn introduce(
-        &mut self,
+        &self,
         own: Own,
         digest: &[Entry],
         from: SocketAddr,
@@ -217,7 +225,6 @@ impl Screen {
         let sender = sender.ok_or(Rejection::Source)?;
         let challenge = self.exchanges.challenge(own, from, now);
         let frame = Frame::SynAck(vec![challenge, sender.unread()], Vec::new());
-        self.exchanges.sent(Kind::SynAck, from, now);
         Ok(Received::Reply(frame.write()))
     }
 
@@ -234,13 +241,12 @@ impl Screen {
         if !self.exchanges.may_follow(from, now) {
             return None;
         }
-        let is_proven = self.shared.roster.is_proven(from);
-        let whole = is_proven.then(|| with_entry(&self.syn, &sender.unread()));
+        let must_prove = self.shared.roster.must_prove(from);
+        let whole = (!must_prove).then(|| with_entry(&self.syn, &sender.unread()));
         let syn = whole.flatten().unwrap_or_else(|| {
             let challenge = self.exchanges.challenge(own, from, now);
             Frame::Syn(vec![challenge, sender.unread()]).write()
         });
-        self.exchanges.sent(Kind::Syn, from, now);
         Some(Received::Reply(syn))
     }
 
@@ -264,14 +270,14 @@ impl Screen {
         let roster = &shared.roster;
         if kind == Kind::Syn {
             roster.measured(bytes.len());
-            self.exchanges.begun(to, now);
+            self.exchanges.asked(to, now);
             self.syn.clone_from(&bytes);
             if roster.must_prove(to) {
                 bytes = self.probe(to, now)?;
             }
         } else {
             // An ACK goes to a node that this node has asked.
-            let is_live = roster.knows(to).unwrap_or(false);
+            let is_live = roster.is_member(to);
             let may_answer =
                 roster.is_proven(to) && self.exchanges.may_answer(to, is_live, bytes.len(), now);
             if !may_answer {
@@ -283,12 +289,14 @@ impl Screen {
             shared.rejections.count(Rejection::Oversize, to, now);
             return None;
         }
-        self.exchanges.sent(kind, to, now);
+        if kind == Kind::SynAck {
+            roster.answered(to, now);
+        }
         Some(bytes)
     }
 
     /// Returns a SYN with nothing but a challenge.
-    fn probe(&mut self, to: SocketAddr, now: Instant) -> Option<Vec<u8>> {
+    fn probe(&self, to: SocketAddr, now: Instant) -> Option<Vec<u8>> {
         let own = self.shared.roster.own()?;
         let challenge = self.exchanges.challenge(own, to, now);
         Some(Frame::Syn(vec![challenge]).write())

@@ -137,13 +137,13 @@ pub(super) fn view(
     }
     let namesakes = names.remove(&observer.name).unwrap_or_default();
     let mut names: Vec<_> = names.into_values().collect();
-    // Those that were seen first keep their places.
+    // Those that were seen first keep their places, except those that have left.
     names.sort_by_key(|identities| identities.iter().map(|one| one.first_seen).min());
-    let members = names
-        .iter()
-        .filter_map(|identities| member(identities, patience))
-        .take(observer.members_max)
-        .collect();
+    let members = names.iter();
+    let members = members.filter_map(|identities| member(identities, patience));
+    let mut members: Vec<Member> = members.collect();
+    members.sort_by_key(|member| member.state == PeerState::Left);
+    members.truncate(observer.members_max);
     let namesake = namesake(observer, &namesakes, patience);
     View::new(members, namesake).with_refused(refused)
 }

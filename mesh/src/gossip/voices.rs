@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::frame::{Entry, Frame, Id, NodeDelta};
+use super::exchanges::ANSWERED_WITHIN;
+use super::frame::{Entry, Frame, HEARTBEAT_STEP, Id, NodeDelta};
 use super::state;
 
 /// How long others are not heard about an address after it has spoken.
@@ -19,6 +20,11 @@ const HEARSAY_AFTER: Duration = Duration::from_secs(2);
 const KEPT_FOR: Duration = Duration::from_secs(3600);
 /// The maximum number of voices.
 const VOICES_MAX: usize = 4096;
+/// The maximum number of polls by which a heartbeat rises, besides those of the time that has
+/// passed: a message may be late.
+const POLLS_MAX: u64 = 400;
+/// The maximum number of polls in a second, of an agent with the shortest gossip interval.
+const POLLS_PER_SECOND: u64 = 40;
 
 /// An address that has proven its return path.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +36,11 @@ pub(super) struct Voice {
     heartbeat: u64,
     /// Whether it has said goodbye.
     pub(super) has_left: bool,
-    /// Whether a message without a proof had another identity: it must prove its path again.
+    /// Whether a message without a proof had another identity, or a heartbeat that no agent
+    /// reaches: the address must prove its path again.
     is_doubted: bool,
+    /// When this node last answered a SYN of the address.
+    answered: Option<Instant>,
 }
 
 /// The voices, by address.
@@ -42,6 +51,19 @@ impl Voices {
     /// Returns whether `address` has proven its return path.
     pub(super) fn is_proven(&self, address: SocketAddr) -> bool {
         self.0.contains_key(&address)
+    }
+
+    /// Records that this node answers a SYN of `address`.
+    pub(super) fn answered(&mut self, address: SocketAddr, now: Instant) {
+        if let Some(voice) = self.0.get_mut(&address) {
+            voice.answered = Some(now);
+        }
+    }
+
+    /// Returns whether this node awaits an ACK from `address`.
+    pub(super) fn awaits(&self, address: SocketAddr, now: Instant) -> bool {
+        let answered = self.0.get(&address).and_then(|voice| voice.answered);
+        answered.is_some_and(|at| now.saturating_duration_since(at) < ANSWERED_WITHIN)
     }
 
     /// Returns whether `address` has yet to prove its return path, or as whom it speaks.
@@ -65,19 +87,20 @@ impl Voices {
     }
 
     /// Takes note of a message from `from`. `is_proof` is whether it has what only a receiver of
-    /// this node's messages knows.
+    /// this node's messages knows. `is_member` is whether an agent at an address has ever been live.
     pub(super) fn hear(
         &mut self,
         frame: &Frame<'_>,
         from: SocketAddr,
         is_proof: bool,
+        is_member: impl Fn(SocketAddr) -> bool,
         now: Instant,
     ) {
         if is_proof && !self.0.contains_key(&from) {
-            self.make_room(now);
+            self.make_room(is_member, now);
         }
         let speaker = speaker(frame.digest(), from);
-        let id = speaker.map(|entry| entry.id);
+        let id = speaker.id();
         if is_proof {
             let voice = self.0.entry(from).or_insert(Voice::new(id, now));
             if voice.id != id {
@@ -88,26 +111,31 @@ impl Voices {
         let Some(voice) = self.0.get_mut(&from) else {
             return;
         };
-        if matches!(frame, Frame::Ack(_)) || (voice.id == id && id.is_some()) {
-            voice.heard = now;
-        } else if id.is_some() {
+        if !is_proof && voice.is_odd(speaker, now) {
             voice.is_doubted = true;
+            return;
         }
-        let heartbeat = speaker.filter(|entry| voice.id == Some(entry.id));
-        voice.heartbeat = voice.heartbeat.max(heartbeat.map_or(0, |it| it.heartbeat));
+        if let Speaker::One(entry) = speaker {
+            voice.heard = now;
+            voice.heartbeat = voice.heartbeat.max(entry.heartbeat);
+        } else if matches!(frame, Frame::Ack(_)) {
+            voice.heard = now;
+        }
         let of_itself = |news: &&NodeDelta<'_>| Some(news.id) == voice.id;
         let news = frame.delta().iter().find(of_itself);
         let leaving = news.and_then(|news| state::is_leaving(&news.keys));
         voice.has_left = leaving.unwrap_or(voice.has_left);
     }
 
-    fn make_room(&mut self, now: Instant) {
+    fn make_room(&mut self, is_member: impl Fn(SocketAddr) -> bool, now: Instant) {
         self.0
             .retain(|_, voice| now.saturating_duration_since(voice.heard) < KEPT_FOR);
         if self.0.len() >= VOICES_MAX {
-            let oldest = self.0.iter().min_by_key(|(_, voice)| voice.heard);
-            let oldest = oldest.map(|(address, _)| *address);
-            oldest.and_then(|address| self.0.remove(&address));
+            let value =
+                |(address, voice): &(&SocketAddr, &Voice)| (is_member(**address), voice.heard);
+            let least = self.0.iter().min_by_key(value);
+            let least = least.map(|(address, _)| *address);
+            least.and_then(|address| self.0.remove(&address));
         }
     }
 }
@@ -120,13 +148,47 @@ impl Voice {
             heartbeat: 0,
             has_left: false,
             is_doubted: false,
+            answered: None,
+        }
+    }
+
+    /// Returns whether the address cannot have said this of itself, as far as this node knows.
+    fn is_odd(&self, speaker: Speaker, now: Instant) -> bool {
+        let entry = match speaker {
+            Speaker::Nobody => return false,
+            Speaker::One(entry) => entry,
+            Speaker::Several => return self.id.is_some(),
+        };
+        let elapsed = now.saturating_duration_since(self.heard).as_secs();
+        let polls = POLLS_MAX + elapsed.saturating_mul(POLLS_PER_SECOND);
+        let rise_max = polls.saturating_mul(HEARTBEAT_STEP);
+        self.id != Some(entry.id) || entry.heartbeat > self.heartbeat.saturating_add(rise_max)
+    }
+}
+
+/// What a digest says of the address that it comes from.
+#[derive(Clone, Copy, Debug)]
+enum Speaker {
+    Nobody,
+    /// There is one identity, with this greatest heartbeat.
+    One(Entry),
+    Several,
+}
+
+impl Speaker {
+    fn id(self) -> Option<Id> {
+        match self {
+            Self::One(entry) => Some(entry.id),
+            Self::Nobody | Self::Several => None,
         }
     }
 }
 
-/// Returns the entry of the only identity at `from`.
-fn speaker(digest: &[Entry], from: SocketAddr) -> Option<Entry> {
-    let mut own = digest.iter().filter(|entry| entry.id.address == from);
-    let first = own.next()?;
-    own.all(|entry| entry.id == first.id).then_some(*first)
+fn speaker(digest: &[Entry], from: SocketAddr) -> Speaker {
+    let own = || digest.iter().filter(|entry| entry.id.address == from);
+    match own().max_by_key(|entry| entry.heartbeat) {
+        None => Speaker::Nobody,
+        Some(last) if own().all(|entry| entry.id == last.id) => Speaker::One(*last),
+        Some(_) => Speaker::Several,
+    }
 }

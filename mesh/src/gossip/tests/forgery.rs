@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use super::super::state::short_id;
-use super::super::{Gossip, GossipStatus, Rejection};
+use super::super::{Gossip, GossipConfig, GossipStatus, Rejection};
 use super::forged::{Forged, challenge};
 use super::node::noise;
 use super::{address, config, name};
@@ -211,6 +211,48 @@ async fn gossip_that_fails_once_keeps_the_epoch() {
     sees(&mut views, 9).await;
 }
 
+#[tokio::test]
+async fn full_node_still_contacts_the_agents_to_join() {
+    let full = Udp::start_with("full", 1, |config| config.members_max = 0).await;
+    let peer = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    full.gossip.join(&[peer.local_addr().unwrap()]);
+    let mut buffer = [0; 1500];
+    let received = peer.recv(&mut buffer);
+    let received = timeout(Duration::from_secs(30), received).await;
+    assert!(received.is_ok(), "no SYN");
+}
+
+#[tokio::test(start_paused = true)]
+async fn restart_of_gossip_keeps_the_members_that_were_first() {
+    let channels = ChannelTransport::default();
+    let fault = Arc::new(Notify::new());
+    let transport = Arc::new(Faulty(channels.clone(), Arc::clone(&fault)));
+    let mut small = config("small", 1, address(1));
+    small.members_max = 1;
+    let small = Gossip::start(small, transport, Arc::default())
+        .await
+        .unwrap();
+    let start = async |of, epoch, at| {
+        let transport = Arc::new(channels.clone());
+        let gossip = Gossip::start(config(of, epoch, at), transport, Arc::default());
+        let gossip = gossip.await.unwrap();
+        gossip.join(&[address(1)]);
+        sleep(Duration::from_secs(20)).await;
+        gossip
+    };
+    let _first = start("z", 2, address(2)).await;
+    let _second = start("b", 3, address(3)).await;
+    let member = || {
+        let view = small.views().borrow().clone();
+        view.members().first().map(|member| member.name.clone())
+    };
+    assert_eq!(member(), Some(name("z")));
+    fault.notify_one();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(small.status().restarts, 1);
+    assert_eq!(member(), Some(name("z")));
+}
+
 #[tokio::test(start_paused = true)]
 async fn names_that_share_a_short_id_stay_two_nodes() {
     let transport = Arc::new(ChannelTransport::default());
@@ -331,13 +373,19 @@ struct Udp {
 
 impl Udp {
     async fn start(of: &'static str, epoch: u64) -> Self {
+        Self::start_with(of, epoch, |_| ()).await
+    }
+
+    async fn start_with(of: &'static str, epoch: u64, change: impl Fn(&mut GossipConfig)) -> Self {
         for _ in 0..20 {
             // The port is free now. If another process takes it in the meantime, try another port.
             let free = UdpSocket::bind("127.0.0.1:0")
                 .unwrap()
                 .local_addr()
                 .unwrap();
-            if let Ok(gossip) = Gossip::over_udp(config(of, epoch, free)).await {
+            let mut config = config(of, epoch, free);
+            change(&mut config);
+            if let Ok(gossip) = Gossip::over_udp(config).await {
                 return Self {
                     gossip,
                     address: free,

@@ -23,6 +23,7 @@ pub(super) struct Node {
     pub(super) shared: Arc<GossipShared>,
     pub(super) screen: Screen,
     pub(super) now: Instant,
+    known: BTreeMap<Id, Known>,
 }
 
 impl Node {
@@ -45,25 +46,38 @@ impl Node {
             shared,
             screen,
             now,
+            known: BTreeMap::new(),
         }
     }
 
     /// Makes live members of these addresses, which have proven their return paths.
     pub(super) fn knows(&mut self, addresses: &[SocketAddr]) {
-        let id = |address: &SocketAddr| Id::new("aa", 1000, *address).unwrap();
+        self.known.clear();
+        self.hold(addresses, true);
+    }
+
+    /// Makes members of these addresses that are never live, and have proven their return paths.
+    pub(super) fn invent(&mut self, addresses: &[SocketAddr]) {
+        self.hold(addresses, false);
+    }
+
+    fn hold(&mut self, addresses: &[SocketAddr], ever_live: bool) {
         for address in addresses {
             self.prove(*address);
+            let id = Id::new("aa", 1000, *address).unwrap();
+            self.known.insert(id, Known { ever_live });
         }
-        let known: BTreeMap<_, _> = addresses
-            .iter()
-            .map(|address| (id(address), Known { ever_live: true }))
-            .collect();
-        self.shared.roster.set_known(known);
+        self.shared.roster.set_known(self.known.clone());
     }
 
     /// Lets `peer` introduce itself, and answer the introduction.
     pub(super) fn prove(&mut self, peer: SocketAddr) {
-        let syn = Forged::syn(&[Forged::at(peer)]);
+        self.prove_as(Forged::at(peer));
+    }
+
+    pub(super) fn prove_as(&mut self, of: Forged) {
+        let peer = of.address;
+        let syn = Forged::syn(&[of]);
         let introduction = self.introduction(&syn, peer);
         let id = self.shared.roster.own().unwrap().id;
         let own = Forged {
@@ -71,7 +85,7 @@ impl Node {
             version: 0,
             ..Forged::at(id.address)
         };
-        let syn = Forged::syn(&[Forged::at(peer), own]);
+        let syn = Forged::syn(&[of, own]);
         assert!(self.receive(&syn, peer).is_some());
     }
 

@@ -1,5 +1,6 @@
 //! The room for identities: how many come in, from whom, and how large the digest becomes.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::super::frame::{COUNTER_MAX, HEARTBEAT_MAX};
@@ -64,6 +65,61 @@ fn hearsay_leaves_room_for_who_speaks_for_itself() {
     assert_eq!(node.shared.roster.len(), count, "hearsay");
     node.prove(address(4));
     assert_eq!(node.shared.roster.len(), count + 1);
+}
+
+#[test]
+fn one_address_takes_a_few_places() {
+    let mut node = Node::new();
+    let runs = |of: SocketAddr| {
+        (1..100).map(move |generation| Forged {
+            generation,
+            ..Forged::at(of)
+        })
+    };
+    node.prove(address(3));
+    let hearsay: Vec<_> = runs(address(4)).collect();
+    assert!(node.admitted(&hearsay, address(3)).len() <= 4);
+    // An address that has proven its path, and speaks as many.
+    let own: Vec<_> = runs(address(3)).collect();
+    assert!(node.admitted(&own, address(3)).len() <= 4);
+    for run in runs(address(5)).take(50) {
+        node.prove_as(run);
+    }
+    let count = node.shared.roster.len();
+    assert!(count <= 1 + 4 + 4 + 16, "{count}");
+}
+
+#[test]
+fn one_host_takes_some_places_with_all_its_ports() {
+    let mut node = Node::new();
+    node.shared.roster.set_members_max(2048);
+    for port in 1..=100 {
+        node.now += Duration::from_millis(10);
+        node.prove_as(Forged::at(SocketAddr::from(([10, 0, 0, 4], port))));
+    }
+    assert_eq!(node.shared.roster.len(), 64);
+    node.prove(address(5));
+    assert_eq!(node.shared.roster.len(), 65, "another host");
+}
+
+#[test]
+fn reserved_room_is_for_the_speaker_alone() {
+    let mut node = Node::new();
+    node.prove(address(3));
+    for wave in 0..5 {
+        let ids: Vec<_> = (wave * 150..(wave + 1) * 150).map(forged).collect();
+        node.receive(&Forged::syn(&ids), address(3));
+    }
+    let count = node.shared.roster.len();
+    let other = Forged {
+        generation: 7,
+        ..Forged::at(address(3))
+    };
+    node.receive(
+        &Forged::syn(&[Forged::at(address(3)), other, forged(1)]),
+        address(3),
+    );
+    assert_eq!(node.shared.roster.len(), count);
 }
 
 #[test]

@@ -144,6 +144,140 @@ fn message_with_many_guesses_of_a_challenge_proves_nothing() {
 }
 
 #[test]
+fn challenges_need_no_places() {
+    let mut node = Node::new();
+    let syn = Forged::syn(&[Forged::at(address(4))]);
+    let first = challenge(&node.introduction(&syn, address(4)));
+    for port in 1..=100 {
+        for host in 100..=150 {
+            node.now += Duration::from_micros(900);
+            let source = SocketAddr::from(([10, 0, 0, host], port));
+            node.introduction(&Forged::syn(&[Forged::at(source)]), source);
+        }
+    }
+    let own = Forged {
+        heartbeat: first,
+        ..Forged::at(address(1))
+    };
+    let syn = Forged::syn(&[Forged::at(address(4)), own]);
+    assert!(node.receive(&syn, address(4)).is_some(), "told before");
+    node.prove(address(5));
+}
+
+#[test]
+fn challenge_expires() {
+    let mut node = Node::new();
+    let syn = Forged::syn(&[Forged::at(address(4))]);
+    let own = Forged {
+        heartbeat: challenge(&node.introduction(&syn, address(4))),
+        ..Forged::at(address(1))
+    };
+    node.now += Duration::from_secs(20);
+    let syn = Forged::syn(&[Forged::at(address(4)), own]);
+    assert!(node.receive(&syn, address(4)).is_none());
+    assert!(!node.shared.roster.is_proven(address(4)));
+}
+
+#[test]
+fn flood_of_proven_strangers_leaves_the_acks_of_members() {
+    let mut node = Node::new();
+    let member = address(2);
+    node.knows(&[member]);
+    for port in 1..=85 {
+        for host in 100..150 {
+            node.now += Duration::from_millis(2);
+            let source = SocketAddr::from(([10, 0, 0, host], port));
+            node.prove(source);
+            node.answer(1, source);
+        }
+    }
+    assert!(node.answer(10, member).is_some());
+    assert!(node.receive(&Forged::ack(&[]), member).is_some());
+}
+
+#[test]
+fn source_that_the_rules_refuse_gets_no_answer() {
+    let mut node = Node::new();
+    let within = "10.0.0.0/8".parse().unwrap();
+    let rules = AddressRules::new(address(1).ip(), [within]);
+    node.shared.roster.set_rules(rules);
+    let outside = SocketAddr::from(([192, 0, 2, 1], 9877));
+    let syn = Forged::syn(&[Forged::at(outside)]);
+    assert!(node.screen.receive(&syn, outside, node.now).is_none());
+    assert_eq!(node.refused(Rejection::Address), 1);
+    node.prove(address(2));
+}
+
+#[test]
+fn answer_without_news_is_no_introduction() {
+    let mut node = Node::new();
+    node.knows(&[address(2)]);
+    node.contact(address(2));
+    let entries = [Forged::at(address(2)), Forged::at(address(1))];
+    let answer = Forged::syn_ack(&entries, &[]);
+    assert!(node.receive(&answer, address(2)).is_some());
+}
+
+#[test]
+fn proven_address_needs_a_new_proof_for_an_odd_word() {
+    let mut node = Node::new();
+    let (member, own) = (address(2), Forged::at(address(1)));
+    node.knows(&[member]);
+    let leap = Forged {
+        heartbeat: 1 << 59,
+        ..Forged::at(member)
+    };
+    let other = Forged {
+        generation: 2000,
+        ..Forged::at(member)
+    };
+    for odd in [leap, other] {
+        let reply = node.introduction(&Forged::syn(&[odd, own]), member);
+        assert!(reply.len() < 150, "{}", reply.len());
+        node.contact(member);
+        let answer = Forged::syn_ack(&[odd, own], &Forged::default().node());
+        assert!(node.receive(&answer, member).is_none());
+        node.prove(member);
+    }
+    node.now += Duration::from_secs(1);
+    let next = Forged {
+        heartbeat: 2 * HEARTBEAT_STEP,
+        ..Forged::at(member)
+    };
+    assert!(node.receive(&Forged::syn(&[next, own]), member).is_some());
+}
+
+#[test]
+fn strangers_displace_no_member_that_has_proven_its_path() {
+    let mut node = Node::new();
+    node.knows(&[address(2)]);
+    for port in 1..=85 {
+        for host in 100..150 {
+            node.now += Duration::from_millis(2);
+            node.prove(SocketAddr::from(([10, 0, 0, host], port)));
+        }
+    }
+    assert!(node.shared.roster.is_proven(address(2)));
+}
+
+#[test]
+fn flood_of_invented_members_leaves_members_their_budget() {
+    let mut node = Node::new();
+    let member = address(2);
+    let invented: Vec<_> = (100..110).map(address).collect();
+    node.knows(&[member]);
+    node.invent(&invented);
+    let message = Forged::syn(&(0..150).map(forged).collect::<Vec<_>>());
+    for source in invented {
+        for _ in 0..2000 {
+            node.receive(&message, source);
+        }
+    }
+    assert!(node.refused(Rejection::Budget) > 0);
+    assert!(node.receive(&message, member).is_some());
+}
+
+#[test]
 fn digest_goes_only_where_it_is_known_to_arrive() {
     let (mut one, mut other) = (Node::new(), Node::at(address(2)));
     let probe = one.contact(address(2));

@@ -347,6 +347,18 @@ fn members_beyond_the_maximum_are_those_that_came_last() {
 }
 
 #[test]
+fn nodes_that_have_left_take_no_places_of_others() {
+    let timeline = Timeline::new();
+    let of = |index: u64| timeline.identity(&index.to_string(), index, index, 100);
+    let left = (1..=16).map(|index| leaving(of(index)));
+    let identities: Vec<_> = left.chain((17..=31).map(of)).collect();
+    let view = timeline.view(&identities);
+    let live = |member: &&crate::Member| member.state == PeerState::Live;
+    assert_eq!(view.members().iter().filter(live).count(), 15);
+    assert_eq!(view.members().len(), 16);
+}
+
+#[test]
 fn conflict_survives_a_gossip_restart_in_one_of_the_two() {
     let timeline = Timeline::new();
     let restarted = timeline.identity("a", 1, 198, 200);
