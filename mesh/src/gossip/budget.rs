@@ -11,8 +11,8 @@ use tokio::time::Instant;
 const KIB: f64 = 1024.0;
 const MIB: f64 = 1024.0 * KIB;
 
-/// The budget of decoding messages from known addresses: those of which an agent has ever been live,
-/// and those that this node has just asked. A node in a mesh of 1,000 decodes half a
+/// The budget of decoding messages from known addresses: those of which an agent has ever been
+/// live, and those that this node has just asked. A node in a mesh of 1,000 decodes half a
 /// mebibyte in a second, digests of its own included.
 const KNOWN: Rate = Rate::new(4.0 * MIB, 16.0 * MIB);
 /// The budget of decoding messages from all other addresses. Known members have their own, so that

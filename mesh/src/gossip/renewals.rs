@@ -1,5 +1,5 @@
-//! The times at which a node takes a new identity, because peers have heard of a state of it that it
-//! has not published.
+//! The times at which a node takes a new identity, because peers have heard of a state of it that
+//! it has not published.
 //!
 //! One live peer can cause it, and each former identity stays in all rosters for minutes. So a node
 //! takes a few new identities quickly, and then one in the time that a former one is kept.

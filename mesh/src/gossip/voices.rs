@@ -87,7 +87,8 @@ impl Voices {
     }
 
     /// Takes note of a message from `from`. `is_proof` is whether it has what only a receiver of
-    /// this node's messages knows. `is_member` is whether an agent at an address has ever been live.
+    /// this node's messages knows. `is_member` is whether an agent at an address has ever been
+    /// live.
     pub(super) fn hear(
         &mut self,
         frame: &Frame<'_>,
@@ -166,7 +167,7 @@ impl Voice {
     }
 }
 
-/// What a digest says of the address that it comes from.
+/// The identities that a digest has at the address that it comes from.
 #[derive(Clone, Copy, Debug)]
 enum Speaker {
     Nobody,
