@@ -186,9 +186,9 @@ fn an_interrupt_before_the_last_sweep_is_a_failure() {
         Program::start(&["local", "--nodes", "2", "--sweeps", "1", "--duration", "8s"]);
     let pid = program.pid();
     await_that(
-        "a test",
+        "the two ends of a test",
         SOON,
-        || !iperf3_of(pid).is_empty(),
+        || iperf3_of(pid).len() == 2,
         || program.stderr(),
     );
     program.signal(Signal::SIGINT);
