@@ -138,7 +138,17 @@ fn text_field(text: &str) -> String {
 /// # Errors
 /// Returns an error if a figure is not a number, which no agent ever measures.
 pub fn json(matrix: &Matrix) -> serde_json::Result<String> {
-    serde_json::to_string_pretty(matrix).map(|text| text + "\n")
+    let text = serde_json::to_string_pretty(matrix)?;
+    let mut out = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        // JSON permits some control characters within texts, but a terminal would obey them.
+        if c.is_control() && c != '\n' {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    Ok(out + "\n")
 }
 
 #[cfg(test)]
