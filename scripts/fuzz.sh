@@ -6,9 +6,10 @@
 #   scripts/fuzz.sh 60
 #   scripts/fuzz.sh 600 wire_message
 #
-# Inputs that reach new code are kept in fuzz/corpus and make the next run start further on. An input
-# that breaks a target is left in fuzz/artifacts: fix the parser, and add the input to fuzz/seeds,
-# which `make test` runs on the stable compiler.
+# Inputs that reach new code are kept in fuzz/corpus and make the next run start further on; the first
+# run starts with those in fuzz/corpora, which scripts/fuzz-corpora.sh renews. An input that breaks a
+# target is left in fuzz/artifacts: fix the parser, and add the input to fuzz/seeds, which `make test`
+# runs on the stable compiler.
 set -eu
 cd "$(dirname "$0")/.."
 seconds=$1
@@ -21,6 +22,7 @@ failed=
 for target in $targets; do
     echo "== $target"
     mkdir -p "fuzz/corpus/$target"
+    tar -xzf "fuzz/corpora/$target.tar.gz" -C "fuzz/corpus/$target" --skip-old-files
     set -- "fuzz/corpus/$target" "fuzz/seeds/$target"
     # The real reports of iperf3 that the tests of the agent read are seeds, too.
     [ "$target" != iperf_report ] || set -- "$@" agent/tests/samples
