@@ -49,12 +49,7 @@ fn identities_are_bounded_and_known_ones_keep_their_place() {
 
 #[test]
 fn hearsay_leaves_room_for_who_speaks_for_itself() {
-    let mut node = Node::new();
-    node.prove(address(3));
-    for wave in 0..5 {
-        let ids: Vec<_> = (wave * 150..(wave + 1) * 150).map(forged).collect();
-        node.receive(&Forged::syn(&ids), address(3));
-    }
+    let mut node = full_of_hearsay();
     let count = node.shared.roster.len();
     assert!(count < IDS_MAX, "{count}");
     let newcomer = Forged {
@@ -104,12 +99,7 @@ fn one_host_takes_some_places_with_all_its_ports() {
 
 #[test]
 fn reserved_room_is_for_the_speaker_alone() {
-    let mut node = Node::new();
-    node.prove(address(3));
-    for wave in 0..5 {
-        let ids: Vec<_> = (wave * 150..(wave + 1) * 150).map(forged).collect();
-        node.receive(&Forged::syn(&ids), address(3));
-    }
+    let mut node = full_of_hearsay();
     let count = node.shared.roster.len();
     let other = Forged {
         generation: 7,
@@ -173,4 +163,15 @@ fn digest_of_all_that_is_admitted_fits_a_datagram() {
         "{}",
         digest.len()
     );
+}
+
+/// A node to which another one has told more identities than it takes.
+fn full_of_hearsay() -> Node {
+    let mut node = Node::new();
+    node.prove(address(3));
+    for wave in 0..5 {
+        let ids: Vec<_> = (wave * 150..(wave + 1) * 150).map(forged).collect();
+        node.receive(&Forged::syn(&ids), address(3));
+    }
+    node
 }
