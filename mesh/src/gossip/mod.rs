@@ -57,6 +57,7 @@ mod traffic;
 mod udp;
 mod view;
 mod voices;
+mod warned;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

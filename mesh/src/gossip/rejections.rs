@@ -3,14 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use strum::{IntoStaticStr, VariantArray};
 use tokio::time::Instant;
 use tracing::warn;
 
-/// The shortest time between two warnings about one kind.
-const WARN_EVERY: Duration = Duration::from_secs(60);
+use super::warned::Warned;
 
 /// Why a datagram on the gossip port was refused, as a whole or in part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
@@ -87,7 +85,7 @@ pub type RejectionTotals = [u64; Rejection::VARIANTS.len()];
 #[derive(Debug, Default)]
 pub(super) struct Rejections {
     totals: [AtomicU64; Rejection::VARIANTS.len()],
-    warned: Mutex<[Option<Instant>; Rejection::VARIANTS.len()]>,
+    warned: Mutex<Warned<{ Rejection::VARIANTS.len() }>>,
 }
 
 impl Rejections {
@@ -106,27 +104,6 @@ impl Rejections {
     fn must_warn(&self, kind: Rejection, now: Instant) -> bool {
         // No holder of this lock can panic, and times have no broken state.
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = &mut warned[kind as usize];
-        let is_due = last.is_none_or(|last| now - last >= WARN_EVERY);
-        if is_due {
-            *last = Some(now);
-        }
-        is_due
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_kind_of_refusal_is_warned_of_once_a_minute() {
-        let rejections = Rejections::default();
-        let start = Instant::now();
-        let warned = |kind, after| rejections.must_warn(kind, start + Duration::from_secs(after));
-        assert!(warned(Rejection::Foreign, 0));
-        assert!(!warned(Rejection::Foreign, 59));
-        assert!(warned(Rejection::Budget, 59), "another kind");
-        assert!(warned(Rejection::Foreign, 60));
+        warned.is_due(kind as usize, now)
     }
 }

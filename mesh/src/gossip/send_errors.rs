@@ -14,9 +14,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::shared::count;
+use super::warned::Warned;
 
-/// The shortest time between two warnings about one kind of error.
-const WARN_EVERY: Duration = Duration::from_secs(60);
 /// How long every send must fail until gossip counts as unsent. Peers take a node for silent after
 /// a similar time.
 const UNSENT_AFTER: Duration = Duration::from_secs(15);
@@ -100,8 +99,7 @@ pub(super) struct SendErrors {
 
 #[derive(Debug, Default)]
 struct Times {
-    /// The last warning about each kind.
-    warned: [Option<Instant>; SendError::VARIANTS.len()],
+    warned: Warned<{ SendError::VARIANTS.len() }>,
     /// The failed sends since the last successful one.
     unsent: Option<Unsent>,
 }
@@ -147,12 +145,7 @@ impl SendErrors {
         let first = times.unsent.map_or(now, |unsent| unsent.first);
         let last = now;
         times.unsent = Some(Unsent { first, last, kind });
-        let last = &mut times.warned[kind as usize];
-        let is_due = last.is_none_or(|last| now - last >= WARN_EVERY);
-        if is_due {
-            *last = Some(now);
-        }
-        is_due
+        times.warned.is_due(kind as usize, now)
     }
 
     fn times(&self) -> MutexGuard<'_, Times> {
@@ -164,17 +157,6 @@ impl SendErrors {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_kind_of_error_is_warned_of_once_a_minute() {
-        let errors = SendErrors::default();
-        let start = Instant::now();
-        let warned = |kind, after| errors.must_warn(kind, start + Duration::from_secs(after));
-        assert!(warned(SendError::NotPermitted, 0));
-        assert!(!warned(SendError::NotPermitted, 59));
-        assert!(warned(SendError::Unreachable, 59), "another kind");
-        assert!(warned(SendError::NotPermitted, 60));
-    }
 
     #[test]
     fn gossip_is_unsent_if_all_sends_fail_for_a_while() {
