@@ -17,7 +17,7 @@ pub mod discovery;
 pub mod fuzzing;
 pub mod http;
 pub mod iperf;
-mod memory;
+pub mod memory;
 pub mod metrics;
 mod neighbours;
 pub mod net;

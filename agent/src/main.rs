@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use iperf3_mesh::cli::Cli;
+use iperf3_mesh::memory;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
@@ -22,6 +23,7 @@ const BLOCKING_THREADS: usize = 8;
 
 fn main() -> ExitCode {
     harden();
+    memory::keep_little();
     // At a limit on the size of files, this signal would end the agent for a line of its log.
     // SAFETY: no handler is installed.
     let _ = unsafe { signal(Signal::SIGXFSZ, SigHandler::SigIgn) };

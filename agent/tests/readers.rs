@@ -1,11 +1,15 @@
-//! The memory of an agent whose matrix many readers ask for without reading it. The peers are fakes
-//! on loopback, each at its own address. A process of its own, because it measures its memory.
+//! The memory of an agent whose matrix many readers ask for without reading it. The part of the
+//! agent that serves HTTP is a process of its own, so that only its memory is measured. The readers
+//! and the peers are in that of the test. The peers are fakes on loopback, each at its own address.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "the figures are the result")]
 
-use std::fmt::Write;
+use std::env;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,10 +18,11 @@ use iperf3_mesh::api::{Member, NodeState};
 use iperf3_mesh::config::{Access, FailedCells};
 use iperf3_mesh::http::client::Client;
 use iperf3_mesh::http::visitors::Visitors;
+use iperf3_mesh::memory;
 use iperf3_mesh::metrics::{Metrics, Settings};
 use iperf3_mesh::state::{AgentState, Identity};
 use iperf3_mesh_core::{Epoch, Figures, NodeName, Protocol};
-use iperf3_mesh_testkit::processes::resident_memory;
+use iperf3_mesh_testkit::processes::{peak_memory, resident_memory};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +31,10 @@ use tokio_util::sync::CancellationToken;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 const MIB: u64 = 1 << 20;
+
+/// How long readers hold their connections, and the pause between two probes meanwhile.
+const READING: Duration = Duration::from_secs(15);
+const PROBE_EVERY: Duration = Duration::from_millis(250);
 
 /// The address of probes.
 const PROBE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 1, 1, 99));
@@ -41,7 +50,12 @@ const REQUESTS: [(&str, &str); 7] = [
     ("/api/v1/members", ""),
 ];
 
-/// The tests measure the same process, so one runs at a time.
+/// The variable that tells the agent's process the number of members and the port of the peers.
+const TASK: &str = "READERS_TEST_AGENT";
+/// The beginning of the line with the address of the agent.
+const SERVES: &str = "the agent serves ";
+
+/// The tests measure a busy machine, so one runs at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -64,7 +78,19 @@ fn slow_readers_of_1000_members_cost_bounded_memory() {
     measured.assert_below(64, 160);
 }
 
-/// The memory of this process in bytes.
+#[test]
+#[ignore = "the other tests start it, as the process of the agent"]
+fn agent_of_the_other_tests() {
+    let Ok(task) = env::var(TASK) else { return };
+    let (nodes, port) = task.split_once(' ').unwrap();
+    memory::keep_little();
+    let address = agent(&names(nodes.parse().unwrap()), port.parse().unwrap());
+    println!("\n{SERVES}{address}");
+    // Its standard input ends with the test.
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// The memory of the agent in bytes.
 #[derive(Debug)]
 struct Measured {
     /// After the first matrix.
@@ -92,44 +118,85 @@ impl Measured {
 /// whenever they are cut off.
 fn measure(nodes: usize, readers: usize) -> Measured {
     let _alone = ALONE.lock();
-    let names: Vec<_> = (0..nodes).map(|n| format!("ip-10-0-{n:04}")).collect();
-    let peers = peers(&names);
-    let agent = agent(&names, peers.port());
+    let peers = peers(&names(nodes));
+    let agent = Agent::start(nodes, peers.port());
     let before = run(async {
-        let answer = read_all(connect(PROBE, agent).await, "/api/v1/matrix").await;
+        let answer = read_all(connect(PROBE, agent.address).await, "/api/v1/matrix").await;
         let cells = answer.matches("\"bandwidth_mbps\":9").count();
         println!("{cells} cells with a result");
         assert!(cells > 0, "no row");
-        drop(answer);
-        resident_memory(std::process::id())
+        agent.memory()
     });
     let stop = Arc::new(AtomicBool::new(false));
-    let peak = Arc::new(AtomicU64::new(0));
     let slow = {
-        let stop = stop.clone();
-        thread::spawn(move || run(hold(agent, readers, &stop)))
+        let (address, stop) = (agent.address, stop.clone());
+        thread::spawn(move || run(hold(address, readers, &stop)))
     };
     let slowest_probe = run(async {
         let mut slowest = Duration::ZERO;
-        for _ in 0..40 {
-            peak.fetch_max(resident_memory(std::process::id()), Ordering::Relaxed);
+        // A reader of all compressed pieces fills the room for them.
+        let compressed = read_compressed(connect(PROBE, agent.address).await).await;
+        println!("{} MiB compressed", compressed as u64 / MIB);
+        for _ in 0..READING.as_millis() / PROBE_EVERY.as_millis() {
             let began = Instant::now();
-            let answer = read_all(connect(PROBE, agent).await, "/api/v1/schedule").await;
+            let answer = read_all(connect(PROBE, agent.address).await, "/api/v1/schedule").await;
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
             slowest = slowest.max(began.elapsed());
-            tokio::time::sleep(Duration::from_millis(250)).await;
+            tokio::time::sleep(PROBE_EVERY).await;
         }
         slowest
     });
     stop.store(true, Ordering::Relaxed);
     slow.join().unwrap();
+    let peak = peak_memory(agent.process.id());
     // Unread matrices go within some seconds.
     thread::sleep(Duration::from_secs(12));
     Measured {
         before,
-        peak: peak.load(Ordering::Relaxed),
-        after: resident_memory(std::process::id()),
+        peak,
+        after: agent.memory(),
         slowest_probe,
+    }
+}
+
+/// The process of an agent. It ends when this is dropped.
+struct Agent {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Agent {
+    /// Starts an agent with `nodes` members at `port`.
+    fn start(nodes: usize, port: u16) -> Self {
+        let mut process = Command::new(env::current_exe().unwrap())
+            .args([
+                "--ignored",
+                "--exact",
+                "--nocapture",
+                "agent_of_the_other_tests",
+            ])
+            .env(TASK, format!("{nodes} {port}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let address = lines.find_map(|line| line.unwrap().strip_prefix(SERVES)?.parse().ok());
+        Self {
+            process,
+            address: address.expect("an agent that serves"),
+        }
+    }
+
+    fn memory(&self) -> u64 {
+        resident_memory(self.process.id())
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -156,6 +223,18 @@ async fn connect(client: IpAddr, agent: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(client, 0)).unwrap();
     socket.connect(agent).await.unwrap()
+}
+
+/// Reads the compressed matrix to its end, and returns its size.
+async fn read_compressed(mut stream: TcpStream) -> usize {
+    let head = "Host: a\r\nAccept-Encoding: gzip\r\nConnection: close";
+    let request = format!("GET /api/v1/matrix HTTP/1.1\r\n{head}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer));
+    read.await.expect("an answer in time").unwrap();
+    assert!(answer.ends_with(b"\r\n0\r\n\r\n"), "cut off");
+    answer.len()
 }
 
 async fn read_all(mut stream: TcpStream, path: &str) -> String {
@@ -217,6 +296,10 @@ fn agent(names: &[String], port: u16) -> SocketAddr {
         });
     });
     address.recv().unwrap()
+}
+
+fn names(nodes: usize) -> Vec<String> {
+    (0..nodes).map(|n| format!("ip-10-0-{n:04}")).collect()
 }
 
 /// Returns the address of a peer.

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use crate::api::{Matrix, Member, Since};
 use crate::http::client::Client;
-use crate::http::matrix::{BUDGET, Edition, Node, Packed, Shelf, workshop};
+use crate::http::matrix::{BUDGET, Edition, Forms, Node, Packed, Shelf, workshop};
 use crate::http::rows;
 use crate::memory;
 use crate::state::AgentState;
@@ -107,9 +107,9 @@ impl Collector {
         members
     }
 
-    /// Returns the memory of a matrix of this many nodes.
+    /// Returns the memory that a matrix of this many nodes and its forms may need.
     fn bytes(&self, nodes: usize) -> usize {
-        Packed::bytes(nodes, self.state.identity().protocols.len())
+        Forms::bytes(nodes, self.state.identity().protocols.len())
     }
 
     /// Requests the row of each of `members` that is reachable, and assembles the matrix. Members

@@ -13,6 +13,8 @@ use crate::api::NodeReport;
 const MAGIC: &[u8; 4] = b"i3mx";
 /// The version of the form.
 const FORM: u16 = 1;
+/// The size of the report on a node with long names.
+const HEAD_BYTES_PER_NODE: usize = 512;
 /// The state of the places from a node to itself.
 const NO_CELL: u8 = u8::MAX;
 
@@ -29,6 +31,13 @@ struct Head<'a> {
     protocols: &'a [Protocol],
     reasons: &'a [Reason],
     nodes: Vec<NodeReport>,
+}
+
+/// Returns the memory that the compact form needs, in bytes.
+pub(super) fn bytes(nodes: usize, protocols: usize) -> usize {
+    let places = nodes.saturating_mul(nodes).saturating_mul(protocols);
+    let head = nodes.saturating_mul(HEAD_BYTES_PER_NODE);
+    places.saturating_mul(4).saturating_add(head)
 }
 
 /// Writes `packed` in the compact form.

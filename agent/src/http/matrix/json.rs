@@ -8,14 +8,14 @@ use crate::VERSION;
 use crate::api::LimitedBy;
 
 /// A position in the JSON of a matrix.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct JsonPosition {
     part: Part,
     /// The number of the next element of the part.
     next: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     #[default]
     Head,

@@ -5,17 +5,15 @@
 //! the readers.
 
 mod compact;
+mod gzip;
 mod json;
 mod packed;
 mod shelf;
 
 use std::future::ready;
-use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use futures_util::StreamExt;
 use futures_util::stream;
 use strum::Display;
@@ -26,15 +24,12 @@ use warp::reply::Response;
 
 use crate::render::heatmap::{self, Screen};
 use json::JsonPosition;
-use shelf::Forms;
 
 pub(super) use packed::{Columns, Node, Packed, PackedRow};
-pub(super) use shelf::{BUDGET, Edition, Shelf};
+pub(super) use shelf::{BUDGET, Edition, Forms, Shelf};
 
 /// The size of a piece that a reader gets.
 const PIECE: usize = 32 << 10;
-/// The size of a piece that is compressed at once.
-const COMPRESSED_PIECE: usize = 256 << 10;
 /// The maximum number of cells on the page. Larger tables cannot be read as text.
 const PAGE_CELLS: usize = 1 << 16;
 /// The number of threads that write matrices at once.
@@ -84,12 +79,14 @@ struct Reader {
     workshop: Arc<Semaphore>,
     form: Form,
     position: Position,
+    gzip: gzip::Stream,
 }
 
 /// The position of a reader after the pieces that it has.
 #[derive(Clone, Copy, Debug)]
 enum Position {
     Json(JsonPosition),
+    JsonGzip(JsonPosition),
     Bytes(usize),
     End,
 }
@@ -106,8 +103,10 @@ pub(super) async fn answer(
         form,
         position: match form {
             Form::Json => Position::Json(JsonPosition::default()),
-            _ => Position::Bytes(0),
+            Form::JsonGzip => Position::JsonGzip(JsonPosition::default()),
+            Form::Compact | Form::CompactGzip | Form::Page => Position::Bytes(0),
         },
+        gzip: gzip::Stream::default(),
     };
     // An error of the first piece is still an answer, a later one can only cut the answer off.
     let first = reader.next().await?.unwrap_or_default();
@@ -149,6 +148,12 @@ impl Reader {
                 self.position = next.map_or(Position::End, Position::Json);
                 Ok(Some(piece.into()))
             }
+            Position::JsonGzip(at) => {
+                let piece = self.gzip_piece(at).await?;
+                self.position = piece.next.map_or(Position::End, Position::JsonGzip);
+                let is_first = at == JsonPosition::default();
+                Ok(Some(self.gzip.append(&piece, is_first)))
+            }
             Position::Bytes(from) => {
                 let bytes = bytes(&forms()?, &self.workshop, self.form).await?;
                 let end = bytes.len().min(from + PIECE);
@@ -161,53 +166,56 @@ impl Reader {
             }
         }
     }
-}
 
-/// Writes a form as a whole.
-type Writer = fn(&Forms) -> Result<Vec<u8>, MatrixError>;
+    /// Returns the piece of the compressed JSON at a position.
+    async fn gzip_piece(&self, at: JsonPosition) -> Result<Arc<gzip::Piece>, MatrixError> {
+        let forms = || self.edition.forms().ok_or(MatrixError::Withdrawn);
+        if let Some(piece) = forms()?.gzip.get(at) {
+            return Ok(piece);
+        }
+        let _permit = self.workshop.acquire().await?;
+        let forms = forms()?;
+        spawn_blocking(move || forms.gzip.make(&forms.packed, at)).await?
+    }
+}
 
 /// Returns the bytes of a form that is made once for all readers.
 async fn bytes(forms: &Arc<Forms>, workshop: &Semaphore, form: Form) -> Result<Bytes, MatrixError> {
-    let (cell, write): (&OnceCell<_>, Writer) = match form {
-        Form::Json | Form::JsonGzip => (&forms.gzip, compressed_json),
-        Form::Compact => (&forms.compact, |forms| Ok(compact::write(&forms.packed)?)),
-        Form::CompactGzip => (&forms.compact_gzip, |forms| {
-            Ok(gzip(&compact::write(&forms.packed)?)?)
-        }),
-        Form::Page => (&forms.page, |forms| Ok(page(&forms.packed).into_bytes())),
-    };
+    let of = forms.clone();
+    match form {
+        Form::Json | Form::JsonGzip | Form::Page => {
+            let write = move || Ok(page(&of.packed).into_bytes());
+            made(&forms.page, workshop, write).await
+        }
+        Form::Compact => {
+            let write = move || Ok(compact::write(&of.packed)?);
+            made(&forms.compact, workshop, write).await
+        }
+        Form::CompactGzip => {
+            let compact = Box::pin(bytes(forms, workshop, Form::Compact)).await?;
+            let compress = move || Ok(gzip::whole(&compact)?);
+            made(&forms.compact_gzip, workshop, compress).await
+        }
+    }
+}
+
+/// Returns the bytes in `cell`, which `make` makes for the first reader.
+async fn made(
+    cell: &OnceCell<Bytes>,
+    workshop: &Semaphore,
+    make: impl FnOnce() -> Result<Vec<u8>, MatrixError> + Send + 'static,
+) -> Result<Bytes, MatrixError> {
     let made = cell.get_or_try_init(|| async {
         let _permit = workshop.acquire().await?;
-        let forms = forms.clone();
-        let bytes = spawn_blocking(move || write(&forms)).await??;
+        let bytes = spawn_blocking(make).await??;
         Ok::<_, MatrixError>(Bytes::from(bytes))
     });
     made.await.cloned()
 }
 
-fn compressed_json(forms: &Forms) -> Result<Vec<u8>, MatrixError> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    let mut position = Some(JsonPosition::default());
-    let mut piece = Vec::with_capacity(COMPRESSED_PIECE + 1024);
-    while let Some(at) = position {
-        piece.clear();
-        position = at.write(&forms.packed, &mut piece, COMPRESSED_PIECE)?;
-        encoder.write_all(&piece)?;
-    }
-    let mut compressed = encoder.finish()?;
-    compressed.shrink_to_fit();
-    Ok(compressed)
-}
-
 /// Returns `bytes` compressed. The caller has a permit.
 pub(super) async fn compressed(bytes: Bytes) -> Result<Vec<u8>, MatrixError> {
-    Ok(spawn_blocking(move || gzip(&bytes)).await??)
-}
-
-fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes)?;
-    encoder.finish()
+    Ok(spawn_blocking(move || gzip::whole(&bytes)).await??)
 }
 
 fn page(packed: &Packed) -> String {

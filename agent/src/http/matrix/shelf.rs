@@ -8,10 +8,15 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::packed::Packed;
+use super::{compact, gzip};
 
-/// The maximum memory of the cells of all matrices: as many nodes as `--members-max` allows by
+/// The maximum memory of a matrix with all its forms: as many nodes as `--members-max` allows by
 /// default, with one protocol.
-pub(in crate::http) const BUDGET: usize = 72 << 20;
+pub(in crate::http) const BUDGET: usize = 120 << 20;
+/// The maximum memory of two matrices together with all their forms. Larger ones are alone.
+const BUDGET_OF_TWO: usize = 48 << 20;
+/// The maximum size of a compressed piece of the JSON, by cell, so that small matrices count less.
+const GZIP_CELL: usize = 64;
 /// How long a matrix is reused at least.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 /// A matrix is reused for this many times as long as it took to collect, so that readers cause a
@@ -25,17 +30,27 @@ const HELD_FOR: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(in crate::http) struct Forms {
     pub(in crate::http) packed: Packed,
-    pub(in crate::http) gzip: OnceCell<Bytes>,
+    pub(super) gzip: gzip::Pieces,
     pub(in crate::http) compact: OnceCell<Bytes>,
     pub(in crate::http) compact_gzip: OnceCell<Bytes>,
     pub(in crate::http) page: OnceCell<Bytes>,
 }
 
 impl Forms {
-    pub(in crate::http) fn new(packed: Packed) -> Self {
+    /// Returns the memory that a matrix and all its forms may need, in bytes.
+    pub(in crate::http) fn bytes(nodes: usize, protocols: usize) -> usize {
+        let cells = nodes.saturating_mul(nodes).saturating_mul(protocols);
+        // Compression does not make the compact form larger.
+        let compact = compact::bytes(nodes, protocols).saturating_mul(2);
+        let gzip = cells.saturating_mul(GZIP_CELL).min(gzip::KEPT_MAX);
+        let forms = compact.saturating_add(gzip);
+        Packed::bytes(nodes, protocols).saturating_add(forms)
+    }
+
+    fn new(packed: Packed) -> Self {
         Self {
             packed,
-            gzip: OnceCell::new(),
+            gzip: gzip::Pieces::default(),
             compact: OnceCell::new(),
             compact_gzip: OnceCell::new(),
             page: OnceCell::new(),
@@ -59,7 +74,7 @@ pub(in crate::http) struct Edition {
 impl Edition {
     /// Creates an edition from a matrix that took `collecting` to collect.
     pub(in crate::http) fn new(packed: Packed, collecting: Duration) -> Arc<Self> {
-        let bytes = Packed::bytes(packed.nodes.len(), packed.protocols.len());
+        let bytes = Forms::bytes(packed.nodes.len(), packed.protocols.len());
         let fresh_for = (collecting * REUSE_FACTOR).clamp(FRESH_FOR, HELD_FOR);
         Arc::new(Self {
             id: rand::random(),
@@ -103,7 +118,7 @@ impl Shelf {
             return Some(latest.clone());
         }
         // Two matrices are in memory while a new one is collected: the latest and the new one.
-        let is_in_the_way = latest.bytes + bytes > BUDGET;
+        let is_in_the_way = latest.bytes + bytes > BUDGET_OF_TWO;
         let in_the_way = self.older.iter().chain(is_in_the_way.then_some(latest));
         if in_the_way.clone().any(is_held) {
             return Some(latest.clone());
@@ -206,13 +221,21 @@ mod tests {
     #[test]
     fn matrices_never_exceed_the_budget_together() {
         let mut shelf = Shelf::default();
-        let first = aged(Duration::from_secs(9), BUDGET / 2 + 1);
+        let first = aged(Duration::from_secs(9), BUDGET_OF_TWO / 2 + 1);
         shelf.add(first.clone());
-        let latest = shelf.latest(BUDGET / 2 + 1).unwrap();
+        let latest = shelf.latest(BUDGET_OF_TWO / 2 + 1).unwrap();
         assert!(Arc::ptr_eq(&latest, &first), "it is being read");
         drop((latest, first));
-        assert!(shelf.latest(BUDGET / 2 + 1).is_none());
+        assert!(shelf.latest(BUDGET_OF_TWO / 2 + 1).is_none());
         assert!(shelf.latest.as_ref().unwrap().forms().is_none());
+    }
+
+    #[test]
+    fn all_forms_of_a_matrix_count() {
+        assert!(Forms::bytes(500, 1) <= BUDGET_OF_TWO / 2);
+        assert!(Forms::bytes(1000, 1) > BUDGET_OF_TWO / 2);
+        assert!(Forms::bytes(2049, 1) <= BUDGET);
+        assert!(Forms::bytes(usize::MAX, 2) > BUDGET);
     }
 
     #[test]
