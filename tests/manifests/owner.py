@@ -8,7 +8,7 @@ from pathlib import Path
 
 import kustomize
 
-SKIPPED = {".git", "target", "node_modules", "samples", "corpus", "artifacts", "__pycache__"}
+SKIPPED = {".git", "target", "node_modules", "samples", "corpus", "corpora", "artifacts", "__pycache__"}
 # The owner in an image name, a link, an argument of `gh`, and a team.
 OWNER = re.compile(r"(?:ghcr\.io/|github\.com/|--repo )([\w-]+)/iperf3-mesh|@([\w-]+)/maintainers")
 

@@ -86,7 +86,7 @@ def version_change_problems(kubectl):
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch, "copy")
         shutil.copytree(
-            kustomize.ROOT, copy, ignore=shutil.ignore_patterns("target", ".git", "samples", "corpus")
+            kustomize.ROOT, copy, ignore=shutil.ignore_patterns("target", ".git", "samples", "corpus", "corpora")
         )
         run(kubectl, copy / "scripts/set-version.sh", "9.8.7")
         for directory in ["manifests", "kustomize/components", "kustomize/overlays"]:
