@@ -1,13 +1,12 @@
 //! The figures that cannot be: each is counted, and the log gets one line per figure and pause.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use iperf3_mesh_core::{Figure, NodeName};
 
 use crate::metrics::Metrics;
-use crate::telemetry::Throttle;
+use crate::telemetry::Throttles;
 use crate::text::short;
 
 /// The pause between two lines about the same figure. A defect of a version shows in every test.
@@ -16,26 +15,21 @@ const LOG_PAUSE: Duration = Duration::from_secs(10 * 60);
 /// Counts and logs implausible figures.
 pub(super) struct ImplausibleFigures {
     metrics: Metrics,
-    throttles: Mutex<BTreeMap<Figure, Throttle>>,
+    throttles: Throttles<Figure>,
 }
 
 impl ImplausibleFigures {
     pub(super) fn new(metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             metrics,
-            throttles: Mutex::default(),
+            throttles: Throttles::new(LOG_PAUSE),
         })
     }
 
     /// Records a figure of a test with `peer`, which the node `measured_by` reported.
     pub(super) fn record(&self, figure: Figure, peer: &NodeName, measured_by: &NodeName) {
         self.metrics.implausible_figure(figure);
-        let mut throttles = self
-            .throttles
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let throttle = throttles.entry(figure).or_insert(Throttle::new(LOG_PAUSE));
-        if throttle.count(1, Instant::now()).is_some() {
+        if self.throttles.count(figure, 1, Instant::now()).is_some() {
             tracing::warn!(
                 %figure,
                 peer = short(peer.as_str()),

@@ -2,13 +2,13 @@
 //! minute.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use iperf3_mesh_core::NodeName;
 
 use crate::metrics::Metrics;
-use crate::telemetry::{MINUTE, Throttle};
+use crate::telemetry::{MINUTE, Throttles};
 use crate::text::short;
 
 /// The greatest number of strangers that one server counts. Its own count comes out of iperf3.
@@ -17,14 +17,14 @@ const COUNT_MAX: u64 = 1 << 32;
 /// Counts and logs strangers.
 pub(super) struct Strangers {
     metrics: Metrics,
-    throttle: Mutex<Throttle>,
+    throttle: Throttles<()>,
 }
 
 impl Strangers {
     pub(super) fn new(metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             metrics,
-            throttle: Mutex::new(Throttle::new(MINUTE)),
+            throttle: Throttles::new(MINUTE),
         })
     }
 
@@ -32,8 +32,7 @@ impl Strangers {
     pub(super) fn record(&self, count: u64, last: IpAddr, peer: &NodeName) {
         let count = count.min(COUNT_MAX);
         self.metrics.unexpected_clients(count);
-        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = throttle.count(count, Instant::now()) {
+        if let Some(count) = self.throttle.count((), count, Instant::now()) {
             tracing::warn!(
                 count,
                 %last,

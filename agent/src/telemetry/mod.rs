@@ -28,7 +28,7 @@ use limit::LineLimit;
 use writer::LogWriter;
 
 pub(crate) use limit::report_left_out;
-pub(crate) use throttle::{MINUTE, Throttle};
+pub(crate) use throttle::{MINUTE, Throttle, Throttles};
 
 /// The environment variable that sets the log level.
 const VARIABLE: &str = "RUST_LOG";

@@ -1,13 +1,12 @@
 //! Refusals: counted by reason, and logged at most once a minute for each reason.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use strum::IntoStaticStr;
 
-use crate::telemetry::{MINUTE, Throttle};
+use crate::telemetry::{MINUTE, Throttles};
 
 /// The reason why a client got no answer from the routes. It is a label in the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
@@ -35,14 +34,14 @@ pub(crate) enum Rejection {
 #[derive(Clone)]
 pub(super) struct Refusals {
     count: Arc<dyn Fn(Rejection) + Send + Sync>,
-    throttles: Arc<Mutex<BTreeMap<Rejection, Throttle>>>,
+    throttles: Arc<Throttles<Rejection>>,
 }
 
 impl Refusals {
     pub(super) fn new(count: impl Fn(Rejection) + Send + Sync + 'static) -> Self {
         Self {
             count: Arc::new(count),
-            throttles: Arc::default(),
+            throttles: Arc::new(Throttles::new(MINUTE)),
         }
     }
 
@@ -64,12 +63,7 @@ impl Refusals {
     /// Counts, and returns the number of refusals since the last line if it is time for another.
     fn counted(&self, reason: Rejection) -> Option<u64> {
         (self.count)(reason);
-        let mut throttles = self
-            .throttles
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let throttle = throttles.entry(reason).or_insert(Throttle::new(MINUTE));
-        throttle.count(1, Instant::now())
+        self.throttles.count(reason, 1, Instant::now())
     }
 }
 
