@@ -139,7 +139,7 @@ mod time;
 mod view;
 pub mod wire;
 
-pub use address::{AddressProblem, AddressRules, Listed};
+pub use address::{AddressProblem, AddressRules, Listed, unknown_host};
 pub use io::{
     ClientStart, Ignored, Input, Output, ReservationOutcome, RunId, ServerFailure, ServerStart,
 };

@@ -7,7 +7,7 @@
 mod kind;
 mod listed;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -15,6 +15,18 @@ use strum::{Display, IntoStaticStr, VariantArray};
 
 use crate::NodeName;
 pub use listed::Listed;
+
+/// The part of an IPv6 address that a network assigns. Its hosts choose the rest themselves.
+const NETWORK_OF_HOST: u128 = !0 << 64;
+
+/// Returns what counts as one host that is not known: an IPv4 address, or the network of an IPv6
+/// address, because a single host may have all addresses there (RFC 7421).
+pub fn unknown_host(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & NETWORK_OF_HOST).into(),
+        v4 => v4,
+    }
+}
 
 /// The reason why this node has nothing to do with a member at an address.
 #[derive(

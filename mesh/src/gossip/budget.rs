@@ -4,9 +4,11 @@
 //! known only afterwards; the next one waits until the bucket has filled up again.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use tokio::time::Instant;
+
+use crate::unknown_host;
 
 const KIB: f64 = 1024.0;
 const MIB: f64 = 1024.0 * KIB;
@@ -155,17 +157,9 @@ impl DecodeBudget {
         if is_known {
             (&mut self.known, self.known_sources.get(source, now))
         } else {
-            let network = network(source);
-            (&mut self.strangers, self.strange_sources.get(network, now))
+            let host = unknown_host(source);
+            (&mut self.strangers, self.strange_sources.get(host, now))
         }
-    }
-}
-
-/// Returns the network whose addresses one host may have: of IPv6, 64 bits.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
-        ip => ip,
     }
 }
 

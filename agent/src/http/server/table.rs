@@ -14,9 +14,10 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use iperf3_mesh_core::unknown_host;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -35,8 +36,6 @@ const BYTES: usize = 16 << 20;
 /// client do not keep others from theirs. The last part is for clients that the agent knows.
 const BYTES_WITH_FIRST: usize = 24 << 20;
 const BYTES_WITH_FIRST_KNOWN: usize = 32 << 20;
-/// The part of an IPv6 address that a network assigns. Its hosts choose the rest themselves.
-const IPV6_NETWORK: u128 = !0 << 64;
 /// The client that stands for all loopback addresses.
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -167,8 +166,7 @@ impl Table {
             true => *other == Standing::Home,
             false => *other <= standing,
         };
-        let others = standings.into_iter().filter(gives_way);
-        others.map(of).find_map(|found| found)
+        standings.into_iter().filter(gives_way).find_map(of)
     }
 
     /// Returns whether this machine has more than its share after the arrival of a newcomer that
@@ -225,15 +223,12 @@ impl Table {
     }
 }
 
-/// Returns what counts as one client: an address; the network of an IPv6 address that is not
-/// known, because a single host may have all of its addresses; and all of loopback, because any
-/// user of this machine may.
+/// Returns what counts as one client: an address, or the network of one that is not known; and all
+/// of loopback, because any user of this machine may have all of its addresses.
 pub(super) fn client(address: IpAddr, standing: Standing) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) if standing == Standing::Stranger => {
-            Ipv6Addr::from_bits(v6.to_bits() & IPV6_NETWORK).into()
-        }
-        address if standing == Standing::Home && address.is_loopback() => LOOPBACK,
-        address => address,
+    match standing {
+        Standing::Stranger => unknown_host(address),
+        Standing::Home if address.to_canonical().is_loopback() => LOOPBACK,
+        _ => address.to_canonical(),
     }
 }
