@@ -77,7 +77,6 @@ pub(super) enum MatrixError {
 struct Reader {
     edition: Arc<Edition>,
     workshop: Arc<Semaphore>,
-    form: Form,
     position: Position,
     gzip: gzip::Stream,
 }
@@ -87,8 +86,16 @@ struct Reader {
 enum Position {
     Json(JsonPosition),
     JsonGzip(JsonPosition),
-    Bytes(usize),
+    Whole(Whole, usize),
     End,
+}
+
+/// A form that is made once for all readers.
+#[derive(Clone, Copy, Debug)]
+enum Whole {
+    Compact,
+    CompactGzip,
+    Page,
 }
 
 /// Returns the answer with `edition` in one of its forms, without its head.
@@ -100,11 +107,12 @@ pub(super) async fn answer(
     let mut reader = Reader {
         edition,
         workshop,
-        form,
         position: match form {
             Form::Json => Position::Json(JsonPosition::default()),
             Form::JsonGzip => Position::JsonGzip(JsonPosition::default()),
-            Form::Compact | Form::CompactGzip | Form::Page => Position::Bytes(0),
+            Form::Compact => Position::Whole(Whole::Compact, 0),
+            Form::CompactGzip => Position::Whole(Whole::CompactGzip, 0),
+            Form::Page => Position::Whole(Whole::Page, 0),
         },
         gzip: gzip::Stream::default(),
     };
@@ -131,14 +139,17 @@ impl Reader {
         matches!(self.position, Position::End)
     }
 
+    fn forms(&self) -> Result<Arc<Forms>, MatrixError> {
+        self.edition.forms().ok_or(MatrixError::Withdrawn)
+    }
+
     /// Returns the next piece, or `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, MatrixError> {
-        let forms = || self.edition.forms().ok_or(MatrixError::Withdrawn);
         match self.position {
             Position::End => Ok(None),
             Position::Json(position) => {
                 let _permit = self.workshop.acquire().await?;
-                let forms = forms()?;
+                let forms = self.forms()?;
                 let written = spawn_blocking(move || {
                     let mut piece = Vec::with_capacity(PIECE + 1024);
                     let next = position.write(&forms.packed, &mut piece, PIECE)?;
@@ -154,12 +165,12 @@ impl Reader {
                 let is_first = at == JsonPosition::default();
                 Ok(Some(self.gzip.append(&piece, is_first)))
             }
-            Position::Bytes(from) => {
-                let bytes = bytes(&forms()?, &self.workshop, self.form).await?;
+            Position::Whole(form, from) => {
+                let bytes = whole(&self.forms()?, &self.workshop, form).await?;
                 let end = bytes.len().min(from + PIECE);
                 self.position = match bytes.len() - end {
                     0 => Position::End,
-                    _ => Position::Bytes(end),
+                    _ => Position::Whole(form, end),
                 };
                 // A copy: a part of the shared bytes would keep all of them in memory.
                 Ok(bytes.get(from..end).map(Bytes::copy_from_slice))
@@ -169,30 +180,33 @@ impl Reader {
 
     /// Returns the piece of the compressed JSON at a position.
     async fn gzip_piece(&self, at: JsonPosition) -> Result<Arc<gzip::Piece>, MatrixError> {
-        let forms = || self.edition.forms().ok_or(MatrixError::Withdrawn);
-        if let Some(piece) = forms()?.gzip.get(at) {
+        if let Some(piece) = self.forms()?.gzip.get(at) {
             return Ok(piece);
         }
         let _permit = self.workshop.acquire().await?;
-        let forms = forms()?;
+        let forms = self.forms()?;
         spawn_blocking(move || forms.gzip.make(&forms.packed, at)).await?
     }
 }
 
-/// Returns the bytes of a form that is made once for all readers.
-async fn bytes(forms: &Arc<Forms>, workshop: &Semaphore, form: Form) -> Result<Bytes, MatrixError> {
+/// Returns the bytes of a form.
+async fn whole(
+    forms: &Arc<Forms>,
+    workshop: &Semaphore,
+    form: Whole,
+) -> Result<Bytes, MatrixError> {
     let of = forms.clone();
     match form {
-        Form::Json | Form::JsonGzip | Form::Page => {
+        Whole::Page => {
             let write = move || Ok(page(&of.packed).into_bytes());
             made(&forms.page, workshop, write).await
         }
-        Form::Compact => {
+        Whole::Compact => {
             let write = move || Ok(compact::write(&of.packed)?);
             made(&forms.compact, workshop, write).await
         }
-        Form::CompactGzip => {
-            let compact = Box::pin(bytes(forms, workshop, Form::Compact)).await?;
+        Whole::CompactGzip => {
+            let compact = Box::pin(whole(forms, workshop, Whole::Compact)).await?;
             let compress = move || Ok(gzip::whole(&compact)?);
             made(&forms.compact_gzip, workshop, compress).await
         }
