@@ -71,8 +71,8 @@ impl Collector {
     /// matrix is being assembled all get that matrix.
     pub(super) async fn edition(&self) -> Result<Arc<Edition>, CollectError> {
         let mut shelf = self.shelf.clone().lock_owned().await;
-        let members = self.members();
-        let nodes = members.len() + 1;
+        let members = self.state.snapshot().members.clone();
+        let nodes = self.nodes(&members).count() + 1;
         let bytes = self.bytes(nodes);
         if bytes > BUDGET {
             return Err(CollectError::TooLarge(nodes));
@@ -85,7 +85,7 @@ impl Collector {
         // peers again and again.
         let collected = tokio::spawn(async move {
             let began = Instant::now();
-            let edition = Edition::new(this.collect(members).await, began.elapsed());
+            let edition = Edition::new(this.collect(&members).await, began.elapsed());
             if shelf.add(edition.clone()) {
                 tokio::spawn(drop_unread(Arc::downgrade(&this.shelf)));
             }
@@ -99,12 +99,11 @@ impl Collector {
 
     /// Returns the other nodes of the matrix. If there are too many, it leaves out those that have
     /// never answered this agent, because perhaps they do not exist.
-    fn members(&self) -> Vec<Member> {
-        let mut members = self.state.snapshot().members.to_vec();
-        if self.bytes(members.len() + 1) > BUDGET {
-            members.retain(|member| member.answered);
-        }
+    fn nodes<'a>(&self, members: &'a [Member]) -> impl Iterator<Item = &'a Member> + use<'a> {
+        let is_too_large = self.bytes(members.len() + 1) > BUDGET;
         members
+            .iter()
+            .filter(move |member| member.answered || !is_too_large)
     }
 
     /// Returns the memory that a matrix of this many nodes and its forms may need.
@@ -114,14 +113,14 @@ impl Collector {
 
     /// Requests the row of each of `members` that is reachable, and assembles the matrix. Members
     /// that have never answered are asked last, and have no time of their own.
-    async fn collect(&self, members: Vec<Member>) -> Packed {
+    async fn collect(&self, members: &[Member]) -> Packed {
         let identity = self.state.identity();
         let own_state = self.state.snapshot().own_state();
         let answered = members.iter().filter(|member| member.answered).count();
         let within = rows::all_within(answered + 1);
         let not_asked = format!("not asked within {within:?}");
         let mut nodes = BTreeMap::new();
-        for member in members {
+        for member in self.nodes(members) {
             let node = Node {
                 name: member.name.clone(),
                 zone: member.zone.clone(),
@@ -129,7 +128,7 @@ impl Collector {
                 iperf3: member.iperf3.clone(),
                 row: Err(not_asked.clone()),
             };
-            nodes.insert(member.name.clone(), (node, Some(member)));
+            nodes.insert(member.name.clone(), (node, Some(member.clone())));
         }
         let own = Node {
             name: identity.name.clone(),
