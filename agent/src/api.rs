@@ -428,7 +428,7 @@ pub struct Member {
     /// The sweep that the member works on.
     pub sweep: u64,
     /// Whether this run of the member's agent has ever answered a control message of this one.
-    /// Whoever reaches the gossip port can invent members, but they do not answer.
+    /// A stranger at the gossip port can invent members, but they do not answer.
     pub answered: bool,
     /// The address at which the member's agent serves this API; null if it is not known.
     pub http: Option<SocketAddr>,

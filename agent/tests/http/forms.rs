@@ -149,7 +149,7 @@ async fn matrix_beyond_the_budget_is_refused_with_a_hint() {
     }
 }
 
-/// Whoever reaches the gossip port can invent members. They do not answer.
+/// A stranger at the gossip port can invent members. They do not answer.
 #[tokio::test]
 async fn invented_members_keep_nobody_from_the_matrix() {
     let (at_z, _stop_z) = serve(&state("node-z")).await;

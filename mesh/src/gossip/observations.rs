@@ -145,6 +145,15 @@ impl Observations {
                     && spoken.is_none_or(|voice| !voice.has_left)
                     && observation.leaving_since.is_some_and(is_recent);
                 published.leaving &= !speaks && !is_undecided;
+                let standing = if own == Some(address) || voice.is_some_and(is_other) {
+                    Standing::False
+                } else if speaks {
+                    Standing::Speaks
+                } else if has_voices && is_new {
+                    Standing::New
+                } else {
+                    Standing::Heard
+                };
                 Some(Identity {
                     published,
                     generation: id.generation_id,
@@ -153,14 +162,7 @@ impl Observations {
                     ever_live: observation.ever_live,
                     first_seen: observation.first_seen,
                     last_heartbeat: observation.last_heartbeat,
-                    standing: match () {
-                        () if own == Some(address) || voice.is_some_and(is_other) => {
-                            Standing::False
-                        }
-                        () if speaks => Standing::Speaks,
-                        () if has_voices && is_new => Standing::New,
-                        () => Standing::Heard,
-                    },
+                    standing,
                     is_doubtful: is_undecided || (observation.leaving_since.is_some() && speaks),
                 })
             })

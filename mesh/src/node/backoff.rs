@@ -1,6 +1,6 @@
 //! The back-off of the failures of a peer that has never answered.
 //!
-//! Whoever reaches the gossip port can invent members. Their cells fail, because they could be real
+//! A stranger at the gossip port can invent members. Their cells fail, because they could be real
 //! nodes behind a closed port; but not in every sweep.
 
 use std::time::Duration;
