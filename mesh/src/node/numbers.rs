@@ -13,6 +13,10 @@ use crate::wire::SWEEP_MAX;
 /// The highest number that a node takes from others. Numbers therefore never run out.
 pub(super) const TAKEN_MAX: u64 = SWEEP_MAX / 2;
 
+/// How far above [`TAKEN_MAX`] a number is not absurd yet: a mesh that has taken it goes on from
+/// there, a step at a time, and nodes that come later must find it.
+const RUN_UP: u64 = 1 << 32;
+
 /// How far from the median a number is out of step. One step is normal: nodes do not begin a sweep
 /// at the same instant.
 pub(super) const OUT_OF_STEP: u64 = 2;
@@ -99,7 +103,7 @@ impl Numbers {
         let mut rank = (self.total - 1) / 2;
         for (&number, &count) in &self.counts {
             match rank.checked_sub(count) {
-                None => return number.clamp(1, TAKEN_MAX),
+                None => return taken(number).max(1),
                 Some(rest) => rank = rest,
             }
         }
@@ -109,6 +113,15 @@ impl Numbers {
     /// Returns whether a peer is in the first of all sweeps, so that the mesh has just started.
     pub(super) fn is_first_begun(&self) -> bool {
         self.counts.contains_key(&1)
+    }
+}
+
+/// Returns the number that a node takes if most others have this one.
+pub(super) fn taken(number: u64) -> u64 {
+    if number <= TAKEN_MAX + RUN_UP {
+        number
+    } else {
+        TAKEN_MAX
     }
 }
 
@@ -167,6 +180,17 @@ mod tests {
         let mut alone_among_starting = numbers(&[SWEEP_MAX]);
         alone_among_starting.add(true, None);
         assert_eq!(alone_among_starting.to_join(), 1);
+    }
+
+    #[test]
+    fn mesh_that_has_been_led_to_the_highest_number_is_found() {
+        for (number, found) in [
+            (TAKEN_MAX + 1, TAKEN_MAX + 1),
+            (TAKEN_MAX + RUN_UP, TAKEN_MAX + RUN_UP),
+            (TAKEN_MAX + RUN_UP + 1, TAKEN_MAX),
+        ] {
+            assert_eq!(numbers(&[number, number]).to_join(), found);
+        }
     }
 
     #[test]

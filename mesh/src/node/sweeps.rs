@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::numbers::{OUT_OF_STEP, TAKEN_MAX};
+use super::numbers::{self, OUT_OF_STEP, TAKEN_MAX};
 use super::{Node, reason_of_state};
 use crate::io::Output;
 use crate::node::peers::Peer;
@@ -84,7 +84,7 @@ impl Node {
     fn word_of_others(&self, now: Time) -> Option<u64> {
         let (own, numbers) = (self.sweep_plan.number, &self.peers.numbers);
         let median = numbers.median_with(own);
-        let taken = median.min(own.max(TAKEN_MAX));
+        let taken = numbers::taken(median);
         if taken.abs_diff(own) >= OUT_OF_STEP {
             return Some(taken);
         }
