@@ -80,6 +80,7 @@ fn options() -> Options {
         skew: Duration::ZERO,
         churn: 0.0,
         dead: 0,
+        refuses: None,
         seed: 0,
     }
 }

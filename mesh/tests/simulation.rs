@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
-use iperf3_mesh_core::sim::{Options, Report, run};
+use iperf3_mesh_core::sim::{Options, Report, SweepStats, run};
+use iperf3_mesh_core::wire::Refusal;
 use iperf3_mesh_core::{Protocol, TestSpec, schedule};
 use iperf3_mesh_core_testkit::test_spec;
 
@@ -98,6 +99,47 @@ fn dead_nodes_cost_the_living_less_than_5_percent() {
 }
 
 #[test]
+fn member_that_always_refuses_costs_little_after_a_while() {
+    // Eleven and twelve nodes need as many rounds.
+    for_all_seeds(&busy_options(11), |options, honest| {
+        for refuses in REFUSALS {
+            let hostile = run(&Options {
+                nodes: options.nodes + 1,
+                refuses: Some(refuses),
+                ..options.clone()
+            });
+            assert!(!hostile.stuck, "{refuses:?}: a sweep did not end");
+            for (from, share) in [(1, 0.45), (LEARNED, 0.65)] {
+                let [rate, honest] = [&hostile, honest].map(|it| rate(&it.sweeps[from..]));
+                assert!(
+                    rate >= share * honest,
+                    "{refuses:?}: {rate} tests a second from sweep {from} on, {honest} without it"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn member_that_refuses_costs_no_more_than_an_honest_one() {
+    for_all_seeds(&busy_options(5), |options, honest| {
+        // The pairs of the other four.
+        let honest = rate(&honest.sweeps[LEARNED..]) * (4.0 * 3.0) / (5.0 * 4.0);
+        for refuses in REFUSALS {
+            let hostile = run(&Options {
+                refuses: Some(refuses),
+                ..options.clone()
+            });
+            let rate = rate(&hostile.sweeps[LEARNED..]);
+            assert!(
+                rate >= 0.85 * honest,
+                "{refuses:?}: {rate} tests a second, {honest} if it is honest"
+            );
+        }
+    });
+}
+
+#[test]
 fn lost_messages_cause_no_overlap() {
     for nodes in [2, 3, 4, 7, 8, 12] {
         for loss in [0.01, 0.05, 0.2] {
@@ -178,6 +220,43 @@ fn simulation_with_the_same_seed_has_the_same_report() {
     assert_ne!(one, format!("{:?}", run(&Options { seed: 8, ..options })));
 }
 
+/// How a member refuses, and when it claims to be free. A node whose slot is stuck is busy.
+const REFUSALS: [(Refusal, Option<Duration>); 7] = [
+    (Refusal::Busy, Some(Duration::ZERO)),
+    (Refusal::Busy, Some(Duration::from_millis(900))),
+    (Refusal::Busy, None),
+    (Refusal::Expecting, Some(Duration::from_millis(100))),
+    (Refusal::Sweep, None),
+    (Refusal::Quota, Some(Duration::from_secs(2))),
+    (Refusal::Crossed, None),
+];
+
+/// A stable mesh that sweeps all the time, with tests of one second.
+fn busy_options(nodes: usize) -> Options {
+    Options {
+        tests: vec![TestSpec {
+            duration: Duration::from_secs(1),
+            timeout: Duration::from_secs(6),
+            ..test_spec(Protocol::Tcp)
+        }],
+        interval: Duration::from_secs(1),
+        sweeps: 40,
+        ..options(nodes)
+    }
+}
+
+/// The number of sweeps after which the time in hand for a member that always refuses is used up.
+const LEARNED: usize = 20;
+
+/// Returns the tests per second, the pauses included.
+fn rate(sweeps: &[SweepStats]) -> f64 {
+    let [whole @ .., last] = sweeps else {
+        panic!("no sweep was completed")
+    };
+    let tests: u64 = whole.iter().map(|sweep| sweep.tests).sum();
+    tests as f64 / last.began.since(whole[0].began).as_secs_f64()
+}
+
 /// One sweep of a stable mesh in a data centre.
 fn options(nodes: usize) -> Options {
     Options {
@@ -193,6 +272,7 @@ fn options(nodes: usize) -> Options {
         skew: Duration::ZERO,
         churn: 0.0,
         dead: 0,
+        refuses: None,
         seed: 0,
     }
 }

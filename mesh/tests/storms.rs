@@ -118,6 +118,17 @@ fn failed_once() -> Vec<Storm> {
         // All others waited for a node that was one sweep ahead, and it for them.
         Storm::random(680),
         Storm::random(1941),
+        // Two nodes that had both lost a long meeting to new ones refused each other as `quota`.
+        Storm::random(163),
+        Storm::random(7320),
+        // Nodes that had begun the sweep long before the others closed it while the others still
+        // had meetings to hold.
+        Storm::random(9481),
+        Storm::random(9802),
+        // A node that had no time left for a peer ended its sweep a moment before the peer was free.
+        Storm::random(9235),
+        // The others followed half of the mesh to the highest number, and new nodes stayed behind.
+        Storm::random(880),
         // The simulator counted the time of a suspend as part of the meeting.
         storm(
             175,

@@ -116,6 +116,7 @@ fn plan(args: &PlanArgs, settings: &TestSettings) -> anyhow::Result<Plan> {
         skew: args.skew,
         churn: args.churn,
         dead: 0,
+        refuses: None,
         seed: args.seed,
     });
     let Some(sweep) = report.sweeps.first().filter(|_| !report.stuck) else {

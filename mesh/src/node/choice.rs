@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::quota::REST;
 use super::sweep_plan::PeerProgress;
 use super::{Node, reason_of_state};
 use crate::reservation::EndReason;
@@ -184,7 +185,13 @@ impl Node {
     }
 
     /// Draws the conclusions from a request that has ended.
-    pub(super) fn learn_from_request(&mut self, now: Time, peer: &NodeName, reason: EndReason) {
+    pub(super) fn learn_from_request(
+        &mut self,
+        now: Time,
+        peer: &NodeName,
+        lasted: Duration,
+        reason: EndReason,
+    ) {
         let absent = reason_of_state(self.peers.get(peer));
         let lesson = Lesson::of(reason, absent);
         let is_ignored = self.count_unanswered(peer, reason);
@@ -192,18 +199,26 @@ impl Node {
             .sweep_plan
             .due(now)
             .is_some_and(|due| due.peer == *peer);
+        let is_worth_waiting = self.is_worth_waiting(now, peer);
         let Some(progress) = self.sweep_plan.progress_mut(peer) else {
             return;
         };
+        if matches!(reason, EndReason::Refused(..)) {
+            // A node that asks refuses all others. On a slow link, it would never be free to grant.
+            self.out_of_order_at = self.out_of_order_at.max(now + lasted);
+        }
         progress.peer_wants_us = false;
         progress.quiet = lesson.quiet;
+        progress.refused = reason != EndReason::NoAnswer && !lesson.quiet;
+        progress.rests = matches!(reason, EndReason::Refused(Refusal::Quota, _));
         if let Some(wait) = lesson.busy_for {
             progress.busy_until = now + wait;
-            if lesson.quiet {
-                // The peer may restart again and again, so no node keeps to the order because of
-                // it.
-                progress.not_before = progress.busy_until;
-            }
+        }
+        if lesson.quiet || (progress.refused && !is_worth_waiting) {
+            // The peer may restart or refuse again and again, so no node keeps to the order because
+            // of it.
+            let rested = progress.busy_until.max(now + lasted * REST);
+            progress.not_before = progress.not_before.max(rested);
         }
         let must_give_up = lesson
             .strike
@@ -216,8 +231,9 @@ impl Node {
         // a cycle in which no node makes progress.
         if let (Some(wait), false, false, true) =
             (lesson.busy_for, lesson.quiet, lesson.waiting, was_due)
+            && is_worth_waiting
         {
-            self.wait_for_busy_partner(now, wait);
+            self.wait_for_busy_partner(now, peer, wait);
         }
         if let (Some(reason), true) = (lesson.strike, must_give_up) {
             self.give_up(peer, reason);
@@ -267,14 +283,19 @@ impl Node {
     }
 
     /// Keeps to the order while the partner that is due is busy, if waiting for it is worthwhile.
-    fn wait_for_busy_partner(&mut self, now: Time, wait: Duration) {
+    fn wait_for_busy_partner(&mut self, now: Time, peer: &NodeName, wait: Duration) {
         let lengths = if self.sweep_plan.players < LARGE {
             WORTH_WAITING
         } else {
             WORTH_WAITING_LARGE
         };
         if wait <= self.meeting_length().mul_f64(lengths) {
-            self.patient_until = self.patient_until.max(now + wait + SLACK);
+            let patient_until = self.patient_until.max(now + wait + SLACK);
+            if now < self.waits_since() || !self.is_last_wait() {
+                let waits = patient_until.since(self.patient_until.max(now));
+                self.record_lost(now, peer, waits);
+            }
+            self.patient_until = patient_until;
         } else if !self.sweep_plan.is_at_bye() {
             self.patient_until = now;
         }

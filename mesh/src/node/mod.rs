@@ -7,10 +7,12 @@
 //! The module has these parts: `requests` answers other nodes, `sweeps` begins and closes sweeps,
 //! `choice` picks the peer to ask, `sweep_plan` is the plan of one sweep, `peers` is the list of
 //! peers, `numbers` judges the sweep numbers of the others, `pings` finds out which peers answer,
-//! `backoff` tells how rarely those fail that never do.
+//! `backoff` tells how rarely those fail that never do, and `losses` bounds the time that a peer
+//! costs without meeting this node.
 
 mod backoff;
 mod choice;
+mod losses;
 #[cfg(all(test, feature = "flaws"))]
 mod model_hooks;
 mod numbers;
@@ -95,6 +97,8 @@ pub struct Node {
     follow_at: Option<Time>,
     /// The instant since which the node could have been in a meeting, but was in none.
     idle_since: Time,
+    /// The end of the last meeting with a test, or the beginning of the sweep.
+    tested_at: Time,
     /// The instant until which the node keeps to the order of the tournament.
     patient_until: Time,
     /// The instant from which on the node may ask the next peer out of order.
@@ -129,6 +133,7 @@ impl Node {
             pace: numbers::Pace::new(now),
             follow_at: None,
             idle_since: now,
+            tested_at: now,
             patient_until: now,
             out_of_order_at: now,
             ask_at: None,
@@ -464,7 +469,7 @@ impl Node {
             }
         }
         if role == Role::Asker {
-            self.learn_from_request(now, &peer, reason);
+            self.learn_from_request(now, &peer, lasted, reason);
         }
         self.outputs.push_back(Output::ReservationEnded {
             peer,

@@ -16,7 +16,7 @@ const MAKE_UPS_MAX: u8 = 2;
 
 /// How long an asker that has held the slot without a test is refused, as a multiple of the time
 /// for which it has held the slot: it gets a tenth of this node's time at most.
-const REST: u32 = 9;
+pub(super) const REST: u32 = 9;
 
 /// The number of requests in one sweep that a peer may leave unanswered. After that, its return
 /// does not reopen the pair: a peer that comes and goes costs time with every request.
@@ -38,6 +38,26 @@ struct Account {
     is_proven: bool,
     /// The instant until which requests are refused.
     rests_until: Time,
+    losses: Losses,
+}
+
+/// The time that this node has lost to a peer: a tenth of all, and some time in hand. (The generic
+/// cell rate algorithm, ITU-T I.371.)
+#[derive(Clone, Copy, Debug, Default)]
+struct Losses {
+    /// The instant at which the losses so far are a tenth of the time again.
+    repaid_at: Time,
+}
+
+impl Losses {
+    fn may_lose(self, now: Time, in_hand: Duration) -> Duration {
+        in_hand.saturating_sub(self.repaid_at.since(now) / (REST + 1))
+    }
+
+    fn record(&mut self, now: Time, lost: Duration, in_hand: Duration) {
+        let repaid_at = self.repaid_at.max(now) + lost * (REST + 1);
+        self.repaid_at = repaid_at.min(now + in_hand * (REST + 1));
+    }
 }
 
 /// The meetings of this node with all other nodes, in its present sweep.
@@ -48,6 +68,8 @@ pub(super) struct Quotas {
     /// The instant until which the requests of nodes that have never run a test with this one are
     /// refused. They share it, because new names cost nothing.
     newcomers_rest_until: Time,
+    /// The time lost to such nodes, which they share for the same reason.
+    newcomer_losses: Losses,
 }
 
 impl Quotas {
@@ -62,9 +84,11 @@ impl Quotas {
             *account = Account {
                 is_proven: account.is_proven,
                 rests_until: account.rests_until,
+                losses: account.losses,
                 ..Account::default()
             };
-            account.rests_until > now || (account.is_proven && is_peer(name))
+            let is_in_debt = account.rests_until.max(account.losses.repaid_at) > now;
+            is_in_debt || (account.is_proven && is_peer(name))
         });
     }
 
@@ -104,6 +128,31 @@ impl Quotas {
         }
     }
 
+    /// Returns how much time this node may lose to the peer from now on; `in_hand` if it has lost
+    /// none so far.
+    pub(super) fn may_lose(&self, now: Time, peer: &NodeName, in_hand: Duration) -> Duration {
+        let losses = match self.accounts.get(peer) {
+            Some(account) if account.is_proven => account.losses,
+            _ => self.newcomer_losses,
+        };
+        losses.may_lose(now, in_hand)
+    }
+
+    /// Records time that this node has lost to the peer.
+    pub(super) fn record_lost(
+        &mut self,
+        now: Time,
+        peer: &NodeName,
+        lost: Duration,
+        in_hand: Duration,
+    ) {
+        let losses = match self.accounts.get_mut(peer) {
+            Some(account) if account.is_proven => &mut account.losses,
+            _ => &mut self.newcomer_losses,
+        };
+        losses.record(now, lost, in_hand);
+    }
+
     /// Returns whether the peer is worth another request in this sweep if it has returned.
     pub(super) fn may_reopen(&self, peer: &NodeName) -> bool {
         let account = self.accounts.get(peer);
@@ -126,8 +175,9 @@ impl Quotas {
     pub(super) fn record_met(&mut self, peer: &NodeName, has_tested: bool) {
         let account = self.account(peer);
         account.perhaps_met = true;
-        account.has_met |= has_tested;
-        account.is_proven |= has_tested;
+        if has_tested {
+            self.record_test(peer);
+        }
     }
 
     /// Records a meeting that this node granted, and that has held its slot for so long.
@@ -141,10 +191,8 @@ impl Quotas {
         let account = self.account(asker);
         account.make_ups += u8::from(has_tested && account.has_met);
         account.perhaps_met = true;
-        account.has_met |= has_tested;
-        account.is_proven |= has_tested;
         if has_tested {
-            return;
+            return self.record_test(asker);
         }
         let rests_until = if account.is_proven {
             &mut account.rests_until
@@ -152,6 +200,16 @@ impl Quotas {
             &mut self.newcomers_rest_until
         };
         *rests_until = now + held * REST;
+    }
+
+    fn record_test(&mut self, peer: &NodeName) {
+        let newcomer_losses = self.newcomer_losses;
+        let account = self.account(peer);
+        account.has_met = true;
+        if !account.is_proven {
+            account.is_proven = true;
+            account.losses = newcomer_losses;
+        }
     }
 
     fn account(&mut self, peer: &NodeName) -> &mut Account {
@@ -167,7 +225,7 @@ mod tests {
 
     #[test]
     fn make_ups_with_a_test_are_granted_up_to_their_quota() {
-        let (now, asker) = (Time::default(), NodeName::new("a").expect("a name"));
+        let (now, asker) = (Time::default(), name("a"));
         let mut quotas = Quotas::default();
         quotas.keep_up(now, 1, |_| true);
         for granted in 0..=MAKE_UPS_MAX {
@@ -186,7 +244,7 @@ mod tests {
 
     #[test]
     fn asker_without_a_test_rests_for_nine_times_its_hold() {
-        let (now, asker) = (Time::default(), NodeName::new("a").expect("a name"));
+        let (now, asker) = (Time::default(), name("a"));
         let held = Duration::from_secs(1);
         let mut quotas = Quotas::default();
         quotas.keep_up(now, 1, |_| true);
@@ -197,5 +255,61 @@ mod tests {
             quotas.check(now + 9 * held, &asker, MeetingKind::MakeUp),
             Ok(())
         );
+    }
+
+    #[test]
+    fn peer_costs_a_tenth_of_the_time_and_the_time_in_hand() {
+        let (start, peer) = (Time::from_nanos(1 << 50), name("a"));
+        let mut quotas = Quotas::default();
+        quotas.record_met(&peer, true);
+        let (mut now, mut lost) = (start, Duration::ZERO);
+        while now < start + Duration::from_secs(1000) {
+            let wait = quotas.may_lose(now, &peer, IN_HAND);
+            now = now + wait;
+            quotas.record_lost(now, &peer, wait, IN_HAND);
+            lost += wait;
+            now = now + Duration::from_secs(7);
+        }
+        let tenth = Duration::from_secs(100);
+        assert!(lost <= IN_HAND + tenth && lost >= tenth, "{lost:?}");
+    }
+
+    #[test]
+    fn one_long_loss_is_repaid_in_ten_times_the_time_in_hand() {
+        let (now, peer) = (Time::from_nanos(1 << 50), name("a"));
+        let mut quotas = Quotas::default();
+        quotas.record_met(&peer, true);
+        quotas.record_lost(now, &peer, 100 * IN_HAND, IN_HAND);
+        assert_eq!(quotas.may_lose(now, &peer, IN_HAND), Duration::ZERO);
+        assert_eq!(quotas.may_lose(now + 10 * IN_HAND, &peer, IN_HAND), IN_HAND);
+    }
+
+    #[test]
+    fn nodes_without_a_test_share_their_losses_and_take_them_along() {
+        let now = Time::from_nanos(1 << 50);
+        let (met, new, newer) = (name("a"), name("b"), name("c"));
+        let mut quotas = Quotas::default();
+        quotas.record_met(&met, true);
+        quotas.record_lost(now, &new, IN_HAND, IN_HAND);
+        quotas.record_met(&newer, true);
+        let may_lose = [&met, &new, &newer].map(|peer| quotas.may_lose(now, peer, IN_HAND));
+        assert_eq!(may_lose, [IN_HAND, Duration::ZERO, Duration::ZERO]);
+    }
+
+    #[test]
+    fn peer_that_leaves_and_returns_has_its_losses() {
+        let (now, peer) = (Time::from_nanos(1 << 50), name("a"));
+        let mut quotas = Quotas::default();
+        quotas.record_met(&peer, true);
+        quotas.record_lost(now, &peer, IN_HAND, IN_HAND);
+        quotas.keep_up(now, 1, |_| false);
+        quotas.record_met(&peer, true);
+        assert_eq!(quotas.may_lose(now, &peer, IN_HAND), Duration::ZERO);
+    }
+
+    const IN_HAND: Duration = Duration::from_secs(40);
+
+    fn name(text: &str) -> NodeName {
+        NodeName::new(text).expect("a name")
     }
 }

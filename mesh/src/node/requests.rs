@@ -172,8 +172,11 @@ impl Node {
         } else {
             MeetingKind::MakeUp
         };
-        let checked = self.quotas.check(now, &message.from, kind);
-        checked.map_err(|(refusal, free_in)| Denial { refusal, free_in })
+        match self.quotas.check(now, &message.from, kind) {
+            Ok(()) => Ok(()),
+            Err((Refusal::Quota, _)) if self.may_end_mutual_rest(now, &message.from) => Ok(()),
+            Err((refusal, free_in)) => Err(Denial { refusal, free_in }),
+        }
     }
 
     /// Returns this node's own limits for each test of the plan.
@@ -232,6 +235,11 @@ impl Node {
     ) {
         self.keep_quotas_up(now);
         let has_tested = tested.is_some();
+        if has_tested {
+            self.tested_at = now;
+        } else {
+            self.record_lost(now, peer, held);
+        }
         if let (Role::Granter, Some(id), Some(known)) = (role, tested, self.peers.get_mut(peer)) {
             known.requests.record_test(id.epoch, id.number);
         }

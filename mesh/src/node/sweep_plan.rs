@@ -23,6 +23,13 @@ pub(crate) struct PeerProgress {
     pub(crate) in_later_sweep: bool,
     /// Whether the peer last answered that it is in its quiet time.
     pub(crate) quiet: bool,
+    /// Whether the last request has brought no test, although the peer is there and not in its
+    /// quiet time.
+    pub(crate) refused: bool,
+    /// Whether this node has waited for the peer at the end of the sweep, and has not met it.
+    pub(crate) in_vain: bool,
+    /// Whether the peer has refused the last request as one too many.
+    pub(crate) rests: bool,
     /// Whether the peer must answer a ping before it is asked.
     pub(crate) awaits_ping: bool,
     /// The number of requests in a row that failed through the peer's fault, for the same reason.
@@ -142,6 +149,9 @@ impl SweepPlan {
             peer_wants_us: false,
             in_later_sweep: false,
             quiet: false,
+            refused: false,
+            in_vain: false,
+            rests: false,
             awaits_ping: false,
             strikes: 0,
             last_reason: None,

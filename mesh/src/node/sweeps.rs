@@ -157,9 +157,10 @@ impl Node {
         }
         match self.called_to(now) {
             Some(_) if !self.sweep_plan.is_over() => {
-                let closing = now + self.close_after();
+                let closing = now + self.close_after() + self.time_for_open_pairs();
                 let closing = *self.sweep_plan.closing.get_or_insert(closing);
                 if now >= closing {
+                    self.end_last_wait(now);
                     self.close_pairs(|_| true);
                 }
             }
@@ -167,6 +168,7 @@ impl Node {
         }
         self.note_if_ahead(now);
         if self.stalls_at().is_some_and(|at| now >= at) {
+            self.end_last_wait(now);
             self.close_pairs(|_| true);
         }
         self.finish_sweep(now);
@@ -190,6 +192,7 @@ impl Node {
             self.follow_at,
             self.stalls_at(),
             self.raise_at(),
+            self.last_wait_ends_at(),
         ]
         .into_iter()
         .flatten()
@@ -200,9 +203,23 @@ impl Node {
     /// Returns when this node has waited too long for the pairs that are still open. A bye is a
     /// wait as well, and the partner after it may be late, so longer meetings need a longer wait.
     fn stalls_at(&self) -> Option<Time> {
-        let wait = STALL_MIN.max(self.close_after());
-        let since = self.idle_since.max(self.sweep_plan.ahead_until);
-        (self.sweep_plan.open() > 0).then(|| since + wait)
+        let since = self.could_meet_since();
+        (self.sweep_plan.open() > 0).then(|| since + self.stall_after())
+    }
+
+    pub(super) fn stall_after(&self) -> Duration {
+        STALL_MIN.max(self.close_after())
+    }
+
+    /// Returns whether no pair has met in this sweep, as when a whole mesh starts.
+    pub(super) fn has_met_none(&self) -> bool {
+        self.sweep_plan.open() > 0 && self.sweep_plan.open() == self.sweep_plan.total()
+    }
+
+    /// Returns the time in which this node can meet the peers that it waits for.
+    fn time_for_open_pairs(&self) -> Duration {
+        let pairs = u32::try_from(self.awaited_pairs().count()).unwrap_or(u32::MAX);
+        self.meeting_length().saturating_mul(pairs)
     }
 
     /// Records whether most others are in an earlier sweep. They may have a longer pause, so this
@@ -224,8 +241,13 @@ impl Node {
     pub(super) fn raise_at(&self) -> Option<Time> {
         let pause_began = self.sweep_plan.pause_began?;
         self.peers.iter().next()?;
-        let least = self.bound().max(self.meeting_length());
-        Some(pause_began.max(self.sweep_plan.began + least) + self.settings.interval)
+        let earliest = self.sweep_plan.began + self.least_sweep();
+        Some(pause_began.max(earliest) + self.settings.interval)
+    }
+
+    /// Returns the time that the sweep takes at least.
+    pub(super) fn least_sweep(&self) -> Duration {
+        self.bound().max(self.meeting_length())
     }
 
     /// Returns when this node is about to raise the sweep number. From then on it takes a single
@@ -237,7 +259,7 @@ impl Node {
 
     /// Returns how long a node goes on with its open pairs once other nodes are in the next sweep:
     /// the time for two meetings in which every test hangs.
-    fn close_after(&self) -> Duration {
+    pub(super) fn close_after(&self) -> Duration {
         let timeouts: Duration = self
             .settings
             .tests
@@ -260,21 +282,16 @@ impl Node {
         }
     }
 
-    /// Records that no peer is left to meet now.
-    ///
-    /// A peer that comes later, has not answered a ping yet, is in its quiet time, or is ahead, is
-    /// met in the pause if that is possible, and otherwise in the next sweep: the sweep does not
-    /// wait for it. The exception is a sweep in
-    /// which there is no other peer, as when a whole mesh starts.
+    /// Records that no peer is left to meet now. A sweep in which no pair has met goes on.
     fn finish_sweep(&mut self, now: Time) {
-        let has_met_none =
-            self.sweep_plan.open() > 0 && self.sweep_plan.open() == self.sweep_plan.total();
-        let is_awaited =
-            |pair: &PeerProgress| !pair.quiet && !pair.awaits_ping && !pair.in_later_sweep;
-        let is_waiting = has_met_none || self.sweep_plan.open_pairs().any(is_awaited);
-        if is_waiting || self.sweep_plan.pause_began.is_some() {
+        if self.sweep_plan.pause_began.is_some() || self.has_met_none() {
             return;
         }
+        let is_waiting = self.awaited_pairs().next().is_some();
+        if is_waiting && self.last_wait_ends_at().is_none_or(|at| now < at) {
+            return;
+        }
+        self.end_last_wait(now);
         self.sweep_plan.pause_began = Some(now);
         self.outputs.push_back(Output::SweepEnded(SweepSummary {
             number: self.sweep_plan.number,
@@ -286,7 +303,8 @@ impl Node {
 
     fn begin_sweep(&mut self, now: Time, number: u64) {
         self.close_pairs(|pair| {
-            pair.in_later_sweep || (pair.awaits_ping && pair.last_reason.is_some())
+            let is_silent = pair.awaits_ping && pair.last_reason.is_some();
+            pair.in_later_sweep || is_silent || pair.in_vain
         });
         let protocols = self.settings.tests.iter().map(|test| test.protocol);
         let is_expected = |peer: &&Peer| peer.is_meetable() && peer.reached;
@@ -308,6 +326,7 @@ impl Node {
         self.follow_at = None;
         self.peers.count_sweep();
         self.ping_unreached(now);
+        self.tested_at = now;
         self.mark_idle(now, START_PATIENCE);
         self.outputs.push_back(Output::SweepBegan(number));
         self.fail_unaskable();

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::network::NetworkConditions;
+use crate::wire::Refusal;
 
 /// A fault and the time during which it lasts. When it ends, everything that it broke is repaired.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,4 +95,7 @@ pub enum Lie {
     Forgeries,
     /// It never starts a client.
     NoClients,
+    /// It refuses every request, predicts each time that it will be free after this time, and asks
+    /// nobody. A node whose slot is stuck does the same.
+    Refuses(Refusal, Option<Duration>),
 }

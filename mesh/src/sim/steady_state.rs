@@ -8,10 +8,11 @@ use rand::{RngExt, SeedableRng};
 
 use super::defaults;
 use super::environment::{TestBehaviour, World};
-use super::fault::{Fault, FaultWindow};
+use super::fault::{Fault, FaultWindow, Lie};
 use super::kernel::{Clock, Host};
 use super::network::Network;
 use super::result_log::SweepStats;
+use crate::wire::Refusal;
 use crate::{Settings, TestSpec, Time, schedule};
 
 /// The factor in the limit of a sweep: a sweep is stuck if it takes longer than its bound times
@@ -53,6 +54,9 @@ pub struct Options {
     pub churn: f64,
     /// The number of nodes that lose their power in the middle of the first sweep, for good.
     pub dead: usize,
+    /// How the last node refuses every request, and when it then claims to be free again; `None` if
+    /// all nodes are honest.
+    pub refuses: Option<(Refusal, Option<Duration>)>,
     /// The seed of all random numbers. Two runs with the same options and seed are identical.
     pub seed: u64,
 }
@@ -92,6 +96,7 @@ pub fn run(options: &Options) -> Report {
     let mut world = World::simulated(hosts, network, behaviour, rng.random());
     let mut faults = replacements(options, &mut rng);
     faults.extend(power_cuts(options));
+    faults.extend(refusals(options));
     world.plan_faults(faults);
     world.start_all();
 
@@ -99,7 +104,8 @@ pub fn run(options: &Options) -> Report {
     let patience = (bound * STUCK_FACTOR + Duration::from_secs(600) + options.interval)
         * u32::try_from(options.sweeps).unwrap_or(u32::MAX);
     let done = world.run(Time::default() + patience, |world| {
-        let living = options.nodes - options.dead;
+        let hostile = usize::from(options.refuses.is_some());
+        let living = options.nodes - options.dead.max(hostile);
         let nodes = &world.policy.nodes[..living];
         nodes.iter().all(|node| node.completed >= options.sweeps)
     });
@@ -141,6 +147,16 @@ fn power_cuts(options: &Options) -> impl Iterator<Item = FaultWindow> {
         fault: Fault::PowerCut(number),
     };
     (options.nodes - options.dead..options.nodes).map(node)
+}
+
+/// Returns the lie of the last node, from the beginning on.
+fn refusals(options: &Options) -> Option<FaultWindow> {
+    let (refusal, free_in) = options.refuses?;
+    Some(FaultWindow {
+        at: Duration::ZERO,
+        lasts: FOR_GOOD,
+        fault: Fault::Hostile(options.nodes - 1, Lie::Refuses(refusal, free_in)),
+    })
 }
 
 fn settings(options: &Options, number: usize) -> Settings {

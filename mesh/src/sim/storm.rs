@@ -12,6 +12,7 @@ use super::environment::{NodeState, TestBehaviour, World};
 use super::fault::{Fault, FaultWindow, Lie};
 use super::kernel::{Clock, Host, Overlap, Safeguards};
 use super::network::{Network, NetworkConditions};
+use crate::wire::Refusal;
 use crate::{
     DRIFT_PPM_MAX, MARGIN, PortRange, Protocol, QUIET_TIME, START_WINDOW, Settings, TIMEOUT_MAX,
     TestSpec, Time, schedule,
@@ -19,8 +20,9 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Separates the random numbers of lies from those of all other faults.
+/// Separate the random numbers of lies, and of refusals, from those of all other faults.
 const LIES: u64 = 0x1e5;
+const REFUSALS: u64 = 0x2ef5;
 
 /// The time from the end of the last fault until every node may take part in tests again and gossip
 /// has told all nodes so.
@@ -160,6 +162,7 @@ impl Storm {
             faults: (0..count)
                 .map(|_| window(rng, nodes, lasts))
                 .chain(lies(seed, nodes, lasts))
+                .chain(refusals(seed, nodes, lasts))
                 .collect(),
             kernel_timer: true,
             start_guard: true,
@@ -391,6 +394,27 @@ fn lies(seed: u64, nodes: usize, within: f64) -> Vec<FaultWindow> {
             }
         })
         .collect()
+}
+
+/// Draws the node that refuses every request: one in every sixth storm.
+fn refusals(seed: u64, nodes: usize, within: f64) -> Option<FaultWindow> {
+    let rng = &mut StdRng::seed_from_u64(seed ^ REFUSALS);
+    let refusals = [
+        Refusal::Busy,
+        Refusal::Expecting,
+        Refusal::Sweep,
+        Refusal::Quota,
+    ];
+    let free_in = Duration::from_millis(rng.random_range(0..2000));
+    let lie = Lie::Refuses(
+        refusals[rng.random_range(0..refusals.len())],
+        rng.random_bool(0.8).then_some(free_in),
+    );
+    (seed % 6 == 2).then(|| FaultWindow {
+        at: Duration::from_secs_f64(rng.random_range(3.0..3.0 + within)),
+        lasts: Duration::from_secs_f64(rng.random_range(20.0..120.0)),
+        fault: Fault::Hostile(rng.random_range(0..nodes), lie),
+    })
 }
 
 fn lie(rng: &mut StdRng, nodes: usize) -> Lie {

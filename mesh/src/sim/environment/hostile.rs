@@ -9,7 +9,7 @@ use super::{Event, World};
 use crate::protocol::TIMEOUT_MAX;
 use crate::sim::defaults;
 use crate::sim::fault::Lie;
-use crate::sim::ids::{Incarnation, address_of, name_of};
+use crate::sim::ids::{Incarnation, address_of, name_of, number_of};
 use crate::wire::{
     Body, Complaints, MeetingId, MeetingKind, Message, PlannedTest, Refusal, Role, SWEEP_MAX,
 };
@@ -52,8 +52,46 @@ impl World {
         self.policy.nodes[number].lies.contains(&lie)
     }
 
+    /// Returns the answer of a hostile agent to this message, if it gives one without a look.
+    fn refusal_of(&self, message: &Message) -> Option<Output> {
+        let hostile = number_of(&message.to);
+        let lies = &self.policy.nodes[hostile].lies;
+        let (refusal, free_in) = lies.iter().find_map(|lie| match lie {
+            Lie::Refuses(refusal, free_in) => Some((*refusal, *free_in)),
+            _ => None,
+        })?;
+        if !matches!(message.body, Body::Request { .. }) || !self.hosts[hostile].is_up() {
+            return None;
+        }
+        let free_in_ms = free_in.and_then(|it| u64::try_from(it.as_millis()).ok());
+        let answer = Message {
+            from: message.to.clone(),
+            from_epoch: message.to_epoch,
+            to: message.from.clone(),
+            to_epoch: message.from_epoch,
+            body: Body::Refuse {
+                refusal,
+                free_in_ms,
+            },
+            ..message.clone()
+        };
+        let to = SocketAddr::new(address_of(number_of(&message.from)), 9878);
+        Some(Output::Send(to, answer))
+    }
+
+    fn refuses(&self, number: usize) -> bool {
+        let lies = &self.policy.nodes[number].lies;
+        lies.iter().any(|lie| matches!(lie, Lie::Refuses(..)))
+    }
+
     /// Changes an output of a hostile agent, or leaves it out.
     pub(super) fn falsify(&mut self, number: usize, output: Output) -> Option<Output> {
+        if let Output::Send(_, message) = &output
+            && let Some(answer) = self.refusal_of(message)
+        {
+            self.perform(number_of(&message.to), answer);
+            return None;
+        }
         if self.policy.nodes[number].lies.is_empty() {
             return Some(output);
         }
@@ -64,8 +102,10 @@ impl World {
                     sweep: self.claimed_sweep(number, message.sweep),
                     ..message
                 };
-                let is_sent = !ends || !self.has_lie(number, Lie::LongPlans);
-                is_sent.then_some(Output::Send(to, message))
+                let is_request = matches!(message.body, Body::Request { .. });
+                let is_dropped = (ends && self.has_lie(number, Lie::LongPlans))
+                    || (is_request && self.refuses(number));
+                (!is_dropped).then_some(Output::Send(to, message))
             }
             Output::StartClient(start) if self.has_lie(number, Lie::NoClients) => {
                 let at = self.hosts[number].clock.instant(start.deadline);
