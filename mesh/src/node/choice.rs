@@ -148,13 +148,16 @@ impl Node {
         let mut chosen = None;
         let askable = self.sweep_plan.open_pairs();
         for progress in askable.filter(|progress| !progress.awaits_ping) {
-            let at = self.may_ask_at(now, progress, in_order);
+            let not_before = progress
+                .not_before
+                .max(self.quotas.asked_from(&progress.peer));
+            let at = self.may_ask_at(now, progress, not_before, in_order);
             if at <= now {
                 chosen = Some(progress.peer.clone());
                 break;
             }
             wake = Some(wake.map_or(at, |wake| wake.min(at)));
-            if progress.not_before <= now {
+            if not_before <= now {
                 in_order = false;
                 if now < self.patient_until {
                     wake = wake.min(Some(self.patient_until));
@@ -171,9 +174,15 @@ impl Node {
 
     /// Returns when this peer may be asked; `in_order` tells whether no other peer is due before
     /// it.
-    fn may_ask_at(&self, now: Time, progress: &PeerProgress, in_order: bool) -> Time {
-        let at = if progress.not_before > now {
-            progress.not_before
+    fn may_ask_at(
+        &self,
+        now: Time,
+        progress: &PeerProgress,
+        not_before: Time,
+        in_order: bool,
+    ) -> Time {
+        let at = if not_before > now {
+            not_before
         } else if !in_order {
             self.patient_until.max(self.out_of_order_at)
         } else if progress.peer_wants_us || self.is_rightful(&progress.peer) {
@@ -191,6 +200,7 @@ impl Node {
         peer: &NodeName,
         lasted: Duration,
         reason: EndReason,
+        has_tested: bool,
     ) {
         let absent = reason_of_state(self.peers.get(peer));
         let lesson = Lesson::of(reason, absent);
@@ -209,20 +219,25 @@ impl Node {
         }
         progress.peer_wants_us = false;
         progress.quiet = lesson.quiet;
-        progress.refused = reason != EndReason::NoAnswer && !lesson.quiet;
+        progress.refused = !has_tested && reason != EndReason::NoAnswer && !lesson.quiet;
         progress.rests = matches!(reason, EndReason::Refused(Refusal::Quota, _));
         if let Some(wait) = lesson.busy_for {
             progress.busy_until = now + wait;
         }
-        if lesson.quiet || (progress.refused && !is_worth_waiting) {
+        let costs_much = !has_tested && !is_worth_waiting;
+        let rests_until = now + lasted * REST;
+        if lesson.quiet || (progress.refused && costs_much) {
             // The peer may restart or refuse again and again, so no node keeps to the order because
             // of it.
-            let rested = progress.busy_until.max(now + lasted * REST);
-            progress.not_before = progress.not_before.max(rested);
+            let not_before = progress.not_before.max(progress.busy_until);
+            progress.not_before = not_before.max(rests_until);
         }
         let must_give_up = lesson
             .strike
             .is_some_and(|reason| absent.is_some() | is_ignored | progress.strike(now, reason));
+        if costs_much {
+            self.quotas.leave_alone(peer, rests_until);
+        }
         let pause_ends = progress.not_before;
         if lesson.strike.is_none() {
             progress.strikes = 0;

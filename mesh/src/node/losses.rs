@@ -10,10 +10,6 @@ use super::Node;
 use crate::node::sweep_plan::PeerProgress;
 use crate::{NodeName, Time};
 
-/// The part of the time in hand that must be left for a peer to be worth waiting for in the middle
-/// of a sweep.
-const WORTH_ORDER: f64 = 0.9;
-
 impl Node {
     /// Returns how long this node may wait for the peer from now on. In its first sweep, it does
     /// not know its peers yet.
@@ -21,20 +17,35 @@ impl Node {
         if self.sweep_plan.is_joined {
             return self.stall_after();
         }
-        self.quotas.may_lose(now, peer, self.stall_after())
+        self.quotas.may_lose(now, peer, self.time_in_hand(peer))
     }
 
     /// Returns whether this node keeps to the order while the peer is busy. A wait in the middle of
     /// a sweep costs other nodes time as well, so only a peer that has cost little is worth it.
     pub(super) fn is_worth_waiting(&self, now: Time, peer: &NodeName) -> bool {
-        self.may_wait(now, peer) >= self.stall_after().mul_f64(WORTH_ORDER)
+        if !self.sweep_plan.is_joined && !self.quotas.is_proven(peer) {
+            return false;
+        }
+        let in_hand = self.time_in_hand(peer);
+        let little = (in_hand / 10).max(2 * self.meeting_length());
+        self.may_wait(now, peer) + little >= in_hand
     }
 
     /// Records the time that this node has lost to the peer, or is about to lose.
     pub(super) fn record_lost(&mut self, now: Time, peer: &NodeName, lost: Duration) {
         if !self.sweep_plan.is_joined {
-            let in_hand = self.stall_after();
+            let in_hand = self.time_in_hand(peer);
             self.quotas.record_lost(now, peer, lost, in_hand);
+        }
+    }
+
+    /// Returns how long this node waits for a peer to which it has lost no time so far. Honest peers
+    /// have begun the sweep later, or have lost time in it.
+    fn time_in_hand(&self, peer: &NodeName) -> Duration {
+        if self.quotas.is_proven(peer) {
+            self.stall_after()
+        } else {
+            self.close_after().max(self.bound()).min(self.stall_after())
         }
     }
 
@@ -42,8 +53,9 @@ impl Node {
     /// would lose the same time by asking if the peer did not rest.
     pub(super) fn may_end_mutual_rest(&self, now: Time, peer: &NodeName) -> bool {
         let pair = self.sweep_plan.progress(peer);
-        let may_lose = self.quotas.may_lose(now, peer, self.stall_after());
-        pair.is_some_and(|pair| pair.is_open() && pair.rests) && !may_lose.is_zero()
+        let may_lose = self.quotas.may_lose(now, peer, self.time_in_hand(peer));
+        let is_mutual = pair.is_some_and(|pair| pair.is_open() && pair.rests);
+        is_mutual && !self.sweep_plan.is_joined && !may_lose.is_zero()
     }
 
     /// Returns the open pairs that the end of the sweep waits for.
@@ -80,11 +92,14 @@ impl Node {
         if self.sweep_plan.pause_began.is_some() {
             return;
         }
+        let is_last_wait = self.is_last_wait();
         let waited = now.since(self.waits_since());
         let refusing = self.sweep_plan.open_pairs().filter(|pair| pair.refused);
         let refusing: Vec<_> = refusing.map(|pair| pair.peer.clone()).collect();
         for peer in refusing {
-            self.record_lost(now, &peer, waited);
+            if is_last_wait {
+                self.record_lost(now, &peer, waited);
+            }
             if let Some(pair) = self.sweep_plan.progress_mut(&peer) {
                 pair.in_vain = true;
             }
@@ -93,7 +108,7 @@ impl Node {
 
     /// Returns the instant since which this node could have met the peers that are left.
     pub(super) fn could_meet_since(&self) -> Time {
-        self.tested_at.max(self.sweep_plan.ahead_until)
+        self.result_at.max(self.sweep_plan.ahead_until)
     }
 
     /// Returns the instant since which this node loses time by waiting: not before the others can

@@ -97,8 +97,8 @@ pub struct Node {
     follow_at: Option<Time>,
     /// The instant since which the node could have been in a meeting, but was in none.
     idle_since: Time,
-    /// The end of the last meeting with a test, or the beginning of the sweep.
-    tested_at: Time,
+    /// The instant of the last cell with a new result, or of the beginning of the sweep.
+    result_at: Time,
     /// The instant until which the node keeps to the order of the tournament.
     patient_until: Time,
     /// The instant from which on the node may ask the next peer out of order.
@@ -133,7 +133,7 @@ impl Node {
             pace: numbers::Pace::new(now),
             follow_at: None,
             idle_since: now,
-            tested_at: now,
+            result_at: now,
             patient_until: now,
             out_of_order_at: now,
             ask_at: None,
@@ -376,7 +376,7 @@ impl Node {
                     outcome,
                     is_limited,
                 } => {
-                    self.on_cell(peer, protocol, outcome, is_limited);
+                    self.on_cell(now, peer, protocol, outcome, is_limited);
                 }
                 Action::Freed {
                     peer,
@@ -386,8 +386,9 @@ impl Node {
                     tested,
                 } => {
                     let held = now.since(began);
+                    let has_tested = tested.is_some();
                     self.charge(now, &peer, role, reason, held, tested);
-                    self.on_freed(now, peer, role, held, reason);
+                    self.on_freed(now, peer, role, held, reason, has_tested);
                 }
             }
         }
@@ -440,9 +441,18 @@ impl Node {
         Some(message.for_version(peer.member.wire))
     }
 
-    fn on_cell(&mut self, peer: NodeName, protocol: Protocol, outcome: Outcome, is_limited: bool) {
-        self.sweep_plan
-            .record_result(&peer, protocol, outcome.is_err());
+    fn on_cell(
+        &mut self,
+        now: Time,
+        peer: NodeName,
+        protocol: Protocol,
+        outcome: Outcome,
+        is_limited: bool,
+    ) {
+        let failed = outcome.is_err();
+        if self.sweep_plan.record_result(&peer, protocol, failed) {
+            self.result_at = now;
+        }
         if self.peers.get(&peer).is_some() {
             self.outputs.push_back(Output::Cell {
                 destination: peer,
@@ -460,6 +470,7 @@ impl Node {
         role: Role,
         lasted: Duration,
         reason: EndReason,
+        has_tested: bool,
     ) {
         if reason.took_place() {
             self.mark_idle(now, Duration::ZERO);
@@ -469,7 +480,7 @@ impl Node {
             }
         }
         if role == Role::Asker {
-            self.learn_from_request(now, &peer, lasted, reason);
+            self.learn_from_request(now, &peer, lasted, reason, has_tested);
         }
         self.outputs.push_back(Output::ReservationEnded {
             peer,

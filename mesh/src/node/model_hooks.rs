@@ -55,7 +55,7 @@ impl Node {
     pub(crate) fn rest(&mut self, now: Time, at_rest: SweepPlan) {
         self.sweep_plan = at_rest;
         self.quotas = Quotas::default();
-        (self.idle_since, self.tested_at) = (now, now);
+        (self.idle_since, self.result_at) = (now, now);
         (self.patient_until, self.ask_at) = (now, None);
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::Time;
 use crate::wire::SWEEP_MAX;
 
-/// The highest number that a node takes from others. Numbers therefore never run out.
+/// The number that a node takes instead of an absurd one. Numbers therefore never run out.
 pub(super) const TAKEN_MAX: u64 = SWEEP_MAX / 2;
 
 /// How far above [`TAKEN_MAX`] a number is not absurd yet: a mesh that has taken it goes on from

@@ -14,8 +14,8 @@ use crate::{NodeName, Time};
 /// asker tries three times in a row at most.
 const MAKE_UPS_MAX: u8 = 2;
 
-/// How long an asker that has held the slot without a test is refused, as a multiple of the time
-/// for which it has held the slot: it gets a tenth of this node's time at most.
+/// How long a node rests from a peer that has held the slot without a test, as a multiple of the
+/// time for which it has held the slot: the peer gets a tenth of this node's time at most.
 pub(super) const REST: u32 = 9;
 
 /// The number of requests in one sweep that a peer may leave unanswered. After that, its return
@@ -38,6 +38,8 @@ struct Account {
     is_proven: bool,
     /// The instant until which requests are refused.
     rests_until: Time,
+    /// The instant before which this node does not ask the peer.
+    asked_from: Time,
     losses: Losses,
 }
 
@@ -84,6 +86,7 @@ impl Quotas {
             *account = Account {
                 is_proven: account.is_proven,
                 rests_until: account.rests_until,
+                asked_from: account.asked_from,
                 losses: account.losses,
                 ..Account::default()
             };
@@ -126,6 +129,25 @@ impl Quotas {
             Some(account) if account.has_met || account.perhaps_met => MeetingKind::MakeUp,
             _ => MeetingKind::Scheduled,
         }
+    }
+
+    /// Returns the instant before which this node does not ask the peer.
+    pub(super) fn asked_from(&self, peer: &NodeName) -> Time {
+        let account = self.accounts.get(peer).filter(|it| it.is_proven);
+        account.map_or(Time::default(), |account| account.asked_from)
+    }
+
+    /// Leaves a peer alone with which this node has run a test before.
+    pub(super) fn leave_alone(&mut self, peer: &NodeName, until: Time) {
+        if let Some(account) = self.accounts.get_mut(peer) {
+            account.asked_from = until;
+        }
+    }
+
+    /// Returns whether this node has ever run a test with the peer.
+    pub(super) fn is_proven(&self, peer: &NodeName) -> bool {
+        let account = self.accounts.get(peer);
+        account.is_some_and(|account| account.is_proven)
     }
 
     /// Returns how much time this node may lose to the peer from now on; `in_hand` if it has lost

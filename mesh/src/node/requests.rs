@@ -235,10 +235,13 @@ impl Node {
     ) {
         self.keep_quotas_up(now);
         let has_tested = tested.is_some();
-        if has_tested {
-            self.tested_at = now;
-        } else {
-            self.record_lost(now, peer, held);
+        let is_own = matches!(
+            reason,
+            EndReason::ServerFailed(_) | EndReason::Moved | EndReason::Cancelled
+        );
+        if !has_tested && !is_own {
+            // A suspend of this machine is not the peer's fault.
+            self.record_lost(now, peer, held.min(self.close_after() / 2));
         }
         if let (Role::Granter, Some(id), Some(known)) = (role, tested, self.peers.get_mut(peer)) {
             known.requests.record_test(id.epoch, id.number);

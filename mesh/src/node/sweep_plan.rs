@@ -229,14 +229,21 @@ impl SweepPlan {
         self.pairs.len()
     }
 
-    /// Records that a cell of this peer has its result.
-    pub(crate) fn record_result(&mut self, peer: &NodeName, protocol: Protocol, failed: bool) {
+    /// Records that a cell of this peer has a result. Returns whether it is the first in this sweep.
+    pub(crate) fn record_result(
+        &mut self,
+        peer: &NodeName,
+        protocol: Protocol,
+        failed: bool,
+    ) -> bool {
         self.failed_cells += usize::from(failed);
         let Some(&at) = self.index.get(peer) else {
-            return;
+            return false;
         };
+        let is_first = self.pairs[at].wants(protocol);
         self.pairs[at].wanted &= !bit(protocol);
         self.after_change(at);
+        is_first
     }
 
     /// Stops asking the peer in this sweep. Returns the protocols whose cells fail for this reason.

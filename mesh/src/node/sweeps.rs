@@ -84,7 +84,7 @@ impl Node {
     fn word_of_others(&self, now: Time) -> Option<u64> {
         let (own, numbers) = (self.sweep_plan.number, &self.peers.numbers);
         let median = numbers.median_with(own);
-        let taken = numbers::taken(median);
+        let taken = numbers::taken(median).max(own.min(median));
         if taken.abs_diff(own) >= OUT_OF_STEP {
             return Some(taken);
         }
@@ -157,8 +157,8 @@ impl Node {
         }
         match self.called_to(now) {
             Some(_) if !self.sweep_plan.is_over() => {
-                let closing = now + self.close_after() + self.time_for_open_pairs();
-                let closing = *self.sweep_plan.closing.get_or_insert(closing);
+                let closing = self.close_after() + self.time_for_open_pairs();
+                let closing = *self.sweep_plan.closing.get_or_insert(now + closing);
                 if now >= closing {
                     self.end_last_wait(now);
                     self.close_pairs(|_| true);
@@ -326,7 +326,7 @@ impl Node {
         self.follow_at = None;
         self.peers.count_sweep();
         self.ping_unreached(now);
-        self.tested_at = now;
+        self.result_at = now;
         self.mark_idle(now, START_PATIENCE);
         self.outputs.push_back(Output::SweepBegan(number));
         self.fail_unaskable();
