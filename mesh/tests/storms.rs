@@ -125,7 +125,7 @@ fn failed_once() -> Vec<Storm> {
         // had meetings to hold.
         Storm::random(9481),
         Storm::random(9802),
-        // A node that had no time left for a peer ended its sweep a moment before the peer was free.
+        // A node that had no time left for a peer ended its sweep just before the peer was free.
         Storm::random(9235),
         // The others followed half of the mesh to the highest number, and new nodes stayed behind.
         Storm::random(880),

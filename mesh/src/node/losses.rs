@@ -39,8 +39,8 @@ impl Node {
         }
     }
 
-    /// Returns how long this node waits for a peer to which it has lost no time so far. Honest peers
-    /// have begun the sweep later, or have lost time in it.
+    /// Returns how long this node waits for a peer to which it has lost no time so far. Honest
+    /// peers have begun the sweep later, or have lost time in it.
     fn time_in_hand(&self, peer: &NodeName) -> Duration {
         if self.quotas.is_proven(peer) {
             self.stall_after()

@@ -229,7 +229,8 @@ impl SweepPlan {
         self.pairs.len()
     }
 
-    /// Records that a cell of this peer has a result. Returns whether it is the first in this sweep.
+    /// Records that a cell of this peer has a result. Returns whether it is the first in this
+    /// sweep.
     pub(crate) fn record_result(
         &mut self,
         peer: &NodeName,
