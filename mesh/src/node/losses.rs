@@ -11,24 +11,19 @@ use crate::node::sweep_plan::PeerProgress;
 use crate::{NodeName, Time};
 
 impl Node {
-    /// Returns how long this node may wait for the peer from now on. In its first sweep, it does
-    /// not know its peers yet.
-    pub(super) fn may_wait(&self, now: Time, peer: &NodeName) -> Duration {
-        if self.sweep_plan.is_joined {
-            return self.stall_after();
-        }
+    /// Returns how much time this node may lose to the peer from now on.
+    fn may_lose(&self, now: Time, peer: &NodeName) -> Duration {
         self.quotas.may_lose(now, peer, self.time_in_hand(peer))
     }
 
     /// Returns whether this node keeps to the order while the peer is busy. A wait in the middle of
-    /// a sweep costs other nodes time as well, so only a peer that has cost little is worth it.
+    /// a sweep costs other nodes time as well, so only a peer that has cost little is worth it. In
+    /// its first sweep, the node does not know its peers yet.
     pub(super) fn is_worth_waiting(&self, now: Time, peer: &NodeName) -> bool {
-        if !self.sweep_plan.is_joined && !self.quotas.is_proven(peer) {
-            return false;
-        }
         let in_hand = self.time_in_hand(peer);
         let little = (in_hand / 10).max(2 * self.meeting_length());
-        self.may_wait(now, peer) + little >= in_hand
+        let has_cost_little = self.may_lose(now, peer) + little >= in_hand;
+        self.sweep_plan.is_joined || (self.quotas.is_proven(peer) && has_cost_little)
     }
 
     /// Records the time that this node has lost to the peer, or is about to lose.
@@ -53,9 +48,8 @@ impl Node {
     /// would lose the same time by asking if the peer did not rest.
     pub(super) fn may_end_mutual_rest(&self, now: Time, peer: &NodeName) -> bool {
         let pair = self.sweep_plan.progress(peer);
-        let may_lose = self.quotas.may_lose(now, peer, self.time_in_hand(peer));
         let is_mutual = pair.is_some_and(|pair| pair.is_open() && pair.rests);
-        is_mutual && !self.sweep_plan.is_joined && !may_lose.is_zero()
+        is_mutual && !self.sweep_plan.is_joined && !self.may_lose(now, peer).is_zero()
     }
 
     /// Returns the open pairs that the end of the sweep waits for.
@@ -75,10 +69,10 @@ impl Node {
             return None;
         }
         let since = self.waits_since();
-        let may_wait = self
+        let may_lose = self
             .awaited_pairs()
-            .map(|pair| self.may_wait(since, &pair.peer));
-        let longest = may_wait.max()?;
+            .map(|pair| self.may_lose(since, &pair.peer));
+        let longest = may_lose.max()?;
         Some(since + longest.max(self.meeting_length()))
     }
 

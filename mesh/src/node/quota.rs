@@ -106,10 +106,8 @@ impl Quotas {
         kind: MeetingKind,
     ) -> Result<(), (Refusal, Option<Duration>)> {
         let account = self.accounts.get(asker);
-        let rests_until = match account {
-            Some(account) if account.is_proven => account.rests_until,
-            _ => self.newcomers_rest_until,
-        };
+        let proven = self.proven(asker);
+        let rests_until = proven.map_or(self.newcomers_rest_until, |it| it.rests_until);
         if now < rests_until {
             return Err((Refusal::Quota, Some(rests_until.since(now))));
         }
@@ -133,8 +131,8 @@ impl Quotas {
 
     /// Returns the instant before which this node does not ask the peer.
     pub(super) fn asked_from(&self, peer: &NodeName) -> Time {
-        let account = self.accounts.get(peer).filter(|it| it.is_proven);
-        account.map_or(Time::default(), |account| account.asked_from)
+        let proven = self.proven(peer);
+        proven.map_or(Time::default(), |account| account.asked_from)
     }
 
     /// Leaves a peer alone with which this node has run a test before.
@@ -146,17 +144,14 @@ impl Quotas {
 
     /// Returns whether this node has ever run a test with the peer.
     pub(super) fn is_proven(&self, peer: &NodeName) -> bool {
-        let account = self.accounts.get(peer);
-        account.is_some_and(|account| account.is_proven)
+        self.proven(peer).is_some()
     }
 
     /// Returns how much time this node may lose to the peer from now on; `in_hand` if it has lost
     /// none so far.
     pub(super) fn may_lose(&self, now: Time, peer: &NodeName, in_hand: Duration) -> Duration {
-        let losses = match self.accounts.get(peer) {
-            Some(account) if account.is_proven => account.losses,
-            _ => self.newcomer_losses,
-        };
+        let proven = self.proven(peer);
+        let losses = proven.map_or(self.newcomer_losses, |account| account.losses);
         losses.may_lose(now, in_hand)
     }
 
@@ -232,6 +227,12 @@ impl Quotas {
             account.is_proven = true;
             account.losses = newcomer_losses;
         }
+    }
+
+    /// Returns the account of a node with which this one has ever run a test.
+    fn proven(&self, peer: &NodeName) -> Option<&Account> {
+        let account = self.accounts.get(peer);
+        account.filter(|account| account.is_proven)
     }
 
     fn account(&mut self, peer: &NodeName) -> &mut Account {

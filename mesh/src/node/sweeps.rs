@@ -157,8 +157,11 @@ impl Node {
         }
         match self.called_to(now) {
             Some(_) if !self.sweep_plan.is_over() => {
-                let closing = self.close_after() + self.time_for_open_pairs();
-                let closing = *self.sweep_plan.closing.get_or_insert(now + closing);
+                let closing = self
+                    .sweep_plan
+                    .closing
+                    .unwrap_or_else(|| now + self.close_after() + self.time_for_open_pairs());
+                self.sweep_plan.closing = Some(closing);
                 if now >= closing {
                     self.end_last_wait(now);
                     self.close_pairs(|_| true);

@@ -55,11 +55,7 @@ impl World {
     /// Returns the answer of a hostile agent to this message, if it gives one without a look.
     fn refusal_of(&self, message: &Message) -> Option<Output> {
         let hostile = number_of(&message.to);
-        let lies = &self.policy.nodes[hostile].lies;
-        let (refusal, free_in) = lies.iter().find_map(|lie| match lie {
-            Lie::Refuses(refusal, free_in) => Some((*refusal, *free_in)),
-            _ => None,
-        })?;
+        let (refusal, free_in) = self.refuses(hostile)?;
         if !matches!(message.body, Body::Request { .. }) || !self.hosts[hostile].is_up() {
             return None;
         }
@@ -79,9 +75,13 @@ impl World {
         Some(Output::Send(to, answer))
     }
 
-    fn refuses(&self, number: usize) -> bool {
+    /// Returns how this agent refuses every request, if it does.
+    fn refuses(&self, number: usize) -> Option<(Refusal, Option<Duration>)> {
         let lies = &self.policy.nodes[number].lies;
-        lies.iter().any(|lie| matches!(lie, Lie::Refuses(..)))
+        lies.iter().find_map(|lie| match lie {
+            Lie::Refuses(refusal, free_in) => Some((*refusal, *free_in)),
+            _ => None,
+        })
     }
 
     /// Changes an output of a hostile agent, or leaves it out.
@@ -104,7 +104,7 @@ impl World {
                 };
                 let is_request = matches!(message.body, Body::Request { .. });
                 let is_dropped = (ends && self.has_lie(number, Lie::LongPlans))
-                    || (is_request && self.refuses(number));
+                    || (is_request && self.refuses(number).is_some());
                 (!is_dropped).then_some(Output::Send(to, message))
             }
             Output::StartClient(start) if self.has_lie(number, Lie::NoClients) => {
