@@ -69,6 +69,19 @@ fn a_machine_without_a_host_name_needs_a_node_name() {
 }
 
 #[test]
+fn a_host_name_in_capitals_names_the_node_in_small_letters() {
+    let capitals = Environment {
+        host_name: Some("DB-1.Example".to_owned()),
+        ..outside()
+    };
+    let config = Config::new(&args(&[]), &capitals).unwrap();
+    assert_eq!(config.node_name.as_str(), "db-1.example");
+    let error = Config::new(&args(&["--node-name=DB-1"]), &capitals).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("such as db-1, or leave it out"), "{error}");
+}
+
+#[test]
 fn several_invalid_options_are_one_message() {
     assert_transcript("several");
 }

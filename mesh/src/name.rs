@@ -3,7 +3,8 @@
 //! Names and zones have the characters of Kubernetes' own: ASCII letters, digits, `-`, `_` and `.`,
 //! with a letter or a digit at both ends. So no name can hide characters, change the direction of
 //! the text around it, look like another one by letters of another script, or mean anything to a
-//! terminal, a spreadsheet or a page.
+//! terminal, a spreadsheet or a page. Names have no capital letters, so that no name differs from
+//! another one by them alone.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,8 +18,7 @@ pub const NAME_LEN_MAX: usize = 253;
 /// The maximum length of a zone, in bytes: that of a Kubernetes label value.
 pub const ZONE_LEN_MAX: usize = 63;
 
-/// The name of a node, as it appears in the labels of the metrics. Two names that differ in upper
-/// and lower case are two nodes.
+/// The name of a node, as it appears in the labels of the metrics.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct NodeName(Arc<str>);
@@ -34,8 +34,8 @@ pub enum NameError {
     TooLong(usize),
     /// The text has a character that no node name has.
     #[error(
-        "a node name has only the letters a to z and A to Z, digits, '-', '_' and '.', this one \
-         has {:?} (U+{:04X})", .0, u32::from(*.0)
+        "a node name has only the letters a to z, digits, '-', '_' and '.', this one has {:?} \
+         (U+{:04X})", .0, u32::from(*.0)
     )]
     BadCharacter(char),
     /// The text begins or ends with a character that may stand only inside.
@@ -55,7 +55,10 @@ impl NodeName {
         if name.len() > NAME_LEN_MAX {
             return Err(NameError::TooLong(name.len()));
         }
-        if let Some(bad) = name.chars().find(|c| !is_inner(*c)) {
+        if let Some(bad) = name
+            .chars()
+            .find(|c| !is_inner(*c) || c.is_ascii_uppercase())
+        {
             return Err(NameError::BadCharacter(bad));
         }
         match bad_end(name) {
@@ -69,7 +72,13 @@ impl NodeName {
         let plain: String = text
             .chars()
             .take(NAME_LEN_MAX)
-            .map(|c| if is_inner(c) { c } else { '-' })
+            .map(|c| {
+                if is_inner(c) {
+                    c.to_ascii_lowercase()
+                } else {
+                    '-'
+                }
+            })
             .collect();
         Self::new(plain.trim_matches(|c: char| !c.is_ascii_alphanumeric())).ok()
     }
@@ -132,7 +141,6 @@ mod tests {
     fn name_of_a_host_or_a_kubernetes_node_is_a_name() {
         for name in [
             "n1",
-            "Node-1",
             "ip-10-0-0-1.eu-west-1.compute.internal",
             "rack_1",
             "7",
@@ -167,6 +175,8 @@ mod tests {
             );
             assert!(!is_zone(name), "{name:?}");
         }
+        assert_eq!(NodeName::new("NODE-1"), Err(NameError::BadCharacter('N')));
+        assert!(is_zone("EU-1"));
         for name in ["-n", "n-", "_n", ".n", "n.", "..", "-"] {
             let error = NodeName::new(name).unwrap_err();
             assert!(matches!(error, NameError::BadEnd(_)), "{name:?}: {error}");
@@ -189,7 +199,7 @@ mod tests {
     #[test]
     fn odd_host_name_gets_a_suggestion() {
         let suggested = |text| NodeName::suggest(text).map(|name| name.to_string());
-        assert_eq!(suggested("my host").as_deref(), Some("my-host"));
+        assert_eq!(suggested("My host").as_deref(), Some("my-host"));
         assert_eq!(suggested("-n\u{f6}de-").as_deref(), Some("n-de"));
         assert_eq!(suggested("\u{202e}"), None);
     }
@@ -198,7 +208,9 @@ mod tests {
         #[test]
         fn name_has_no_other_characters_whatever_comes(text in any::<String>()) {
             let is_name = NodeName::new(&text).is_ok();
-            let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+            let plain = text.bytes().all(|b| {
+                b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b)
+            });
             prop_assert!(!is_name || plain);
             if let Some(name) = NodeName::suggest(&text) {
                 prop_assert!(NodeName::new(name.as_str()).is_ok());

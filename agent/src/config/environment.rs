@@ -30,6 +30,12 @@ impl Environment {
         }
     }
 
+    /// Returns the default of `--node-name`: the host name in lower case, because upper and lower
+    /// case are equivalent in it (RFC 4343).
+    pub(super) fn node_name(&self) -> Option<String> {
+        self.host_name.as_deref().map(str::to_ascii_lowercase)
+    }
+
     /// Returns the default of `--discovery`.
     pub(super) fn discovery(&self) -> &'static str {
         if self.in_pod && self.has_token {

@@ -110,8 +110,8 @@ impl Config {
             output,
         } = args;
         let mut errors = OptionErrors::default();
-        let name = node.node_name.as_deref().or(env.host_name.as_deref());
-        let node_name = errors.read("node_name", name.unwrap_or_default(), |text| {
+        let name = node.node_name.clone().or_else(|| env.node_name());
+        let node_name = errors.read("node_name", &name.unwrap_or_default(), |text| {
             node_name(text, env)
         });
         let zone = errors.read("zone", &node.zone, zone);
@@ -205,7 +205,7 @@ fn node_name(text: &str, env: &Environment) -> Result<NodeName, InvalidValue> {
             NameError::Empty | NameError::TooLong(_) => None,
         };
         let example = example.map_or_else(String::new, |name| format!(", such as {name}"));
-        let host_name = env.host_name.as_deref().map(NodeName::new);
+        let host_name = env.node_name().map(|name| NodeName::new(&name));
         let otherwise = if matches!(host_name, Some(Ok(_))) {
             ", or leave it out for the host name."
         } else {
@@ -275,8 +275,8 @@ fn given(texts: &[String]) -> Vec<&String> {
 /// Returns the names of this host and of the agents to join, in lower case.
 fn own_names(env: &Environment, join: &[JoinTarget]) -> Vec<String> {
     let join = join.iter().map(|target| target.host.as_str());
-    let names = env.host_name.as_deref().into_iter().chain(join);
-    names.map(str::to_ascii_lowercase).collect()
+    let join = join.map(str::to_ascii_lowercase);
+    env.node_name().into_iter().chain(join).collect()
 }
 
 fn forget_after(text: &str) -> Result<Duration, InvalidValue> {
