@@ -1,7 +1,9 @@
 //! The budgets of gossip: how many bytes this node decodes in a second, and how many it answers.
 //!
-//! A budget is a token bucket in bytes. A message may take a bucket below zero, because its size is
-//! known only afterwards; the next one waits until the bucket has filled up again.
+//! A budget is a token bucket in bytes. A message waits until the bucket of its source has all that
+//! it costs: large messages with the forged source of a member leave room for its small ones. It
+//! may take the bucket of all sources below zero: small messages of many sources leave room for
+//! large ones.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -132,20 +134,25 @@ impl DecodeBudget {
         }
     }
 
-    /// Returns whether a message from `source` may be decoded.
-    pub(super) fn has_room(&mut self, source: IpAddr, is_known: bool, now: Instant) -> bool {
-        let (all, one) = self.buckets(source, is_known, now);
-        all.has(MESSAGE, now) && one.is_some_and(|one| one.has(MESSAGE, now))
-    }
-
-    /// Takes what a message from `source` has cost.
-    pub(super) fn spend(&mut self, source: IpAddr, is_known: bool, bytes: usize, now: Instant) {
+    /// Takes what a message of `bytes` from `source` costs, if there is room for it.
+    pub(super) fn take(
+        &mut self,
+        source: IpAddr,
+        is_known: bool,
+        bytes: usize,
+        now: Instant,
+    ) -> bool {
         let cost = MESSAGE + bytes as f64;
         let (all, one) = self.buckets(source, is_known, now);
-        all.bytes -= cost;
-        if let Some(one) = one {
-            one.bytes -= cost;
+        let Some(one) = one else {
+            return false;
+        };
+        if !all.has(MESSAGE, now) || !one.has(cost, now) {
+            return false;
         }
+        all.bytes -= cost;
+        one.bytes -= cost;
+        true
     }
 
     fn buckets(

@@ -1,4 +1,4 @@
-//! The form of a gossip message: read within limits, and written again.
+//! The content of a gossip message: read within limits, and written again.
 //!
 //! Chitchat's own decoder decompresses and stores whatever it is sent. This module therefore reads
 //! each datagram first. A message that is malformed or too large is rejected as a whole. An entry
@@ -6,9 +6,8 @@
 //! passes on what it was told. The result is written again in a plain form, so that chitchat only
 //! ever decodes bytes that this module has written.
 //!
-//! A message has a header and one or two streams. A stream is a list of blocks, most of them
-//! compressed. The stream of the digest lists every identity that the sender knows; that of the
-//! delta has the keys that the receiver lacks.
+//! A message has one or two streams, see [`super::packed`]. The stream of the digest lists every
+//! identity that the sender knows; that of the delta has the keys that the receiver lacks.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -16,30 +15,10 @@ use std::net::SocketAddr;
 use chitchat::{ChitchatId, Serializable};
 
 use super::config::CLUSTER;
+use super::packed::{ACK, HEADER, Kind, Packed, SYN, SYN_ACK, Unpacked, write_stream};
 use super::reader::Reader;
 use super::rejections::Rejection;
 use super::state;
-
-/// Chitchat's header: magic number (little endian) and protocol version 1. The kind of message
-/// follows.
-const HEADER: [u8; 3] = [0x53, 0xb0, 1];
-const SYN: u8 = 0;
-const SYN_ACK: u8 = 1;
-const ACK: u8 = 2;
-
-/// The types of blocks.
-const BLOCK_END: u8 = 0;
-const BLOCK_COMPRESSED: u8 = 1;
-const BLOCK_PLAIN: u8 = 2;
-/// The maximum size of a block once decompressed, in bytes. Chitchat fills blocks up to this size.
-const BLOCK_MAX: usize = 16_384;
-
-/// The maximum size of a message once decompressed, in bytes: this much for each byte received, and
-/// one block. Messages of meshes reach a factor of 14.
-const EXPANSION_MAX: usize = 64;
-/// The maximum size of a message once decompressed, in bytes. The first answer of a mesh of 2,000
-/// nodes takes half of it, and three quarters with the longest names.
-const DECOMPRESSED_MAX: usize = 1 << 20;
 
 /// The operations of a delta.
 const OP_NODE: u8 = 0;
@@ -147,74 +126,6 @@ pub(super) enum Frame<'a> {
     Ack(Vec<NodeDelta<'a>>),
 }
 
-/// The kind of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Syn,
-    SynAck,
-    Ack,
-}
-
-/// A message of which only the outer form has been read. Nothing is decompressed yet.
-#[derive(Debug)]
-pub(super) struct Packed<'a> {
-    pub(super) kind: Kind,
-    digest: &'a [u8],
-    delta: &'a [u8],
-    size: usize,
-}
-
-impl<'a> Packed<'a> {
-    /// Reads the outer form of a datagram.
-    pub(super) fn read(datagram: &'a [u8]) -> Result<Self, Rejection> {
-        let body = datagram.strip_prefix(&HEADER).ok_or(Rejection::Foreign)?;
-        let (&kind, body) = body.split_first().ok_or(Rejection::Foreign)?;
-        let kind = match kind {
-            SYN => Kind::Syn,
-            SYN_ACK => Kind::SynAck,
-            ACK => Kind::Ack,
-            _ => return Err(Rejection::Foreign),
-        };
-        let size = datagram.len();
-        let (digest, body) = match kind {
-            Kind::Syn | Kind::SynAck => split_stream(body)?,
-            Kind::Ack => (&body[..0], body),
-        };
-        let (delta, rest) = match kind {
-            Kind::Syn => (&body[..0], body),
-            Kind::SynAck | Kind::Ack => split_stream(body)?,
-        };
-        let is_complete = match kind {
-            Kind::Syn => is_cluster(rest),
-            Kind::SynAck | Kind::Ack => rest.is_empty(),
-        };
-        let packed = Self {
-            kind,
-            digest,
-            delta,
-            size,
-        };
-        is_complete.then_some(packed).ok_or(Rejection::Foreign)
-    }
-
-    /// Returns the maximum size of the streams once decompressed, in bytes.
-    pub(super) fn unpacked_max(&self) -> usize {
-        (BLOCK_MAX + self.size * EXPANSION_MAX).min(DECOMPRESSED_MAX)
-    }
-
-    /// Decompresses the streams, as far as the limits allow.
-    pub(super) fn unpack(&self, unpacker: &mut Unpacker) -> Result<Unpacked, Rejection> {
-        let limit = self.unpacked_max();
-        let digest = unpacker.unpack(self.digest, limit)?;
-        let delta = unpacker.unpack(self.delta, limit - digest.len())?;
-        Ok(Unpacked {
-            kind: self.kind,
-            digest,
-            delta,
-        })
-    }
-}
-
 /// Returns a SYN of chitchat with one more entry.
 pub(super) fn with_entry(syn: &[u8], entry: &Entry) -> Option<Vec<u8>> {
     let digest = Packed::read(syn).ok()?.digest;
@@ -226,80 +137,7 @@ pub(super) fn with_entry(syn: &[u8], entry: &Entry) -> Option<Vec<u8>> {
     Some([before, &more, after].concat())
 }
 
-/// Splits the stream of blocks at the start of `bytes` from the rest. The end mark is left out.
-fn split_stream(bytes: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
-    let mut at = 0;
-    loop {
-        match bytes.get(at) {
-            Some(&BLOCK_END) => return Ok((&bytes[..at], &bytes[at + 1..])),
-            Some(&(BLOCK_COMPRESSED | BLOCK_PLAIN)) => {}
-            _ => return Err(Rejection::Foreign),
-        }
-        let length = bytes.get(at + 1..at + 3).ok_or(Rejection::Foreign)?;
-        at += 3 + usize::from(u16::from_le_bytes([length[0], length[1]]));
-    }
-}
-
-/// Returns whether `bytes` are exactly the name of this mesh's cluster.
-fn is_cluster(bytes: &[u8]) -> bool {
-    bytes.split_first_chunk().is_some_and(|(length, name)| {
-        usize::from(u16::from_le_bytes(*length)) == name.len() && name == CLUSTER.as_bytes()
-    })
-}
-
-/// Decompresses blocks. It keeps its buffers from one message to the next.
-pub(super) struct Unpacker {
-    zstd: zstd::bulk::Decompressor<'static>,
-    block: Box<[u8]>,
-}
-
-impl Unpacker {
-    /// # Errors
-    /// If there is no memory for it.
-    pub(super) fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            zstd: zstd::bulk::Decompressor::new()?,
-            block: vec![0; BLOCK_MAX].into(),
-        })
-    }
-
-    /// Decompresses a stream that has at most `limit` bytes once decompressed.
-    fn unpack(&mut self, stream: &[u8], limit: usize) -> Result<Vec<u8>, Rejection> {
-        let mut unpacked = Vec::new();
-        let mut rest = stream;
-        while let [kind, low, high, after @ ..] = rest {
-            let length = usize::from(u16::from_le_bytes([*low, *high]));
-            let (block, next) = after.split_at_checked(length).ok_or(Rejection::Foreign)?;
-            let plain = if *kind == BLOCK_COMPRESSED {
-                let written = self.zstd.decompress_to_buffer(block, &mut self.block[..]);
-                &self.block[..written.map_err(|_| Rejection::Malformed)?]
-            } else {
-                block
-            };
-            if unpacked.len() + plain.len() > limit {
-                return Err(Rejection::Oversize);
-            }
-            unpacked.extend_from_slice(plain);
-            rest = next;
-        }
-        Ok(unpacked)
-    }
-}
-
-/// The decompressed streams of a message.
-#[derive(Debug)]
-pub(super) struct Unpacked {
-    kind: Kind,
-    digest: Vec<u8>,
-    delta: Vec<u8>,
-}
-
 impl Unpacked {
-    /// Returns the size of the streams, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.digest.len() + self.delta.len()
-    }
-
     /// Reads the message, with at most `ids_max` identities in each stream. The second value is
     /// whether anything was left out.
     pub(super) fn read(&self, ids_max: usize) -> Result<(Frame<'_>, bool), Rejection> {
@@ -487,13 +325,4 @@ fn write_delta(delta: &[NodeDelta<'_>], bytes: &mut Vec<u8>) {
         }
     }
     write_stream(&plain, bytes);
-}
-
-fn write_stream(plain: &[u8], bytes: &mut Vec<u8>) {
-    for block in plain.chunks(BLOCK_MAX) {
-        bytes.push(BLOCK_PLAIN);
-        bytes.extend((block.len() as u16).to_le_bytes());
-        bytes.extend(block);
-    }
-    bytes.push(BLOCK_END);
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use chitchat::{ChitchatEnvelope, ChitchatMessage, ProtocolVersion};
 use tokio::time::Instant;
 
-use super::frame::{Id, Packed, Unpacker};
+use super::frame::Id;
+use super::packed::{Packed, Unpacker};
 use super::roster::Own;
 use super::shared::GossipShared;
 use super::state::{Published, is_reachable};
@@ -30,7 +31,6 @@ pub fn gossip_datagram(bytes: &[u8]) {
     let Ok(unpacked) = packed.unpack(&mut unpacker) else {
         return;
     };
-    assert!(unpacked.bytes() <= packed.unpacked_max());
     let Ok((frame, _)) = unpacked.read(MEMBERS_MAX) else {
         return;
     };

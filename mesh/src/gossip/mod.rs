@@ -42,6 +42,7 @@ mod frame;
 pub(crate) mod fuzzing;
 mod instance;
 mod observations;
+mod packed;
 mod reader;
 mod rejections;
 mod rejoin;

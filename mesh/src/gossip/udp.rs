@@ -1,7 +1,7 @@
 //! Gossip over UDP. Each datagram is read, bounded and written again before chitchat decodes it.
 //!
-//! A datagram passes these checks, the cheapest first: its outer form, whether it is awaited, the
-//! budget, its limits, and the roster. Whatever is refused is counted.
+//! A datagram passes these checks, the cheapest first: its outer form with the size that it tells,
+//! whether it is awaited, the budget, its content, and the roster. Whatever is refused is counted.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +17,8 @@ use tracing::debug;
 use super::budget::DecodeBudget;
 use super::exchanges::Exchanges;
 use super::fragments::is_fragmented;
-use super::frame::{Entry, Frame, Kind, Packed, Unpacked, Unpacker, with_entry};
+use super::frame::{Entry, Frame, with_entry};
+use super::packed::{Kind, Packed, Unpacked, Unpacker};
 use super::rejections::Rejection;
 use super::roster::Own;
 use super::shared::{GossipShared, count};
@@ -199,18 +200,13 @@ impl Screen {
     ) -> Result<Unpacked, Rejection> {
         let roster = &self.shared.roster;
         let is_known = packed.kind == Kind::SynAck || roster.is_member(from);
-        if !self.budget.has_room(from.ip(), is_known, now) {
-            return Err(Rejection::Budget);
-        }
         let is_answered = packed.kind != Kind::Ack && roster.is_proven(from);
         let answer = if is_answered { roster.len() * ENTRY } else { 0 };
-        let unpacked = packed.unpack(&mut self.unpacker);
-        let bytes = unpacked
-            .as_ref()
-            .map_or(packed.unpacked_max(), |unpacked| unpacked.bytes());
-        let cost = length + bytes + answer;
-        self.budget.spend(from.ip(), is_known, cost, now);
-        unpacked
+        let cost = length + packed.unpacked + answer;
+        if !self.budget.take(from.ip(), is_known, cost, now) {
+            return Err(Rejection::Budget);
+        }
+        packed.unpack(&mut self.unpacker)
     }
 
     /// Answers a SYN with the own identity and the sender's, and with nothing else.

@@ -6,7 +6,8 @@ use chitchat::ChitchatEnvelope;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::frame::{COUNTER_MAX, Entry, Frame, Id, Packed, Unpacked, Unpacker};
+use super::super::frame::{COUNTER_MAX, Entry, Frame, Id};
+use super::super::packed::{Packed, Unpacked, Unpacker};
 use super::super::rejections::Rejection;
 use super::address;
 use super::forged::{Forged, block, message, stream};
@@ -87,6 +88,21 @@ fn bomb_is_rejected_before_it_expands() {
     let blocks = [block(1, &packed).repeat(1000), vec![0]].concat();
     let bomb = message(2, &[&blocks], b"");
     assert_eq!(unpack(&bomb).unwrap_err(), Rejection::Oversize);
+}
+
+#[test]
+fn block_that_is_larger_than_it_tells_is_rejected() {
+    let small = zstd::bulk::compress(&[0; 16], 0).unwrap();
+    let large = zstd::bulk::compress(&[0; 16_384], 0).unwrap();
+    let mut liar = large.clone();
+    // The size, less 256, follows the magic number and one byte of flags.
+    liar[5..7].copy_from_slice(&1u16.to_le_bytes());
+    for block_bytes in [[small, large].concat(), liar] {
+        let blocks = [block(1, &block_bytes), vec![0]].concat();
+        let datagram = message(2, &[&blocks], b"");
+        assert!(Packed::read(&datagram).unwrap().unpacked < 300);
+        assert_eq!(unpack(&datagram).unwrap_err(), Rejection::Malformed);
+    }
 }
 
 #[test]

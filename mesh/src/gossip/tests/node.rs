@@ -7,7 +7,8 @@ use std::sync::Arc;
 use chitchat::{ChitchatEnvelope, ChitchatMessage, ProtocolVersion};
 use tokio::time::Instant;
 
-use super::super::frame::{Entry, Frame, Id, Packed, Unpacker};
+use super::super::frame::{Entry, Frame, Id};
+use super::super::packed::{Packed, Unpacker};
 use super::super::rejections::Rejection;
 use super::super::roster::{Known, Own};
 use super::super::shared::GossipShared;
