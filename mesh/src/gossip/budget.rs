@@ -1,9 +1,6 @@
 //! The budgets of gossip: how many bytes this node decodes in a second, and how many it answers.
 //!
-//! A budget is a token bucket in bytes. A message waits until the bucket of its source has all that
-//! it costs: large messages with the forged source of a member leave room for its small ones. It
-//! may take the bucket of all sources below zero: small messages of many sources leave room for
-//! large ones.
+//! A budget is a token bucket in bytes. A message that finds its bucket empty is dropped.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,9 +19,13 @@ const KNOWN: Rate = Rate::new(4.0 * MIB, 16.0 * MIB);
 /// The budget of decoding messages from all other addresses. Known members have their own, so that
 /// strangers cannot keep them out.
 const STRANGERS: Rate = Rate::new(MIB, 4.0 * MIB);
-/// The share of one known address: a digest and an answer of a mesh of 1,000 in each second.
+/// The share of one known address, for usual messages and for large ones: a digest and an answer of
+/// a mesh of 1,000 in each second. In a small mesh it is a member's part of [`KNOWN`].
 const KNOWN_SOURCE: Rate = Rate::new(128.0 * KIB, 4.0 * MIB);
-/// The share of one other address. It is enough for the first answer of a large mesh.
+/// The maximum cost of a usual message: this much, and so much more for each identity.
+const USUAL: f64 = 2.0 * KIB;
+const USUAL_OF_IDENTITY: f64 = 256.0;
+/// The share of one other address. It is enough for the first states of a large mesh.
 const STRANGE_SOURCE: Rate = Rate::new(MIB / 4.0, MIB);
 /// The cost of a message besides its bytes.
 const MESSAGE: f64 = KIB;
@@ -111,17 +112,24 @@ impl Sources {
             }
         }
         let new = Bucket::new(self.rate, now);
-        Some(self.buckets.entry(source).or_insert(new))
+        let bucket = self.buckets.entry(source).or_insert(new);
+        bucket.rate = self.rate;
+        Some(bucket)
     }
 }
 
 /// The budget of decoding.
+///
+/// A message may take its buckets below zero, so that dear messages have the same chance as cheap
+/// ones. The source of a message can be forged, and then a few large messages would use up what a
+/// member has. So usual messages and large ones have buckets of their own.
 #[derive(Debug)]
 pub(super) struct DecodeBudget {
     known: Bucket,
     strangers: Bucket,
-    known_sources: Sources,
-    strange_sources: Sources,
+    usual: Sources,
+    large: Sources,
+    strange: Sources,
 }
 
 impl DecodeBudget {
@@ -129,45 +137,51 @@ impl DecodeBudget {
         Self {
             known: Bucket::new(KNOWN, now),
             strangers: Bucket::new(STRANGERS, now),
-            known_sources: Sources::new(KNOWN_SOURCE),
-            strange_sources: Sources::new(STRANGE_SOURCE),
+            usual: Sources::new(KNOWN_SOURCE),
+            large: Sources::new(KNOWN_SOURCE),
+            strange: Sources::new(STRANGE_SOURCE),
         }
     }
 
-    /// Takes what a message of `bytes` from `source` costs, if there is room for it.
-    pub(super) fn take(
+    /// Takes what a message of a known address costs, if there is room for it. `identities` is the
+    /// number of those that this node keeps.
+    pub(super) fn take_known(
         &mut self,
         source: IpAddr,
-        is_known: bool,
         bytes: usize,
+        identities: usize,
         now: Instant,
     ) -> bool {
-        let cost = MESSAGE + bytes as f64;
-        let (all, one) = self.buckets(source, is_known, now);
-        let Some(one) = one else {
-            return false;
+        let usual = USUAL + identities as f64 * USUAL_OF_IDENTITY;
+        let is_usual = MESSAGE + bytes as f64 <= usual;
+        let sources = if is_usual {
+            &mut self.usual
+        } else {
+            &mut self.large
         };
-        if !all.has(MESSAGE, now) || !one.has(cost, now) {
-            return false;
-        }
-        all.bytes -= cost;
-        one.bytes -= cost;
-        true
+        let part = KNOWN.per_second / identities.max(1) as f64;
+        sources.rate.per_second = part.max(KNOWN_SOURCE.per_second);
+        take(&mut self.known, sources.get(source, now), bytes, now)
     }
 
-    fn buckets(
-        &mut self,
-        source: IpAddr,
-        is_known: bool,
-        now: Instant,
-    ) -> (&mut Bucket, Option<&mut Bucket>) {
-        if is_known {
-            (&mut self.known, self.known_sources.get(source, now))
-        } else {
-            let host = unknown_host(source);
-            (&mut self.strangers, self.strange_sources.get(host, now))
-        }
+    /// Takes what a message of any other address costs, if there is room for it.
+    pub(super) fn take_strange(&mut self, source: IpAddr, bytes: usize, now: Instant) -> bool {
+        let source = self.strange.get(unknown_host(source), now);
+        take(&mut self.strangers, source, bytes, now)
     }
+}
+
+fn take(all: &mut Bucket, source: Option<&mut Bucket>, bytes: usize, now: Instant) -> bool {
+    let Some(source) = source else {
+        return false;
+    };
+    if !all.has(MESSAGE, now) || !source.has(MESSAGE, now) {
+        return false;
+    }
+    let cost = MESSAGE + bytes as f64;
+    all.bytes -= cost;
+    source.bytes -= cost;
+    true
 }
 
 /// The budget of answers.

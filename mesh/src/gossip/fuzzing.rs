@@ -31,6 +31,8 @@ pub fn gossip_datagram(bytes: &[u8]) {
     let Ok(unpacked) = packed.unpack(&mut unpacker) else {
         return;
     };
+    let bytes = unpacked.digest.len() + unpacked.delta.len();
+    assert_eq!(bytes, packed.unpacked_bytes);
     let Ok((frame, _)) = unpacked.read(MEMBERS_MAX) else {
         return;
     };

@@ -43,7 +43,7 @@ pub(super) struct Packed<'a> {
     pub(super) digest: &'a [u8],
     delta: &'a [u8],
     /// The size of the streams once decompressed, in bytes, as the blocks tell it.
-    pub(super) unpacked: usize,
+    pub(super) unpacked_bytes: usize,
 }
 
 impl<'a> Packed<'a> {
@@ -72,16 +72,16 @@ impl<'a> Packed<'a> {
         if !is_complete {
             return Err(Rejection::Foreign);
         }
-        let sizes = blocks(digest).chain(blocks(delta)).map(Block::unpacked);
-        let unpacked = sizes.sum::<Result<usize, _>>()?;
-        if unpacked > (BLOCK_MAX + datagram.len() * EXPANSION_MAX).min(DECOMPRESSED_MAX) {
+        let sizes = blocks(digest).chain(blocks(delta)).map(Block::told_size);
+        let unpacked_bytes = sizes.sum::<Result<usize, _>>()?;
+        if unpacked_bytes > (BLOCK_MAX + datagram.len() * EXPANSION_MAX).min(DECOMPRESSED_MAX) {
             return Err(Rejection::Oversize);
         }
         Ok(Self {
             kind,
             digest,
             delta,
-            unpacked,
+            unpacked_bytes,
         })
     }
 
@@ -119,7 +119,7 @@ struct Block<'a> {
 impl Block<'_> {
     /// Returns the size once decompressed, in bytes. A compressed block tells it at its start (RFC
     /// 8878, section 3.1.1.1.4).
-    fn unpacked(self) -> Result<usize, Rejection> {
+    fn told_size(self) -> Result<usize, Rejection> {
         if !self.is_compressed {
             return Ok(self.bytes.len());
         }
@@ -178,7 +178,7 @@ impl Unpacker {
                 unpacked.extend_from_slice(block.bytes);
                 continue;
             }
-            let plain = &mut self.block[..block.unpacked()?];
+            let plain = &mut self.block[..block.told_size()?];
             let written = self.zstd.decompress_to_buffer(block.bytes, plain);
             if written.ok() != Some(plain.len()) {
                 return Err(Rejection::Malformed);

@@ -1,7 +1,8 @@
 //! Gossip over UDP. Each datagram is read, bounded and written again before chitchat decodes it.
 //!
-//! A datagram passes these checks, the cheapest first: its outer form with the size that it tells,
-//! whether it is awaited, the budget, its content, and the roster. Whatever is refused is counted.
+//! A datagram passes these checks, the cheapest first: its source, its outer form with the size
+//! that it tells, whether it is awaited, the budget, its content, and the roster. Whatever is
+//! refused is counted.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -141,12 +142,12 @@ impl Screen {
         from: SocketAddr,
         now: Instant,
     ) -> Result<Option<Received>, Rejection> {
-        let packed = Packed::read(datagram)?;
         let shared = Arc::clone(&self.shared);
         let roster = &shared.roster;
         if roster.refuses(from.ip()) {
             return Err(Rejection::Address);
         }
+        let packed = Packed::read(datagram)?;
         let is_awaited = match packed.kind {
             Kind::Syn => true,
             Kind::SynAck => self.exchanges.awaits(from, now),
@@ -200,10 +201,17 @@ impl Screen {
     ) -> Result<Unpacked, Rejection> {
         let roster = &self.shared.roster;
         let is_known = packed.kind == Kind::SynAck || roster.is_member(from);
+        let identities = roster.len();
         let is_answered = packed.kind != Kind::Ack && roster.is_proven(from);
-        let answer = if is_answered { roster.len() * ENTRY } else { 0 };
-        let cost = length + packed.unpacked + answer;
-        if !self.budget.take(from.ip(), is_known, cost, now) {
+        let answer = if is_answered { identities * ENTRY } else { 0 };
+        let cost = length + packed.unpacked_bytes + answer;
+        let budget = &mut self.budget;
+        let has_room = if is_known {
+            budget.take_known(from.ip(), cost, identities, now)
+        } else {
+            budget.take_strange(from.ip(), cost, now)
+        };
+        if !has_room {
             return Err(Rejection::Budget);
         }
         packed.unpack(&mut self.unpacker)

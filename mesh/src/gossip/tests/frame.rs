@@ -100,7 +100,7 @@ fn block_that_is_larger_than_it_tells_is_rejected() {
     for block_bytes in [[small, large].concat(), liar] {
         let blocks = [block(1, &block_bytes), vec![0]].concat();
         let datagram = message(2, &[&blocks], b"");
-        assert!(Packed::read(&datagram).unwrap().unpacked < 300);
+        assert!(Packed::read(&datagram).unwrap().unpacked_bytes < 300);
         assert_eq!(unpack(&datagram).unwrap_err(), Rejection::Malformed);
     }
 }
