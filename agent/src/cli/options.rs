@@ -8,7 +8,7 @@ use clap::Args;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Node")]
 pub struct NodeArgs {
-    /// Name of this node in the matrix [default: the host name, in lower case]
+    /// Name of this node in the matrix [default: the host name]
     #[arg(long, env = "SOURCE_NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
     /// Zone of this node, shown in the matrix [default: empty]
