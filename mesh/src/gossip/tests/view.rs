@@ -132,6 +132,19 @@ fn thawed_run_that_outlives_its_successor_counts() {
 }
 
 #[test]
+fn goodbye_of_a_former_run_heard_late_is_not_the_last_word() {
+    let timeline = Timeline::new();
+    let former = Identity {
+        ever_live: false,
+        ..leaving(dead(timeline.identity("a", 1, 40, 40)))
+    };
+    let former = starting_at(former, 1000);
+    let present = starting_at(dead(timeline.identity("a", 2, 0, 34)), 1100);
+    let view = timeline.view(&[former, present]);
+    assert_eq!(only(&view), (2, PeerState::Silent));
+}
+
+#[test]
 fn newest_identity_counts_within_an_epoch() {
     let timeline = Timeline::new();
     // The last heartbeats of the former identity still spread.
