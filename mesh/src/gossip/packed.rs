@@ -97,15 +97,12 @@ impl<'a> Packed<'a> {
 
 /// Splits the stream of blocks at the start of `bytes` from the rest. The end mark is left out.
 fn split_stream(bytes: &[u8]) -> Result<(&[u8], &[u8]), Rejection> {
-    let mut at = 0;
+    let mut rest = bytes;
     loop {
-        match bytes.get(at) {
-            Some(&BLOCK_END) => return Ok((&bytes[..at], &bytes[at + 1..])),
-            Some(&(BLOCK_COMPRESSED | BLOCK_PLAIN)) => {}
-            _ => return Err(Rejection::Foreign),
+        if let [BLOCK_END, after @ ..] = rest {
+            return Ok((&bytes[..bytes.len() - rest.len()], after));
         }
-        let length = bytes.get(at + 1..at + 3).ok_or(Rejection::Foreign)?;
-        at += 3 + usize::from(u16::from_le_bytes([length[0], length[1]]));
+        (_, rest) = split_block(rest).ok_or(Rejection::Foreign)?;
     }
 }
 
@@ -130,20 +127,36 @@ impl Block<'_> {
     }
 }
 
+/// Splits the block at the start of `bytes` from the rest.
+fn split_block(bytes: &[u8]) -> Option<(Block<'_>, &[u8])> {
+    let [
+        kind @ (BLOCK_COMPRESSED | BLOCK_PLAIN),
+        low,
+        high,
+        rest @ ..,
+    ] = bytes
+    else {
+        return None;
+    };
+    let length = usize::from(u16::from_le_bytes([*low, *high]));
+    let (bytes, rest) = rest.split_at_checked(length)?;
+    let is_compressed = *kind == BLOCK_COMPRESSED;
+    Some((
+        Block {
+            is_compressed,
+            bytes,
+        },
+        rest,
+    ))
+}
+
 /// Returns the blocks of a stream that [`split_stream`] has found.
 fn blocks(stream: &[u8]) -> impl Iterator<Item = Block<'_>> {
     let mut rest = stream;
     std::iter::from_fn(move || {
-        let [kind, low, high, after @ ..] = rest else {
-            return None;
-        };
-        let length = usize::from(u16::from_le_bytes([*low, *high]));
-        let (bytes, next) = after.split_at_checked(length)?;
+        let (block, next) = split_block(rest)?;
         rest = next;
-        Some(Block {
-            is_compressed: *kind == BLOCK_COMPRESSED,
-            bytes,
-        })
+        Some(block)
     })
 }
 
