@@ -73,14 +73,6 @@ impl Identity {
             && self.tie_break() > goodbye.tie_break()
     }
 
-    /// Returns whether one of `identities`, all of this name, is a later run that has been live.
-    /// While a node speaks, nobody is heard of its former runs. So the goodbye of one may arrive
-    /// just when the present run falls silent.
-    fn is_former(&self, identities: &[&Self]) -> bool {
-        let is_later = |other: &&Self| other.ever_live && other.tie_break() > self.tie_break();
-        identities.iter().any(is_later)
-    }
-
     /// Returns a value that is greatest for the identity of a name that appeared last.
     fn appearance(&self) -> (Instant, TieBreak) {
         (self.first_seen, self.tie_break())
@@ -194,8 +186,13 @@ fn member(identities: &[&Identity], patience: Duration) -> Option<Member> {
     }
     // An identity that we have never seen alive may be starting, or may have departed long ago
     // while gossip still carries it. Only nodes that knew it before report it as silent.
+    // While a node speaks, nobody is heard of its former runs. So the goodbye of one may arrive
+    // just when the present run falls silent.
+    let was_live = identities.iter().filter(|one| one.ever_live);
+    let last_live = was_live.map(|one| one.tie_break()).max();
     let counts = |identity: &Identity| {
-        identity.ever_live || (identity.published.leaving && !identity.is_former(identities))
+        let is_later = || Some(identity.tie_break()) > last_live;
+        identity.ever_live || (identity.published.leaving && is_later())
     };
     let last = chosen(identities, counts, Identity::last_sign)?;
     if !last.ever_live && identities.iter().any(|other| other.follows(last)) {
