@@ -131,6 +131,8 @@ mod protocol;
 mod reservation;
 mod rules;
 pub mod schedule;
+#[cfg(feature = "seal")]
+pub mod seal;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod spec;
