@@ -27,6 +27,7 @@ struct Sum {
     intruders: u64,
     stuck: usize,
     unmeasured: usize,
+    unopened: u64,
     tests: u64,
     faults: usize,
     slowest: Duration,
@@ -41,6 +42,7 @@ impl Sum {
         self.intruders += verdict.intruders;
         self.stuck += verdict.stuck.len();
         self.unmeasured += verdict.unmeasured.len();
+        self.unopened += verdict.unopened;
         self.tests += verdict.tests;
         self.faults += storm.faults.len();
         self.slowest = self.slowest.max(verdict.recovery);
@@ -52,6 +54,7 @@ impl Sum {
         self.intruders += other.intruders;
         self.stuck += other.stuck;
         self.unmeasured += other.unmeasured;
+        self.unopened += other.unopened;
         self.tests += other.tests;
         self.faults += other.faults;
         self.slowest = self.slowest.max(other.slowest);
@@ -72,9 +75,11 @@ fn main() -> Result<ExitCode, String> {
         seeds.start, seeds.end, sum.overlaps, sum.intruders, sum.stuck, sum.unmeasured
     );
     println!(
-        "{} tests, {} faults; slowest recovery {:.0} s, simulated; took {:.1} s",
+        "{} tests, {} faults, {} messages that did not open; slowest recovery {:.0} s, simulated; \
+         took {:.1} s",
         sum.tests,
         sum.faults,
+        sum.unopened,
         sum.slowest.as_secs_f64(),
         began.elapsed().as_secs_f64()
     );

@@ -42,6 +42,44 @@ fn hostile_agents_alone_violate_no_guarantee() {
 }
 
 #[test]
+fn old_message_does_not_open_in_a_sealed_mesh() {
+    let unopened = |is_sealed| {
+        let storm = Storm {
+            is_sealed,
+            ..Storm::random(17)
+        };
+        let replay = |second: u64| FaultWindow {
+            at: Duration::from_secs(second),
+            lasts: Duration::ZERO,
+            fault: Fault::Replay(10),
+        };
+        let verdict = storm.with_faults((20..30).map(replay).collect()).run();
+        assert!(verdict.is_good(), "{verdict}");
+        verdict.unopened
+    };
+    assert_eq!((unopened(true), unopened(false)), (100, 0));
+}
+
+#[test]
+fn key_files_that_differ_violate_no_guarantee() {
+    for seed in 0..40 {
+        let storm = Storm {
+            is_sealed: true,
+            ..Storm::random(seed)
+        };
+        let keys = |node: usize| FaultWindow {
+            at: Duration::from_secs(10 + 7 * node as u64 % 120),
+            lasts: Duration::from_secs(120),
+            fault: Fault::Keys(node, [&[1][..], &[2], &[3]][node % 3].to_vec()),
+        };
+        let verdict = storm
+            .with_faults((0..storm.nodes).map(keys).collect())
+            .run();
+        assert!(verdict.is_good(), "seed {seed}: {verdict}");
+    }
+}
+
+#[test]
 fn storm_with_the_same_seed_is_the_same_to_the_nanosecond() {
     let [one, two] = [17, 17].map(|seed| format!("{:?}", Storm::random(seed).run_traced()));
     assert_eq!(one, two);

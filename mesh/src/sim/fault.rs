@@ -72,6 +72,9 @@ pub enum Fault {
     },
     /// A process that is killed or past its deadline takes up to this long to die.
     SlowDeaths(Duration),
+    /// The key file of the agent has only these of the keys of the mesh, 2 and 1, or another one.
+    /// Only a sealed mesh has keys.
+    Keys(usize, Vec<u8>),
     /// The agent is hostile. When the fault ends, it restarts as an honest one.
     Hostile(usize, Lie),
 }

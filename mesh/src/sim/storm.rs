@@ -20,9 +20,13 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Separate the random numbers of lies, and of refusals, from those of all other faults.
+/// Separate the random numbers of lies, of refusals, and of keys, from those of all other faults.
 const LIES: u64 = 0x1e5;
 const REFUSALS: u64 = 0x2ef5;
+const KEYS: u64 = 0x6e75;
+
+/// One in this many storms hits a sealed mesh.
+const SEALED_EVERY: u64 = 3;
 
 /// The time from the end of the last fault until every node may take part in tests again and gossip
 /// has told all nodes so.
@@ -46,6 +50,8 @@ pub struct Storm {
     /// The silence after which a node has departed; `None` has the meaning that it has in
     /// [`crate::Settings`].
     pub forget_after: Option<Duration>,
+    /// Whether the mesh has keys, and seals its messages with them.
+    pub is_sealed: bool,
     /// The faults that the mesh suffers.
     pub faults: Vec<FaultWindow>,
     /// Whether the kernel ends an iperf3 at its deadline while its agent stands still.
@@ -66,6 +72,8 @@ pub struct Verdict {
     pub unmeasured: Vec<String>,
     /// The number of clients that the server of another test let in. It must be 0.
     pub intruders: u64,
+    /// The number of messages that arrived and did not open, in a sealed mesh.
+    pub unopened: u64,
     /// The number of tests that ran.
     pub tests: u64,
     /// The time from the end of the last fault until every cell was measured, including the quiet
@@ -159,10 +167,12 @@ impl Storm {
             forget_after: rng
                 .random_bool(0.3)
                 .then(|| SECOND * rng.random_range(20..=90)),
+            is_sealed: seed % SEALED_EVERY == 1,
             faults: (0..count)
                 .map(|_| window(rng, nodes, lasts))
                 .chain(lies(seed, nodes, lasts))
                 .chain(refusals(seed, nodes, lasts))
+                .chain(keys(seed, nodes, lasts))
                 .collect(),
             kernel_timer: true,
             start_guard: true,
@@ -241,6 +251,9 @@ impl Storm {
         world.policy.longest_meeting = Some(self.longest_meeting());
         let silent_after = (0..self.nodes).map(|_| SECOND * rng.random_range(6..=20));
         world.simulate_gossip(silent_after.collect());
+        if self.is_sealed {
+            world.seal_messages();
+        }
         world.plan_faults(self.faults.clone());
         world.start_all();
         world
@@ -291,6 +304,7 @@ impl Storm {
         let mut verdict = Verdict {
             recovery: world.now.since(calm),
             intruders: world.intruders,
+            unopened: world.policy.unopened,
             tests: sweeps.iter().map(|sweep| sweep.tests).sum(),
             ..Verdict::default()
         };
@@ -415,6 +429,27 @@ fn refusals(seed: u64, nodes: usize, within: f64) -> Option<FaultWindow> {
         lasts: Duration::from_secs_f64(rng.random_range(20.0..120.0)),
         fault: Fault::Hostile(rng.random_range(0..nodes), lie),
     })
+}
+
+/// Draws the key files that are not up to date in a sealed mesh: some agents have only one key of a
+/// rotation, and some have none that others have.
+fn keys(seed: u64, nodes: usize, within: f64) -> Vec<FaultWindow> {
+    if seed % SEALED_EVERY != 1 {
+        return Vec::new();
+    }
+    let rng = &mut StdRng::seed_from_u64(seed ^ KEYS);
+    let count = rng.random_range(0..=nodes);
+    (0..count)
+        .map(|_| {
+            let keys = [&[1][..], &[2], &[3], &[1, 2]];
+            let keys = keys[rng.random_range(0..keys.len())].to_vec();
+            FaultWindow {
+                at: Duration::from_secs_f64(rng.random_range(3.0..3.0 + within)),
+                lasts: Duration::from_secs_f64(rng.random_range(1.0..120.0)),
+                fault: Fault::Keys(rng.random_range(0..nodes), keys),
+            }
+        })
+        .collect()
 }
 
 fn lie(rng: &mut StdRng, nodes: usize) -> Lie {

@@ -49,6 +49,7 @@ impl World {
             Fault::Upgrade(node, wire) => self.upgrade(node, wire),
             Fault::PortsTaken(node) => self.policy.nodes[node].ports_taken += 1,
             Fault::KillIperf3(node) => self.kill_processes(node),
+            Fault::Keys(node, keys) => self.replace_keys(node, Some(&keys)),
             Fault::Hostile(node, lie) => self.policy.nodes[node].lies.push(lie),
             Fault::NetworkConditions(_)
             | Fault::Slow(..)
@@ -86,6 +87,7 @@ impl World {
             Fault::StaleView(node) => self.policy.nodes[node].stale -= 1,
             Fault::Upgrade(node, _) => self.downgrade(node),
             Fault::PortsTaken(node) => self.policy.nodes[node].ports_taken -= 1,
+            Fault::Keys(node, _) => self.replace_keys(node, None),
             Fault::Hostile(node, lie) => {
                 self.policy.nodes[node].lies.retain(|&other| other != lie);
                 self.restart(node);
@@ -172,6 +174,12 @@ impl World {
         host.wire = 0;
         host.settings.tests = self.policy.nodes[node].usual_tests.clone();
         self.restart(node);
+    }
+
+    fn replace_keys(&mut self, node: usize, keys: Option<&[u8]>) {
+        if let Some(seals) = &mut self.policy.seals {
+            seals.replace_keys(node, keys);
+        }
     }
 
     fn restart(&mut self, node: usize) {

@@ -1,10 +1,11 @@
 //! Chance: the policy of `plan` and of the storms.
 //!
 //! Split by concern: `views` spreads what the nodes know of each other, `faults` begins and ends
-//! faults, `hostile` is what hostile agents do. Every random number comes from the seed.
+//! faults, `hostile` is what hostile agents do, `seals` is what sealed messages need. Every random number comes from the seed.
 
 mod faults;
 mod hostile;
+mod seals;
 mod views;
 
 use std::collections::VecDeque;
@@ -16,7 +17,7 @@ use rand::{RngExt, SeedableRng};
 use super::fault::{FaultWindow, Lie};
 use super::gossip::Epidemic;
 use super::ids::{Incarnation, number_of};
-use super::kernel::{Delivery, FinishedTest, Host, Kernel, Policy, TestEnd};
+use super::kernel::{Delivery, FinishedTest, Host, Kernel, Policy, Seal, TestEnd};
 use super::network::Network;
 use super::result_log::ResultLog;
 use crate::wire::{Complaint, Message};
@@ -24,6 +25,7 @@ use crate::{
     Epoch, MeetingStatus, Node, Output, Reason, RunId, ServerFailure, ServerStart, TestSpec, Time,
     View,
 };
+use seals::Seals;
 
 /// The probability that a port is taken on a node where most ports are taken.
 const PORT_TAKEN: f64 = 0.8;
@@ -117,8 +119,12 @@ pub(super) struct Environment {
     /// The active faults, in the order in which they began.
     active: Vec<usize>,
     /// Old messages, the newest first.
-    sent: VecDeque<Message>,
+    sent: VecDeque<(Message, Seal)>,
+    /// The sealed side of the agents; `None` if the mesh has no key.
+    seals: Option<Seals>,
     pub(super) messages: u64,
+    /// The number of messages that did not open.
+    pub(super) unopened: u64,
     /// Meetings that took longer than [`Self::longest_meeting`], in words.
     pub(super) overlong: Vec<String>,
     /// The maximum duration of a meeting; `None` means no limit.
@@ -160,7 +166,9 @@ impl World {
             faults: Vec::new(),
             active: Vec::new(),
             sent: VecDeque::new(),
+            seals: None,
             messages: 0,
+            unopened: 0,
             overlong: Vec::new(),
             longest_meeting: None,
             highest_sweep: 0,
@@ -187,7 +195,15 @@ impl World {
         if let Some(epidemic) = &mut self.policy.epidemic {
             epidemic.forget(number);
         }
+        if let Some(seals) = &mut self.policy.seals {
+            seals.start(number, epoch);
+        }
         self.start_agent(number, epoch, skip_quiet_time);
+    }
+
+    /// Gives all agents the keys of the mesh. No agent runs yet.
+    pub(super) fn seal_messages(&mut self) {
+        self.policy.seals = Some(Seals::new(self.hosts.len()));
     }
 
     /// Judges the sweeps that begin from now on.
@@ -277,13 +293,26 @@ impl Policy for Environment {
         world.policy.result_log.record_test(test, since_the_start);
     }
 
-    fn deliver(&mut self, from: usize, to: usize, message: &Message) -> Delivery {
+    fn deliver(&mut self, from: usize, to: usize, _: &Message) -> Delivery {
         self.messages += 1;
+        self.network.deliver(from, to)
+    }
+
+    fn seal(&mut self, from: usize, to: usize, message: &Message) -> Seal {
+        let seals = self.seals.as_mut();
+        let seal = seals.map_or(0, |seals| seals.seal(from, to, message, SENT_MAX));
         if self.epidemic.is_some() {
             self.sent.truncate(SENT_MAX);
-            self.sent.push_front(message.clone());
+            self.sent.push_front((message.clone(), seal));
         }
-        self.network.deliver(from, to)
+        seal
+    }
+
+    fn opens(&mut self, to: usize, seal: Seal) -> bool {
+        let seals = self.seals.as_mut();
+        let opens = seals.is_none_or(|seals| seals.opens(to, seal));
+        self.unopened += u64::from(!opens);
+        opens
     }
 
     fn test_end(&mut self, spec: &TestSpec) -> TestEnd {
@@ -362,8 +391,8 @@ impl World {
     fn replay_any(&mut self) {
         let Environment { sent, rng, .. } = &mut self.policy;
         if !sent.is_empty() {
-            let message = sent[rng.random_range(0..sent.len())].clone();
-            self.replay(message);
+            let (message, seal) = sent[rng.random_range(0..sent.len())].clone();
+            self.replay(message, seal);
         }
     }
 

@@ -74,7 +74,9 @@ impl World {
     }
 
     fn gossip_to(&mut self, from: usize, to: usize) {
-        if self.policy.network.is_open(from, to) {
+        let seals = self.policy.seals.as_ref();
+        let has_key = seals.is_none_or(|seals| seals.has_common_key(from, to));
+        if has_key && self.policy.network.is_open(from, to) {
             let at = self.now + self.policy.network.latency();
             self.plan(at, Event::GossipArrives { from, to });
         }

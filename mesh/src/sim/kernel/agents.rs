@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::host::Waiting;
-use super::policy::{DELIVERY_TIMEOUT, Policy};
+use super::policy::{DELIVERY_TIMEOUT, Policy, Seal};
 use super::process_table::{Death, Start};
 use super::trace::{brief, describe};
 use super::{Event, Kernel};
@@ -195,11 +195,12 @@ impl<P: Policy> Kernel<P> {
         };
         let sender = self.hosts[from].incarnation;
         let delivery = self.policy.deliver(from, to, message);
+        let seal = self.policy.seal(from, to, message);
         if delivery.reported_lost {
             self.report_lost(from, sender, message);
         }
         for delay in delivery.delays {
-            self.plan_arrival(delay, to, from, sender, message.clone());
+            self.plan_arrival(delay, to, (from, sender), message.clone(), seal);
         }
     }
 
@@ -210,6 +211,7 @@ impl<P: Policy> Kernel<P> {
         let sender = self.hosts[from].incarnation;
         let until = self.now + within;
         let delivery = self.policy.deliver(from, to, message);
+        let seal = self.policy.seal(from, to, message);
         for delay in delivery
             .delays
             .into_iter()
@@ -223,6 +225,7 @@ impl<P: Policy> Kernel<P> {
                     from,
                     sender,
                     message,
+                    seal,
                     until,
                 },
             );
@@ -240,10 +243,9 @@ impl<P: Policy> Kernel<P> {
         until: Time,
     ) {
         let host = &self.hosts[to];
-        let is_understood = (host.wire - self.hosts[from].wire).abs() <= 1;
         let is_addressed =
             host.settings.name == message.to && host.settings.epoch == message.to_epoch;
-        if host.dark > 0 || !host.is_up() || !is_understood || !is_addressed {
+        if host.dark > 0 || !host.is_up() || !is_addressed {
             return;
         }
         let incarnation = host.incarnation;
@@ -259,18 +261,18 @@ impl<P: Policy> Kernel<P> {
     }
 
     /// Delivers a message once more. No agent waits to learn its fate, because no incarnation is 0.
-    pub(in crate::sim) fn replay(&mut self, message: Message) {
+    pub(in crate::sim) fn replay(&mut self, message: Message, seal: Seal) {
         let (to, from) = (number_of(&message.to), number_of(&message.from));
-        self.plan_arrival(Duration::ZERO, to, from, 0, message);
+        self.plan_arrival(Duration::ZERO, to, (from, 0), message, seal);
     }
 
     fn plan_arrival(
         &mut self,
         delay: Duration,
         to: usize,
-        from: usize,
-        sender: Incarnation,
+        (from, sender): (usize, Incarnation),
         message: Message,
+        seal: Seal,
     ) {
         self.queue.plan(
             self.now + delay,
@@ -279,6 +281,7 @@ impl<P: Policy> Kernel<P> {
                 from,
                 sender,
                 message,
+                seal,
             },
         );
     }
@@ -297,13 +300,27 @@ impl<P: Policy> Kernel<P> {
         }
     }
 
-    pub(super) fn arrive(&mut self, to: usize, from: usize, sender: Incarnation, message: Message) {
+    /// Returns whether the agent of a node takes a message from another one: it runs, speaks a
+    /// compatible version, and can open the message.
+    pub(super) fn is_accepted(&mut self, to: usize, from: usize, seal: Seal) -> bool {
         let host = &self.hosts[to];
-        if host.dark > 0 {
+        let is_understood = (host.wire - self.hosts[from].wire).abs() <= 1;
+        let is_awake = host.dark == 0 && host.suspended == 0;
+        // An agent opens only what it receives: what has opened once does not open again.
+        host.agent.is_some() && is_understood && (!is_awake || self.policy.opens(to, seal))
+    }
+
+    pub(super) fn arrive(
+        &mut self,
+        to: usize,
+        (from, sender): (usize, Incarnation),
+        message: Message,
+        seal: Seal,
+    ) {
+        if self.hosts[to].dark > 0 {
             return self.report_lost(from, sender, &message);
         }
-        let is_understood = (host.wire - self.hosts[from].wire).abs() <= 1;
-        if host.agent.is_none() || !is_understood {
+        if !self.is_accepted(to, from, seal) {
             // The machine or the agent rejects the message at once.
             if let Some(meeting) = message.meeting {
                 let input = Input::Undelivered {
@@ -314,6 +331,7 @@ impl<P: Policy> Kernel<P> {
             }
             return;
         }
+        let host = &self.hosts[to];
         let incarnation = host.incarnation;
         let (stands_still, is_suspended) = (host.stands_still(), host.suspended > 0);
         if stands_still {

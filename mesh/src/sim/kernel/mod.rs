@@ -23,7 +23,7 @@ pub use clock::Clock;
 pub(super) use exclusion_checker::ExclusionChecker;
 pub use exclusion_checker::Overlap;
 pub use host::Host;
-pub use policy::{DELIVERY_TIMEOUT, Delivery, FinishedTest, Policy, TestEnd};
+pub use policy::{DELIVERY_TIMEOUT, Delivery, FinishedTest, Policy, Seal, TestEnd};
 pub use process_table::TestKey;
 use process_table::{Death, Pid, ProcessTable};
 use queue::Queue;
@@ -40,6 +40,7 @@ enum Event<E> {
         from: usize,
         sender: Incarnation,
         message: Message,
+        seal: Seal,
     },
     /// A ping reaches a node. Its sender awaits the answer until then.
     PingArrives {
@@ -47,6 +48,7 @@ enum Event<E> {
         from: usize,
         sender: Incarnation,
         message: Message,
+        seal: Seal,
         until: Time,
     },
     /// An agent handles an input, unless another incarnation of it runs by then.
@@ -188,14 +190,20 @@ impl<P: Policy> Kernel<P> {
                 from,
                 sender,
                 message,
-            } => self.arrive(to, from, sender, message),
+                seal,
+            } => self.arrive(to, (from, sender), message, seal),
             Event::PingArrives {
                 to,
                 from,
                 sender,
                 message,
+                seal,
                 until,
-            } => self.answer_ping(to, from, sender, message, until),
+            } => {
+                if self.is_accepted(to, from, seal) {
+                    self.answer_ping(to, from, sender, message, until);
+                }
+            }
             Event::Handles(number, incarnation, input) => self.deliver(number, incarnation, input),
             Event::Wakes(number) => self.wake(number),
             Event::Listens(pid) => self.listen(pid),

@@ -10,6 +10,9 @@ use crate::{Input, Output, Protocol, ServerFailure, ServerStart, TestSpec, Time}
 /// How long it takes until the sender of a lost message learns of the loss, as in the agent.
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The number of a message in its sealed form.
+pub type Seal = u64;
+
 /// The fate of one message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delivery {
@@ -111,6 +114,16 @@ pub trait Policy: Sized {
 
     /// Decides the fate of a message.
     fn deliver(&mut self, from: usize, to: usize, message: &Message) -> Delivery;
+
+    /// Seals a message. A mesh without a key has one seal for all messages.
+    fn seal(&mut self, _from: usize, _to: usize, _message: &Message) -> Seal {
+        0
+    }
+
+    /// Decides whether a message opens at its receiver; if not, the receiver refuses it at once.
+    fn opens(&mut self, _to: usize, _seal: Seal) -> bool {
+        true
+    }
 
     /// Decides how a test ends, counted from its client's connection.
     fn test_end(&mut self, spec: &TestSpec) -> TestEnd;
