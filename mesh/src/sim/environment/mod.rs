@@ -1,7 +1,8 @@
 //! Chance: the policy of `plan` and of the storms.
 //!
 //! Split by concern: `views` spreads what the nodes know of each other, `faults` begins and ends
-//! faults, `hostile` is what hostile agents do, `seals` is what sealed messages need. Every random number comes from the seed.
+//! faults, `hostile` is what hostile agents do, and `seals` decides which sealed messages open.
+//! Every random number comes from the seed.
 
 mod faults;
 mod hostile;
