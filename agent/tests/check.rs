@@ -26,7 +26,9 @@ async fn check(words: &[&str]) -> Vec<Finding> {
         ("gossip", gossip),
         ("iperf", iperf),
     ];
-    let mut all: Vec<String> = ["iperf3-mesh", "check"].map(str::to_owned).into();
+    let mut all: Vec<String> = ["iperf3-mesh", "check", "--insecure"]
+        .map(str::to_owned)
+        .into();
     for (name, port) in ports {
         let flag = format!("--{name}-port=");
         if !words.iter().any(|word| word.starts_with(&flag)) {

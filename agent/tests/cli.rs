@@ -15,7 +15,7 @@ use iperf3_mesh::cli::{Cli, Command, MatrixFormat, OutputFormat, Protocols};
 use iperf3_mesh::config::{Config, TestSettings};
 
 /// Flag, variable and default of every option of an agent.
-const PROMISED: [(&str, &str, &str); 31] = [
+const PROMISED: [(&str, &str, &str); 36] = [
     ("node-name", "SOURCE_NODE_NAME", "the host name"),
     ("zone", "MESH_ZONE", "empty"),
     (
@@ -67,6 +67,11 @@ const PROMISED: [(&str, &str, &str); 31] = [
     ("failed-cells", "MESH_FAILED_CELLS", "zero"),
     ("log-format", "LOG_FORMAT", "text"),
     ("members-max", "MESH_MEMBERS_MAX", "2048"),
+    ("key-file", "MESH_KEY_FILE", "none"),
+    ("insecure", "MESH_INSECURE", "false"),
+    ("auth", "MESH_AUTH", "required"),
+    ("mesh", "MESH_NAME", "iperf3-mesh"),
+    ("protect-read", "MESH_PROTECT_READ", "false"),
 ];
 
 fn read(words: &[&str]) -> Command {
@@ -247,6 +252,7 @@ fn config_with(variables: &[(&str, &str)], words: &str) -> String {
         .env_remove("KUBERNETES_SERVICE_HOST")
         .env(WORDS, words)
         .env("SOURCE_NODE_NAME", "n")
+        .env("MESH_INSECURE", "true")
         .envs(variables.iter().copied())
         .output()
         .unwrap();
@@ -284,7 +290,7 @@ fn an_empty_variable_counts_as_unset() {
     let everything: Vec<_> = PROMISED
         .iter()
         .map(|(_, name, _)| (*name, ""))
-        .filter(|(name, _)| *name != "SOURCE_NODE_NAME")
+        .filter(|(name, _)| !["SOURCE_NODE_NAME", "MESH_INSECURE"].contains(name))
         .collect();
     assert_eq!(config_with(&everything, "agent"), "n 5s None false []");
 }

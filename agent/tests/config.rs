@@ -29,6 +29,11 @@ fn invalid_options_of_the_mesh_have_these_messages() {
 }
 
 #[test]
+fn invalid_options_of_the_security_have_these_messages() {
+    assert_transcript("security");
+}
+
+#[test]
 fn invalid_ports_have_these_messages() {
     assert_transcript("ports");
 }
@@ -433,8 +438,11 @@ proptest! {
 }
 
 fn args(words: &[&str]) -> AgentArgs {
-    let cli = Cli::read(["iperf3-mesh", "agent"].iter().chain(words)).unwrap();
-    match cli.command {
+    agent(["iperf3-mesh", "agent", "--insecure"].iter().chain(words))
+}
+
+fn agent<'a>(words: impl Iterator<Item = &'a &'a str>) -> AgentArgs {
+    match Cli::read(words).unwrap().command {
         Command::Agent(args) => *args,
         other => panic!("{other:?}"),
     }
@@ -458,7 +466,11 @@ fn message(line: &str) -> String {
     let words = words
         .iter()
         .map(|word: &String| word.trim().replace('\'', ""));
-    let errors = match Cli::read(words) {
+    // Only the transcript of the security shows agents without a key.
+    let is_insecure = !line.contains("--key-file") && !line.contains("--insecure");
+    let is_agent = line.starts_with("iperf3-mesh agent ");
+    let insecure = (is_agent && is_insecure).then(|| "--insecure".to_owned());
+    let errors = match Cli::read(words.chain(insecure)) {
         Err(error) => return error.to_string(),
         Ok(cli) => match cli.command {
             Command::Agent(args) => Config::new(&args, &outside()).unwrap_err(),

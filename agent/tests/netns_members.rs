@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig};
-use iperf3_mesh_core::{AddressRules, Epoch, NodeName};
+use iperf3_mesh_core::{AddressRules, Epoch, MeshName, NodeName};
 use iperf3_mesh_testkit::agents::Agent;
 use iperf3_mesh_testkit::lab::hosts::{Host, Lab};
 use iperf3_mesh_testkit::{await_that, lab_test};
@@ -123,6 +123,7 @@ fn forge(host: &Host, name: &str, victim: Ipv4Addr) -> Forged {
     let stopped = stop.clone();
     let thread = thread::spawn(move || {
         let config = GossipConfig {
+            mesh: MeshName::default(),
             name,
             epoch: Epoch(666),
             generation: 1,

@@ -121,6 +121,7 @@ pub mod fuzzing;
 )]
 pub mod gossip;
 mod io;
+mod mesh_name;
 #[cfg(all(test, feature = "flaws"))]
 mod model;
 mod name;
@@ -145,6 +146,7 @@ pub use address::{AddressProblem, AddressRules, Listed, unknown_host};
 pub use io::{
     ClientStart, Ignored, Input, Output, ReservationOutcome, RunId, ServerFailure, ServerStart,
 };
+pub use mesh_name::{MESH_NAME_LEN_MAX, MeshName};
 pub use name::{Epoch, NAME_LEN_MAX, NameError, NodeName, ZONE_LEN_MAX, is_zone};
 pub use node::peers::Peer;
 pub use node::{Node, Settings};

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use chitchat::transport::{ChannelTransport, Transport, TransportExt};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, GossipError};
-use iperf3_mesh_core::{AddressRules, Epoch, Member, NodeName, PeerState, View, WIRE_VERSION};
+use iperf3_mesh_core::{
+    AddressRules, Epoch, Member, MeshName, NodeName, PeerState, View, WIRE_VERSION,
+};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -516,6 +518,7 @@ async fn over_udp(index: u8) -> (Gossip, SocketAddr) {
 
 fn config(index: u8) -> GossipConfig {
     GossipConfig {
+        mesh: MeshName::default(),
         name: name(index),
         epoch: Epoch(index.into()),
         generation: 1000 + u64::from(index % 2),

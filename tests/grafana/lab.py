@@ -117,6 +117,7 @@ def start_agent(binary, node, log):
         node,
         binary,
         "agent",
+        "--insecure",
         f"--node-name={node}",
         "--discovery=static",
     ]

@@ -15,7 +15,9 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 
 use crate::units::{self, InvalidValue};
 
-pub use options::{AccessArgs, Iperf3Arg, MeshArgs, NodeArgs, OutputArgs, PortArgs, TestArgs};
+pub use options::{
+    AccessArgs, Iperf3Arg, MeshArgs, NodeArgs, OutputArgs, PortArgs, SecurityArgs, TestArgs,
+};
 pub use variables::{UnreadVariable, unread_variables};
 
 /// The exit code for an unusable command line or configuration, the same as clap's.
@@ -110,6 +112,9 @@ pub struct AgentArgs {
     /// Discovery and departure of other nodes.
     #[command(flatten)]
     pub mesh: MeshArgs,
+    /// The keys of the mesh, and what is allowed without one.
+    #[command(flatten)]
+    pub security: SecurityArgs,
     /// The ports of this node.
     #[command(flatten)]
     pub ports: PortArgs,

@@ -79,6 +79,41 @@ pub struct MeshArgs {
     pub members_max: String,
 }
 
+/// The keys of the mesh, and what is allowed without one.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Security")]
+pub struct SecurityArgs {
+    /// File with the keys of the mesh, one a line, newest first; `iperf3-mesh key generate` prints
+    /// a line [default: none]
+    #[arg(long, env = "MESH_KEY_FILE", value_name = "PATH")]
+    pub key_file: Option<String>,
+    /// Run without a key: everybody who reaches the ports can steer this node
+    #[arg(long, env = "MESH_INSECURE", value_name = "BOOL", default_value = "false",
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub insecure: String,
+    /// Messages to accept with a key: required (only sealed ones) or permissive (plain ones too,
+    /// for 24 h after the start, while a mesh gets its first key)
+    #[arg(
+        long,
+        env = "MESH_AUTH",
+        value_name = "MODE",
+        default_value = "required"
+    )]
+    pub auth: String,
+    /// Name of the mesh; agents with another one are ignored, whatever key they have
+    #[arg(
+        long,
+        env = "MESH_NAME",
+        value_name = "NAME",
+        default_value = "iperf3-mesh"
+    )]
+    pub mesh: String,
+    /// Close page and read API to clients without a key
+    #[arg(long, env = "MESH_PROTECT_READ", value_name = "BOOL", default_value = "false",
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub protect_read: String,
+}
+
 /// The ports of this node.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Ports")]

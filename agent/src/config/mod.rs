@@ -16,6 +16,7 @@ mod join;
 mod kubernetes;
 mod peer_cidr;
 mod ports;
+mod security;
 mod settings;
 
 use std::net::IpAddr;
@@ -38,6 +39,7 @@ pub use error::{ConfigErrors, OptionError};
 pub use failed_cells::FailedCells;
 pub use join::JoinTarget;
 pub use ports::Ports;
+pub use security::{Auth, Security, SecuritySettings};
 pub use settings::TestSettings;
 
 const FORGET_AFTER_MIN: Duration = Duration::from_secs(60);
@@ -75,6 +77,8 @@ pub struct Config {
     pub forget_after: Option<Duration>,
     /// The maximum number of nodes in the mesh.
     pub members_max: usize,
+    /// The keys of the mesh, and what is allowed without one.
+    pub security: SecuritySettings,
     /// The ports of the agent.
     pub ports: Ports,
     /// The names and addresses that the HTTP ports know.
@@ -103,6 +107,7 @@ impl Config {
         let AgentArgs {
             node,
             mesh,
+            security,
             ports,
             access,
             tests,
@@ -143,6 +148,7 @@ impl Config {
         let members_max = errors.read("members_max", &mesh.members_max, |text| {
             units::number(text, 2..=MEMBERS_MAX)
         });
+        let security = errors.merge(SecuritySettings::try_from(security));
         let ports = errors.merge(Ports::try_from(ports));
         let allowed_hosts = errors.read("allowed_hosts", &access.allowed_hosts, AllowedHosts::read);
         let host_addresses = errors.read("host_ip", &access.host_ip, access::host_addresses);
@@ -165,6 +171,7 @@ impl Config {
                 label_selector: label_selector?,
                 forget_after: forget_after?,
                 members_max: members_max?,
+                security: security?,
                 ports: ports?,
                 access: Access {
                     allowed_hosts: allowed_hosts?,

@@ -156,7 +156,7 @@ mod tests {
     use std::sync::Mutex;
 
     use iperf3_mesh_core::gossip::{Gossip, GossipConfig};
-    use iperf3_mesh_core::{AddressRules, Epoch, NodeName};
+    use iperf3_mesh_core::{AddressRules, Epoch, MeshName, NodeName};
     use tokio::sync::mpsc;
     use tokio::time::timeout;
 
@@ -252,6 +252,7 @@ mod tests {
 
     async fn gossip(node: &str, address: SocketAddr) -> Gossip {
         let config = GossipConfig {
+            mesh: MeshName::default(),
             name: NodeName::new(node).unwrap(),
             epoch: Epoch(rand::random()),
             generation: 1,

@@ -22,13 +22,15 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, bind_hint};
-use iperf3_mesh_core::{AddressRules, Epoch, Input, Node, NodeName, PortRange, Settings, TestSpec};
+use iperf3_mesh_core::{
+    AddressRules, Epoch, Input, MeshName, Node, NodeName, PortRange, Settings, TestSpec,
+};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{boot_now, unix_now_ns};
-use crate::config::{Access, FailedCells};
+use crate::config::{Access, FailedCells, Security};
 use crate::discovery::DiscoverySink;
 use crate::discovery::addresses::Seeds;
 use crate::http::listener::{self, ListenError};
@@ -75,6 +77,14 @@ pub(crate) struct Setup {
     pub rules: AddressRules,
     /// The names and addresses that the HTTP ports know.
     pub access: Access,
+    /// The name of the mesh.
+    pub mesh: MeshName,
+    /// How messages between agents are protected.
+    #[expect(dead_code, reason = "the seal comes next")]
+    pub security: Security,
+    /// Whether page and read API are closed to clients without a key.
+    #[expect(dead_code, reason = "the seal comes next")]
+    pub protect_read: bool,
     /// The ports of the iperf3 servers.
     pub iperf_ports: PortRange,
     /// The tests of one direction of a meeting.
@@ -133,6 +143,7 @@ impl Agent {
         let http = listen_http(setup.listen.http)?;
         let control = listen(setup.listen.control, CONTROL_PORT).await?;
         let gossip = Gossip::over_udp(GossipConfig {
+            mesh: setup.mesh.clone(),
             name: setup.name.clone(),
             epoch,
             generation: unix_now_ns() / 1_000_000_000,

@@ -15,7 +15,9 @@ use iperf3_mesh::discovery::pods::PodStore;
 use iperf3_mesh::discovery::{DiscoverySink, find_pods};
 use iperf3_mesh::metrics::{Metrics, Settings};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, Rejection};
-use iperf3_mesh_core::{AddressRules, ClusterNode, Epoch, Input, Listed, NodeName, Protocol, View};
+use iperf3_mesh_core::{
+    AddressRules, ClusterNode, Epoch, Input, Listed, MeshName, NodeName, Protocol, View,
+};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use server::{Mood, Server, server_now};
@@ -453,6 +455,7 @@ async fn listing(node: &str, at: SocketAddr) -> Gossip {
 
 async fn with_rules(node: &str, at: SocketAddr, rules: AddressRules) -> Gossip {
     let config = GossipConfig {
+        mesh: MeshName::default(),
         name: name(node),
         epoch: Epoch(rand::random()),
         generation: 1,

@@ -4,11 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::state;
-use crate::{AddressRules, Epoch, NodeName, ZONE_LEN_MAX, is_zone};
+use crate::{AddressRules, Epoch, MeshName, NodeName, ZONE_LEN_MAX, is_zone};
 
-/// The name of the cluster: chitchat ignores messages of another cluster. The name is a label, not
-/// a secret.
-pub(super) const CLUSTER: &str = "iperf3-mesh";
 /// The shortest gossip interval.
 pub const INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// The longest gossip interval.
@@ -19,6 +16,8 @@ pub const GOODBYE_MAX: Duration = Duration::from_millis(1500);
 /// The settings of gossip, and the state that a node publishes about itself.
 #[derive(Clone, Debug)]
 pub struct GossipConfig {
+    /// The name of the mesh. Nodes ignore the messages of another mesh.
+    pub mesh: MeshName,
     /// The node's name.
     pub name: NodeName,
     /// The epoch of this run of the agent.

@@ -14,11 +14,11 @@ use std::net::SocketAddr;
 
 use chitchat::{ChitchatId, Serializable};
 
-use super::config::CLUSTER;
 use super::packed::{ACK, HEADER, Kind, Packed, SYN, SYN_ACK, Unpacked, write_stream};
 use super::reader::Reader;
 use super::rejections::Rejection;
 use super::state;
+use crate::MeshName;
 
 /// The operations of a delta.
 const OP_NODE: u8 = 0;
@@ -127,8 +127,8 @@ pub(super) enum Frame<'a> {
 }
 
 /// Returns a SYN of chitchat with one more entry.
-pub(super) fn with_entry(syn: &[u8], entry: &Entry) -> Option<Vec<u8>> {
-    let digest = Packed::read(syn).ok()?.digest;
+pub(super) fn with_entry(syn: &[u8], entry: &Entry, mesh: &MeshName) -> Option<Vec<u8>> {
+    let digest = Packed::read(syn, mesh).ok()?.digest;
     let at = HEADER.len() + 1 + digest.len();
     let mut more = Vec::new();
     write_digest(&[*entry], &mut more);
@@ -275,14 +275,14 @@ impl Frame<'_> {
         }
     }
 
-    /// Writes the message without compression.
-    pub(super) fn write(&self) -> Vec<u8> {
+    /// Writes the message without compression, for `mesh`.
+    pub(super) fn write(&self, mesh: &MeshName) -> Vec<u8> {
         let mut bytes = HEADER.to_vec();
         match self {
             Self::Syn(digest) => {
                 bytes.push(SYN);
                 write_digest(digest, &mut bytes);
-                CLUSTER.serialize(&mut bytes);
+                mesh.as_str().serialize(&mut bytes);
             }
             Self::SynAck(digest, delta) => {
                 bytes.push(SYN_ACK);

@@ -13,6 +13,7 @@ use super::roster::Own;
 use super::shared::GossipShared;
 use super::state::{Published, is_reachable};
 use super::udp::Screen;
+use crate::MeshName;
 
 /// The maximum number of members.
 const MEMBERS_MAX: usize = 64;
@@ -24,8 +25,9 @@ const MEMBERS_MAX: usize = 64;
 /// If that does not hold.
 #[allow(clippy::unwrap_used, reason = "an assertion of the fuzz target")]
 pub fn gossip_datagram(bytes: &[u8]) {
+    let mesh = MeshName::default();
     let mut unpacker = Unpacker::new().unwrap();
-    let Ok(packed) = Packed::read(bytes) else {
+    let Ok(packed) = Packed::read(bytes, &mesh) else {
         return;
     };
     let Ok(unpacked) = packed.unpack(&mut unpacker) else {
@@ -37,9 +39,9 @@ pub fn gossip_datagram(bytes: &[u8]) {
         return;
     };
     assert!(frame.digest().len() <= MEMBERS_MAX);
-    let written = frame.write();
+    let written = frame.write(&mesh);
     ChitchatEnvelope::deserialize(&mut &written[..]).unwrap();
-    let again = Packed::read(&written).unwrap();
+    let again = Packed::read(&written, &mesh).unwrap();
     let again = again.unpack(&mut unpacker).unwrap();
     assert_eq!(again.read(MEMBERS_MAX).unwrap(), (frame, false));
 }

@@ -11,7 +11,7 @@ use chitchat::{
 };
 use tokio::time::{Instant, timeout};
 
-use super::config::{CLUSTER, GossipConfig};
+use super::config::GossipConfig;
 use super::frame::{HEARTBEAT_STEP, Id};
 use super::observations::Observations;
 use super::roster::Own;
@@ -120,7 +120,7 @@ fn step(state: &mut NodeState) {
 fn settings(id: &str, generation: u64, config: &GossipConfig) -> ChitchatConfig {
     ChitchatConfig {
         chitchat_id: ChitchatId::new(id, generation, config.advertise),
-        cluster_id: CLUSTER.to_owned(),
+        cluster_id: config.mesh.as_str().to_owned(),
         gossip_interval: config.interval,
         listen_addr: config.listen,
         // The first peers come through `join`, because chitchat would resolve names before it

@@ -131,7 +131,7 @@ impl Gossip {
     /// # Errors
     /// If the configuration is invalid or the port cannot be opened.
     pub async fn over_udp(config: GossipConfig) -> Result<Self, GossipError> {
-        let shared = Arc::<GossipShared>::default();
+        let shared = Arc::new(GossipShared::new(config.mesh.clone()));
         let transport = Arc::new(UdpTransport::new(Arc::clone(&shared)));
         let id = state::short_id(config.epoch);
         let (gossip, mut supervisor, ended) = Self::prepare(id, config, transport, shared)?;

@@ -4,8 +4,8 @@
 
 use zstd::zstd_safe::get_frame_content_size;
 
-use super::config::CLUSTER;
 use super::rejections::Rejection;
+use crate::MeshName;
 
 /// Chitchat's header: magic number (little endian) and protocol version 1. The kind of message
 /// follows.
@@ -47,8 +47,9 @@ pub(super) struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    /// Reads the outer form of a datagram, and rejects one that tells a size beyond the limits.
-    pub(super) fn read(datagram: &'a [u8]) -> Result<Self, Rejection> {
+    /// Reads the outer form of a datagram of `mesh`, and rejects one that tells a size beyond the
+    /// limits.
+    pub(super) fn read(datagram: &'a [u8], mesh: &MeshName) -> Result<Self, Rejection> {
         let body = datagram.strip_prefix(&HEADER).ok_or(Rejection::Foreign)?;
         let (&kind, body) = body.split_first().ok_or(Rejection::Foreign)?;
         let kind = match kind {
@@ -66,7 +67,7 @@ impl<'a> Packed<'a> {
             Kind::SynAck | Kind::Ack => split_stream(body)?,
         };
         let is_complete = match kind {
-            Kind::Syn => is_cluster(rest),
+            Kind::Syn => is_cluster(rest, mesh),
             Kind::SynAck | Kind::Ack => rest.is_empty(),
         };
         if !is_complete {
@@ -160,10 +161,10 @@ fn blocks(stream: &[u8]) -> impl Iterator<Item = Block<'_>> {
     })
 }
 
-/// Returns whether `bytes` are exactly the name of this mesh's cluster.
-fn is_cluster(bytes: &[u8]) -> bool {
+/// Returns whether `bytes` are exactly the name of `mesh`, which is that of its cluster.
+fn is_cluster(bytes: &[u8], mesh: &MeshName) -> bool {
     bytes.split_first_chunk().is_some_and(|(length, name)| {
-        usize::from(u16::from_le_bytes(*length)) == name.len() && name == CLUSTER.as_bytes()
+        usize::from(u16::from_le_bytes(*length)) == name.len() && name == mesh.as_str().as_bytes()
     })
 }
 

@@ -6,10 +6,13 @@ use super::fragments::FragmentWarning;
 use super::rejections::Rejections;
 use super::roster::Roster;
 use super::send_errors::SendErrors;
+use crate::MeshName;
 
 /// The state that a transport shares with the gossip layer.
 #[derive(Debug, Default)]
 pub struct GossipShared {
+    /// The name of the mesh.
+    pub(super) mesh: MeshName,
     pub(super) roster: Roster,
     pub(super) rejections: Rejections,
     pub(super) restarts: AtomicU64,
@@ -17,6 +20,15 @@ pub struct GossipShared {
     pub(super) fragmented: AtomicU64,
     pub(super) fragment_warning: FragmentWarning,
     pub(super) send_errors: SendErrors,
+}
+
+impl GossipShared {
+    pub(super) fn new(mesh: MeshName) -> Self {
+        Self {
+            mesh,
+            ..Self::default()
+        }
+    }
 }
 
 /// Adds one to a counter.

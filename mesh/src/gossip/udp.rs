@@ -147,7 +147,7 @@ impl Screen {
         if roster.refuses(from.ip()) {
             return Err(Rejection::Address);
         }
-        let packed = Packed::read(datagram)?;
+        let packed = Packed::read(datagram, &shared.mesh)?;
         let is_awaited = match packed.kind {
             Kind::Syn => true,
             Kind::SynAck => self.exchanges.awaits(from, now),
@@ -186,7 +186,7 @@ impl Screen {
         for reason in omissions {
             shared.rejections.count(reason, from, now);
         }
-        let envelope = ChitchatEnvelope::deserialize(&mut &frame.write()[..]);
+        let envelope = ChitchatEnvelope::deserialize(&mut &frame.write(&shared.mesh)[..]);
         let envelope = envelope.map_err(|_| Rejection::Malformed)?;
         Ok(Some(Received::Message(envelope)))
     }
@@ -229,7 +229,7 @@ impl Screen {
         let sender = sender.ok_or(Rejection::Source)?;
         let challenge = self.exchanges.challenge(own, from, now);
         let frame = Frame::SynAck(vec![challenge, sender.unread()], Vec::new());
-        Ok(Received::Reply(frame.write()))
+        Ok(Received::Reply(frame.write(&self.shared.mesh)))
     }
 
     /// Answers an introduction with a SYN that repeats its challenge: the whole digest if the
@@ -246,10 +246,11 @@ impl Screen {
             return None;
         }
         let must_prove = self.shared.roster.must_prove(from);
-        let whole = (!must_prove).then(|| with_entry(&self.syn, &sender.unread()));
+        let whole =
+            (!must_prove).then(|| with_entry(&self.syn, &sender.unread(), &self.shared.mesh));
         let syn = whole.flatten().unwrap_or_else(|| {
             let challenge = self.exchanges.challenge(own, from, now);
-            Frame::Syn(vec![challenge, sender.unread()]).write()
+            Frame::Syn(vec![challenge, sender.unread()]).write(&self.shared.mesh)
         });
         Some(Received::Reply(syn))
     }
@@ -303,7 +304,7 @@ impl Screen {
     fn probe(&self, to: SocketAddr, now: Instant) -> Option<Vec<u8>> {
         let own = self.shared.roster.own()?;
         let challenge = self.exchanges.challenge(own, to, now);
-        Some(Frame::Syn(vec![challenge]).write())
+        Some(Frame::Syn(vec![challenge]).write(&self.shared.mesh))
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use iperf3_mesh_core::{AddressRules, NodeName};
+use iperf3_mesh_core::{AddressRules, MeshName, NodeName};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ use crate::api::SweepReport;
 use crate::cli::{LocalArgs, OutputFormat};
 use crate::commands::agent::stop_on_signals;
 use crate::commands::output::print;
-use crate::config::{Access, FailedCells, Ports, TestSettings};
+use crate::config::{Access, FailedCells, Ports, Security, TestSettings};
 use crate::http::client::Client;
 use crate::http::collector::Collector;
 use crate::iperf::Iperf;
@@ -127,6 +127,10 @@ async fn start_in(
             zone: String::new(),
             own: OwnAddress::given(address),
             access: Access::default(),
+            mesh: MeshName::default(),
+            // All nodes are on loopback, and end with this program.
+            security: Security::Insecure,
+            protect_read: false,
             listen: ListenAddrs::new(address, ports),
             rules: AddressRules::new(address, []),
             iperf_ports: ports.iperf_range(),

@@ -11,6 +11,7 @@ use super::super::packed::{Packed, Unpacked, Unpacker};
 use super::super::rejections::Rejection;
 use super::address;
 use super::forged::{Forged, block, message, stream};
+use crate::MeshName;
 
 const IDS_MAX: usize = 100;
 
@@ -21,7 +22,7 @@ proptest! {
             true => Frame::Syn(digest),
             false => Frame::SynAck(digest, Vec::new()),
         };
-        let written = frame.write();
+        let written = frame.write(&MeshName::default());
         let read = unpack(&written).unwrap();
         prop_assert_eq!(read.read(IDS_MAX).unwrap(), (frame.clone(), false));
         // Chitchat reads the same, and compresses it when it writes it.
@@ -64,7 +65,7 @@ fn foreign_and_cut_messages_are_rejected() {
         let rejection = unpack(&datagram).unwrap_err();
         assert_eq!(rejection, Rejection::Foreign, "{datagram:?}");
     }
-    let complete = Frame::SynAck(vec![entry(1)], Vec::new()).write();
+    let complete = Frame::SynAck(vec![entry(1)], Vec::new()).write(&MeshName::default());
     for length in 0..complete.len() {
         let rejection = unpack(&complete[..length]).unwrap_err();
         assert_eq!(rejection, Rejection::Foreign, "cut at {length}");
@@ -100,7 +101,12 @@ fn block_that_is_larger_than_it_tells_is_rejected() {
     for block_bytes in [[small, large].concat(), liar] {
         let blocks = [block(1, &block_bytes), vec![0]].concat();
         let datagram = message(2, &[&blocks], b"");
-        assert!(Packed::read(&datagram).unwrap().unpacked_bytes < 300);
+        assert!(
+            Packed::read(&datagram, &MeshName::default())
+                .unwrap()
+                .unpacked_bytes
+                < 300
+        );
         assert_eq!(unpack(&datagram).unwrap_err(), Rejection::Malformed);
     }
 }
@@ -216,7 +222,7 @@ fn message_with_too_many_identities_is_rejected() {
                 version: 1,
             }
         });
-        unpack(&Frame::Syn(digest.collect()).write())
+        unpack(&Frame::Syn(digest.collect()).write(&MeshName::default()))
             .unwrap()
             .read(IDS_MAX)
             .map(drop)
@@ -261,7 +267,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
 }
 
 fn unpack(datagram: &[u8]) -> Result<Unpacked, Rejection> {
-    Packed::read(datagram)?.unpack(&mut unpacker())
+    Packed::read(datagram, &MeshName::default())?.unpack(&mut unpacker())
 }
 
 fn unpacker() -> Unpacker {

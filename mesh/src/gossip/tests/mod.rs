@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::config::GossipConfig;
 use super::state::Published;
-use crate::{AddressRules, Epoch, NodeName, WIRE_VERSION};
+use crate::{AddressRules, Epoch, MeshName, NodeName, WIRE_VERSION};
 
 fn name(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
@@ -44,6 +44,7 @@ fn published(of: &str, epoch: u64) -> Published {
 
 fn config(of: &str, epoch: u64, at: SocketAddr) -> GossipConfig {
     GossipConfig {
+        mesh: MeshName::default(),
         name: name(of),
         epoch: Epoch(epoch),
         generation: 1000,

@@ -15,6 +15,7 @@ use super::super::shared::GossipShared;
 use super::super::udp::{Received, Screen};
 use super::address;
 use super::forged::{Forged, challenge};
+use crate::MeshName;
 
 pub(super) const MEMBERS_MAX: usize = 100;
 pub(super) const IDS_MAX: usize = 2 * MEMBERS_MAX;
@@ -134,14 +135,14 @@ impl Node {
                 }
             })
             .collect();
-        let written = Frame::SynAck(digest, Vec::new()).write();
+        let written = Frame::SynAck(digest, Vec::new()).write(&MeshName::default());
         let envelope = ChitchatEnvelope::deserialize(&mut &written[..]).unwrap();
         self.screen.send(&envelope, to, self.now)
     }
 
     /// Sends a SYN with this digest. Returns `None` if it does not fit into a datagram.
     pub(super) fn send_digest(&mut self, digest: &[Entry], to: SocketAddr) -> Option<Vec<u8>> {
-        let written = Frame::Syn(digest.to_vec()).write();
+        let written = Frame::Syn(digest.to_vec()).write(&MeshName::default());
         let envelope = ChitchatEnvelope::deserialize(&mut &written[..]).unwrap();
         self.screen.send(&envelope, to, self.now)
     }
@@ -153,7 +154,7 @@ impl Node {
         };
         let mut bytes = Vec::new();
         message.serialize(&mut bytes);
-        let unpacked = Packed::read(&bytes).unwrap();
+        let unpacked = Packed::read(&bytes, &MeshName::default()).unwrap();
         let unpacked = unpacked.unpack(&mut Unpacker::new().unwrap()).unwrap();
         let (frame, _) = unpacked.read(usize::MAX).unwrap();
         frame.digest().to_vec()
