@@ -303,7 +303,7 @@ lab_test!(
 fn with_a_full_directory(command: &str) -> (Option<i32>, String) {
     const SCRIPT: &str = "mount -t tmpfs -o size=64k tmpfs \"$1\" || exit 9\n\
                           head -c 65536 /dev/zero >\"$1/fill\"\n\
-                          TMPDIR=$1 exec timeout 20 \"$2\" \"$3\" --advertise-address=127.0.0.1";
+                          TMPDIR=$1 exec timeout 20 \"$2\" \"$3\" --insecure --advertise-address=127.0.0.1";
     let directory = tempfile::tempdir().unwrap();
     let output = Command::new("unshare")
         .args(["-m", "sh", "-c", SCRIPT, "sh"])
