@@ -3,11 +3,12 @@
 //! A request names the life that it is for, and is sealed with a key of its own for each pair of
 //! lives, use and direction. So a copy opens nowhere else, and not after a restart of either end;
 //! a window refuses a second copy. The method and the path are authenticated, too. The answer is
-//! sealed for the same two lives under the counter of its request.
+//! sealed with a key of its own, for the same two lives and the counter of its request.
 
 use std::collections::BTreeMap;
 
 use super::aead::{self, TAG_LEN};
+use super::answer::AnswerKey;
 use super::derive::{Use, WireId, derive_key};
 use super::hello::first;
 use super::key::{Key, Role, Secret};
@@ -22,8 +23,6 @@ const REQUEST: u8 = 0xe5;
 const HEADER_LEN: usize = 1 + 4 + 2 * LIFE_LEN + 8;
 /// The length that sealing adds to a request, in bytes.
 pub const REQUEST_OVERHEAD: usize = HEADER_LEN + TAG_LEN;
-/// The length that sealing adds to an answer, in bytes.
-pub const ANSWER_OVERHEAD: usize = TAG_LEN;
 /// The maximum number of lives and purposes of which anything is kept.
 const LIVES_MAX: usize = 8192;
 
@@ -60,33 +59,6 @@ impl Target<'_> {
     /// Returns what is authenticated besides `header`. No path contains a line feed.
     fn bind(self, header: &[u8]) -> Vec<u8> {
         [header, self.method.as_bytes(), b"\n", self.path.as_bytes()].concat()
-    }
-}
-
-/// Opens the answer to a request, or seals it.
-#[derive(Clone, Debug)]
-pub struct AnswerKey {
-    key: Secret,
-    counter: u64,
-}
-
-impl AnswerKey {
-    /// Seals an answer. A request has one answer at most.
-    pub fn seal(self, status: u16, body: &[u8]) -> Vec<u8> {
-        let mut sealed = Vec::with_capacity(body.len() + ANSWER_OVERHEAD);
-        aead::seal(
-            &self.key,
-            self.counter,
-            &status.to_be_bytes(),
-            body,
-            &mut sealed,
-        );
-        sealed
-    }
-
-    /// Opens an answer with this status; `None` if it is not the answer to this request.
-    pub fn open(self, status: u16, sealed: &[u8]) -> Option<Vec<u8>> {
-        aead::open(&self.key, self.counter, &status.to_be_bytes(), sealed)
     }
 }
 
@@ -150,8 +122,14 @@ impl Envelopes {
         self.life
     }
 
+    /// Returns the names of all keys that open a request, the newest first.
+    pub fn accepted(&self) -> Vec<WireId> {
+        self.keyring.all().map(|(wire, _)| wire).collect()
+    }
+
     /// Seals a request to the life `to`, with the newest key that it accepts. `accepted` are the
-    /// names of those keys, as the life has published them. Returns `None` if there is none.
+    /// names of those keys, as the life has published them. Only a key with [`Role::Member`] seals
+    /// a control message. Returns `None` if there is no such key.
     pub fn seal(
         &mut self,
         to: Life,
@@ -159,10 +137,11 @@ impl Envelopes {
         target: Target<'_>,
         body: &[u8],
     ) -> Option<(Vec<u8>, AnswerKey)> {
+        let may_seal = |key: &Key| target.purpose == Purpose::Rows || key.role == Role::Member;
         let common = self
             .keyring
-            .members()
-            .find(|(wire, _)| accepted.contains(wire));
+            .all()
+            .find(|(wire, key)| accepted.contains(wire) && may_seal(key));
         let (wire, key) = common.map(|(wire, key)| (wire, key.clone()))?;
         let counter = self.count(to, target.purpose);
         let mut sealed = Vec::with_capacity(HEADER_LEN + body.len() + TAG_LEN);
@@ -238,15 +217,12 @@ impl Envelopes {
         (from, to): (Life, Life),
         counter: u64,
     ) -> (Secret, AnswerKey) {
-        let of = |direction: &[u8]| {
-            let context = [from.bytes(), to.bytes(), direction];
+        let of = |direction: &[u8], counter: &[u8]| {
+            let context = [from.bytes(), to.bytes(), direction, counter];
             derive_key(&key.secret, purpose.use_(), &self.mesh, &context)
         };
-        let answer = AnswerKey {
-            key: of(b"answer"),
-            counter,
-        };
-        (of(b"request"), answer)
+        let answer = AnswerKey::new(of(b"answer", &counter.to_be_bytes()));
+        (of(b"request", &[]), answer)
     }
 
     /// Returns the counter of another request to a life.

@@ -61,7 +61,8 @@ pub enum KeyFileProblem {
     NoMemberKey,
 }
 
-/// The keys that are accepted, the newest first. It has at least one with [`Role::Member`].
+/// The keys that are accepted, the newest first. That of an agent has at least one with
+/// [`Role::Member`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyring {
     keys: Vec<(WireId, Key)>,
@@ -70,11 +71,24 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Reads a key file.
+    /// Reads the key file of an agent.
     ///
     /// # Errors
     /// Returns all problems of the file at once.
     pub fn read(file: &[u8]) -> Result<Self, Vec<KeyFileProblem>> {
+        let keyring = Self::read_any(file)?;
+        if keyring.members().next().is_none() {
+            return Err(vec![KeyFileProblem::NoMemberKey]);
+        }
+        Ok(keyring)
+    }
+
+    /// Reads the key file of a program that only asks agents, and so may have no key with
+    /// [`Role::Member`].
+    ///
+    /// # Errors
+    /// Returns all problems of the file at once.
+    pub fn read_any(file: &[u8]) -> Result<Self, Vec<KeyFileProblem>> {
         if file.len() > KEY_FILE_MAX {
             return Err(vec![KeyFileProblem::TooLong(file.len())]);
         }
@@ -104,7 +118,7 @@ impl Keyring {
         if count(Role::Member) > KEYS_MAX || count(Role::Operator) > KEYS_MAX {
             problems.push(KeyFileProblem::TooMany);
         }
-        if count(Role::Member) == 0 && problems.is_empty() {
+        if keys.is_empty() && problems.is_empty() {
             problems.push(KeyFileProblem::NoMemberKey);
         }
         if !problems.is_empty() {
@@ -127,8 +141,11 @@ impl Keyring {
     }
 
     pub(super) fn members(&self) -> impl Iterator<Item = (WireId, &Key)> {
-        let keys = self.keys.iter().map(|(wire, key)| (*wire, key));
-        keys.filter(|(_, key)| key.role == Role::Member)
+        self.all().filter(|(_, key)| key.role == Role::Member)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (WireId, &Key)> {
+        self.keys.iter().map(|(wire, key)| (*wire, key))
     }
 
     /// Returns the key that `wire` stands for.

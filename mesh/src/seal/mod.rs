@@ -12,6 +12,7 @@
 //! `docs/security.md` has the threat model, and `docs/protocol.md` the frames.
 
 mod aead;
+mod answer;
 mod budget;
 mod channel;
 mod derive;
@@ -26,11 +27,10 @@ mod refusal;
 mod session;
 mod window;
 
+pub use answer::{ANSWER_OVERHEAD, AnswerKey};
 pub use channel::{Channel, Received};
 pub use derive::WireId;
-pub use envelope::{
-    ANSWER_OVERHEAD, AnswerKey, Envelopes, Opened, Purpose, REQUEST_OVERHEAD, Target,
-};
+pub use envelope::{Envelopes, Opened, Purpose, REQUEST_OVERHEAD, Target};
 pub use fragment::MESSAGE_MAX;
 pub use key::{KEY_LEN, Key, KeyId, Role, Secret};
 pub use keyring::{KEY_FILE_MAX, KEYS_MAX, KeyFileProblem, Keyring};
