@@ -1,19 +1,22 @@
 //! Sealed datagrams: what passes through a socket on its way out and in.
 //!
-//! Two lives meet by a HELLO and a WELCOME (`hello`), and then share a *session* (`session`). Each
+//! Two lives meet by a HELLO and a WELCOME (`hello`), and then share a *session* (`session`). The
+//! side that has begun it proves at once that it has it, and the other side does the same. Each
 //! side may begin, so two lives may have two sessions; either serves.
 //!
 //! A message to an address without a session waits for the WELCOME. Nothing else is repeated here:
 //! gossip repeats itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::budget::Budget;
+use super::derive::WireId;
 use super::fragment::{MESSAGE_MAX, Reassembly};
 use super::hello::{
-    HELLO, WELCOME, member_key, nonce, read_hello, read_welcome, token, write_hello, write_welcome,
+    HELLO, MeshTag, Offer, WELCOME, Way, mesh_tag, nonce, read_welcome, token, write_hello,
+    write_welcome,
 };
 use super::key::{KeyId, Secret};
 use super::keyring::Keyring;
@@ -21,14 +24,11 @@ use super::life::Life;
 use super::peer::Peer;
 use super::refusal::Refusal;
 use super::session::{Handshake, Header, Opening, Session, SessionId};
+use super::waiting::Waiting;
 use crate::Time;
 
 /// The maximum number of addresses of which anything is kept.
 const PEERS_MAX: usize = 4096;
-/// The maximum number of sessions that others may begin while a token lasts.
-const ACCEPTED_MAX: usize = 4096;
-/// The maximum number of messages that wait for a session.
-const WAITING_MAX: usize = 16;
 /// How long a token is the same. It is accepted for as long again.
 const TURN: Duration = Duration::from_secs(10);
 
@@ -39,8 +39,8 @@ pub enum Received {
     Message(Vec<u8>, Life),
     /// Datagrams to send back.
     Answer(Vec<Vec<u8>>),
-    /// A part of a message.
-    Part,
+    /// Nothing to act on: a part of a message, or proof that the sender has the session.
+    Nothing,
 }
 
 /// The sealed side of a socket.
@@ -49,30 +49,35 @@ pub struct Channel {
     life: Life,
     secret: Secret,
     mesh: String,
+    tag: MeshTag,
     keyring: Keyring,
     peers: BTreeMap<SocketAddr, Peer>,
-    waiting: BTreeMap<SocketAddr, Vec<u8>>,
-    /// The sessions that others have begun, as long as their tokens last: a session that is over
-    /// must not begin again.
-    accepted: BTreeMap<SessionId, Time>,
+    waiting: Waiting,
+    /// The sessions that others have begun in the turns whose tokens are still accepted: a session
+    /// that is over must not begin again, because its counters would repeat. The budget bounds it.
+    begun: BTreeSet<(u64, SessionId)>,
     reassembly: Reassembly,
-    budget: Budget,
+    trials: Budget,
+    welcomes: Budget,
     hellos: u64,
 }
 
 impl Channel {
-    /// Creates a channel of the agent with this life. `secret` is random, and this run's alone.
+    /// Creates a channel of the agent with this life. `secret` is random and this channel's alone:
+    /// two channels with one life and one secret would seal with the same keys and counters.
     pub fn new(life: Life, secret: Secret, mesh: String, keyring: Keyring) -> Self {
         Self {
             life,
             secret,
+            tag: mesh_tag(&mesh),
             mesh,
             keyring,
             peers: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            accepted: BTreeMap::new(),
+            waiting: Waiting::default(),
+            begun: BTreeSet::new(),
             reassembly: Reassembly::default(),
-            budget: Budget::default(),
+            trials: Budget::default(),
+            welcomes: Budget::default(),
             hellos: 0,
         }
     }
@@ -80,9 +85,13 @@ impl Channel {
     /// Takes the keys of a newer key file. Sessions of removed keys end at once; all others serve
     /// until there is one with the newest key that both ends have.
     pub fn replace_keys(&mut self, newer: Keyring) {
+        let is_same = self.keyring.wire_ids().eq(newer.wire_ids());
         self.keyring.replace(newer);
+        if is_same {
+            return;
+        }
         let keyring = &self.keyring;
-        let is_accepted = |session: &Session| member_key(keyring, session.key).is_ok();
+        let is_accepted = |session: &Session| Way::Datagrams.key(keyring, session.key).is_ok();
         for peer in self.peers.values_mut() {
             peer.keys_changed(is_accepted);
         }
@@ -91,51 +100,66 @@ impl Channel {
     /// Ends all sessions, because this node has another address from now on.
     pub fn moved(&mut self) {
         self.peers.clear();
-        self.waiting.clear();
+        self.waiting = Waiting::default();
         self.reassembly = Reassembly::default();
     }
 
-    /// Returns the number of addresses to which messages are sealed with each of the keys.
-    pub fn keys_in_use(&self) -> BTreeMap<KeyId, usize> {
+    /// Returns the number of these addresses to which messages are sealed with each of the keys.
+    pub fn keys_in_use(&self, addresses: &[SocketAddr], now: Time) -> BTreeMap<KeyId, usize> {
         let keys = self.keyring.member_keys();
         let mut in_use: BTreeMap<KeyId, usize> = keys.map(|key| (key.id.clone(), 0)).collect();
-        let best = self
-            .peers
-            .values()
-            .filter_map(|peer| peer.best(&self.keyring));
+        let peers = addresses
+            .iter()
+            .filter_map(|at| self.peers.get(&canonical(*at)));
+        let best = peers.filter_map(|peer| peer.best(now));
         for key in best.filter_map(|session| self.keyring.find(session.key)) {
             *in_use.entry(key.id.clone()).or_default() += 1;
         }
         in_use
     }
 
-    /// Returns whether there is a session with `address`.
-    pub fn has_session(&self, address: SocketAddr) -> bool {
-        let peer = self.peers.get(&address);
-        peer.is_some_and(|peer| !peer.sessions().is_empty())
+    /// Returns whether the agent at `address` has a session with this one, and is heard.
+    pub fn is_met(&self, address: SocketAddr, now: Time) -> bool {
+        let peer = self.peers.get(&canonical(address));
+        peer.is_some_and(|peer| peer.is_met(now))
+    }
+
+    /// Returns a HELLO for an address that may not seal, unless it has lately been sent one.
+    pub fn greet(&mut self, to: SocketAddr, now: Time) -> Option<Vec<u8>> {
+        let to = canonical(to);
+        self.peer(to).may_greet(now).then(|| self.hello(to, now))
     }
 
     /// Returns the datagrams to send for a message; none if it is longer than [`MESSAGE_MAX`].
     /// Without a session it waits, in place of an earlier one.
     pub fn send(&mut self, to: SocketAddr, message: &[u8], now: Time) -> Vec<Vec<u8>> {
+        let to = canonical(to);
         let mut datagrams = Vec::new();
         if message.len() > MESSAGE_MAX {
             return datagrams;
         }
-        self.make_room(to);
-        let peer = self.peers.entry(to).or_default();
-        if peer.sends(now) {
-            self.hellos += 1;
-            let nonce = nonce(&self.secret, self.hellos);
-            peer.says_hello(nonce, now);
-            datagrams.push(write_hello(&self.keyring, &self.mesh, self.life, &nonce));
+        if self.peer(to).sends(now) {
+            datagrams.push(self.hello(to, now));
         }
-        if let Some(session) = peer.best_mut(&self.keyring) {
-            datagrams.extend(session.seal(message));
-        } else if self.waiting.len() < WAITING_MAX || self.waiting.contains_key(&to) {
-            self.waiting.insert(to, message.to_vec());
+        match self.peer(to).best_mut(now) {
+            Some(session) => datagrams.extend(session.seal(message, now)),
+            None => self.waiting.put(to, message, now),
         }
         datagrams
+    }
+
+    /// Returns a HELLO, whose WELCOME is expected from then on.
+    fn hello(&mut self, to: SocketAddr, now: Time) -> Vec<u8> {
+        self.hellos += 1;
+        let fresh = nonce(&self.secret, self.hellos);
+        let nonce = self.peer(to).says_hello(fresh, now);
+        write_hello(
+            Way::Datagrams,
+            &self.keyring,
+            (&self.mesh, self.tag),
+            self.life,
+            &nonce,
+        )
     }
 
     /// Reads a datagram. `is_known` is whether its source is the address of a member.
@@ -149,6 +173,7 @@ impl Channel {
         is_known: bool,
         now: Time,
     ) -> Result<Received, Refusal> {
+        let from = canonical(from);
         match datagram.first() {
             Some(&HELLO) => self.answer(datagram, from, is_known, now),
             Some(&WELCOME) => self.meet(datagram, from, now),
@@ -164,36 +189,42 @@ impl Channel {
         is_known: bool,
         now: Time,
     ) -> Result<Received, Refusal> {
+        let offer = Offer::read(Way::Datagrams, frame, self.tag, &self.keyring, self.life)?;
         self.spend(from, is_known, now)?;
-        let hello = read_hello(frame, &self.keyring, &self.mesh, self.life)?;
-        let key = member_key(&self.keyring, hello.key)?;
+        let hello = offer.verify(&self.keyring, &self.mesh)?;
+        let key = Way::Datagrams.key(&self.keyring, hello.key)?;
         let token = token(&self.secret, (hello.life, &hello.nonce), from, turn(now));
-        let welcome = write_welcome(&hello, key, &self.mesh, self.life, &token);
+        let welcome = write_welcome(Way::Datagrams, &hello, key, &self.mesh, self.life, &token);
         Ok(Received::Answer(vec![welcome]))
     }
 
-    /// Makes a session of a WELCOME, and sends what has waited for it.
+    /// Makes a session of a WELCOME, proves at once that this side has it, and sends what has
+    /// waited for it.
     fn meet(&mut self, frame: &[u8], from: SocketAddr, now: Time) -> Result<Received, Refusal> {
         let peer = self.peers.get_mut(&from).ok_or(Refusal::Unsolicited)?;
-        let nonce = peer.hello().ok_or(Refusal::Unsolicited)?;
-        let welcome = read_welcome(frame, &self.keyring, &self.mesh, self.life, &nonce)?;
-        let key = member_key(&self.keyring, welcome.key)?;
+        let nonce = peer.awaits(now).ok_or(Refusal::Unsolicited)?;
+        let mut has_room = || self.welcomes.take(from.ip(), true, now);
+        let (keyring, mesh) = (&self.keyring, self.mesh.as_str());
+        let welcome = read_welcome(
+            Way::Datagrams,
+            frame,
+            keyring,
+            mesh,
+            (self.life, &nonce),
+            &mut has_room,
+        )?;
+        let key = Way::Datagrams.key(&self.keyring, welcome.key)?;
         let handshake = Handshake {
             initiator: self.life,
             responder: welcome.life,
             nonce: &nonce,
             token: &welcome.token,
         };
-        peer.add(Session::initiated(
-            handshake,
-            (welcome.key, key),
-            &self.mesh,
-            now,
-        ));
-        peer.was_welcomed();
-        let message = self.waiting.remove(&from);
-        let datagrams = message.map(|message| self.send(from, &message, now));
-        Ok(Received::Answer(datagrams.unwrap_or_default()))
+        let mut session = Session::offered(handshake, (welcome.key, key), &self.mesh, now);
+        let mut datagrams: Vec<Vec<u8>> = session.prove().into_iter().collect();
+        peer.offer(session);
+        datagrams.extend(self.send_waiting(from, now));
+        Ok(Received::Answer(datagrams))
     }
 
     /// Opens a datagram of a session, and accepts the session if this node has offered it.
@@ -205,81 +236,109 @@ impl Channel {
         now: Time,
     ) -> Result<Received, Refusal> {
         let (header, written, sealed) = Header::read(datagram)?;
+        let newest = self.keyring.wire_ids().next();
+        let parts = (&header, written, sealed);
         let peer = self.peers.get_mut(&from);
-        let (fragment, life) = match peer.and_then(|peer| peer.session(header.session)) {
-            Some(session) => (session.open(&header, written, sealed, now)?, session.life),
-            None => {
-                let opening = header.opening.ok_or(Refusal::UnknownSession)?;
-                self.spend(from, is_known, now)?;
-                let mut session = self.accept(header.session, &opening, from, now)?;
-                let fragment = session.open(&header, written, sealed, now)?;
-                let life = session.life;
-                self.accepted.insert(session.id, now);
-                self.make_room(from);
-                self.peers.entry(from).or_default().add(session);
-                (fragment, life)
-            }
+        let (fragment, life) = match peer.and_then(|peer| peer.open(parts, newest, now)) {
+            Some(opened) => opened?,
+            None => self.accept(parts, (from, is_known), newest, now)?,
         };
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.was_heard(now);
+        self.peer(from).was_heard(is_known, now);
+        if header.place.count == 0 {
+            return Ok(self.answer_proof(&header, from, now));
         }
         let message = self
             .reassembly
             .add(header.session, header.place, fragment, now);
-        Ok(message.map_or(Received::Part, |message| Received::Message(message, life)))
+        Ok(message.map_or(Received::Nothing, |message| {
+            Received::Message(message, life)
+        }))
     }
 
-    /// Makes a session that this node has offered by a WELCOME. It has kept nothing of it: the
-    /// present token, or the one before it, yields the id again.
+    /// Answers an initiator that has proven to have a session, and sends what has waited for it.
+    fn answer_proof(&mut self, header: &Header, from: SocketAddr, now: Time) -> Received {
+        if header.opening.is_none() {
+            return Received::Nothing;
+        }
+        let session = self.peer(from).session(header.session);
+        let mut datagrams: Vec<Vec<u8>> = session.and_then(Session::prove).into_iter().collect();
+        datagrams.extend(self.send_waiting(from, now));
+        Received::Answer(datagrams)
+    }
+
+    fn send_waiting(&mut self, to: SocketAddr, now: Time) -> Vec<Vec<u8>> {
+        let message = self.waiting.take(to, now);
+        message.map_or_else(Vec::new, |message| self.send(to, &message, now))
+    }
+
+    /// Accepts a session that this node has offered, with the first datagram that opens in it.
     fn accept(
         &mut self,
-        id: SessionId,
-        opening: &Opening,
-        from: SocketAddr,
+        (header, written, sealed): (&Header, &[u8], &[u8]),
+        (from, is_known): (SocketAddr, bool),
+        newest: Option<WireId>,
         now: Time,
-    ) -> Result<Session, Refusal> {
+    ) -> Result<(Vec<u8>, Life), Refusal> {
+        let opening = header.opening.ok_or(Refusal::UnknownSession)?;
         if opening.life == self.life {
             return Err(Refusal::Reflected);
         }
-        self.accepted.retain(|_, at| now.since(*at) < 2 * TURN);
-        if self.accepted.contains_key(&id) {
+        Way::Datagrams.key(&self.keyring, opening.key)?;
+        let turns = [turn(now), turn(now).saturating_sub(1)];
+        if turns
+            .iter()
+            .any(|turn| self.begun.contains(&(*turn, header.session)))
+        {
             return Err(Refusal::Replayed);
         }
-        if self.accepted.len() >= ACCEPTED_MAX {
-            return Err(Refusal::Budget);
-        }
-        let key = member_key(&self.keyring, opening.key)?;
-        let of_turn = |turn| {
-            let token = token(&self.secret, (opening.life, &opening.nonce), from, turn);
-            let handshake = Handshake {
-                initiator: opening.life,
-                responder: self.life,
-                nonce: &opening.nonce,
-                token: &token,
-            };
-            Session::accepted(handshake, (opening.key, key), &self.mesh, now)
-        };
-        let turns = [turn(now), turn(now).saturating_sub(1)];
-        let mut offered = turns.into_iter().map(of_turn);
-        let session = offered.find(|session| session.id == id);
-        session.ok_or(Refusal::UnknownSession)
+        self.spend(from, is_known, now)?;
+        let offered = turns.into_iter().find_map(|turn| {
+            let session = self.offered(&opening, from, turn, now)?;
+            (session.id == header.session).then_some((turn, session))
+        });
+        let (turn, mut session) = offered.ok_or(Refusal::UnknownSession)?;
+        let fragment = session.open(header, written, sealed, now)?;
+        self.begun = self.begun.split_off(&(turns[1], SessionId::default()));
+        self.begun.insert((turn, header.session));
+        let life = session.life;
+        self.peer(from).accept(session, newest);
+        Ok((fragment, life))
     }
 
-    /// Makes room for another address, if there is none for this one.
-    fn make_room(&mut self, address: SocketAddr) {
-        if self.peers.len() < PEERS_MAX || self.peers.contains_key(&address) {
-            return;
+    /// Makes the session of a token of `turn`. Nothing of it was kept: the token yields it again.
+    fn offered(
+        &self,
+        opening: &Opening,
+        from: SocketAddr,
+        turn: u64,
+        now: Time,
+    ) -> Option<Session> {
+        let key = Way::Datagrams.key(&self.keyring, opening.key).ok()?;
+        let token = token(&self.secret, (opening.life, &opening.nonce), from, turn);
+        let handshake = Handshake {
+            initiator: opening.life,
+            responder: self.life,
+            nonce: &opening.nonce,
+            token: &token,
+        };
+        let session = Session::accepted(handshake, (opening.key, key), &self.mesh, now);
+        Some(session)
+    }
+
+    /// Returns what is kept of an address. If there is no room for another one, the least worth
+    /// goes.
+    fn peer(&mut self, address: SocketAddr) -> &mut Peer {
+        if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&address) {
+            let least = self.peers.iter().min_by_key(|(_, peer)| peer.worth());
+            let least = least.map(|(address, _)| *address);
+            least.and_then(|least| self.peers.remove(&least));
         }
-        let value = |peer: &Peer| (!peer.sessions().is_empty(), peer.used);
-        let least = self.peers.iter().min_by_key(|(_, peer)| value(peer));
-        if let Some(least) = least.map(|(address, _)| *address) {
-            self.peers.remove(&least);
-        }
+        self.peers.entry(address).or_default()
     }
 
     fn spend(&mut self, from: SocketAddr, is_known: bool, now: Time) -> Result<(), Refusal> {
-        let is_known = is_known || self.has_session(from);
-        let has_room = self.budget.take(from.ip(), is_known, now);
+        let has_session = self.peers.get(&from).is_some_and(Peer::has_session);
+        let has_room = self.trials.take(from.ip(), is_known || has_session, now);
         has_room.then_some(()).ok_or(Refusal::Budget)
     }
 }
@@ -287,4 +346,9 @@ impl Channel {
 /// Returns the number of the turn that `now` lies in.
 fn turn(now: Time) -> u64 {
     now.since(Time::default()).as_secs() / TURN.as_secs()
+}
+
+/// Returns the address without what a second form of it could differ in.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use super::aead::{self, TAG_LEN};
 use super::answer::AnswerKey;
 use super::derive::{Use, WireId, derive_key};
-use super::hello::first;
+use super::hello::{
+    Nonce, Offer, Token, Way, first, mesh_tag, read_welcome, write_hello, write_welcome,
+};
 use super::key::{Key, Role, Secret};
 use super::keyring::Keyring;
 use super::life::{LIFE_LEN, Life};
@@ -75,6 +77,18 @@ pub struct Opened {
     pub answer: AnswerKey,
 }
 
+/// What an agent knows of the life that a request is said to come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is that of a member, and the request comes from the address of that member.
+    Member,
+    /// It is that of a member, but the request comes from another address. It is refused, so that
+    /// no other holder of the key uses up the counters of the member.
+    Elsewhere,
+    /// It is that of no member.
+    Stranger,
+}
+
 /// The requests of another life.
 #[derive(Debug, Default)]
 struct Heard {
@@ -99,7 +113,8 @@ pub struct Envelopes {
 }
 
 impl Envelopes {
-    /// Creates the sealed side of the agent with this life.
+    /// Creates the sealed side of the agent with this life. A life has one: a second one would seal
+    /// with the same keys and counters.
     pub fn new(life: Life, mesh: String, keyring: Keyring) -> Self {
         Self {
             life,
@@ -127,6 +142,37 @@ impl Envelopes {
         self.keyring.all().map(|(wire, _)| wire).collect()
     }
 
+    /// Returns a HELLO with which a program that hears no gossip asks an agent for its life. `nonce`
+    /// is random and used once.
+    pub fn hello(&self, nonce: &Nonce) -> Vec<u8> {
+        let mesh = (self.mesh.as_str(), mesh_tag(&self.mesh));
+        write_hello(Way::Requests, &self.keyring, mesh, self.life, nonce)
+    }
+
+    /// Answers a HELLO of a program.
+    ///
+    /// # Errors
+    /// Returns why the HELLO is not believed.
+    pub fn welcome(&self, hello: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let (mesh, way) = (self.mesh.as_str(), Way::Requests);
+        let offer = Offer::read(way, hello, mesh_tag(mesh), &self.keyring, self.life)?;
+        let hello = offer.verify(&self.keyring, mesh)?;
+        let key = way.key(&self.keyring, hello.key)?;
+        let token = Token::default();
+        Ok(write_welcome(way, &hello, key, mesh, self.life, &token))
+    }
+
+    /// Reads the WELCOME of an agent to the HELLO with this nonce. Returns the life of the agent,
+    /// and the name of the newest key that it accepts and this program has.
+    ///
+    /// # Errors
+    /// Returns why the WELCOME is not believed.
+    pub fn meet(&self, welcome: &[u8], nonce: &Nonce) -> Result<(Life, WireId), Refusal> {
+        let (mesh, to) = (self.mesh.as_str(), (self.life, nonce));
+        let welcome = read_welcome(Way::Requests, welcome, &self.keyring, mesh, to, || true)?;
+        Ok((welcome.life, welcome.key))
+    }
+
     /// Seals a request to the life `to`, with the newest key that it accepts. `accepted` are the
     /// names of those keys, as the life has published them. Only a key with [`Role::Member`] seals
     /// a control message. Returns `None` if there is no such key.
@@ -137,13 +183,8 @@ impl Envelopes {
         target: Target<'_>,
         body: &[u8],
     ) -> Option<(Vec<u8>, AnswerKey)> {
-        let may_seal = |key: &Key| target.purpose == Purpose::Rows || key.role == Role::Member;
-        let common = self
-            .keyring
-            .all()
-            .find(|(wire, key)| accepted.contains(wire) && may_seal(key));
-        let (wire, key) = common.map(|(wire, key)| (wire, key.clone()))?;
-        let counter = self.count(to, target.purpose);
+        let (wire, key) = self.common(accepted, target.purpose)?;
+        let counter = self.count(to, target.purpose)?;
         let mut sealed = Vec::with_capacity(HEADER_LEN + body.len() + TAG_LEN);
         sealed.push(REQUEST);
         sealed.extend_from_slice(&wire);
@@ -151,14 +192,22 @@ impl Envelopes {
         sealed.extend_from_slice(to.bytes());
         sealed.extend_from_slice(&counter.to_be_bytes());
         let lives = (self.life, to);
-        let (request, answer) = self.keys(&key, target.purpose, lives, counter);
+        let request = self.request_key(&key, target.purpose, lives);
+        let answer = self.answer_key(&key, target.purpose, lives, counter);
         let header = target.bind(&sealed);
-        aead::seal(&request, counter, &header, body, &mut sealed);
-        Some((sealed, answer))
+        aead::seal(&request, (0, counter), &header, body, &mut sealed);
+        Some((sealed, AnswerKey::new(answer, 0)))
     }
 
-    /// Opens a request. `is_member` is whether a life is that of a member: what is kept of others
-    /// goes first, so nothing may act on a request of theirs that must not be repeated.
+    /// Returns the newest of these keys that this side has and may use.
+    fn common(&self, accepted: &[WireId], purpose: Purpose) -> Option<(WireId, Key)> {
+        let usable = self.keyring.all().filter(|(_, key)| may_seal(key, purpose));
+        let mut common = usable.filter(|(wire, _)| accepted.contains(wire));
+        common.next().map(|(wire, key)| (wire, key.clone()))
+    }
+
+    /// Opens a request. `standing` tells what is known of a life. Nothing may act on a request of a
+    /// stranger that must not be repeated: what is kept of strangers goes first.
     ///
     /// # Errors
     /// Returns why the request is not believed.
@@ -166,67 +215,66 @@ impl Envelopes {
         &mut self,
         sealed: &[u8],
         target: Target<'_>,
-        is_member: impl Fn(Life) -> bool,
+        standing: impl Fn(Life) -> Standing,
     ) -> Result<Opened, Refusal> {
-        if sealed.first() != Some(&REQUEST) {
-            return Err(Refusal::Unsealed);
-        }
-        if sealed.len() < REQUEST_OVERHEAD {
-            return Err(Refusal::Malformed);
-        }
-        let (header, sealed) = sealed.split_at(HEADER_LEN);
-        let wire: WireId = first(&header[1..]);
-        let from = Life::new(first(&header[5..]));
-        let to = Life::new(first(&header[5 + LIFE_LEN..]));
-        let counter = u64::from_be_bytes(first(&header[5 + 2 * LIFE_LEN..]));
-        if from == self.life {
+        let header = Header::read(sealed)?;
+        if header.from == self.life {
             return Err(Refusal::Reflected);
         }
-        if to != self.life {
+        if header.to != self.life {
             return Err(Refusal::OtherLife);
         }
-        let key = match self.keyring.find(wire) {
-            Some(key) => key.clone(),
-            None if self.keyring.was_removed(wire) => return Err(Refusal::RemovedKey),
+        if standing(header.from) == Standing::Elsewhere {
+            return Err(Refusal::OtherAddress);
+        }
+        let key = match self.keyring.find(header.key) {
+            Some(key) if may_seal(key, target.purpose) => key.clone(),
+            Some(_) => return Err(Refusal::Role),
+            None if self.keyring.was_removed(header.key) => return Err(Refusal::RemovedKey),
             None => return Err(Refusal::UnknownKey),
         };
-        let heard = self.heard.get(&(from, target.purpose));
+        let counter = header.counter;
+        let heard = self.heard.get(&(header.from, target.purpose));
         if heard.is_some_and(|heard| !heard.window.admits(counter)) {
             return Err(Refusal::Replayed);
         }
-        let (request, answer) = self.keys(&key, target.purpose, (from, to), counter);
-        let body = aead::open(&request, counter, &target.bind(header), sealed);
+        let lives = (header.from, header.to);
+        let request = self.request_key(&key, target.purpose, lives);
+        let (written, sealed) = sealed.split_at(HEADER_LEN);
+        let body = aead::open(&request, (0, counter), &target.bind(written), sealed);
         let body = body.ok_or(Refusal::Forged)?;
-        let heard = self.heard(from, target.purpose, is_member);
+        let heard = self.heard(header.from, target.purpose, standing);
         if !heard.window.take(counter) {
             return Err(Refusal::Replayed);
         }
+        let answer = self.answer_key(&key, target.purpose, lives, counter);
         Ok(Opened {
-            from,
+            from: header.from,
             role: key.role,
             body,
-            answer,
+            answer: AnswerKey::new(answer, self.requests),
         })
     }
 
-    /// Returns the keys of a request between two lives, and of its answer.
-    fn keys(
+    fn request_key(&self, key: &Key, purpose: Purpose, (from, to): (Life, Life)) -> Secret {
+        let context: [&[u8]; 3] = [from.bytes(), to.bytes(), b"request"];
+        derive_key(&key.secret, purpose.use_(), &self.mesh, &context)
+    }
+
+    fn answer_key(
         &self,
         key: &Key,
         purpose: Purpose,
         (from, to): (Life, Life),
         counter: u64,
-    ) -> (Secret, AnswerKey) {
-        let of = |direction: &[u8], counter: &[u8]| {
-            let context = [from.bytes(), to.bytes(), direction, counter];
-            derive_key(&key.secret, purpose.use_(), &self.mesh, &context)
-        };
-        let answer = AnswerKey::new(of(b"answer", &counter.to_be_bytes()));
-        (of(b"request", &[]), answer)
+    ) -> Secret {
+        let counter = counter.to_be_bytes();
+        let context: [&[u8]; 4] = [from.bytes(), to.bytes(), b"answer", &counter];
+        derive_key(&key.secret, purpose.use_(), &self.mesh, &context)
     }
 
-    /// Returns the counter of another request to a life.
-    fn count(&mut self, to: Life, purpose: Purpose) -> u64 {
+    /// Returns the counter of another request to a life; `None` once all are used up.
+    fn count(&mut self, to: Life, purpose: Purpose) -> Option<u64> {
         let at = (to, purpose);
         if self.next.len() >= LIVES_MAX && !self.next.contains_key(&at) {
             self.floor = self.next.values().copied().fold(self.floor, u64::max);
@@ -234,30 +282,67 @@ impl Envelopes {
         }
         let next = self.next.entry(at).or_insert(self.floor);
         let counter = *next;
-        *next += 1;
-        counter
+        *next = counter.checked_add(1)?;
+        Some(counter)
     }
 
-    /// Returns what has arrived of a life. If there is no room, the life that was not heard for the
-    /// longest time goes, and one of a member only if there is no other.
+    /// Returns what has arrived of a life. If there is no room, a quarter of the lives goes: those
+    /// that were not heard for the longest time, and those of members only if there are no others.
     fn heard(
         &mut self,
         from: Life,
         purpose: Purpose,
-        is_member: impl Fn(Life) -> bool,
+        standing: impl Fn(Life) -> Standing,
     ) -> &mut Heard {
         let at = (from, purpose);
         if self.heard.len() >= LIVES_MAX && !self.heard.contains_key(&at) {
-            let least = self
+            let worth = |at: &(Life, Purpose), heard: &Heard| {
+                let is_member = standing(at.0) != Standing::Stranger;
+                (is_member, heard.used, *at)
+            };
+            let mut worths: Vec<_> = self
                 .heard
                 .iter()
-                .min_by_key(|(at, heard)| (is_member(at.0), heard.used));
-            let least = least.map(|(at, _)| *at);
-            least.and_then(|least| self.heard.remove(&least));
+                .map(|(at, heard)| worth(at, heard))
+                .collect();
+            worths.sort_unstable();
+            for (_, _, least) in worths.iter().take(LIVES_MAX / 4) {
+                self.heard.remove(least);
+            }
         }
         self.requests += 1;
         let heard = self.heard.entry(at).or_default();
         heard.used = self.requests;
         heard
     }
+}
+
+/// The header of a request.
+struct Header {
+    key: WireId,
+    from: Life,
+    to: Life,
+    counter: u64,
+}
+
+impl Header {
+    fn read(sealed: &[u8]) -> Result<Self, Refusal> {
+        if sealed.first() != Some(&REQUEST) {
+            return Err(Refusal::Unsealed);
+        }
+        if sealed.len() < REQUEST_OVERHEAD {
+            return Err(Refusal::Malformed);
+        }
+        Ok(Self {
+            key: first(&sealed[1..]),
+            from: Life::new(first(&sealed[5..])),
+            to: Life::new(first(&sealed[5 + LIFE_LEN..])),
+            counter: u64::from_be_bytes(first(&sealed[5 + 2 * LIFE_LEN..])),
+        })
+    }
+}
+
+/// Returns whether the holder of a key may send requests of this purpose.
+fn may_seal(key: &Key, purpose: Purpose) -> bool {
+    purpose == Purpose::Rows || key.role == Role::Member
 }

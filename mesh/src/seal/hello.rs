@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use ring::hmac;
 
 use super::derive::{Use, WireId, derive_key};
-use super::key::{Key, Secret};
+use super::key::{Key, Role, Secret};
 use super::keyring::{KEYS_MAX, Keyring};
 use super::life::{LIFE_LEN, Life};
 use super::refusal::Refusal;
@@ -24,11 +24,11 @@ pub(super) const HELLO: u8 = 0xe1;
 pub(super) const WELCOME: u8 = 0xe2;
 
 /// The length of a HELLO, in bytes: kind, mesh, life, nonce, and the offered keys with their MACs.
-pub(super) const HELLO_LEN: usize = OFFER_LEN + KEYS_MAX * MAC_LEN;
+pub const HELLO_LEN: usize = OFFER_LEN + KEYS_MAX * MAC_LEN;
 /// The length of a HELLO without its MACs, in bytes.
 const OFFER_LEN: usize = 1 + MESH_LEN + LIFE_LEN + NONCE_LEN + KEYS_MAX * 4;
 /// The length of a WELCOME, in bytes: kind, key, nonce, life, token and MAC.
-pub(super) const WELCOME_LEN: usize = 1 + 4 + NONCE_LEN + LIFE_LEN + TOKEN_LEN + MAC_LEN;
+pub const WELCOME_LEN: usize = 1 + 4 + NONCE_LEN + LIFE_LEN + TOKEN_LEN + MAC_LEN;
 const _: () = assert!(WELCOME_LEN < HELLO_LEN);
 
 const MESH_LEN: usize = 4;
@@ -37,14 +37,51 @@ const TOKEN_LEN: usize = 16;
 const MAC_LEN: usize = 32;
 
 /// A number that is used once, by the side that begins.
-pub(super) type Nonce = [u8; NONCE_LEN];
+pub type Nonce = [u8; NONCE_LEN];
 /// A number by which the answering side recognises what it has answered.
 pub(super) type Token = [u8; TOKEN_LEN];
 
-/// Returns a tag that tells this mesh from others in a HELLO. It is a label, not a secret.
-pub(super) fn mesh_tag(mesh: &str) -> [u8; MESH_LEN] {
+/// Tells this mesh from others in a HELLO. It is a label, not a secret.
+pub(super) type MeshTag = [u8; MESH_LEN];
+
+/// Returns the tag of the mesh with this name.
+pub(super) fn mesh_tag(mesh: &str) -> MeshTag {
     let digest = ring::digest::digest(&ring::digest::SHA256, mesh.as_bytes());
     first(digest.as_ref())
+}
+
+/// The way on which two lives meet. The messages of one are worth nothing on the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Members meet for a session of datagrams.
+    Datagrams,
+    /// A program asks an agent for its life, to seal requests to it.
+    Requests,
+}
+
+impl Way {
+    const fn labels(self) -> (&'static [u8], &'static [u8]) {
+        match self {
+            Self::Datagrams => (b"hello", b"welcome"),
+            Self::Requests => (b"http hello", b"http welcome"),
+        }
+    }
+
+    /// Returns the keys that are offered or accepted, the newest first.
+    fn keys(self, keyring: &Keyring) -> impl Iterator<Item = (WireId, &Key)> {
+        let may_meet = move |key: &Key| self == Self::Requests || key.role == Role::Member;
+        keyring.all().filter(move |(_, key)| may_meet(key))
+    }
+
+    /// Returns the key that `wire` stands for, if it permits to meet.
+    pub(super) fn key(self, keyring: &Keyring, wire: WireId) -> Result<&Key, Refusal> {
+        match keyring.find(wire) {
+            Some(key) if self == Self::Requests || key.role == Role::Member => Ok(key),
+            Some(_) => Err(Refusal::Role),
+            None if keyring.was_removed(wire) => Err(Refusal::RemovedKey),
+            None => Err(Refusal::UnknownKey),
+        }
+    }
 }
 
 /// A HELLO that has been read and is authentic.
@@ -65,67 +102,104 @@ pub(super) struct Welcome {
 }
 
 /// Returns a HELLO of `life`.
-pub(super) fn write_hello(keyring: &Keyring, mesh: &str, life: Life, nonce: &Nonce) -> Vec<u8> {
+pub(super) fn write_hello(
+    way: Way,
+    keyring: &Keyring,
+    (mesh, tag): (&str, MeshTag),
+    life: Life,
+    nonce: &Nonce,
+) -> Vec<u8> {
     let mut frame = Vec::with_capacity(HELLO_LEN);
     frame.push(HELLO);
-    frame.extend_from_slice(&mesh_tag(mesh));
+    frame.extend_from_slice(&tag);
     frame.extend_from_slice(life.bytes());
     frame.extend_from_slice(nonce);
-    for (wire, _) in keyring.members() {
+    let keys = || way.keys(keyring).take(KEYS_MAX);
+    for (wire, _) in keys() {
         frame.extend_from_slice(&wire);
     }
     frame.resize(OFFER_LEN, 0);
     let offer = frame.clone();
-    for (_, key) in keyring.members() {
-        frame.extend_from_slice(&mac(key, mesh, &[b"hello", &offer]));
+    for (_, key) in keys() {
+        frame.extend_from_slice(&mac(key, mesh, &[way.labels().0, &offer]));
     }
     frame.resize(HELLO_LEN, 0);
     frame
 }
 
-/// Reads a HELLO.
-pub(super) fn read_hello(
-    frame: &[u8],
-    keyring: &Keyring,
-    mesh: &str,
-    own: Life,
-) -> Result<Hello, Refusal> {
-    let (offer, macs) = split(frame, HELLO_LEN, OFFER_LEN)?;
-    let rest = &offer[1..];
-    let (tag, rest) = rest.split_at(MESH_LEN);
-    if tag != mesh_tag(mesh) {
-        return Err(Refusal::OtherMesh);
-    }
-    let (life, rest) = rest.split_at(LIFE_LEN);
-    let life = Life::new(first(life));
-    if life == own {
-        return Err(Refusal::Reflected);
-    }
-    let (nonce, offered) = rest.split_at(NONCE_LEN);
-    let offered: Vec<WireId> = offered.chunks_exact(4).map(first).collect();
-    let offers = |wire: WireId| offered.iter().position(|other| *other == wire);
-    let common = keyring
-        .members()
-        .find_map(|(wire, key)| Some((offers(wire)?, wire, key)));
-    let Some((slot, wire, key)) = common else {
-        let was_removed = offered.iter().any(|wire| keyring.was_removed(*wire));
-        return Err(if was_removed {
-            Refusal::RemovedKey
-        } else {
-            Refusal::UnknownKey
+/// A HELLO that has been read, but may be forged.
+#[derive(Debug)]
+pub(super) struct Offer<'a> {
+    way: Way,
+    hello: Hello,
+    /// What the MACs cover.
+    covered: &'a [u8],
+    /// The MAC of the chosen key.
+    mac: &'a [u8],
+}
+
+impl<'a> Offer<'a> {
+    /// Reads a HELLO to the life `own`. It takes no cryptography.
+    pub(super) fn read(
+        way: Way,
+        frame: &'a [u8],
+        tag: MeshTag,
+        keyring: &Keyring,
+        own: Life,
+    ) -> Result<Self, Refusal> {
+        let (covered, macs) = split(frame, HELLO_LEN, OFFER_LEN)?;
+        let (told, rest) = covered[1..].split_at(MESH_LEN);
+        if told != tag {
+            return Err(Refusal::OtherMesh);
+        }
+        let (life, rest) = rest.split_at(LIFE_LEN);
+        let life = Life::new(first(life));
+        if life == own {
+            return Err(Refusal::Reflected);
+        }
+        let (nonce, offered) = rest.split_at(NONCE_LEN);
+        let offered: Vec<WireId> = offered.chunks_exact(4).map(first).collect();
+        let common = way.keys(keyring).find_map(|(wire, _)| {
+            let slot = offered.iter().position(|other| *other == wire)?;
+            Some((slot, wire))
         });
-    };
-    let mac = &macs[slot * MAC_LEN..][..MAC_LEN];
-    verify(key, mesh, &[b"hello", offer], mac)?;
-    Ok(Hello {
-        life,
-        nonce: first(nonce),
-        key: wire,
-    })
+        let (slot, key) = common.ok_or_else(|| why_none(way, &offered, keyring))?;
+        let hello = Hello {
+            life,
+            nonce: first(nonce),
+            key,
+        };
+        let mac = &macs[slot * MAC_LEN..][..MAC_LEN];
+        Ok(Self {
+            way,
+            hello,
+            covered,
+            mac,
+        })
+    }
+
+    /// Returns the HELLO if the holder of the chosen key has made it. No other key is tried, so
+    /// that nobody can spoil a MAC to make both ends use an older key.
+    pub(super) fn verify(self, keyring: &Keyring, mesh: &str) -> Result<Hello, Refusal> {
+        let key = self.way.key(keyring, self.hello.key)?;
+        let label = self.way.labels().0;
+        verify(key, mesh, &[label, self.covered], self.mac)?;
+        Ok(self.hello)
+    }
+}
+
+/// Returns why none of these keys is one to meet with.
+fn why_none(way: Way, offered: &[WireId], keyring: &Keyring) -> Refusal {
+    let refusals = offered
+        .iter()
+        .filter_map(|wire| way.key(keyring, *wire).err());
+    let known = refusals.filter(|refusal| *refusal != Refusal::UnknownKey);
+    known.min().unwrap_or(Refusal::UnknownKey)
 }
 
 /// Returns the WELCOME of `life` to a HELLO.
 pub(super) fn write_welcome(
+    way: Way,
     hello: &Hello,
     key: &Key,
     mesh: &str,
@@ -138,18 +212,20 @@ pub(super) fn write_welcome(
     frame.extend_from_slice(&hello.nonce);
     frame.extend_from_slice(life.bytes());
     frame.extend_from_slice(token);
-    let mac = mac(key, mesh, &[b"welcome", &frame, hello.life.bytes()]);
+    let mac = mac(key, mesh, &[way.labels().1, &frame, hello.life.bytes()]);
     frame.extend_from_slice(&mac);
     frame
 }
 
-/// Reads the WELCOME to the HELLO with `nonce` of the life `own`.
+/// Reads the WELCOME to the HELLO with this nonce of the life `own`. `has_room` takes the trial of
+/// one MAC from a budget.
 pub(super) fn read_welcome(
+    way: Way,
     frame: &[u8],
     keyring: &Keyring,
     mesh: &str,
-    own: Life,
-    nonce: &Nonce,
+    (own, nonce): (Life, &Nonce),
+    has_room: impl FnOnce() -> bool,
 ) -> Result<Welcome, Refusal> {
     let (told, mac) = split(frame, WELCOME_LEN, WELCOME_LEN - MAC_LEN)?;
     let (wire, rest) = told[1..].split_at(4);
@@ -163,23 +239,16 @@ pub(super) fn read_welcome(
         return Err(Refusal::Reflected);
     }
     let wire = first(wire);
-    let key = member_key(keyring, wire)?;
-    verify(key, mesh, &[b"welcome", told, own.bytes()], mac)?;
+    let key = way.key(keyring, wire)?;
+    if !has_room() {
+        return Err(Refusal::Budget);
+    }
+    verify(key, mesh, &[way.labels().1, told, own.bytes()], mac)?;
     Ok(Welcome {
         life,
         token: first(token),
         key: wire,
     })
-}
-
-/// Returns the key that `wire` stands for, if it permits to be a member.
-pub(super) fn member_key(keyring: &Keyring, wire: WireId) -> Result<&Key, Refusal> {
-    match keyring.find(wire) {
-        Some(key) if key.role == super::Role::Member => Ok(key),
-        Some(_) => Err(Refusal::Role),
-        None if keyring.was_removed(wire) => Err(Refusal::RemovedKey),
-        None => Err(Refusal::UnknownKey),
-    }
 }
 
 /// Returns the token for a HELLO from `from` in this turn of the run that has `secret`.

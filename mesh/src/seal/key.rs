@@ -5,21 +5,22 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// The length of a key, in bytes.
 pub const KEY_LEN: usize = 32;
 /// The maximum length of the id of a key, in bytes.
 pub(super) const ID_LEN_MAX: usize = 32;
 
-/// Secret bytes. They are wiped from memory when they are dropped, and are never printed.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-pub struct Secret([u8; KEY_LEN]);
+/// Secret bytes. They are wiped from memory when they are dropped, and are never printed. They stay
+/// where they are when their owner moves, so that no copy remains there.
+#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
+pub struct Secret(Box<[u8; KEY_LEN]>);
 
 impl Secret {
     /// Takes over `bytes`, which must be random and come from nowhere else.
     pub fn new(bytes: [u8; KEY_LEN]) -> Self {
-        Self(bytes)
+        Self(Box::new(bytes))
     }
 
     pub(super) fn bytes(&self) -> &[u8; KEY_LEN] {

@@ -28,6 +28,8 @@ pub enum Refusal {
     Replayed,
     /// It is meant for an earlier run of this agent, or for another one.
     OtherLife,
+    /// It is said to be of a member, but comes from another address.
+    OtherAddress,
     /// It belongs to no session of this agent with its source.
     UnknownSession,
     /// It answers nothing that this agent has sent.

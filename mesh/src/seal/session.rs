@@ -1,6 +1,8 @@
 //! A session: the keys by which two lives seal datagrams for each other, from one address to one
 //! address.
 
+use std::time::Duration;
+
 use zeroize::Zeroizing;
 
 use super::aead;
@@ -29,7 +31,13 @@ pub const DATAGRAM_MAX: usize = 1232;
 const DATA_HEADER: usize = 1 + 8 + 8 + 1 + 1;
 const OPEN_HEADER: usize = DATA_HEADER + 4 + LIFE_LEN + NONCE_LEN;
 /// The maximum number of fragments of a message.
-pub(super) const FRAGMENTS_MAX: u8 = 64;
+const FRAGMENTS_MAX: u8 = 64;
+/// How long an end sends by a session that the other end has not shown to have. A token lasts for
+/// at least twice as long.
+const FRESH_FOR: Duration = Duration::from_secs(5);
+/// A session is doubted once this many messages were sent for this long, and nothing was heard.
+const UNHEARD_MESSAGES: u32 = 3;
+const UNHEARD_FOR: Duration = Duration::from_secs(5);
 
 /// The values that both sides know once a HELLO was answered.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +82,9 @@ impl Header {
         let (header, sealed) = datagram.split_at(length);
         let counter = u64::from_be_bytes(first(&header[9..]));
         let (index, count) = (header[17], header[18]);
-        if index >= count || count > FRAGMENTS_MAX || counter < u64::from(index) {
+        let is_proof = (index, count) == (0, 0) && sealed.len() == TAG_LEN;
+        let is_fragment = index < count && count <= FRAGMENTS_MAX && counter >= u64::from(index);
+        if !is_proof && !is_fragment {
             return Err(Refusal::Malformed);
         }
         let opening = &header[DATA_HEADER..];
@@ -111,6 +121,17 @@ impl Header {
     }
 }
 
+/// The knowledge of one end about the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// This end has begun the session and heard nothing in it: the other end may not have it.
+    Offered(Opening),
+    /// The other end has begun the session, and may not know that this end has it.
+    Accepted,
+    /// Both ends have the session, and each has shown that to the other.
+    Settled,
+}
+
 /// One end of a session.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -118,40 +139,34 @@ pub(super) struct Session {
     /// The life of the other end.
     pub(super) life: Life,
     pub(super) key: WireId,
-    /// When something of the other end last opened, or the session was made.
-    pub(super) heard: Time,
-    /// Repeated as long as the other end may not know the session.
-    opening: Option<Opening>,
+    stage: Stage,
     seals: Secret,
     opens: Secret,
     next: u64,
     window: Window,
+    /// When something of the other end last opened, or the session was made.
+    heard: Time,
+    /// The messages that were sent since something was heard.
+    unheard: u32,
+    /// When the first of them was sent.
+    unheard_since: Time,
 }
 
 impl Session {
     /// Returns the end of the initiator.
-    pub(super) fn initiated(
+    pub(super) fn offered(
         handshake: Handshake<'_>,
         (wire, key): (WireId, &Key),
         mesh: &str,
         now: Time,
     ) -> Self {
         let (id, forth, back) = keys(handshake, key, mesh);
-        Self {
-            id,
-            life: handshake.responder,
+        let stage = Stage::Offered(Opening {
             key: wire,
-            heard: now,
-            opening: Some(Opening {
-                key: wire,
-                life: handshake.initiator,
-                nonce: *handshake.nonce,
-            }),
-            seals: forth,
-            opens: back,
-            next: 0,
-            window: Window::default(),
-        }
+            life: handshake.initiator,
+            nonce: *handshake.nonce,
+        });
+        Self::new(id, (handshake.responder, wire), stage, (forth, back), now)
     }
 
     /// Returns the end of the responder.
@@ -162,62 +177,125 @@ impl Session {
         now: Time,
     ) -> Self {
         let (id, forth, back) = keys(handshake, key, mesh);
+        let stage = Stage::Accepted;
+        Self::new(id, (handshake.initiator, wire), stage, (back, forth), now)
+    }
+
+    fn new(
+        id: SessionId,
+        (life, key): (Life, WireId),
+        stage: Stage,
+        (seals, opens): (Secret, Secret),
+        now: Time,
+    ) -> Self {
         Self {
             id,
-            life: handshake.initiator,
-            key: wire,
-            heard: now,
-            opening: None,
-            seals: back,
-            opens: forth,
+            life,
+            key,
+            stage,
+            seals,
+            opens,
             next: 0,
             window: Window::default(),
+            heard: now,
+            unheard: 0,
+            unheard_since: now,
         }
     }
 
-    /// Returns whether the other end is known to have the session.
-    pub(super) fn is_confirmed(&self) -> bool {
-        self.opening.is_none()
+    /// Returns whether this end has heard nothing in a session that it has begun.
+    pub(super) fn is_offered(&self) -> bool {
+        matches!(self.stage, Stage::Offered(_))
+    }
+
+    /// Returns whether both ends certainly have the session.
+    pub(super) fn is_settled(&self) -> bool {
+        self.stage == Stage::Settled
+    }
+
+    /// Returns whether the other end may be expected to have the session at `now`, without having
+    /// shown it: it has offered the session lately, or lately offered to take it.
+    pub(super) fn is_fresh(&self, now: Time) -> bool {
+        now.since(self.heard) < FRESH_FOR
+    }
+
+    /// Returns whether messages of the session have had no echo for some time.
+    pub(super) fn is_doubted(&self, now: Time) -> bool {
+        self.unheard >= UNHEARD_MESSAGES && now.since(self.unheard_since) >= UNHEARD_FOR
     }
 
     /// Returns the datagrams of a message; none if it is too long.
-    pub(super) fn seal(&mut self, message: &[u8]) -> Vec<Vec<u8>> {
-        let header = if self.opening.is_some() {
-            OPEN_HEADER
-        } else {
-            DATA_HEADER
-        };
-        let room = DATAGRAM_MAX - header - TAG_LEN;
+    pub(super) fn seal(&mut self, message: &[u8], now: Time) -> Vec<Vec<u8>> {
+        if self.unheard == 0 {
+            self.unheard_since = now;
+        }
+        self.unheard = self.unheard.saturating_add(1);
+        let room = DATAGRAM_MAX - self.header_len() - TAG_LEN;
         let count = message.len().div_ceil(room).max(1);
-        let Some(count) = u8::try_from(count)
+        let count = u8::try_from(count)
             .ok()
-            .filter(|count| *count <= FRAGMENTS_MAX)
+            .filter(|count| *count <= FRAGMENTS_MAX);
+        let Some((count, first)) = count.and_then(|count| Some((count, self.number(count)?)))
         else {
             return Vec::new();
         };
+        let fragment = |index: u8| {
+            let start = usize::from(index) * room;
+            let fragment = &message[start..message.len().min(start + room)];
+            let place = Place {
+                first,
+                index,
+                count,
+            };
+            self.seal_fragment(place, fragment)
+        };
+        (0..count).map(fragment).collect()
+    }
+
+    /// Returns a datagram without a message, which shows the other end that this one has the
+    /// session.
+    pub(super) fn prove(&mut self) -> Option<Vec<u8>> {
+        let place = Place {
+            first: self.number(1)?,
+            index: 0,
+            count: 0,
+        };
+        Some(self.seal_fragment(place, &[]))
+    }
+
+    fn seal_fragment(&self, place: Place, fragment: &[u8]) -> Vec<u8> {
+        let header = Header {
+            session: self.id,
+            counter: place.first + u64::from(place.index),
+            place,
+            opening: self.opening(),
+        };
+        let written = header.write();
+        let mut datagram = written.clone();
+        let nonce = (0, header.counter);
+        aead::seal(&self.seals, nonce, &written, fragment, &mut datagram);
+        datagram
+    }
+
+    /// Takes the next `count` counters, and returns the first one; `None` once all are used up.
+    fn number(&mut self, count: u8) -> Option<u64> {
         let first = self.next;
-        self.next += u64::from(count);
-        (0..count)
-            .map(|index| {
-                let start = usize::from(index) * room;
-                let fragment = &message[start..message.len().min(start + room)];
-                let counter = first + u64::from(index);
-                let header = Header {
-                    session: self.id,
-                    counter,
-                    place: Place {
-                        first,
-                        index,
-                        count,
-                    },
-                    opening: self.opening,
-                };
-                let header = header.write();
-                let mut datagram = header.clone();
-                aead::seal(&self.seals, counter, &header, fragment, &mut datagram);
-                datagram
-            })
-            .collect()
+        self.next = first.checked_add(u64::from(count))?;
+        Some(first)
+    }
+
+    fn opening(&self) -> Option<Opening> {
+        match self.stage {
+            Stage::Offered(opening) => Some(opening),
+            Stage::Accepted | Stage::Settled => None,
+        }
+    }
+
+    fn header_len(&self) -> usize {
+        match self.stage {
+            Stage::Offered(_) => OPEN_HEADER,
+            Stage::Accepted | Stage::Settled => DATA_HEADER,
+        }
     }
 
     /// Opens a fragment.
@@ -231,11 +309,15 @@ impl Session {
         if !self.window.admits(header.counter) {
             return Err(Refusal::Replayed);
         }
-        let opened = aead::open(&self.opens, header.counter, written, sealed);
+        let opened = aead::open(&self.opens, (0, header.counter), written, sealed);
         let opened = opened.ok_or(Refusal::Forged)?;
         self.window.take(header.counter);
         self.heard = now;
-        self.opening = None;
+        self.unheard = 0;
+        // An initiator repeats its opening until it has heard something of the responder.
+        if self.is_offered() || header.opening.is_none() {
+            self.stage = Stage::Settled;
+        }
         Ok(opened)
     }
 }

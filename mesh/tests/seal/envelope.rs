@@ -1,6 +1,6 @@
 //! Sealed requests and answers.
 
-use iperf3_mesh_core::seal::{Envelopes, Keyring, Purpose, Refusal, Role, Target};
+use iperf3_mesh_core::seal::{Envelopes, Keyring, Purpose, Refusal, Role, Standing, Target};
 
 use crate::{MESH, key, keyring, life};
 
@@ -15,12 +15,12 @@ fn a_request_and_its_answer_open_once() {
     let (mut a, mut b) = (envelopes(1, &[7]), envelopes(2, &[8, 7]));
     let accepted: Vec<_> = keyring(&[8, 7]).wire_ids().collect();
     let (sealed, answer) = a.seal(life(2), &accepted, TARGET, b"request").unwrap();
-    let opened = b.open(&sealed, TARGET, |_| true).unwrap();
+    let opened = b.open(&sealed, TARGET, |_| Standing::Member).unwrap();
     assert_eq!((opened.from, &opened.body[..]), (life(1), &b"request"[..]));
     let reply = opened.answer.seal(200, b"answer");
     assert_eq!(answer.open(403, &reply), None);
     assert_eq!(answer.open(200, &reply).as_deref(), Some(&b"answer"[..]));
-    let again = b.open(&sealed, TARGET, |_| true);
+    let again = b.open(&sealed, TARGET, |_| Standing::Member);
     assert_eq!(again.err(), Some(Refusal::Replayed));
 }
 
@@ -30,7 +30,7 @@ fn a_request_opens_only_where_it_is_meant_to() {
     let accepted: Vec<_> = keyring(&[7]).wire_ids().collect();
     let (sealed, _) = a.seal(life(2), &accepted, TARGET, b"").unwrap();
     assert_eq!(
-        b.open(&sealed, TARGET, |_| true).err(),
+        b.open(&sealed, TARGET, |_| Standing::Member).err(),
         Some(Refusal::OtherLife)
     );
     let mut b = envelopes(2, &[7]);
@@ -39,10 +39,10 @@ fn a_request_opens_only_where_it_is_meant_to() {
         ..TARGET
     };
     assert_eq!(
-        b.open(&sealed, elsewhere, |_| true).err(),
+        b.open(&sealed, elsewhere, |_| Standing::Member).err(),
         Some(Refusal::Forged)
     );
-    assert!(b.open(&sealed, TARGET, |_| true).is_ok());
+    assert!(b.open(&sealed, TARGET, |_| Standing::Member).is_ok());
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn an_answer_opens_only_as_a_whole_and_in_order() {
     let accepted = b.accepted();
     let mut asked = || a.seal(life(2), &accepted, TARGET, b"").unwrap();
     let ((sealed, answer), (_, other)) = (asked(), asked());
-    let mut opened = b.open(&sealed, TARGET, |_| true).unwrap();
+    let mut opened = b.open(&sealed, TARGET, |_| Standing::Member).unwrap();
     let pieces: Vec<Vec<u8>> = [(&b"one "[..], false), (b"two", false), (b"", true)]
         .map(|(piece, is_last)| {
             let mut sealed = Vec::new();
@@ -90,7 +90,7 @@ fn an_operator_asks_for_rows_but_sends_no_control_message() {
     };
     let accepted = agent.accepted();
     let (sealed, _) = program.seal(life(2), &accepted, rows, b"").unwrap();
-    let opened = agent.open(&sealed, rows, |_| false).unwrap();
+    let opened = agent.open(&sealed, rows, |_| Standing::Stranger).unwrap();
     assert_eq!(opened.role, Role::Operator);
     assert!(program.seal(life(2), &accepted, TARGET, b"").is_none());
 }

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use crate::Epoch;
-use crate::seal::{Envelopes, Key, KeyId, Keyring, Life, Purpose, Role, Secret, Target, WireId};
+use crate::seal::{
+    Envelopes, Key, KeyId, Keyring, Life, Purpose, Role, Secret, Standing, Target, WireId,
+};
 use crate::sim::kernel::Seal;
 use crate::wire::Message;
 
@@ -87,7 +89,7 @@ impl Seals {
     pub(super) fn opens(&mut self, to: usize, number: Seal) -> bool {
         let sealed = self.sealed.get(&number);
         let envelopes = &mut self.agents[to].envelopes;
-        sealed.is_some_and(|sealed| envelopes.open(sealed, TARGET, |_| true).is_ok())
+        sealed.is_some_and(|sealed| envelopes.open(sealed, TARGET, |_| Standing::Member).is_ok())
     }
 }
 
