@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use iperf3_mesh::api::{NodeState, Schedule, Sweep};
 use iperf3_mesh::config::FailedCells;
 use iperf3_mesh::metrics::{Metrics, Settings};
-use iperf3_mesh_core::gossip::{GossipStatus, SendError};
+use iperf3_mesh_core::gossip::{GossipStatus, Rejection, RejectionTotals, SendError};
 use iperf3_mesh_core::wire::{Refusal, Role};
 use iperf3_mesh_core::{Figures, Ignored, NodeName, Protocol, Reason, ReservationOutcome};
 
@@ -146,13 +146,16 @@ fn example() -> Metrics {
         },
         ..Schedule::default()
     });
+    let mut refused = RejectionTotals::default();
+    refused[Rejection::Foreign as usize] = 2;
+    refused[Rejection::Unsolicited as usize] = 1;
     metrics.show_gossip(&GossipStatus {
         digest_bytes: 190,
         digest_bytes_max: 47_000,
         identities: 12,
         identities_max: 4096,
         restarts: 1,
-        refused: [2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
+        refused,
         fragmented: 3,
         send_errors: [4, 0, 0, 1, 0],
         ..GossipStatus::default()

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use iperf3_mesh_core::gossip::{Gossip, GossipConfig};
+use iperf3_mesh_core::gossip::{Gossip, GossipConfig, Security};
 use iperf3_mesh_core::{AddressRules, Epoch, MeshName, NodeName};
 use iperf3_mesh_testkit::agents::Agent;
 use iperf3_mesh_testkit::lab::hosts::{Host, Lab};
@@ -133,6 +133,7 @@ fn forge(host: &Host, name: &str, victim: Ipv4Addr) -> Forged {
             listen: (own, 9877).into(),
             control: (victim, 9878).into(),
             http_port: 9876,
+            security: Security::Insecure,
             iperf3: String::new(),
             interval: Duration::from_millis(200),
             members_max: 100,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chitchat::transport::{ChannelTransport, Transport, TransportExt};
-use iperf3_mesh_core::gossip::{Gossip, GossipConfig, GossipError};
+use iperf3_mesh_core::gossip::{Gossip, GossipConfig, GossipError, Security};
 use iperf3_mesh_core::{
     AddressRules, Epoch, Member, MeshName, NodeName, PeerState, View, WIRE_VERSION,
 };
@@ -528,6 +528,7 @@ fn config(index: u8) -> GossipConfig {
         listen: address(index),
         control: SocketAddr::from(([10, 0, 0, index], 9878)),
         http_port: 9876,
+        security: Security::Insecure,
         members_max: 2048,
         iperf3: "3.12".to_owned(),
         interval: SECOND,

@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chitchat::ChitchatEnvelope;
 use chitchat::transport::{ChannelTransport, RecvOutcome, SendOutcome, Socket, Transport};
-use iperf3_mesh_core::gossip::{Gossip, GossipConfig, RoundBytes, largest_bytes};
+use iperf3_mesh_core::gossip::{Gossip, GossipConfig, RoundBytes, Security, largest_bytes};
 use iperf3_mesh_core::{AddressRules, Epoch, MeshName, NodeName};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -154,6 +154,7 @@ fn config(index: u64, generation: u64) -> GossipConfig {
         listen: address(index),
         control: SocketAddr::new(address(index).ip(), 9878),
         http_port: 9876,
+        security: Security::Insecure,
         members_max: 2048,
         iperf3: "3.12".to_owned(),
         interval: SECOND,

@@ -155,7 +155,7 @@ mod tests {
     use std::net::UdpSocket;
     use std::sync::Mutex;
 
-    use iperf3_mesh_core::gossip::{Gossip, GossipConfig};
+    use iperf3_mesh_core::gossip::{Gossip, GossipConfig, Security};
     use iperf3_mesh_core::{AddressRules, Epoch, MeshName, NodeName};
     use tokio::sync::mpsc;
     use tokio::time::timeout;
@@ -262,6 +262,7 @@ mod tests {
             listen: address,
             control: address,
             http_port: 9876,
+            security: Security::Insecure,
             members_max: 16,
             iperf3: String::new(),
             interval: Duration::from_millis(100),

@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use iperf3_mesh_core::gossip::{Gossip, GossipConfig, bind_hint};
+use iperf3_mesh_core::gossip::{self, Gossip, GossipConfig, bind_hint};
 use iperf3_mesh_core::{
     AddressRules, Epoch, Input, MeshName, Node, NodeName, PortRange, Settings, TestSpec,
 };
@@ -153,6 +153,7 @@ impl Agent {
             listen: setup.listen.gossip,
             control: setup.listen.control,
             http_port: setup.listen.http.port(),
+            security: gossip::Security::Insecure,
             members_max: setup.members_max,
             iperf3: setup.iperf.version().to_string(),
             interval: setup.gossip_interval,

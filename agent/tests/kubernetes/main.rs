@@ -14,7 +14,7 @@ use iperf3_mesh::discovery::kubernetes::{Pace, Search, Watcher};
 use iperf3_mesh::discovery::pods::PodStore;
 use iperf3_mesh::discovery::{DiscoverySink, find_pods};
 use iperf3_mesh::metrics::{Metrics, Settings};
-use iperf3_mesh_core::gossip::{Gossip, GossipConfig, Rejection};
+use iperf3_mesh_core::gossip::{Gossip, GossipConfig, Rejection, Security};
 use iperf3_mesh_core::{
     AddressRules, ClusterNode, Epoch, Input, Listed, MeshName, NodeName, Protocol, View,
 };
@@ -465,6 +465,7 @@ async fn with_rules(node: &str, at: SocketAddr, rules: AddressRules) -> Gossip {
         listen: at,
         control: at,
         http_port: 9876,
+        security: Security::Insecure,
         members_max: 16,
         iperf3: String::new(),
         interval: Duration::from_millis(100),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::state;
+use crate::seal::{Keyring, Life, Secret};
 use crate::{AddressRules, Epoch, MeshName, NodeName, ZONE_LEN_MAX, is_zone};
 
 /// The shortest gossip interval.
@@ -12,6 +13,33 @@ pub const INTERVAL_MIN: Duration = Duration::from_millis(50);
 pub const INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// The maximum time that a goodbye takes.
 pub const GOODBYE_MAX: Duration = Duration::from_millis(1500);
+
+/// Whether gossip that is not sealed is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealMode {
+    /// It is refused.
+    Required,
+    /// It is read, and sent to peers that do not seal. This is for the migration of a mesh.
+    Permissive,
+}
+
+/// How gossip tells the members of the mesh from others.
+#[derive(Clone, Debug)]
+pub enum Security {
+    /// Gossip is plain: whoever reaches the gossip port can be a member.
+    Insecure,
+    /// Gossip is sealed with the keys of the mesh; see [`crate::seal`].
+    Sealed {
+        /// The life of this run of the agent. Its first half is [`GossipConfig::epoch`].
+        life: Life,
+        /// Random bytes of this run, which nobody else knows.
+        secret: Secret,
+        /// The keys.
+        keyring: Keyring,
+        /// Whether gossip that is not sealed is read.
+        mode: SealMode,
+    },
+}
 
 /// The settings of gossip, and the state that a node publishes about itself.
 #[derive(Clone, Debug)]
@@ -38,6 +66,8 @@ pub struct GossipConfig {
     pub control: SocketAddr,
     /// The port of the read API, on the IP address of `control`.
     pub http_port: u16,
+    /// How members are told from others.
+    pub security: Security,
     /// The maximum number of members, the same on all nodes of a mesh.
     pub members_max: usize,
     /// The version of the node's iperf3, such as 3.12; empty if it is not known.

@@ -19,6 +19,7 @@ use super::reader::Reader;
 use super::rejections::Rejection;
 use super::state;
 use crate::MeshName;
+use crate::seal::Life;
 
 /// The operations of a delta.
 const OP_NODE: u8 = 0;
@@ -69,6 +70,11 @@ impl Id {
     /// Returns the identity that chitchat calls `id`.
     pub(super) fn of(id: &ChitchatId) -> Option<Self> {
         Self::new(&id.node_id, id.generation_id, id.gossip_advertise_addr)
+    }
+
+    /// Returns whether a run of an agent with this life may have the identity.
+    fn may_be_of(&self, life: Life) -> bool {
+        self.short() == state::short_id(life.epoch())
     }
 
     fn short(&self) -> &str {
@@ -265,6 +271,16 @@ impl Frame<'_> {
             if delta.is_empty()
                 && digest.iter().any(is_unread)
                 && digest.iter().all(is_of_both))
+    }
+
+    /// Returns whether a run with this life may say this at `from`: what it says of its own address
+    /// is about itself.
+    pub(super) fn may_be_of(&self, life: Life, from: SocketAddr) -> bool {
+        let entries = self.digest().iter().map(|entry| entry.id);
+        let is_own = |id: &Id| id.address == from;
+        let mut news = self.delta().iter().filter(|news| is_own(&news.id));
+        entries.filter(is_own).all(|id| id.may_be_of(life))
+            && news.all(|news| news.id.may_be_of(life) && state::may_be_of(&news.keys, life))
     }
 
     /// Returns the news, which are empty if the message has none.

@@ -48,6 +48,7 @@ mod rejections;
 mod rejoin;
 mod renewals;
 mod roster;
+mod sealed;
 mod send_errors;
 mod shared;
 mod state;
@@ -60,6 +61,7 @@ mod view;
 mod voices;
 mod warned;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,7 +72,9 @@ use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-pub use config::{GOODBYE_MAX, GossipConfig, GossipError, INTERVAL_MAX, INTERVAL_MIN};
+pub use config::{
+    GOODBYE_MAX, GossipConfig, GossipError, INTERVAL_MAX, INTERVAL_MIN, SealMode, Security,
+};
 pub use rejections::{Rejection, RejectionTotals};
 pub use send_errors::{SendError, SendErrorTotals};
 pub use shared::GossipShared;
@@ -78,6 +82,7 @@ pub use state::canonical;
 pub use traffic::{RoundBytes, largest_bytes, needs_fragments};
 pub use udp::{UdpTransport, bind_hint};
 
+use crate::seal::{KeyId, Keyring};
 use crate::{AddressRules, Listed, View};
 use supervisor::{Channels, Supervisor};
 
@@ -87,7 +92,7 @@ const JOIN_MAX: usize = 4096;
 const JOINS_WAITING_MAX: usize = 4;
 
 /// The state of the gossip layer: totals since the start, and current sizes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GossipStatus {
     /// The number of identities that chitchat knows, including dead ones. Each takes room in the
     /// digest.
@@ -108,6 +113,10 @@ pub struct GossipStatus {
     pub send_errors: SendErrorTotals,
     /// The error of the last send, if all sends have failed for some time.
     pub unsent: Option<SendError>,
+    /// The number of members to which this node seals its gossip, by key.
+    pub keys_in_use: BTreeMap<KeyId, usize>,
+    /// The number of members to which this node does not seal its gossip.
+    pub unsealed_peers: usize,
 }
 
 /// A running gossip layer. Dropping it stops gossip without a goodbye, like a crash.
@@ -202,6 +211,8 @@ impl Gossip {
     ) -> Result<(Self, Supervisor, oneshot::Sender<()>), GossipError> {
         config.check()?;
         shared.roster.set_members_max(config.members_max);
+        let security = config.security.clone();
+        shared.sealed.set(&config.mesh, security, Instant::now());
         let (views_in, views) = watch::channel(View::default());
         let (failed_in, failed) = watch::channel(None);
         let (sweep, sweep_out) = watch::channel(0);
@@ -272,6 +283,18 @@ impl Gossip {
         self.rules.subscribe()
     }
 
+    /// Takes the keys of a newer key file. Sessions with keys that it lacks end at once. This does
+    /// nothing if gossip is [`Security::Insecure`].
+    pub fn replace_keys(&self, keyring: Keyring) {
+        self.shared.sealed.replace_keys(keyring);
+    }
+
+    /// Changes whether gossip that is not sealed is read. This does nothing if gossip is
+    /// [`Security::Insecure`].
+    pub fn set_mode(&self, mode: SealMode) {
+        self.shared.sealed.set_mode(mode);
+    }
+
     /// Contacts those peers at `addresses` that are not live already. A call is cheap, and must be
     /// repeated as long as discovery finds anything: it tries a few addresses, does not repeat a
     /// lost message, and does nothing while earlier calls still wait.
@@ -285,6 +308,9 @@ impl Gossip {
     pub fn status(&self) -> GossipStatus {
         let shared = &self.shared;
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let usage = shared
+            .sealed
+            .usage(&shared.roster.members(), Instant::now());
         GossipStatus {
             identities: load(&shared.identities),
             identities_max: shared.roster.ids_max() as u64,
@@ -295,6 +321,8 @@ impl Gossip {
             fragmented: load(&shared.fragmented),
             send_errors: shared.send_errors.totals(),
             unsent: shared.send_errors.unsent(Instant::now()),
+            keys_in_use: usage.by_key,
+            unsealed_peers: usage.unsealed,
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::warned::Warned;
+use crate::seal;
 
 /// Why a datagram on the gossip port was refused, as a whole or in part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
@@ -39,6 +40,48 @@ pub enum Rejection {
     NoRoom,
     /// It asks for an answer that is more than its sender may get.
     Answer,
+    /// It is not sealed.
+    Unsealed,
+    /// It is sealed for a mesh of another name.
+    OtherMesh,
+    /// It is sealed with a key that this node never had.
+    UnknownKey,
+    /// It is sealed with a key that has been removed.
+    RemovedKey,
+    /// It is sealed with a key that makes nobody a member.
+    Role,
+    /// It is not sealed with the key that it names, or was changed on its way.
+    Forged,
+    /// It has arrived before, or is too old to tell.
+    Replayed,
+    /// It speaks for another run of its sender than the one that has sealed it.
+    OtherLife,
+    /// It belongs to no session of this run of the agent.
+    UnknownSession,
+    /// It is a message of this node itself.
+    Reflected,
+}
+
+impl From<seal::Refusal> for Rejection {
+    fn from(refusal: seal::Refusal) -> Self {
+        match refusal {
+            seal::Refusal::Unsealed => Self::Unsealed,
+            seal::Refusal::Malformed => Self::Malformed,
+            seal::Refusal::Oversize => Self::Oversize,
+            seal::Refusal::OtherMesh => Self::OtherMesh,
+            seal::Refusal::UnknownKey => Self::UnknownKey,
+            seal::Refusal::RemovedKey => Self::RemovedKey,
+            seal::Refusal::Role => Self::Role,
+            seal::Refusal::Forged => Self::Forged,
+            seal::Refusal::Replayed => Self::Replayed,
+            seal::Refusal::OtherLife => Self::OtherLife,
+            seal::Refusal::OtherAddress => Self::Source,
+            seal::Refusal::UnknownSession => Self::UnknownSession,
+            seal::Refusal::Unsolicited => Self::Unsolicited,
+            seal::Refusal::Reflected => Self::Reflected,
+            seal::Refusal::Budget => Self::Budget,
+        }
+    }
 }
 
 impl Rejection {
@@ -74,6 +117,28 @@ impl Rejection {
             }
             Self::NoRoom => "gossip with new identities for which there is no room",
             Self::Answer => "requests for more gossip than their sender may get",
+            Self::Unsealed => {
+                "gossip that is not sealed (all nodes of a mesh need --key-file; --auth permissive \
+                 bridges the time until they have it)"
+            }
+            Self::OtherMesh => "gossip of a mesh of another name (--mesh)",
+            Self::UnknownKey => {
+                "gossip that is sealed with a key that this node does not have (all nodes of a \
+                 mesh have the same key file)"
+            }
+            Self::RemovedKey => {
+                "gossip that is sealed with a removed key (the sender has not read the present \
+                 key file)"
+            }
+            Self::Role => "gossip that is sealed with a key that makes nobody a member",
+            Self::Forged => "gossip that was forged, or changed on its way",
+            Self::Replayed => "gossip that has arrived before",
+            Self::OtherLife => "gossip that speaks for another run of its sender",
+            Self::UnknownSession => {
+                "gossip of a session that this run of the agent does not have (after a restart, \
+                 its peers need some seconds to notice)"
+            }
+            Self::Reflected => "gossip that this node has sent itself",
         }
     }
 }

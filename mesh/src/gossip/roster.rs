@@ -161,6 +161,13 @@ impl Roster {
         self.lock().is_member(address)
     }
 
+    /// Returns the addresses at which an agent has ever been live.
+    pub(super) fn members(&self) -> Vec<SocketAddr> {
+        let inner = self.lock();
+        let members = inner.addresses.iter().filter(|(_, held)| held.ever_live);
+        members.map(|(address, _)| *address).collect()
+    }
+
     /// Returns whether the rules refuse all that comes from `ip`.
     pub(super) fn refuses(&self, ip: IpAddr) -> bool {
         self.lock().refuses(ip)

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::fragments::FragmentWarning;
 use super::rejections::Rejections;
 use super::roster::Roster;
+use super::sealed::Sealed;
 use super::send_errors::SendErrors;
 use crate::MeshName;
 
@@ -14,6 +15,7 @@ pub struct GossipShared {
     /// The name of the mesh.
     pub(super) mesh: MeshName,
     pub(super) roster: Roster,
+    pub(super) sealed: Sealed,
     pub(super) rejections: Rejections,
     pub(super) restarts: AtomicU64,
     pub(super) identities: AtomicU64,

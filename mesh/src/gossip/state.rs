@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::frame::KeyValue;
+use crate::seal::Life;
 use crate::wire::SWEEP_MAX;
 use crate::{Epoch, NodeName, is_zone};
 
@@ -96,6 +97,13 @@ impl Published {
 pub(super) fn is_leaving(keys: &[KeyValue<'_>]) -> Option<bool> {
     let state = keys.iter().rfind(|pair| pair.key == key::STATE)?;
     Some(state.value == LEAVING)
+}
+
+/// Returns whether a run with this life may have changed its state so.
+pub(super) fn may_be_of(keys: &[KeyValue<'_>], life: Life) -> bool {
+    let epochs = keys.iter().filter(|pair| pair.key == key::EPOCH);
+    let own = life.epoch().to_string();
+    epochs.map(|pair| pair.value).all(|epoch| epoch == own)
 }
 
 /// Returns whether an agent may publish this key with this value. A later version may have more

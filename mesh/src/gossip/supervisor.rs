@@ -403,6 +403,9 @@ impl Supervisor {
         let now = Instant::now();
         self.published.sweep = *self.channels.sweep.borrow_and_update();
         let address = *self.channels.address.borrow_and_update();
+        if address != self.config.advertise.ip() {
+            self.shared.sealed.moved();
+        }
         self.config.advertise.set_ip(address);
         self.config.listen.set_ip(address);
         self.config.control.set_ip(address);

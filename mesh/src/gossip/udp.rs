@@ -1,8 +1,8 @@
 //! Gossip over UDP. Each datagram is read, bounded and written again before chitchat decodes it.
 //!
-//! A datagram passes these checks, the cheapest first: its source, its outer form with the size
-//! that it tells, whether it is awaited, the budget, its content, and the roster. Whatever is
-//! refused is counted.
+//! A datagram passes these checks: its source, its seal, its outer form with the size that it
+//! tells, whether it is awaited, the budget, its content, and the roster. Whatever is refused is
+//! counted.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,7 +22,9 @@ use super::frame::{Entry, Frame, with_entry};
 use super::packed::{Kind, Packed, Unpacked, Unpacker};
 use super::rejections::Rejection;
 use super::roster::Own;
+use super::sealed::Opened;
 use super::shared::{GossipShared, count};
+use crate::seal::Life;
 
 /// The largest payload of a UDP datagram over IPv4, and of a chitchat message.
 pub(super) const DATAGRAM_MAX: usize = 65_507;
@@ -105,8 +107,8 @@ pub(super) struct Screen {
 pub(super) enum Received {
     /// A message for chitchat.
     Message(ChitchatEnvelope),
-    /// An answer that needs no chitchat.
-    Reply(Vec<u8>),
+    /// Datagrams to send back, which need no chitchat.
+    Reply(Vec<Vec<u8>>),
 }
 
 impl Screen {
@@ -127,7 +129,7 @@ impl Screen {
         from: SocketAddr,
         now: Instant,
     ) -> Option<Received> {
-        match self.read(datagram, from, now) {
+        match self.open(datagram, from, now) {
             Ok(received) => received,
             Err(reason) => {
                 self.shared.rejections.count(reason, from, now);
@@ -136,18 +138,34 @@ impl Screen {
         }
     }
 
-    fn read(
+    fn open(
         &mut self,
         datagram: &[u8],
         from: SocketAddr,
         now: Instant,
     ) -> Result<Option<Received>, Rejection> {
         let shared = Arc::clone(&self.shared);
-        let roster = &shared.roster;
-        if roster.refuses(from.ip()) {
+        if shared.roster.refuses(from.ip()) {
             return Err(Rejection::Address);
         }
-        let packed = Packed::read(datagram, &shared.mesh)?;
+        let is_known = shared.roster.is_member(from);
+        match shared.sealed.open(datagram, from, is_known, now)? {
+            Opened::Message(message, life) => self.read(&message, life, from, now),
+            Opened::Answer(datagrams) => Ok(Some(Received::Reply(datagrams))),
+            Opened::Nothing => Ok(None),
+        }
+    }
+
+    fn read(
+        &mut self,
+        message: &[u8],
+        life: Option<Life>,
+        from: SocketAddr,
+        now: Instant,
+    ) -> Result<Option<Received>, Rejection> {
+        let shared = Arc::clone(&self.shared);
+        let roster = &shared.roster;
+        let packed = Packed::read(message, &shared.mesh)?;
         let is_awaited = match packed.kind {
             Kind::Syn => true,
             Kind::SynAck => self.exchanges.awaits(from, now),
@@ -156,8 +174,11 @@ impl Screen {
         if !is_awaited {
             return Err(Rejection::Unsolicited);
         }
-        let unpacked = self.unpack(&packed, datagram.len(), from, now)?;
+        let unpacked = self.unpack(&packed, message.len(), from, now)?;
         let (mut frame, is_cut) = unpacked.read(roster.ids_max() + OF_ENDS)?;
+        if life.is_some_and(|life| !frame.may_be_of(life, from)) {
+            return Err(Rejection::OtherLife);
+        }
         let Some(own) = roster.own() else {
             return Ok(None);
         };
@@ -229,7 +250,11 @@ impl Screen {
         let sender = sender.ok_or(Rejection::Source)?;
         let challenge = self.exchanges.challenge(own, from, now);
         let frame = Frame::SynAck(vec![challenge, sender.unread()], Vec::new());
-        Ok(Received::Reply(frame.write(&self.shared.mesh)))
+        Ok(self.reply(frame.write(&self.shared.mesh), from, now))
+    }
+
+    fn reply(&self, message: Vec<u8>, to: SocketAddr, now: Instant) -> Received {
+        Received::Reply(self.shared.sealed.seal(message, to, now))
     }
 
     /// Answers an introduction with a SYN that repeats its challenge: the whole digest if the
@@ -252,11 +277,23 @@ impl Screen {
             let challenge = self.exchanges.challenge(own, from, now);
             Frame::Syn(vec![challenge, sender.unread()]).write(&self.shared.mesh)
         });
-        Some(Received::Reply(syn))
+        Some(self.reply(syn, from, now))
     }
 
-    /// Returns the datagram to send for a message of chitchat, if any.
+    /// Returns the datagrams to send for a message of chitchat.
     pub(super) fn send(
+        &mut self,
+        envelope: &ChitchatEnvelope,
+        to: SocketAddr,
+        now: Instant,
+    ) -> Vec<Vec<u8>> {
+        let message = self.write(envelope, to, now);
+        let sealed = message.map(|message| self.shared.sealed.seal(message, to, now));
+        sealed.unwrap_or_default()
+    }
+
+    /// Returns what to send for a message of chitchat, if anything.
+    fn write(
         &mut self,
         envelope: &ChitchatEnvelope,
         to: SocketAddr,
@@ -345,25 +382,24 @@ impl Socket for ScreenedSocket {
         Ok(self.address)
     }
 
-    /// Sends a datagram. One that cannot be sent counts as lost in the network; that is not an
-    /// error.
+    /// Sends a message. A datagram that cannot be sent counts as lost in the network; that is not
+    /// an error.
     async fn send(
         &mut self,
         to: SocketAddr,
         envelope: ChitchatEnvelope,
     ) -> anyhow::Result<SendOutcome> {
-        let bytes = self.screen.send(&envelope, to, Instant::now());
-        let bytes = bytes.unwrap_or_default();
-        let num_bytes_sent = bytes.len();
-        if num_bytes_sent == 0 {
-            return Ok(SendOutcome { num_bytes_sent });
+        let mut num_bytes_sent = 0;
+        for datagram in self.screen.send(&envelope, to, Instant::now()) {
+            num_bytes_sent += datagram.len();
+            let sent = self.net.send_to(&datagram, to).await;
+            self.note(datagram.len(), to, sent);
         }
-        let sent = self.net.send_to(&bytes, to).await;
-        self.note(num_bytes_sent, to, sent);
         Ok(SendOutcome { num_bytes_sent })
     }
 
-    /// Receives the next message for chitchat. Cancel-safe.
+    /// Receives the next message for chitchat. Cancel-safe: it waits only for the first byte of a
+    /// datagram, and what has been read is passed on without waiting.
     async fn recv(&mut self) -> anyhow::Result<RecvOutcome> {
         loop {
             let (bytes, from_addr) = match self.net.recv_from(&mut self.buffer).await {
@@ -381,9 +417,11 @@ impl Socket for ScreenedSocket {
                     });
                 }
                 // It waits for nothing: a datagram that cannot be sent at once counts as lost.
-                Some(Received::Reply(bytes)) => {
-                    let sent = self.net.try_send_to(&bytes, from_addr);
-                    self.note(bytes.len(), from_addr, sent);
+                Some(Received::Reply(datagrams)) => {
+                    for datagram in datagrams {
+                        let sent = self.net.try_send_to(&datagram, from_addr);
+                        self.note(datagram.len(), from_addr, sent);
+                    }
                 }
                 None => {}
             }

@@ -16,7 +16,7 @@ mod view;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::config::GossipConfig;
+use super::config::{GossipConfig, Security};
 use super::state::Published;
 use crate::{AddressRules, Epoch, MeshName, NodeName, WIRE_VERSION};
 
@@ -54,6 +54,7 @@ fn config(of: &str, epoch: u64, at: SocketAddr) -> GossipConfig {
         listen: at,
         control: at,
         http_port: 9876,
+        security: Security::Insecure,
         members_max: 2048,
         iperf3: "3.12".to_owned(),
         interval: Duration::from_millis(100),

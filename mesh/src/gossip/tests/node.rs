@@ -93,7 +93,7 @@ impl Node {
 
     pub(super) fn introduction(&mut self, syn: &[u8], from: SocketAddr) -> Vec<u8> {
         match self.screen.receive(syn, from, self.now) {
-            Some(Received::Reply(reply)) => reply,
+            Some(Received::Reply(reply)) => reply.concat(),
             got => panic!("no introduction: {got:?}"),
         }
     }
@@ -116,9 +116,8 @@ impl Node {
             digest: Default::default(),
         };
         let version = ProtocolVersion::V1;
-        self.screen
-            .send(&ChitchatEnvelope { version, message }, to, self.now)
-            .unwrap()
+        let message = ChitchatEnvelope { version, message };
+        self.screen.send(&message, to, self.now).concat()
     }
 
     /// Sends a SYN-ACK with a digest of `count` identities.
@@ -137,14 +136,14 @@ impl Node {
             .collect();
         let written = Frame::SynAck(digest, Vec::new()).write(&MeshName::default());
         let envelope = ChitchatEnvelope::deserialize(&mut &written[..]).unwrap();
-        self.screen.send(&envelope, to, self.now)
+        self.screen.send(&envelope, to, self.now).pop()
     }
 
     /// Sends a SYN with this digest. Returns `None` if it does not fit into a datagram.
     pub(super) fn send_digest(&mut self, digest: &[Entry], to: SocketAddr) -> Option<Vec<u8>> {
         let written = Frame::Syn(digest.to_vec()).write(&MeshName::default());
         let envelope = ChitchatEnvelope::deserialize(&mut &written[..]).unwrap();
-        self.screen.send(&envelope, to, self.now)
+        self.screen.send(&envelope, to, self.now).pop()
     }
 
     /// Returns the digest that reaches chitchat of a SYN with these entries.

@@ -112,7 +112,7 @@ fn forged_source_gets_no_large_message_whatever_it_says() {
         ];
         for datagram in forged {
             let reply = match node.screen.receive(&datagram, victim, node.now) {
-                Some(Received::Reply(reply)) => reply.len(),
+                Some(Received::Reply(reply)) => reply.concat().len(),
                 Some(Received::Message(message)) => panic!("{message:?}"),
                 None => 0,
             };
@@ -285,7 +285,7 @@ fn digest_goes_only_where_it_is_known_to_arrive() {
         .screen
         .receive(datagram, from, node.now)
     {
-        Some(Received::Reply(reply)) => reply,
+        Some(Received::Reply(reply)) => reply.concat(),
         got => panic!("{got:?}"),
     };
     let introduction = reply(&mut other, &probe, address(1));
