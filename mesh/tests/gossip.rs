@@ -528,6 +528,7 @@ async fn over_udp(index: u8) -> (Gossip, SocketAddr) {
             advertise: free,
             listen: free,
             control: free,
+            security: Security::Insecure,
             interval: Duration::from_millis(100),
             ..config(index)
         };
