@@ -21,6 +21,7 @@ use serde_json::Value;
 use strum::{Display, IntoStaticStr, VariantArray};
 
 use crate::clock::boot_now;
+use crate::sealing::PeerSeal;
 
 /// The greatest age of a result, ten years: the time since the start of a machine is shorter.
 const AGE_MAX_SECONDS: f64 = 3.2e8;
@@ -83,6 +84,14 @@ pub struct NodeReport {
     /// The version of the node's iperf3; null if it is not known.
     #[serde(default)]
     pub iperf3: Option<String>,
+    /// Whether the row came without a seal, although the agent has a key (`--auth permissive`);
+    /// absent otherwise.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub row_unsealed: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// The state of a node in the view of an agent.
@@ -432,6 +441,9 @@ pub struct Member {
     pub answered: bool,
     /// The address at which the member's agent serves this API; null if it is not known.
     pub http: Option<SocketAddr>,
+    /// The seal for requests to this run of the member's agent, if it seals; not in the API.
+    #[serde(skip)]
+    pub seal: Option<PeerSeal>,
 }
 
 /// Writes a digest of `epoch` that is equal for equal epochs. Every reader may have it, but

@@ -25,6 +25,7 @@ pub mod own_address;
 pub mod render;
 mod resolver;
 mod runtime;
+pub mod sealing;
 pub mod state;
 mod telemetry;
 mod text;

@@ -62,6 +62,7 @@ fn matrix(
         row_age_seconds: Some(0.1),
         row_error: None,
         iperf3: Some("3.12".to_owned()),
+        row_unsealed: false,
     });
     let mut cells = Vec::new();
     for (source, source_name) in names.iter().enumerate() {

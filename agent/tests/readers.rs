@@ -275,6 +275,7 @@ fn agent(names: &[String], port: u16) -> SocketAddr {
         iperf3: Some("3.18".to_owned()),
         sweep: 3,
         answered: true,
+        seal: None,
     });
     state.set_members(members.collect(), None);
     for name in names {

@@ -16,8 +16,7 @@ use async_trait::async_trait;
 use chitchat::ChitchatEnvelope;
 use chitchat::transport::{ChannelTransport, RecvOutcome, SendOutcome, Socket, Transport};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, RoundBytes, Security, largest_bytes};
-use iperf3_mesh_core::seal::Signer;
-use iperf3_mesh_core::{AddressRules, MeshName, NodeName};
+use iperf3_mesh_core::{AddressRules, Epoch, MeshName, NodeName};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The headers of UDP and IPv4 in front of each message, in bytes.
@@ -147,7 +146,7 @@ fn config(index: u64, generation: u64) -> GossipConfig {
     GossipConfig {
         mesh: MeshName::default(),
         name: NodeName::new(&format!("node-{index}")).unwrap(),
-        signer: Arc::new(Signer::new(&[index as u8; 32])),
+        epoch: Epoch((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
         generation,
         zone: format!("zone-{}", index % 3),
         advertise: address(index),

@@ -4,17 +4,21 @@ use std::net::Ipv6Addr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use iperf3_mesh_core::Protocol;
+use iperf3_mesh_core::seal::{Envelopes, Keyring, Life};
+use iperf3_mesh_core::{MeshName, Protocol};
 
 use super::output::print;
 use crate::api::Matrix;
 use crate::cli::{ColorChoice, MatrixArgs, MatrixFormat, Protocols};
-use crate::http::client::{Client, ClientError, Limits};
+use crate::http::client::{Client, ClientError, Limits, read_json};
+use crate::http::seal;
 use crate::render::heatmap::{self, Screen};
 use crate::render::table;
 
 /// The port of the read API if the address has no port.
 const DEFAULT_PORT: u16 = 9876;
+/// The path of the matrix.
+const PATH: &str = "/api/v1/matrix";
 /// The maximum size of a matrix that [`fetch`] accepts. It is the size of a matrix of about 600
 /// nodes.
 const MATRIX_BYTES: usize = 256 << 20;
@@ -78,15 +82,56 @@ pub async fn fetch(
     within: Duration,
 ) -> Result<Matrix, FetchError> {
     let authority = authority(address, default_port)?;
-    let url = format!("http://{authority}/api/v1/matrix");
-    let limits = Limits {
-        within,
-        bytes: MATRIX_BYTES,
-    };
     Client::default()
-        .get(&url, limits)
+        .get(&url(&authority), limits(within))
         .await
         .map_err(|cause| FetchError::NoAnswer { authority, cause })
+}
+
+/// Requests the whole matrix like [`fetch`], with a seal: only an agent of this mesh can answer,
+/// and only this program can read the answer.
+///
+/// # Errors
+/// As [`fetch`]. An agent that accepts none of the keys answers 401.
+pub async fn fetch_sealed(
+    address: &str,
+    default_port: u16,
+    within: Duration,
+    mesh: &MeshName,
+    keyring: Keyring,
+) -> Result<Matrix, FetchError> {
+    let authority = authority(address, default_port)?;
+    let (url, limits, client) = (url(&authority), limits(within), Client::default());
+    let no_answer = |cause| FetchError::NoAnswer {
+        authority: authority.clone(),
+        cause,
+    };
+    let mut envelopes = Envelopes::new(Life::new(rand::random()), mesh.to_string(), keyring);
+    let nonce = rand::random();
+    let hello_url = format!("http://{authority}{}", seal::HELLO_PATH);
+    let welcome = client
+        .hello(&hello_url, envelopes.hello(&nonce), within)
+        .await;
+    let welcome = welcome.map_err(no_answer)?;
+    let met = envelopes.meet(&welcome, &nonce).ok();
+    let sealed =
+        met.and_then(|(agent, key)| envelopes.seal(agent, &[key], seal::target(PATH), &[]));
+    let sealed = sealed.ok_or_else(|| no_answer(ClientError::Unsealed))?;
+    let answer = client.fetch(&url, Some(sealed), limits).await;
+    answer
+        .and_then(|answer| read_json(&answer))
+        .map_err(no_answer)
+}
+
+fn url(authority: &str) -> String {
+    format!("http://{authority}{PATH}")
+}
+
+fn limits(within: Duration) -> Limits {
+    Limits {
+        within,
+        bytes: MATRIX_BYTES,
+    }
 }
 
 /// Returns the host and port of `address`.

@@ -1,5 +1,5 @@
-//! A small HTTP client with bounds. It sends GET and POST requests with JSON, each with a deadline
-//! and with a limit on the size of the answer.
+//! A small HTTP client with bounds. It sends GET and POST requests with JSON, sealed or not, each
+//! with a deadline and with a limit on the size of the answer.
 //!
 //! It does not follow redirects and does not retry: only the caller knows whether a second request
 //! is safe.
@@ -14,17 +14,18 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue,
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
 };
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use serde::Serialize;
+use iperf3_mesh_core::seal::AnswerKey;
 use serde::de::DeserializeOwned;
 
-use crate::http::GZIP;
+use crate::http::{GZIP, seal};
 use crate::resolver;
+use crate::sealing;
 use crate::text::{excerpt, root_cause};
 
 /// How long an idle connection stays open. This is shorter than the server's own limit (`server`),
@@ -34,6 +35,12 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// The maximum size of the buffer of a connection. By default it grows to 400 KiB for a long row.
 const BUFFER: usize = 64 << 10;
+/// The maximum length that sealing adds to an answer: 20 bytes to each piece, which is larger.
+const SEALED_EXTRA: usize = 64 << 10;
+/// The maximum length of the answer to a HELLO, in bytes.
+const HELLO_ANSWER_MAX: usize = 1024;
+/// The first bytes of compressed data.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// The maximum number of characters that are kept of a text from outside.
 const TEXT_MAX: usize = 200;
 
@@ -52,9 +59,6 @@ pub enum ClientError {
     /// The URL is not valid.
     #[error("not an address: {0}")]
     Address(String),
-    /// The request body cannot be written as JSON.
-    #[error("the request cannot be encoded: {0}")]
-    Request(#[source] serde_json::Error),
     /// No server accepts connections at the address.
     #[error("no connection: {0}")]
     Connect(String, io::ErrorKind),
@@ -70,6 +74,9 @@ pub enum ClientError {
     /// The answer is too long.
     #[error("answered with more than {0} bytes")]
     TooLong(usize),
+    /// The answer is not sealed, or not for this request.
+    #[error("answered without the seal of an agent of this mesh")]
+    Unsealed,
     /// The answer is not the expected JSON.
     #[error("the answer is not what was expected: {0}")]
     Answer(String),
@@ -80,7 +87,6 @@ impl ClientError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Address(_) => "Write HOST, HOST:PORT or http://HOST:PORT.",
-            Self::Request(_) => "Report this as a fault of this program.",
             Self::Connect(text, kind) => connect_hint(text, *kind),
             Self::Broken(_) => {
                 "That port speaks another protocol, such as TLS or that of iperf3: name the port \
@@ -91,6 +97,10 @@ impl ClientError {
                  agent is overloaded."
             }
             Self::Status(status, _) => status_hint(*status),
+            Self::Unsealed => {
+                "The agent has no key (--insecure) or an older version, or another program \
+                 listens there."
+            }
             Self::TooLong(_) => "The mesh is too large for one answer, or that is not an agent.",
             Self::Answer(_) => {
                 "Another program listens there, or an agent of another version: use the \
@@ -122,7 +132,11 @@ fn connect_hint(text: &str, kind: io::ErrorKind) -> &'static str {
 fn status_hint(status: StatusCode) -> &'static str {
     match status.as_u16() {
         300..=399 => "Another server redirects from there: name an agent itself.",
-        401 | 403 | 407 => "Another server or a proxy wants a login: name an agent itself.",
+        401 | 403 => {
+            "The agent may want a key of its mesh (--key-file), or another server or a proxy a \
+             login."
+        }
+        407 => "A proxy wants a login: name an agent itself.",
         503 => "The agent is busy or stops: try again.",
         _ => {
             "That is not the read API of an agent: name its port, by default 9876, or start a \
@@ -222,68 +236,124 @@ impl Client {
         url: &str,
         limits: Limits,
     ) -> Result<A, ClientError> {
-        self.request(Method::GET, url, Bytes::new(), limits).await
+        let request = request(Method::GET, url, Bytes::new())?;
+        read_json(&self.ask(request, None, limits).await?)
     }
 
-    /// Posts `body` as JSON to `url`, and reads the answer as JSON.
+    /// Posts `body`, which is JSON, to `url`.
     ///
     /// # Errors
-    /// Returns an error if there is no valid answer within the limits. The request may nevertheless
-    /// have arrived.
-    pub async fn post<B: Serialize + Sync, A: DeserializeOwned>(
+    /// Returns an error if there is no successful answer within the limits. The request may
+    /// nevertheless have arrived.
+    pub async fn post(
         &self,
         url: &str,
-        body: &B,
+        body: Vec<u8>,
         limits: Limits,
-    ) -> Result<A, ClientError> {
-        let body = serde_json::to_vec(body).map_err(ClientError::Request)?;
-        self.request(Method::POST, url, body.into(), limits).await
+    ) -> Result<Bytes, ClientError> {
+        let request = request(Method::POST, url, body.into())?;
+        self.ask(request, None, limits).await
+    }
+
+    /// Posts `body`, which is sealed, to `url`, and opens the answer.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub(crate) async fn post_sealed(
+        &self,
+        url: &str,
+        body: Vec<u8>,
+        key: AnswerKey,
+        limits: Limits,
+    ) -> Result<Bytes, ClientError> {
+        let mut request = request(Method::POST, url, body.into())?;
+        let sealed = HeaderValue::from_static(sealing::CONTENT_TYPE);
+        request.headers_mut().insert(CONTENT_TYPE, sealed);
+        self.ask(request, Some(key), limits).await
     }
 
     /// Gets `url`, as it is, on a connection that ends with the answer. An agent asks a thousand
-    /// peers for their rows, and the buffers of as many idle connections take 100 MiB.
+    /// peers for their rows, and the buffers of as many idle connections take 100 MiB. With
+    /// `seal`, which is a sealed request and the key for its answer, opens the answer.
     ///
     /// # Errors
     /// Returns an error if there is no successful answer within the limits.
-    pub(super) async fn fetch(&self, url: &str, limits: Limits) -> Result<Bytes, ClientError> {
+    pub(crate) async fn fetch(
+        &self,
+        url: &str,
+        seal: Option<(Vec<u8>, AnswerKey)>,
+        limits: Limits,
+    ) -> Result<Bytes, ClientError> {
         let mut request = request(Method::GET, url, Bytes::new())?;
         let close = HeaderValue::from_static("close");
         request.headers_mut().insert(CONNECTION, close);
-        self.ask(request, limits).await
+        let key = seal.map(|(sealed, key)| {
+            let sealed = HeaderValue::try_from(seal::header(&sealed));
+            let sealed = sealed.map(|sealed| request.headers_mut().insert(seal::HEADER, sealed));
+            // Base64 is always the value of a header.
+            sealed.map(|_| key)
+        });
+        let key = key
+            .transpose()
+            .map_err(|error| ClientError::Address(error.to_string()))?;
+        self.ask(request, key, limits).await
     }
 
-    async fn request<A: DeserializeOwned>(
+    /// Posts a HELLO to `url`, and returns the WELCOME.
+    ///
+    /// # Errors
+    /// Returns an error if there is no answer of an agent with keys within the limits.
+    pub(crate) async fn hello(
         &self,
-        method: Method,
         url: &str,
-        body: Bytes,
-        limits: Limits,
-    ) -> Result<A, ClientError> {
-        let answer = self.ask(request(method, url, body)?, limits).await?;
-        serde_json::from_slice(&answer)
-            .map_err(|error| ClientError::Answer(excerpt(&error.to_string(), TEXT_MAX)))
+        hello: Vec<u8>,
+        within: Duration,
+    ) -> Result<Bytes, ClientError> {
+        let bytes = HELLO_ANSWER_MAX;
+        match self.post(url, hello, Limits { within, bytes }).await {
+            // An agent without a key, or of an older version.
+            Err(ClientError::Status(StatusCode::NOT_FOUND, _)) => Err(ClientError::Unsealed),
+            answer => answer,
+        }
     }
 
+    /// Sends `request`, and opens the answer with `key` if there is one.
     async fn ask(
         &self,
         request: Request<Full<Bytes>>,
+        key: Option<AnswerKey>,
         limits: Limits,
     ) -> Result<Bytes, ClientError> {
-        let exchange = self.exchange(request, limits.bytes);
-        let (status, answer) = tokio::time::timeout(limits.within, exchange)
-            .await
-            .map_err(|_| ClientError::Timeout(limits.within))??;
+        let answer = self.exchange_within(request, limits).await?;
+        let status = answer.status;
+        let body = match key {
+            Some(key) if answer.is_sealed() => opened(&key, &answer, limits.bytes)?,
+            // An agent that cannot open the request does not seal its answer.
+            Some(_) if status.is_success() => return Err(ClientError::Unsealed),
+            _ => answer.body,
+        };
         if status.is_success() {
-            return Ok(answer);
+            return Ok(body);
         }
-        Err(ClientError::Status(status, explanation(&answer)))
+        Err(ClientError::Status(status, explanation(&body)))
+    }
+
+    async fn exchange_within(
+        &self,
+        request: Request<Full<Bytes>>,
+        limits: Limits,
+    ) -> Result<Answer, ClientError> {
+        let exchange = self.exchange(request, limits.bytes);
+        tokio::time::timeout(limits.within, exchange)
+            .await
+            .map_err(|_| ClientError::Timeout(limits.within))?
     }
 
     async fn exchange(
         &self,
         request: Request<Full<Bytes>>,
         bytes_max: usize,
-    ) -> Result<(StatusCode, Bytes), ClientError> {
+    ) -> Result<Answer, ClientError> {
         let connections = self.lock().clone();
         let response = connections.request(request).await.map_err(|error| {
             let text = root_cause(&error);
@@ -293,19 +363,63 @@ impl Client {
                 ClientError::Broken(text)
             }
         })?;
-        let status = response.status();
-        let encoding = response.headers().get(CONTENT_ENCODING);
-        let is_compressed = encoding.is_some_and(|encoding| encoding == GZIP);
-        match Limited::new(response.into_body(), bytes_max)
-            .collect()
-            .await
+        let (head, body) = response.into_parts();
+        let mut answer = Answer {
+            status: head.status,
+            headers: head.headers,
+            body: Bytes::new(),
+        };
+        let sealed = if answer.is_sealed() { SEALED_EXTRA } else { 0 };
+        let received = Limited::new(body, bytes_max + sealed).collect().await;
+        answer.body = match received {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                return Err(ClientError::TooLong(bytes_max));
+            }
+            Err(error) => return Err(ClientError::Broken(root_cause(error.as_ref()))),
+        };
+        if answer
+            .headers
+            .get(CONTENT_ENCODING)
+            .is_some_and(|it| it == GZIP)
         {
-            Ok(body) if is_compressed => Ok((status, inflated(&body.to_bytes(), bytes_max)?)),
-            Ok(body) => Ok((status, body.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => Err(ClientError::TooLong(bytes_max)),
-            Err(error) => Err(ClientError::Broken(root_cause(error.as_ref()))),
+            answer.body = inflated(&answer.body, bytes_max)?;
         }
+        Ok(answer)
     }
+}
+
+/// An answer, complete and not compressed.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    fn is_sealed(&self) -> bool {
+        let content_type = self.headers.get(CONTENT_TYPE);
+        content_type.is_some_and(|it| it == sealing::CONTENT_TYPE)
+    }
+}
+
+/// Reads an answer as JSON.
+///
+/// # Errors
+/// Returns an error if it is not what is expected.
+pub(crate) fn read_json<A: DeserializeOwned>(answer: &[u8]) -> Result<A, ClientError> {
+    let read = serde_json::from_slice(answer);
+    read.map_err(|error| ClientError::Answer(excerpt(&error.to_string(), TEXT_MAX)))
+}
+
+/// Opens a sealed answer, which may be compressed inside.
+fn opened(key: &AnswerKey, answer: &Answer, bytes_max: usize) -> Result<Bytes, ClientError> {
+    let opened = key.open(answer.status.as_u16(), &answer.body);
+    let opened = opened.ok_or(ClientError::Unsealed)?;
+    if opened.starts_with(&GZIP_MAGIC) {
+        return inflated(&opened, bytes_max);
+    }
+    Ok(opened.into())
 }
 
 fn request(method: Method, url: &str, body: Bytes) -> Result<Request<Full<Bytes>>, ClientError> {

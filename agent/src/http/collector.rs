@@ -127,6 +127,7 @@ impl Collector {
                 state: member.state,
                 iperf3: member.iperf3.clone(),
                 row: Err(not_asked.clone()),
+                is_unsealed: false,
             };
             nodes.insert(member.name.clone(), (node, Some(member.clone())));
         }
@@ -136,6 +137,7 @@ impl Collector {
             state: own_state,
             iperf3: Some(identity.iperf3.clone()),
             row: Ok(Since::now()),
+            is_unsealed: false,
         };
         nodes.insert(identity.name.clone(), (own, None));
 
@@ -150,7 +152,7 @@ impl Collector {
         rows::request(
             &asked,
             &mut packed,
-            &self.client,
+            (&self.client, self.state.sealing()),
             within,
             bytes,
             &self.workshop,

@@ -1,8 +1,9 @@
 //! The HTTP endpoints of an agent: metrics, probes, the read API and the matrix as text.
 //!
-//! All endpoints are read-only. A scrape neither runs a test nor waits for one. Only the matrix
-//! waits, for the rows of the peers, and this wait is bounded. Control messages have a port of
-//! their own.
+//! All endpoints are read-only, and open to everybody unless `--protect-read` closes them; holders
+//! of a key get sealed answers (`seal`). A scrape neither runs a test nor waits for one. Only the
+//! matrix waits, for the rows of the peers, and this wait is bounded. Control messages have a port
+//! of their own.
 //!
 //! warp is deliberately used only for routes and replies. Its own server has no limits on
 //! connections, heads, bodies or times, and cannot be wrapped, because its `Accept` trait is
@@ -17,11 +18,13 @@ pub(crate) mod listener;
 mod matrix;
 mod reports;
 mod rows;
+pub(crate) mod seal;
 pub(crate) mod server;
 pub mod visitors;
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use warp::filters::BoxedFilter;
@@ -38,7 +41,8 @@ use crate::http::client::Client;
 use crate::http::collector::{CollectError, Collector};
 use crate::http::matrix::Form;
 use crate::http::reports::{Report, Reports};
-use crate::http::server::{Audience, Port};
+use crate::http::seal::Reader;
+use crate::http::server::{Audience, ClientAddress, Port};
 use crate::http::visitors::Visitors;
 use crate::metrics;
 use crate::state::AgentState;
@@ -77,25 +81,27 @@ pub async fn serve(
 /// distinguishes a wrong method from a wrong path without warp's rejections.
 fn routes(state: AgentState, client: Client) -> BoxedFilter<(Response,)> {
     let collector = Collector::new(state.clone(), client);
-    let reports = Reports::new(state.clone(), collector.workshop());
+    let pages = Pages {
+        reports: Reports::new(state.clone(), collector.workshop()),
+        state,
+        collector,
+    };
     warp::method()
         .and(warp::path::full())
         .and(warp::header::headers_cloned())
-        .then(move |method: Method, path: FullPath, headers: HeaderMap| {
-            let (state, collector) = (state.clone(), collector.clone());
-            let reports = reports.clone();
-            async move {
-                answer(
-                    &method,
-                    path.as_str(),
-                    &headers,
-                    &state,
-                    &collector,
-                    &reports,
-                )
-                .await
-            }
-        })
+        .and(warp::body::bytes())
+        .and(warp::ext::get::<ClientAddress>())
+        .then(
+            move |method: Method, path: FullPath, headers: HeaderMap, body: Bytes, from| {
+                let pages = pages.clone();
+                async move {
+                    if path.as_str() == seal::HELLO_PATH && method == Method::POST {
+                        return seal::welcome(&pages.state, &body, from);
+                    }
+                    pages.answer(&method, path.as_str(), headers, from).await
+                }
+            },
+        )
         .boxed()
 }
 
@@ -127,38 +133,73 @@ impl Route {
             _ => return None,
         })
     }
+
+    /// Returns whether `--protect-read` closes the path to those without a key. Prometheus and the
+    /// kubelet have none.
+    fn is_protected(&self) -> bool {
+        !matches!(self, Self::Metrics | Self::Health | Self::Readiness)
+    }
 }
 
-async fn answer(
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
-    state: &AgentState,
-    collector: &Collector,
-    reports: &Reports,
-) -> Response {
-    let Some(route) = Route::of(path) else {
-        return failure(StatusCode::NOT_FOUND, "no such path");
-    };
-    if method != Method::GET && method != Method::HEAD {
-        return wrong_method();
-    }
-    let is_compressed = accepts_gzip(headers);
-    match route {
-        Route::Page => matrix_answer(collector, Form::Page, headers).await,
-        Route::Metrics => report_answer(reports, Report::Metrics),
-        Route::Health => probe(state.health(Instant::now()), &[]),
-        Route::Readiness => probe(state.readiness(), &state.remarks()),
-        Route::Row if is_compressed => compressed_row_answer(reports).await,
-        Route::Row => report_answer(reports, Report::Row),
-        Route::Matrix if is_compressed => matrix_answer(collector, Form::JsonGzip, headers).await,
-        Route::Matrix => matrix_answer(collector, Form::Json, headers).await,
-        Route::CompactMatrix if is_compressed => {
-            matrix_answer(collector, Form::CompactGzip, headers).await
+/// All answers. It is cheap to clone.
+#[derive(Clone)]
+struct Pages {
+    state: AgentState,
+    collector: Collector,
+    reports: Reports,
+}
+
+impl Pages {
+    async fn answer(
+        &self,
+        method: &Method,
+        path: &str,
+        mut headers: HeaderMap,
+        from: ClientAddress,
+    ) -> Response {
+        let Some(route) = Route::of(path) else {
+            return failure(StatusCode::NOT_FOUND, "no such path");
+        };
+        if method != Method::GET && method != Method::HEAD {
+            return wrong_method();
         }
-        Route::CompactMatrix => matrix_answer(collector, Form::Compact, headers).await,
-        Route::Members => report_answer(reports, Report::Members),
-        Route::Schedule => report_answer(reports, Report::Schedule),
+        let is_protected = route.is_protected();
+        match seal::admit(&self.state, (method, path), &headers, from, is_protected) {
+            Ok(Reader::Anybody) => self.read(route, &headers).await,
+            Ok(Reader::Holder(key)) => {
+                // An answer without a body cannot be sealed.
+                headers.remove(IF_NONE_MATCH);
+                seal::seal(self.read(route, &headers).await, key).await
+            }
+            Err(refused) => *refused,
+        }
+    }
+
+    async fn read(&self, route: Route, headers: &HeaderMap) -> Response {
+        let Self {
+            state,
+            collector,
+            reports,
+        } = self;
+        let is_compressed = accepts_gzip(headers);
+        match route {
+            Route::Page => matrix_answer(collector, Form::Page, headers).await,
+            Route::Metrics => report_answer(reports, Report::Metrics),
+            Route::Health => probe(state.health(Instant::now()), &[]),
+            Route::Readiness => probe(state.readiness(), &state.remarks()),
+            Route::Row if is_compressed => compressed_row_answer(reports).await,
+            Route::Row => report_answer(reports, Report::Row),
+            Route::Matrix if is_compressed => {
+                matrix_answer(collector, Form::JsonGzip, headers).await
+            }
+            Route::Matrix => matrix_answer(collector, Form::Json, headers).await,
+            Route::CompactMatrix if is_compressed => {
+                matrix_answer(collector, Form::CompactGzip, headers).await
+            }
+            Route::CompactMatrix => matrix_answer(collector, Form::Compact, headers).await,
+            Route::Members => report_answer(reports, Report::Members),
+            Route::Schedule => report_answer(reports, Report::Schedule),
+        }
     }
 }
 

@@ -204,6 +204,7 @@ mod tests {
             iperf3: None,
             sweep: 3,
             answered: true,
+            seal: None,
         });
         state.set_members(members.collect(), None);
         state

@@ -11,8 +11,13 @@ use tokio::time::{Instant, timeout_at};
 use crate::api::{Member, NodeState, RowReport, Since};
 use crate::http::client::{Client, ClientError, Limits};
 use crate::http::matrix::{Columns, Packed, PackedRow};
+use crate::http::seal;
+use crate::sealing::{Outgoing, Sealing};
+use iperf3_mesh_core::seal::AnswerKey;
 use iperf3_mesh_core::{NodeName, Protocol};
 
+/// The path of a row.
+const PATH: &str = "/api/v1/row";
 /// How long to wait for one row.
 const ROW_WITHIN: Duration = Duration::from_millis(1500);
 /// How long to wait for all rows together, at least, and for each node of a large mesh.
@@ -30,7 +35,21 @@ const RECEIVING: usize = 32;
 const RECEIVING_MIN: usize = 4;
 
 /// A row, or the reason why there is none.
-type Outcome = Result<(PackedRow, Since), String>;
+type Outcome = Result<Arrived, String>;
+
+/// A row that has arrived.
+struct Arrived {
+    row: PackedRow,
+    at: Since,
+    is_sealed: bool,
+}
+
+/// A request for a row.
+struct RowRequest {
+    url: String,
+    /// The sealed request, and the key for its answer.
+    seal: Option<(Vec<u8>, AnswerKey)>,
+}
 
 /// Returns the time that the rows of `nodes` nodes may take.
 pub(super) fn all_within(nodes: usize) -> Duration {
@@ -54,7 +73,7 @@ pub(super) fn bytes_max<'a>(
 pub(super) async fn request(
     members: &[(usize, Member)],
     packed: &mut Packed,
-    client: &Client,
+    (client, sealing): (&Client, &Sealing),
     within: Duration,
     bytes: usize,
     workshop: &Arc<Semaphore>,
@@ -72,8 +91,8 @@ pub(super) async fn request(
         while requests.len() < at_once
             && let Some((at, member)) = waiting.next()
         {
-            let url = match row_url(member) {
-                Ok(url) => url,
+            let request = match row_request(member, sealing) {
+                Ok(request) => request,
                 Err(why) => {
                     set(packed, *at, Err(why.to_owned()));
                     continue;
@@ -83,12 +102,17 @@ pub(super) async fn request(
             let (at, name) = (*at, member.name.clone());
             let (client, columns, workshop) = (client.clone(), columns.clone(), workshop.clone());
             requests.spawn(async move {
-                let row = row(&client, &url, limits, name, columns, &workshop).await;
+                let row = row(&client, request, limits, name, columns, &workshop).await;
                 (at, row)
             });
         }
         match timeout_at(deadline, requests.join_next()).await {
-            Ok(Some(Ok((at, row)))) => set(packed, at, row),
+            Ok(Some(Ok((at, row)))) => {
+                if let (Ok(row), Some(node)) = (&row, packed.nodes.get_mut(at)) {
+                    node.is_unsealed = !row.is_sealed && !sealing.is_insecure();
+                }
+                set(packed, at, row);
+            }
             // A request that panicked keeps the error that was set above.
             Ok(Some(Err(_))) => {}
             Ok(None) | Err(_) => return,
@@ -98,7 +122,7 @@ pub(super) async fn request(
 
 fn set(packed: &mut Packed, at: usize, outcome: Outcome) {
     let (row, arrived) = match outcome {
-        Ok((row, arrived)) => (row, Ok(arrived)),
+        Ok(Arrived { row, at, .. }) => (row, Ok(at)),
         Err(why) => (PackedRow::new(), Err(why)),
     };
     packed.set_row(at, row);
@@ -107,28 +131,39 @@ fn set(packed: &mut Packed, at: usize, outcome: Outcome) {
     }
 }
 
-/// Returns the URL of a member's row, or the reason why the row cannot be requested.
-fn row_url(member: &Member) -> Result<String, &'static str> {
-    match (member.state, member.http) {
+/// Returns the request for a member's row, or the reason why the row cannot be requested.
+fn row_request(member: &Member, sealing: &Sealing) -> Result<RowRequest, &'static str> {
+    let http = match (member.state, member.http) {
         (NodeState::Silent, _) => Err("silent"),
         (NodeState::Missing, _) => Err("missing"),
         (NodeState::Incompatible, _) => Err("incompatible version"),
         (_, None) => Err("address unknown"),
-        (_, Some(http)) => Ok(format!("http://{http}/api/v1/row")),
-    }
+        (_, Some(http)) => Ok(http),
+    }?;
+    let seal = match sealing.seal(member.seal.as_ref(), seal::target(PATH), &[]) {
+        Some(Outgoing::Plain) => None,
+        Some(Outgoing::Sealed(request, key)) => Some((request, key)),
+        None => return Err("no key in common"),
+    };
+    Ok(RowRequest {
+        url: format!("http://{http}{PATH}"),
+        seal,
+    })
 }
 
 async fn row(
     client: &Client,
-    url: &str,
+    request: RowRequest,
     limits: Limits,
     name: NodeName,
     columns: Arc<Columns>,
     workshop: &Semaphore,
 ) -> Outcome {
-    let answer = client.fetch(url, limits).await;
+    let RowRequest { url, seal } = request;
+    let is_sealed = seal.is_some();
+    let answer = client.fetch(&url, seal, limits).await;
     let answer = answer.map_err(|error| row_error(&error))?;
-    let arrived = Since::now();
+    let at = Since::now();
     let _permit = workshop.acquire().await.map_err(|_| "the agent stops")?;
     let read = spawn_blocking(move || match serde_json::from_slice::<RowReport>(&answer) {
         Ok(row) if row.node == name => Ok(columns.pack(row.cells)),
@@ -136,7 +171,11 @@ async fn row(
         Err(_) => Err("the answer is not a row"),
     });
     let read = read.await.unwrap_or(Err("the row could not be read"));
-    Ok((read?, arrived))
+    Ok(Arrived {
+        row: read?,
+        at,
+        is_sealed,
+    })
 }
 
 /// Says why there is no row, in words of this program only. The matrix is open to every reader, and
@@ -150,6 +189,7 @@ fn row_error(error: &ClientError) -> String {
         ClientError::Connect(_, io::ErrorKind::Other) => "no connection".to_owned(),
         ClientError::Connect(_, kind) => format!("no connection: {kind}"),
         ClientError::Answer(_) => "the answer is not a row".to_owned(),
-        ClientError::Address(_) | ClientError::Request(_) => "no request is possible".to_owned(),
+        ClientError::Unsealed => "answered without the seal of its node".to_owned(),
+        ClientError::Address(_) => "no request is possible".to_owned(),
     }
 }

@@ -374,5 +374,6 @@ fn member(peer: &Peer) -> Member {
         epoch: member.epoch,
         sweep: member.sweep,
         answered: peer.has_answered,
+        seal: None,
     }
 }

@@ -18,12 +18,10 @@ mod unheard;
 use std::cell::OnceCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use iperf3_mesh_core::gossip::{self, Gossip, GossipConfig, bind_hint};
-use iperf3_mesh_core::seal::Signer;
 use iperf3_mesh_core::{
     AddressRules, Epoch, Input, MeshName, Node, NodeName, PortRange, Settings, TestSpec,
 };
@@ -141,14 +139,13 @@ impl Agent {
     /// # Errors
     /// Returns an error if a port cannot be opened. The message names the option.
     pub(crate) async fn start(setup: Setup) -> anyhow::Result<Self> {
-        let signer = Arc::new(Signer::new(&rand::random()));
-        let epoch = signer.life().epoch();
+        let epoch = Epoch(rand::random());
         let http = listen_http(setup.listen.http)?;
         let control = listen(setup.listen.control, CONTROL_PORT).await?;
         let gossip = Gossip::over_udp(GossipConfig {
             mesh: setup.mesh.clone(),
             name: setup.name.clone(),
-            signer,
+            epoch,
             generation: unix_now_ns() / 1_000_000_000,
             zone: setup.zone.clone(),
             advertise: setup.listen.gossip,
@@ -166,7 +163,7 @@ impl Agent {
         let client = client::Client::default();
         client.connect_from(setup.listen.address);
         let (inputs, inputs_out) = mpsc::channel(INPUTS_MAX);
-        let message_sender = MessageSender::new(client.clone(), inputs.clone());
+        let message_sender = MessageSender::new(client.clone(), inputs.clone(), state.clone());
         let listen = setup.listen;
         let visitors = Visitors::new(state.clone(), &setup.access);
         let (driver, own) = driver(setup, &state, message_sender, inputs_out);

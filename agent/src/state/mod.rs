@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use iperf3_mesh_core::gossip::SendError;
+use iperf3_mesh_core::seal::{Life, Refusal, Standing};
 use iperf3_mesh_core::{Epoch, NodeName, Outcome, Protocol, RefusedMember};
 use tokio::sync::watch;
 
@@ -19,6 +20,8 @@ use crate::VERSION;
 use crate::api::{self, Member, Members, NodeState, Refused, RowReport, Schedule, ScheduleReport};
 use crate::metrics::{Metrics, Resource};
 use crate::own_address::AddressProblem;
+use crate::sealing::{PeerSeal, Sealing};
+use crate::telemetry::{MINUTE, Throttles};
 pub use row::Row;
 
 /// How old the last heartbeat of the driver may be. After that, the driver counts as stuck.
@@ -53,6 +56,8 @@ pub struct Starvation {
 pub struct Snapshot {
     /// The other nodes that have not departed, sorted by name.
     pub members: Arc<[Member]>,
+    /// The lives of these nodes, with their addresses.
+    lives: BTreeMap<Life, Option<IpAddr>>,
     /// The members in gossip that this node has nothing to do with.
     pub refused: Refused,
     /// The control address of another live agent that uses this node's name.
@@ -80,6 +85,7 @@ impl Snapshot {
     fn new() -> Self {
         Self {
             members: Arc::default(),
+            lives: BTreeMap::new(),
             refused: Refused::default(),
             namesake: None,
             schedule: Schedule::default(),
@@ -108,6 +114,9 @@ pub struct AgentState {
     identity: Arc<Identity>,
     metrics: Metrics,
     snapshot: watch::Sender<Snapshot>,
+    sealing: Sealing,
+    protects_reads: bool,
+    refusals: Arc<Throttles<Refusal>>,
 }
 
 impl AgentState {
@@ -118,9 +127,44 @@ impl AgentState {
             identity: Arc::new(identity),
             metrics,
             snapshot: watch::Sender::new(Snapshot::new()),
+            sealing: Sealing::default(),
+            protects_reads: false,
+            refusals: Arc::new(Throttles::new(MINUTE)),
         };
         state.set_members(Vec::new(), None);
         state
+    }
+
+    /// Seals the HTTP ports with `sealing`. If `protects_reads`, only holders of a key read the
+    /// API.
+    pub fn sealed(self, sealing: Sealing, protects_reads: bool) -> Self {
+        Self {
+            sealing,
+            protects_reads,
+            ..self
+        }
+    }
+
+    /// Returns the sealed side of the HTTP ports.
+    pub(crate) fn sealing(&self) -> &Sealing {
+        &self.sealing
+    }
+
+    /// Returns whether only holders of a key read the API.
+    pub(crate) fn protects_reads(&self) -> bool {
+        self.protects_reads
+    }
+
+    /// Counts a request of `from` that was refused for the sake of its seal, and logs each reason
+    /// at most once a minute.
+    pub(crate) fn refuse(&self, reason: Refusal, from: IpAddr) {
+        self.metrics.rejected_message(reason.as_str());
+        if let Some(count) = self.refusals.count(reason, 1, Instant::now()) {
+            tracing::warn!(
+                %reason, %from, count,
+                "a request was refused because of its seal: a stranger, or an agent with other keys"
+            );
+        }
     }
 
     /// Returns the identity of this agent.
@@ -177,6 +221,11 @@ impl AgentState {
             snapshot
                 .row
                 .retain(|destination| contains(&members, destination));
+            let life = |member: &Member| {
+                let address = member.http.map(|http| http.ip());
+                Some((member.seal.as_ref()?.life, address))
+            };
+            snapshot.lives = members.iter().filter_map(life).collect();
             snapshot.members = members.into();
             snapshot.namesake = namesake;
             let versions = iperf3_versions(&self.identity.iperf3, &snapshot.members);
@@ -319,9 +368,23 @@ impl AgentState {
 
     /// Returns the address of a member, if it is known.
     pub fn address_of(&self, name: &NodeName) -> Option<IpAddr> {
-        let members = &self.snapshot().members;
-        let at = members.binary_search_by(|member| member.name.cmp(name));
-        Some(members[at.ok()?].http?.ip())
+        let snapshot = self.snapshot();
+        Some(find(&snapshot.members, name)?.http?.ip())
+    }
+
+    /// Returns the seal for requests to a member, if it seals.
+    pub(crate) fn seal_of(&self, name: &NodeName) -> Option<PeerSeal> {
+        let snapshot = self.snapshot();
+        find(&snapshot.members, name)?.seal.clone()
+    }
+
+    /// Returns what is known of the life that is said to have sealed a request from `address`.
+    pub(crate) fn standing(&self, life: Life, address: IpAddr) -> Standing {
+        match self.snapshot().lives.get(&life) {
+            None => Standing::Stranger,
+            Some(Some(expected)) if !is_source(address, *expected) => Standing::Elsewhere,
+            Some(_) => Standing::Member,
+        }
     }
 
     /// Returns the answer to `/api/v1/row`.
@@ -371,9 +434,22 @@ pub fn iperf3_versions<'a>(own: &'a str, members: &'a [Member]) -> BTreeMap<&'a 
     versions
 }
 
+/// Returns whether a connection from `address` can be one of the member at `expected`: it proves
+/// the address of its client, so nobody else can speak for a member.
+///
+/// Within one host, any program can have any loopback address, so that it proves nothing, and
+/// agents of older versions use 127.0.0.1 for all messages.
+pub(crate) fn is_source(address: IpAddr, expected: IpAddr) -> bool {
+    address == expected || (address.is_loopback() && expected.is_loopback())
+}
+
 /// Returns whether `members`, sorted by name, contains `node`.
 fn contains(members: &[Member], node: &NodeName) -> bool {
-    members
-        .binary_search_by(|member| member.name.cmp(node))
-        .is_ok()
+    find(members, node).is_some()
+}
+
+/// Returns the member `node` of `members`, which are sorted by name.
+fn find<'a>(members: &'a [Member], node: &NodeName) -> Option<&'a Member> {
+    let at = members.binary_search_by(|member| member.name.cmp(node));
+    members.get(at.ok()?)
 }

@@ -54,6 +54,7 @@ pub(crate) fn member(node: &str, http: SocketAddr) -> Member {
         iperf3: Some("3.18".to_owned()),
         sweep: 3,
         answered: true,
+        seal: None,
     }
 }
 
@@ -98,13 +99,18 @@ pub(crate) async fn serve_on(listener: TcpListener, state: AgentState, stop: Can
 
 /// Sends `request` as it is, and reads until the other end closes.
 pub(crate) async fn raw(address: SocketAddr, request: &[u8]) -> String {
+    String::from_utf8_lossy(&raw_bytes(address, request).await).into_owned()
+}
+
+/// Sends `request` like [`raw`], and returns the bytes of the answer.
+pub(crate) async fn raw_bytes(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
         // The other end may close before it has read everything.
         let _ = stream.write_all(request).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer).into_owned()
+        answer
     };
     timeout(DEADLINE, exchange)
         .await

@@ -4,6 +4,7 @@
 mod access;
 mod fixture;
 mod forms;
+mod sealed;
 
 use std::time::{Duration, Instant};
 
@@ -507,7 +508,7 @@ async fn the_client_keeps_its_limits() {
         within: DEADLINE,
         bytes: 100,
     };
-    let answer = client.post::<_, Value>(&endless, &"question", limits).await;
+    let answer = client.post(&endless, b"[]".to_vec(), limits).await;
     assert!(
         matches!(answer, Err(ClientError::TooLong(100))),
         "{answer:?}"

@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::ids::{address_of, name_of};
-use crate::{
-    Auth, Epoch, Member, PeerState, PortRange, Protocol, Settings, TestSpec, WIRE_VERSION,
-};
+use crate::{Epoch, Member, PeerState, PortRange, Protocol, Settings, TestSpec, WIRE_VERSION};
 
 /// The settings of a node: the agent's eight ports, no pause after a sweep, no quiet time.
 pub fn settings(number: usize, tests: Vec<TestSpec>) -> Settings {
@@ -49,8 +47,6 @@ pub fn member(number: usize, epoch: Epoch) -> Member {
     Member {
         name: name_of(number),
         epoch,
-        life: None,
-        auth: Auth::default(),
         wire: WIRE_VERSION,
         zone: String::new(),
         control: SocketAddr::new(address_of(number), 9878),

@@ -196,6 +196,7 @@ mod tests {
             state: NodeState::Live,
             iperf3: None,
             row: Err("silent".to_owned()),
+            is_unsealed: false,
         };
         let cell = |number: usize| RowCell {
             destination_node: name(number),

@@ -39,6 +39,8 @@ pub(in crate::http) struct Node {
     pub(in crate::http) iperf3: Option<String>,
     /// The time at which its row arrived, or the reason why there is none.
     pub(in crate::http) row: Result<Since, String>,
+    /// Whether its row came without a seal, although this agent has a key.
+    pub(in crate::http) is_unsealed: bool,
 }
 
 impl Node {
@@ -50,6 +52,7 @@ impl Node {
             row_age_seconds: self.row.as_ref().ok().map(|at| at.seconds()),
             row_error: self.row.as_ref().err().cloned(),
             iperf3: self.iperf3.clone(),
+            row_unsealed: self.is_unsealed,
         }
     }
 }
