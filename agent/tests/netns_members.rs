@@ -14,7 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, Security};
-use iperf3_mesh_core::{AddressRules, Epoch, MeshName, NodeName};
+use iperf3_mesh_core::seal::Signer;
+use iperf3_mesh_core::{AddressRules, MeshName, NodeName};
 use iperf3_mesh_testkit::agents::Agent;
 use iperf3_mesh_testkit::lab::hosts::{Host, Lab};
 use iperf3_mesh_testkit::{await_that, lab_test};
@@ -63,7 +64,7 @@ lab_test!(
     |lab| {
         let [one, _two] = pair(lab, &[]);
         // The epochs are those of no agent: the address comes first.
-        let message = r#"{"wire":2,"from":"n2","from_epoch":1,"to":"n1","to_epoch":1,"sweep":7,"body":"sweep"}"#;
+        let message = r#"{"wire":4,"from":"n2","from_epoch":1,"to":"n1","to_epoch":1,"sweep":7,"body":"sweep"}"#;
         let control = SocketAddr::from((lab.host("n1").address, 9878));
         let foreign = &[("reason", "foreign_source")];
         let rejected = || one.labelled("iperf_mesh_rejected_messages_total", foreign);
@@ -125,7 +126,7 @@ fn forge(host: &Host, name: &str, victim: Ipv4Addr) -> Forged {
         let config = GossipConfig {
             mesh: MeshName::default(),
             name,
-            epoch: Epoch(666),
+            signer: Arc::new(Signer::new(&[66; 32])),
             generation: 1,
             zone: String::new(),
             advertise: (victim, 9877).into(),

@@ -59,6 +59,8 @@
 //! let peer = Member {
 //!     name: NodeName::new("node-a")?,
 //!     epoch: Epoch(1),
+//!     life: None,
+//!     auth: Auth::default(),
 //!     wire: WIRE_VERSION,
 //!     zone: String::new(),
 //!     control: ([198, 18, 0, 1], 9878).into(),
@@ -111,6 +113,7 @@
 //! whether the checkers notice. `fuzzing` adds the entry points of the fuzz targets.
 
 mod address;
+mod auth;
 pub mod flaw;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -121,6 +124,7 @@ pub mod fuzzing;
 )]
 pub mod gossip;
 mod io;
+mod life;
 mod mesh_name;
 #[cfg(all(test, feature = "flaws"))]
 mod model;
@@ -143,9 +147,11 @@ mod view;
 pub mod wire;
 
 pub use address::{AddressProblem, AddressRules, Listed, unknown_host};
+pub use auth::{Auth, AuthMode, WireId};
 pub use io::{
     ClientStart, Ignored, Input, Output, ReservationOutcome, RunId, ServerFailure, ServerStart,
 };
+pub use life::Life;
 pub use mesh_name::{MESH_NAME_LEN_MAX, MeshName};
 pub use name::{Epoch, NAME_LEN_MAX, NameError, NodeName, ZONE_LEN_MAX, is_zone};
 pub use node::peers::Peer;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The version of the control messages and of the gossiped state. Each version talks to the one
 /// before it.
-pub const WIRE_VERSION: u16 = 3;
+pub const WIRE_VERSION: u16 = 4;
 
 /// The maximum timeout of one test, and so the longest promise that a node can forget in a restart.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(60);

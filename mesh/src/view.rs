@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{AddressProblem, Epoch, NodeName};
+use crate::{AddressProblem, Auth, Epoch, Life, NodeName};
 
 /// The state of a peer, as gossip reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +30,10 @@ pub struct Member {
     pub name: NodeName,
     /// The epoch of the agent.
     pub epoch: Epoch,
+    /// The life of the agent, whose first half is the epoch. Agents of wire version 3 have none.
+    pub life: Option<Life>,
+    /// The protection of the agent.
+    pub auth: Auth,
     /// The wire version.
     pub wire: u16,
     /// The zone, empty if the node has none.

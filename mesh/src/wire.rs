@@ -22,15 +22,6 @@ pub const TESTS_MAX: usize = 8;
 /// The maximum length of the words of a [`Complaint`], in bytes.
 pub const WORDS_MAX: usize = 200;
 
-/// The first wire version in which the granter tells the agreed tests, and in which a request has a
-/// kind. It also added the refusals [`Refusal::Met`], [`Refusal::Quota`], [`Refusal::Limits`] and
-/// [`Refusal::Resources`].
-const AGREEMENT_SINCE: u16 = 3;
-
-/// The time after which an agent of an older version asks again if it is refused for a reason that
-/// it does not know, in milliseconds.
-const OLD_RETRY_MS: u64 = 10_000;
-
 /// The highest sweep number that is accepted: the maximum that JSON carries without loss.
 pub const SWEEP_MAX: u64 = 1 << 53;
 
@@ -408,11 +399,6 @@ impl WireError {
     }
 }
 
-/// Returns whether an agent with this wire version keeps to the tests that the granter tells.
-pub(crate) const fn keeps_agreements(wire: u16) -> bool {
-    wire >= AGREEMENT_SINCE
-}
-
 /// Returns whether this version is compatible with `other`: each version talks to itself and to its
 /// neighbours.
 pub const fn is_compatible(other: u16) -> bool {
@@ -448,30 +434,6 @@ impl Message {
         Ok(message)
     }
 
-    /// Returns the message in the form that an agent with this wire version reads: an agent refuses
-    /// what it does not know.
-    pub(crate) fn for_version(mut self, wire: u16) -> Self {
-        if keeps_agreements(wire) {
-            return self;
-        }
-        match &mut self.body {
-            Body::Request { kind, .. } => *kind = MeetingKind::default(),
-            Body::Grant { agreed, .. } => agreed.clear(),
-            Body::Refuse {
-                refusal,
-                free_in_ms,
-            } => {
-                let known = known_refusal(*refusal);
-                if known != *refusal {
-                    *free_in_ms = Some(free_in_ms.unwrap_or(OLD_RETRY_MS));
-                }
-                *refusal = known;
-            }
-            Body::Sweep | Body::Next { .. } | Body::Go { .. } | Body::End { .. } => {}
-        }
-        self
-    }
-
     fn check(&self) -> Result<(), WireError> {
         if self.sweep > SWEEP_MAX {
             return Err(WireError::Limit("sweep number"));
@@ -499,16 +461,6 @@ impl Message {
             Body::Go { handover } | Body::End { handover, .. } => check_handover(handover),
             Body::Sweep | Body::Next { .. } | Body::Refuse { .. } => Ok(()),
         }
-    }
-}
-
-/// Returns the refusal that an older version knows, and whose consequences are the most alike.
-fn known_refusal(refusal: Refusal) -> Refusal {
-    match refusal {
-        Refusal::Met | Refusal::Quota => Refusal::Busy,
-        Refusal::Limits => Refusal::Incompatible,
-        Refusal::Resources => Refusal::Spawn,
-        known => known,
     }
 }
 

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chitchat::transport::{ChannelTransport, Transport, TransportExt};
-use iperf3_mesh_core::gossip::{Gossip, GossipConfig, GossipError, Security};
+use iperf3_mesh_core::gossip::{Gossip, GossipConfig, GossipError, SealMode, Security};
+use iperf3_mesh_core::seal::{Key, KeyId, Keyring, Role, Secret, Signer};
 use iperf3_mesh_core::{
-    AddressRules, Epoch, Member, MeshName, NodeName, PeerState, View, WIRE_VERSION,
+    AddressRules, Auth, AuthMode, Member, MeshName, NodeName, PeerState, View, WIRE_VERSION, WireId,
 };
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -30,7 +31,12 @@ async fn every_node_sees_every_other_as_published() {
     assert_eq!(view.members().len(), 7, "the node itself is not a member");
     let expected = Member {
         name: name(3),
-        epoch: Epoch(3),
+        epoch: signer(3).life().epoch(),
+        life: Some(signer(3).life()),
+        auth: Auth {
+            mode: AuthMode::Required,
+            accepted: accepted(3),
+        },
         wire: WIRE_VERSION,
         zone: "zone-1".to_owned(),
         control: SocketAddr::from(([10, 0, 0, 3], 9878)),
@@ -40,6 +46,21 @@ async fn every_node_sees_every_other_as_published() {
         state: PeerState::Live,
     };
     assert_eq!(view.get(&name(3)), Some(&expected));
+}
+
+#[tokio::test(start_paused = true)]
+async fn change_of_keys_and_mode_reaches_every_node() {
+    let mesh = Mesh::start(4).await;
+    mesh.all_see_all_live(10 * SECOND).await;
+    mesh.nodes[2].replace_keys(keyring(77));
+    mesh.nodes[2].set_mode(SealMode::Permissive);
+    let auth = Auth {
+        mode: AuthMode::Permissive,
+        accepted: accepted(77),
+    };
+    for node in mesh.but(2) {
+        sees(node, 10 * SECOND, |view| member(view, 2).auth == auth).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +129,7 @@ async fn restarted_node_is_live_again_after_a_goodbye() {
     }
     let _restarted = mesh
         .add(GossipConfig {
-            epoch: Epoch(77),
+            signer: signer(77),
             generation: 2000,
             ..config(2)
         })
@@ -135,7 +156,7 @@ async fn end_of_a_second_run_is_understood_whatever_its_clock() {
             tokio::time::sleep(2 * SECOND).await;
             let restarted = mesh
                 .add(GossipConfig {
-                    epoch: Epoch(77),
+                    signer: signer(77),
                     generation,
                     ..config(2)
                 })
@@ -151,7 +172,7 @@ async fn end_of_a_second_run_is_understood_whatever_its_clock() {
                 let views = node.views();
                 let view = views.borrow();
                 assert_eq!(member(&view, 2).state, state, "{context}");
-                assert_eq!(member(&view, 2).epoch, Epoch(77), "{context}");
+                assert_eq!(member(&view, 2).life, Some(signer(77).life()), "{context}");
             }
         }
     }
@@ -167,7 +188,7 @@ async fn killed_node_that_restarts_at_once_is_no_conflict() {
     // Restarted before any peer noticed: both epochs appear live for a while.
     let restarted = mesh
         .add(GossipConfig {
-            epoch: Epoch(77),
+            signer: signer(77),
             generation: 1002,
             ..config(2)
         })
@@ -256,7 +277,7 @@ async fn two_agents_with_one_name_are_a_conflict_everywhere() {
         advertise: address(100),
         listen: address(100),
         control: address(100),
-        epoch: Epoch(77),
+        signer: signer(77),
         generation: 1050,
         ..config(2)
     };
@@ -459,9 +480,10 @@ fn member(view: &View, index: u8) -> &Member {
     view.get(&name(index)).unwrap()
 }
 
-fn is_live_as(view: &View, index: u8, epoch: u64) -> bool {
+fn is_live_as(view: &View, index: u8, life: u8) -> bool {
+    let life = Some(signer(life).life());
     view.get(&name(index))
-        .is_some_and(|member| member.state == PeerState::Live && member.epoch == Epoch(epoch))
+        .is_some_and(|member| member.state == PeerState::Live && member.life == life)
 }
 
 async fn cut(channels: &ChannelTransport, one: &[u8], other: &[u8]) {
@@ -506,6 +528,7 @@ async fn over_udp(index: u8) -> (Gossip, SocketAddr) {
             advertise: free,
             listen: free,
             control: free,
+            security: Security::Insecure,
             interval: Duration::from_millis(100),
             ..config(index)
         };
@@ -520,7 +543,7 @@ fn config(index: u8) -> GossipConfig {
     GossipConfig {
         mesh: MeshName::default(),
         name: name(index),
-        epoch: Epoch(index.into()),
+        signer: signer(index),
         generation: 1000 + u64::from(index % 2),
         zone: format!("zone-{}", index % 2),
         advertise: address(index),
@@ -528,11 +551,35 @@ fn config(index: u8) -> GossipConfig {
         listen: address(index),
         control: SocketAddr::from(([10, 0, 0, index], 9878)),
         http_port: 9876,
-        security: Security::Insecure,
+        security: security(index),
         members_max: 2048,
         iperf3: "3.12".to_owned(),
         interval: SECOND,
     }
+}
+
+fn signer(number: u8) -> Arc<Signer> {
+    Arc::new(Signer::new(&[number; 32]))
+}
+
+/// The protection of one of the nodes: the transport of these tests does not seal, but each node
+/// tells that it has a key of its own.
+fn security(index: u8) -> Security {
+    Security::Sealed {
+        secret: Secret::new([index; 32]),
+        keyring: keyring(index),
+        mode: SealMode::Required,
+    }
+}
+
+fn keyring(number: u8) -> Keyring {
+    let secret = Secret::new(std::array::from_fn(|at| number.wrapping_add(at as u8)));
+    let key = Key::new(KeyId::new("key").unwrap(), Role::Member, secret);
+    Keyring::read(key.to_line().as_bytes()).unwrap()
+}
+
+fn accepted(number: u8) -> Vec<WireId> {
+    keyring(number).wire_ids().collect()
 }
 
 fn name(index: u8) -> NodeName {

@@ -16,7 +16,8 @@ use async_trait::async_trait;
 use chitchat::ChitchatEnvelope;
 use chitchat::transport::{ChannelTransport, RecvOutcome, SendOutcome, Socket, Transport};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, RoundBytes, Security, largest_bytes};
-use iperf3_mesh_core::{AddressRules, Epoch, MeshName, NodeName};
+use iperf3_mesh_core::seal::Signer;
+use iperf3_mesh_core::{AddressRules, MeshName, NodeName};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// The headers of UDP and IPv4 in front of each message, in bytes.
@@ -146,7 +147,7 @@ fn config(index: u64, generation: u64) -> GossipConfig {
     GossipConfig {
         mesh: MeshName::default(),
         name: NodeName::new(&format!("node-{index}")).unwrap(),
-        epoch: Epoch((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        signer: Arc::new(Signer::new(&[index as u8; 32])),
         generation,
         zone: format!("zone-{}", index % 3),
         advertise: address(index),

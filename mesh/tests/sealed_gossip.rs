@@ -8,11 +8,12 @@
 )]
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chitchat::{ChitchatEnvelope, ChitchatMessage, ProtocolVersion};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, GossipStatus, Rejection, SealMode, Security};
-use iperf3_mesh_core::seal::{Channel, Key, KeyId, Keyring, Life, Received, Role, Secret};
+use iperf3_mesh_core::seal::{Channel, Key, KeyId, Keyring, Life, Received, Role, Secret, Signer};
 use iperf3_mesh_core::{AddressRules, Member, MeshName, NodeName, PeerState, Time, View};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -416,7 +417,7 @@ fn config(name: &NodeName, number: u8, at: SocketAddr, security: Security) -> Go
     GossipConfig {
         mesh: MeshName::default(),
         name: name.clone(),
-        epoch: life(number).epoch(),
+        signer: signer(number),
         generation: 1000,
         zone: String::new(),
         advertise: at,
@@ -441,7 +442,6 @@ fn permissive(number: u8, keys: &[u8]) -> Security {
 
 fn secured(number: u8, keys: &[u8], mode: SealMode) -> Security {
     Security::Sealed {
-        life: life(number),
         secret: Secret::new([number; 32]),
         keyring: keyring(keys),
         mode,
@@ -453,8 +453,12 @@ fn channel(mesh: &str, number: u8, keys: &[u8]) -> Channel {
     Channel::new(life(number), secret, mesh.to_owned(), keyring(keys))
 }
 
+fn signer(number: u8) -> Arc<Signer> {
+    Arc::new(Signer::new(&[number; 32]))
+}
+
 fn life(number: u8) -> Life {
-    Life::new([number; 16])
+    signer(number).life()
 }
 
 fn key_id(number: u8) -> KeyId {

@@ -41,7 +41,7 @@ fn message_encoding_is_as_documented() {
         agreed: Vec::new(),
     };
     let expected = json!({
-        "wire": 3, "from": "a", "from_epoch": u64::MAX, "to": "b", "to_epoch": 2, "sweep": 9,
+        "wire": 4, "from": "a", "from_epoch": u64::MAX, "to": "b", "to_epoch": 2, "sweep": 9,
         "meeting": {"asker": "a", "epoch": u64::MAX, "number": 7},
         "body": {"grant": {"test": 0, "address": "10.0.0.2", "port": 5203, "buffer": 425_984}},
     });
@@ -124,10 +124,11 @@ fn message_over_the_length_limit_is_not_parsed() {
 fn decode_accepts_adjacent_wire_versions_only() {
     for (wire, fits) in [
         (1, false),
-        (2, true),
+        (2, false),
         (3, true),
         (4, true),
-        (5, false),
+        (5, true),
+        (6, false),
         (u16::MAX, false),
     ] {
         let read = changed(&message(Body::Sweep), |value| value["wire"] = json!(wire));
@@ -143,7 +144,7 @@ fn decode_accepts_adjacent_wire_versions_only() {
 #[test]
 fn distant_version_is_incompatible_whatever_follows() {
     for foreign in [
-        json!({"wire": 5}),
+        json!({"wire": 6}),
         json!({"wire": 9, "body": {"dance": [1, {"x": null}]}, "y": {}}),
     ] {
         assert!(
@@ -155,14 +156,14 @@ fn distant_version_is_incompatible_whatever_follows() {
         json!({}),
         json!([]),
         json!(1),
-        json!({"wire": "3"}),
+        json!({"wire": "4"}),
         json!({"wire": -1}),
-        json!({"wire": 3}),
+        json!({"wire": 4}),
         json!({"wire": 70000}),
     ] {
         assert!(is_malformed(&decode(&garbage)), "{garbage}");
     }
-    assert!(is_malformed(&Message::decode(br#"{"wire": 5, "wire": 3}"#)));
+    assert!(is_malformed(&Message::decode(br#"{"wire": 6, "wire": 4}"#)));
 }
 
 #[test]
@@ -358,7 +359,7 @@ fn deeply_nested_message_is_malformed() {
         let depth = MESSAGE_LEN_MAX / 2 / (open.len() + close.len());
         let deep = format!("{}1{}", open.repeat(depth), close.repeat(depth));
         assert!(is_malformed(&Message::decode(deep.as_bytes())));
-        let inside = format!(r#"{{"wire":3,"x":{deep}}}"#);
+        let inside = format!(r#"{{"wire":4,"x":{deep}}}"#);
         assert!(is_malformed(&Message::decode(inside.as_bytes())));
     }
 }
@@ -370,11 +371,11 @@ fn wire_error_has_a_label_and_says_what_was_expected() {
         (long.as_str(), long.to_string().contains("8192")),
         ("too_long", true)
     );
-    let foreign = decode(&json!({"wire": 5})).unwrap_err();
+    let foreign = decode(&json!({"wire": 6})).unwrap_err();
     assert_eq!(foreign.as_str(), "incompatible");
     assert_eq!(
         foreign.to_string(),
-        "wire version 5, and this agent speaks 3"
+        "wire version 6, and this agent speaks 4"
     );
     assert_eq!(Message::decode(b"hello").unwrap_err().as_str(), "malformed");
     assert_eq!(

@@ -153,10 +153,11 @@ mod tests {
 
     use std::io;
     use std::net::UdpSocket;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use iperf3_mesh_core::gossip::{Gossip, GossipConfig, Security};
-    use iperf3_mesh_core::{AddressRules, Epoch, MeshName, NodeName};
+    use iperf3_mesh_core::seal::Signer;
+    use iperf3_mesh_core::{AddressRules, MeshName, NodeName};
     use tokio::sync::mpsc;
     use tokio::time::timeout;
 
@@ -254,7 +255,7 @@ mod tests {
         let config = GossipConfig {
             mesh: MeshName::default(),
             name: NodeName::new(node).unwrap(),
-            epoch: Epoch(rand::random()),
+            signer: Arc::new(Signer::new(&rand::random())),
             generation: 1,
             zone: String::new(),
             advertise: address,

@@ -18,10 +18,12 @@ mod unheard;
 use std::cell::OnceCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use iperf3_mesh_core::gossip::{self, Gossip, GossipConfig, bind_hint};
+use iperf3_mesh_core::seal::Signer;
 use iperf3_mesh_core::{
     AddressRules, Epoch, Input, MeshName, Node, NodeName, PortRange, Settings, TestSpec,
 };
@@ -139,13 +141,14 @@ impl Agent {
     /// # Errors
     /// Returns an error if a port cannot be opened. The message names the option.
     pub(crate) async fn start(setup: Setup) -> anyhow::Result<Self> {
-        let epoch = Epoch(rand::random());
+        let signer = Arc::new(Signer::new(&rand::random()));
+        let epoch = signer.life().epoch();
         let http = listen_http(setup.listen.http)?;
         let control = listen(setup.listen.control, CONTROL_PORT).await?;
         let gossip = Gossip::over_udp(GossipConfig {
             mesh: setup.mesh.clone(),
             name: setup.name.clone(),
-            epoch,
+            signer,
             generation: unix_now_ns() / 1_000_000_000,
             zone: setup.zone.clone(),
             advertise: setup.listen.gossip,

@@ -7,6 +7,7 @@ mod server;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use iperf3_mesh::config::FailedCells;
@@ -15,8 +16,9 @@ use iperf3_mesh::discovery::pods::PodStore;
 use iperf3_mesh::discovery::{DiscoverySink, find_pods};
 use iperf3_mesh::metrics::{Metrics, Settings};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, Rejection, Security};
+use iperf3_mesh_core::seal::Signer;
 use iperf3_mesh_core::{
-    AddressRules, ClusterNode, Epoch, Input, Listed, MeshName, NodeName, Protocol, View,
+    AddressRules, ClusterNode, Input, Listed, MeshName, NodeName, Protocol, View,
 };
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -457,7 +459,7 @@ async fn with_rules(node: &str, at: SocketAddr, rules: AddressRules) -> Gossip {
     let config = GossipConfig {
         mesh: MeshName::default(),
         name: name(node),
-        epoch: Epoch(rand::random()),
+        signer: Arc::new(Signer::new(&rand::random())),
         generation: 1,
         zone: String::new(),
         advertise: at,

@@ -1,11 +1,12 @@
 //! The configuration of the gossip layer, and the errors of its start.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::state;
-use crate::seal::{Keyring, Life, Secret};
-use crate::{AddressRules, Epoch, MeshName, NodeName, ZONE_LEN_MAX, is_zone};
+use crate::seal::{Keyring, Secret, Signer};
+use crate::{AddressRules, Auth, AuthMode, MeshName, NodeName, ZONE_LEN_MAX, is_zone};
 
 /// The shortest gossip interval.
 pub const INTERVAL_MIN: Duration = Duration::from_millis(50);
@@ -30,8 +31,6 @@ pub enum Security {
     Insecure,
     /// Gossip is sealed with the keys of the mesh; see [`crate::seal`].
     Sealed {
-        /// The life of this run of the agent. Its first half is [`GossipConfig::epoch`].
-        life: Life,
         /// Random bytes of this run, which nobody else knows.
         secret: Secret,
         /// The keys.
@@ -41,6 +40,28 @@ pub enum Security {
     },
 }
 
+impl From<SealMode> for AuthMode {
+    fn from(mode: SealMode) -> Self {
+        match mode {
+            SealMode::Required => Self::Required,
+            SealMode::Permissive => Self::Permissive,
+        }
+    }
+}
+
+impl Security {
+    /// Returns what peers are told of it.
+    pub(super) fn auth(&self) -> Auth {
+        match self {
+            Self::Insecure => Auth::default(),
+            Self::Sealed { keyring, mode, .. } => Auth {
+                mode: (*mode).into(),
+                accepted: keyring.wire_ids().collect(),
+            },
+        }
+    }
+}
+
 /// The settings of gossip, and the state that a node publishes about itself.
 #[derive(Clone, Debug)]
 pub struct GossipConfig {
@@ -48,8 +69,8 @@ pub struct GossipConfig {
     pub mesh: MeshName,
     /// The node's name.
     pub name: NodeName,
-    /// The epoch of this run of the agent.
-    pub epoch: Epoch,
+    /// The signing key of this run of the agent, which also determines its life and epoch.
+    pub signer: Arc<Signer>,
     /// The Unix time of the start, in seconds. It only breaks ties between runs of one node of
     /// which a peer heard at the same time, so it may be wrong.
     pub generation: u64,

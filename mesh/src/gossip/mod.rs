@@ -83,7 +83,7 @@ pub use traffic::{RoundBytes, largest_bytes, needs_fragments};
 pub use udp::{UdpTransport, bind_hint};
 
 use crate::seal::{KeyId, Keyring};
-use crate::{AddressRules, Listed, View};
+use crate::{AddressRules, Auth, AuthMode, Listed, View};
 use supervisor::{Channels, Supervisor};
 
 /// The maximum number of addresses that one [`Gossip::join`] takes.
@@ -125,6 +125,7 @@ pub struct Gossip {
     views: watch::Receiver<View>,
     failed: watch::Receiver<Option<String>>,
     sweep: watch::Sender<u64>,
+    auth: watch::Sender<Auth>,
     address: watch::Sender<IpAddr>,
     rules: watch::Sender<AddressRules>,
     joins: mpsc::Sender<Vec<SocketAddr>>,
@@ -142,7 +143,7 @@ impl Gossip {
     pub async fn over_udp(config: GossipConfig) -> Result<Self, GossipError> {
         let shared = Arc::new(GossipShared::new(config.mesh.clone()));
         let transport = Arc::new(UdpTransport::new(Arc::clone(&shared)));
-        let id = state::short_id(config.epoch);
+        let id = state::short_id(config.signer.life().epoch());
         let (gossip, mut supervisor, ended) = Self::prepare(id, config, transport, shared)?;
         let (started_in, started) = oneshot::channel();
         let runtime = runtime::Builder::new_current_thread()
@@ -181,7 +182,7 @@ impl Gossip {
         transport: Arc<dyn Transport>,
         shared: Arc<GossipShared>,
     ) -> Result<Self, GossipError> {
-        let id = state::short_id(config.epoch);
+        let id = state::short_id(config.signer.life().epoch());
         Self::start_as(id, config, transport, shared).await
     }
 
@@ -212,10 +213,14 @@ impl Gossip {
         config.check()?;
         shared.roster.set_members_max(config.members_max);
         let security = config.security.clone();
-        shared.sealed.set(&config.mesh, security, Instant::now());
+        let life = config.signer.life();
+        shared
+            .sealed
+            .set(&config.mesh, life, security, Instant::now());
         let (views_in, views) = watch::channel(View::default());
         let (failed_in, failed) = watch::channel(None);
         let (sweep, sweep_out) = watch::channel(0);
+        let (auth, auth_out) = watch::channel(config.security.auth());
         let (address, address_out) = watch::channel(config.advertise.ip());
         let mut rules = config.rules.clone();
         rules.set_own(config.advertise.ip());
@@ -226,6 +231,7 @@ impl Gossip {
             views: views_in,
             failed: failed_in,
             sweep: sweep_out,
+            auth: auth_out,
             address: address_out,
             rules: rules_out,
             joins: joins_out,
@@ -237,6 +243,7 @@ impl Gossip {
             views,
             failed,
             sweep,
+            auth,
             address,
             rules,
             joins,
@@ -286,12 +293,22 @@ impl Gossip {
     /// Takes the keys of a newer key file. Sessions with keys that it lacks end at once. This does
     /// nothing if gossip is [`Security::Insecure`].
     pub fn replace_keys(&self, keyring: Keyring) {
+        self.auth.send_modify(|auth| {
+            if auth.mode != AuthMode::Insecure {
+                auth.accepted = keyring.wire_ids().collect();
+            }
+        });
         self.shared.sealed.replace_keys(keyring);
     }
 
     /// Changes whether gossip that is not sealed is read. This does nothing if gossip is
     /// [`Security::Insecure`].
     pub fn set_mode(&self, mode: SealMode) {
+        self.auth.send_modify(|auth| {
+            if auth.mode != AuthMode::Insecure {
+                auth.mode = mode.into();
+            }
+        });
         self.shared.sealed.set_mode(mode);
     }
 

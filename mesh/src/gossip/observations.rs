@@ -55,11 +55,13 @@ impl Observation {
         new
     }
 
-    /// Reads the published state. Nothing but the sweep and the goodbye changes within an identity.
+    /// Reads the published state. Nothing but the protection, the sweep and
+    /// the goodbye changes within an identity.
     fn read(&mut self, state: &NodeState, now: Instant) {
         let next = Published::read(|key| state.get(key));
         self.published = match (self.published.take(), next) {
             (Some(first), Some(next)) => Some(Published {
+                auth: next.auth,
                 sweep: next.sweep,
                 leaving: next.leaving,
                 ..first

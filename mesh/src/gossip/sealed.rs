@@ -47,11 +47,10 @@ pub(super) struct Usage {
 
 impl Sealed {
     /// Sets how gossip is secured, before any of it is sent.
-    pub(super) fn set(&self, mesh: &MeshName, security: Security, now: Instant) {
+    pub(super) fn set(&self, mesh: &MeshName, life: Life, security: Security, now: Instant) {
         *self.lock() = match security {
             Security::Insecure => None,
             Security::Sealed {
-                life,
                 secret,
                 keyring,
                 mode,

@@ -7,9 +7,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::frame::KeyValue;
-use crate::seal::Life;
+use crate::seal::KEYS_MAX;
 use crate::wire::SWEEP_MAX;
-use crate::{Epoch, NodeName, is_zone};
+use crate::{Auth, Epoch, Life, NodeName, WireId, is_zone};
 
 /// The maximum length of a version of iperf3, in bytes.
 const VERSION_LEN_MAX: usize = 16;
@@ -25,7 +25,14 @@ mod key {
     pub(super) const WIRE: &str = "w";
     pub(super) const SWEEP: &str = "s";
     pub(super) const STATE: &str = "p";
+    /// The half of the life that is not the epoch.
+    pub(super) const LIFE: &str = "l";
+    pub(super) const AUTH_MODE: &str = "a";
+    pub(super) const ACCEPTED: &str = "k";
 }
+
+/// The first wire version in which a state has a life and the protection of the node.
+const LIFE_SINCE: u16 = 4;
 
 /// The maximum length of a value, in bytes: of the name, and of all others.
 const NAME_VALUE_MAX: usize = 253;
@@ -39,6 +46,9 @@ const LEAVING: &str = "leaving";
 pub(super) struct Published {
     pub(super) name: NodeName,
     pub(super) epoch: Epoch,
+    /// Agents before wire version 4 have none.
+    pub(super) life: Option<Life>,
+    pub(super) auth: Auth,
     pub(super) zone: String,
     pub(super) control: SocketAddr,
     pub(super) http_port: u16,
@@ -60,10 +70,14 @@ impl Published {
             (key::HTTP_PORT, self.http_port.to_string()),
             (key::IPERF3, self.iperf3.clone()),
             (key::WIRE, self.wire.to_string()),
+            (key::AUTH_MODE, self.auth.mode.to_string()),
+            (key::ACCEPTED, accepted_text(&self.auth.accepted)),
             (key::SWEEP, self.sweep.to_string()),
             (key::STATE, state.to_owned()),
         ];
-        pairs.map(|(key, value)| (key.to_owned(), value)).to_vec()
+        let life = self.life.map(|life| (key::LIFE, life_text(life)));
+        let pairs = pairs.into_iter().chain(life);
+        pairs.map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// Reads a node's state through `get`. Returns `None` if a key is missing because the state has
@@ -71,10 +85,19 @@ impl Published {
     ///
     /// Any wire version is accepted: the caller shows the member as `incompatible`.
     pub(super) fn read<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
-        let epoch = get(key::EPOCH)?;
+        let epoch = Epoch(u64::from_str_radix(get(key::EPOCH)?, 16).ok()?);
+        let wire = get(key::WIRE)?.parse().ok()?;
+        let (life, auth) = if wire < LIFE_SINCE {
+            (None, Auth::default())
+        } else {
+            let life = read_life(epoch, get(key::LIFE)?)?;
+            (Some(life), read_auth(&get)?)
+        };
         let state = Self {
             name: NodeName::new(get(key::NAME)?).ok()?,
-            epoch: Epoch(u64::from_str_radix(epoch, 16).ok()?),
+            epoch,
+            life,
+            auth,
             zone: get(key::ZONE)?.to_owned(),
             control: canonical(get(key::CONTROL)?.parse().ok()?),
             http_port: get(key::HTTP_PORT)?.parse().ok()?,
@@ -83,7 +106,7 @@ impl Published {
                 .filter(|version| is_version(version))
                 .unwrap_or_default()
                 .to_owned(),
-            wire: get(key::WIRE)?.parse().ok()?,
+            wire,
             sweep: get(key::SWEEP)?.parse().ok()?,
             leaving: get(key::STATE)? == LEAVING,
         };
@@ -91,6 +114,34 @@ impl Published {
             is_zone(&state.zone) && is_reachable(state.control) && state.sweep <= SWEEP_MAX;
         is_valid.then_some(state)
     }
+}
+
+fn life_text(life: Life) -> String {
+    format!("{:016x}", life.rest())
+}
+
+fn read_life(epoch: Epoch, rest: &str) -> Option<Life> {
+    let rest = u64::from_str_radix(rest, 16).ok()?;
+    Some(Life::from_halves(epoch, rest))
+}
+
+fn accepted_text(accepted: &[WireId]) -> String {
+    let ids = accepted
+        .iter()
+        .map(|id| format!("{:08x}", u32::from_be_bytes(*id)));
+    ids.collect::<Vec<_>>().join(",")
+}
+
+/// Reads the protection of a node. A later version may have modes and ids that this one does not
+/// know; they count for nothing.
+fn read_auth<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<Auth> {
+    let mode = get(key::AUTH_MODE)?.parse().unwrap_or_default();
+    let ids = get(key::ACCEPTED)?.split(',').take(KEYS_MAX);
+    let ids = ids.filter_map(|id| u32::from_str_radix(id, 16).ok());
+    Some(Auth {
+        mode,
+        accepted: ids.map(u32::to_be_bytes).collect(),
+    })
 }
 
 /// Returns whether a change of a state says that its node leaves, if it says anything about that.

@@ -24,7 +24,7 @@ use super::roster::{DIGEST_ALARM, DIGEST_CEILING};
 use super::shared::{GossipShared, count};
 use super::state::Published;
 use super::view::{self, Identity, Observer};
-use crate::{AddressRules, View, WIRE_VERSION};
+use crate::{AddressRules, Auth, View, WIRE_VERSION};
 
 /// The minimum `patience` of [`view::view`], which is also at least [`ROUNDS_TO_SETTLE`] rounds.
 const CONFLICT_AFTER: Duration = Duration::from_secs(15);
@@ -64,6 +64,7 @@ pub(super) struct Channels {
     pub(super) views: watch::Sender<View>,
     pub(super) failed: watch::Sender<Option<String>>,
     pub(super) sweep: watch::Receiver<u64>,
+    pub(super) auth: watch::Receiver<Auth>,
     /// The address of this node.
     pub(super) address: watch::Receiver<IpAddr>,
     /// The rules for the addresses of the peers.
@@ -195,6 +196,10 @@ impl Supervisor {
                     self.published.sweep = *self.channels.sweep.borrow_and_update();
                     instance.publish(&self.published).await;
                 }
+                Ok(()) = self.channels.auth.changed() => {
+                    self.published.auth = self.channels.auth.borrow_and_update().clone();
+                    instance.publish(&self.published).await;
+                }
                 Some(found) = self.channels.joins.recv() => self.join(instance, &found),
                 Ok(()) = self.channels.address.changed() => return Stop::Moved,
                 end = &mut self.channels.goodbye => return match end {
@@ -264,7 +269,7 @@ impl Supervisor {
     fn send_view(&self, identities: Vec<Identity>) {
         let observer = Observer {
             name: self.config.name.clone(),
-            epoch: self.config.epoch,
+            epoch: self.published.epoch,
             started: self.started,
             members_max: self.config.members_max,
         };
@@ -402,6 +407,7 @@ impl Supervisor {
     async fn start_next(&mut self, generation_before: u64) -> anyhow::Result<Instance> {
         let now = Instant::now();
         self.published.sweep = *self.channels.sweep.borrow_and_update();
+        self.published.auth = self.channels.auth.borrow_and_update().clone();
         let address = *self.channels.address.borrow_and_update();
         if address != self.config.advertise.ip() {
             self.shared.sealed.moved();
@@ -421,9 +427,12 @@ impl Supervisor {
 }
 
 fn first_state(config: &GossipConfig) -> Published {
+    let life = config.signer.life();
     Published {
         name: config.name.clone(),
-        epoch: config.epoch,
+        epoch: life.epoch(),
+        life: Some(life),
+        auth: config.security.auth(),
         zone: config.zone.clone(),
         control: config.control,
         http_port: config.http_port,

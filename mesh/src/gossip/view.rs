@@ -305,6 +305,8 @@ fn describe(identity: &Identity, state: PeerState) -> Member {
     Member {
         name: published.name.clone(),
         epoch: published.epoch,
+        life: published.life,
+        auth: published.auth.clone(),
         wire: published.wire,
         zone: published.zone.clone(),
         control: published.control,

@@ -410,7 +410,7 @@ impl Node {
         }
     }
 
-    /// Returns a message in the form that the peer reads; `None` if there is no such peer.
+    /// Returns a message to a peer; `None` if there is no such peer.
     fn message(
         &self,
         to: &NodeName,
@@ -420,14 +420,13 @@ impl Node {
         body: Body,
     ) -> Option<Message> {
         // The epoch of a missing node is unknown, so it would accept no message.
-        let peer = self
-            .peers
+        self.peers
             .get(to)
             .filter(|peer| peer.member.state != PeerState::Missing)?;
         let (meeting, complaints) = about.map_or_else(Default::default, |(meeting, complaints)| {
             (Some(meeting), complaints)
         });
-        let message = Message {
+        Some(Message {
             wire: WIRE_VERSION,
             from: self.settings.name.clone(),
             from_epoch: self.settings.epoch,
@@ -437,8 +436,7 @@ impl Node {
             meeting,
             complaints,
             body,
-        };
-        Some(message.for_version(peer.member.wire))
+        })
     }
 
     fn on_cell(

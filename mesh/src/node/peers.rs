@@ -14,7 +14,7 @@ use crate::node::numbers::Numbers;
 use crate::node::seen_requests::SeenRequests;
 use crate::reservation::Partner;
 use crate::wire::is_compatible;
-use crate::{ClusterNode, Epoch, Member, NodeName, PeerState, Time, View, WIRE_VERSION};
+use crate::{Auth, ClusterNode, Epoch, Member, NodeName, PeerState, Time, View, WIRE_VERSION};
 
 /// How long a node that the cluster knows may take to appear in gossip before it is missing. This
 /// is less than [`QUIET_TIME`](crate::protocol::QUIET_TIME), so that a node that has just started
@@ -74,7 +74,6 @@ impl Peer {
             name: self.member.name.clone(),
             epoch: self.member.epoch,
             address: self.member.control.ip(),
-            wire: self.member.wire,
         }
     }
 }
@@ -423,6 +422,8 @@ fn missing_peer(now: Time, name: NodeName, node: ClusterNode) -> Peer {
         name,
         // No agent has this epoch: epochs are drawn at random.
         epoch: Epoch(0),
+        life: None,
+        auth: Auth::default(),
         wire: WIRE_VERSION,
         zone: String::new(),
         control: SocketAddr::new(address, 0),

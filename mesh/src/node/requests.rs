@@ -6,14 +6,8 @@ use std::time::Duration;
 use super::{Node, reason_of_state};
 use crate::io::{Ignored, Output, ReservationOutcome};
 use crate::reservation::{EndReason, Granted};
-use crate::wire::{
-    Body, Complaints, MeetingId, MeetingKind, Message, PlannedTest, Refusal, Role, keeps_agreements,
-};
+use crate::wire::{Body, Complaints, MeetingId, MeetingKind, Message, PlannedTest, Refusal, Role};
 use crate::{NodeName, Protocol, Reason, TestSpec, Time, rules};
-
-/// How long an agent of an older version waits that asks for more than this node agrees to. In the
-/// meantime this node asks it.
-const OLD_ASKER_WAITS: Duration = Duration::from_secs(1);
 
 /// The reason why a request cannot be granted now, and the time after which it perhaps can.
 struct Denial {
@@ -150,7 +144,7 @@ impl Node {
             return Err(Refusal::Sweep.into());
         }
         self.check_quota(now, message, kind)?;
-        let own = self.check_limits(message, plan)?;
+        let own = self.check_limits(plan)?;
         self.check_turn(now, &message.from).map_err(|wait| Denial {
             refusal: Refusal::Expecting,
             free_in: Some(wait),
@@ -166,12 +160,6 @@ impl Node {
         kind: MeetingKind,
     ) -> Result<(), Denial> {
         self.keep_quotas_up(now);
-        // An older version cannot tell the kind.
-        let kind = if self.keeps_agreements(&message.from) {
-            kind
-        } else {
-            MeetingKind::MakeUp
-        };
         match self.quotas.check(now, &message.from, kind) {
             Ok(()) => Ok(()),
             Err((Refusal::Quota, _)) if self.may_end_mutual_rest(now, &message.from) => Ok(()),
@@ -180,11 +168,7 @@ impl Node {
     }
 
     /// Returns this node's own limits for each test of the plan.
-    fn check_limits(
-        &self,
-        message: &Message,
-        plan: &[PlannedTest],
-    ) -> Result<Vec<TestSpec>, Denial> {
+    fn check_limits(&self, plan: &[PlannedTest]) -> Result<Vec<TestSpec>, Denial> {
         let limit = |PlannedTest { spec, .. }: &PlannedTest| {
             let limit = self.settings.limit(spec.protocol)?;
             Some(TestSpec {
@@ -194,25 +178,7 @@ impl Node {
             })
         };
         let own: Option<Vec<TestSpec>> = plan.iter().map(limit).collect();
-        let own = own.ok_or(Refusal::Limits)?;
-        let asks_for_more = plan
-            .iter()
-            .zip(&own)
-            .any(|(asked, own)| asked.spec.within(own) != asked.spec);
-        if asks_for_more && !self.keeps_agreements(&message.from) {
-            // It would run what it has asked for. If this node asks, its own settings hold.
-            return Err(Denial {
-                refusal: Refusal::Expecting,
-                free_in: Some(OLD_ASKER_WAITS),
-            });
-        }
-        Ok(own)
-    }
-
-    fn keeps_agreements(&self, peer: &NodeName) -> bool {
-        self.peers
-            .get(peer)
-            .is_some_and(|peer| keeps_agreements(peer.member.wire))
+        Ok(own.ok_or(Refusal::Limits)?)
     }
 
     /// Lets the quotas count the present sweep.

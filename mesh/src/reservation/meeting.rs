@@ -15,7 +15,6 @@ pub(crate) struct Partner {
     pub(crate) name: NodeName,
     pub(crate) epoch: Epoch,
     pub(crate) address: IpAddr,
-    pub(crate) wire: u16,
 }
 
 #[derive(Clone, Debug)]

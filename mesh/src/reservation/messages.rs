@@ -8,7 +8,7 @@ use super::action::{Action, EndReason};
 use super::lease::{ClientLease, ServerLease};
 use super::meeting::{Pending, Step};
 use crate::io::{ClientStart, Output};
-use crate::wire::{Body, Complaints, Handover, MeetingId, Refusal, Role, keeps_agreements};
+use crate::wire::{Body, Complaints, Handover, MeetingId, Refusal, Role};
 use crate::{TestSpec, Time, rules};
 
 /// The least socket buffer that is believed of a server, in bytes. A smaller one would lose
@@ -134,8 +134,7 @@ impl Slot {
     }
 
     /// Takes over the tests that the granter agrees to, which the grant of the first test tells.
-    /// Returns whether the test may begin: no limit of the granter, no test. An older granter takes
-    /// what it is asked for.
+    /// Returns whether the test may begin: no limit of the granter, no test.
     fn on_agreement(&mut self, now: Time, test: u8, agreed: &[TestSpec]) -> bool {
         let Some(meeting) = &mut self.meeting else {
             return false;
@@ -144,7 +143,7 @@ impl Slot {
             return false;
         };
         let is_first = meeting.role == Role::Asker && test == 0;
-        if asked != test || !is_first || !keeps_agreements(meeting.peer.wire) {
+        if asked != test || !is_first {
             return true;
         }
         let before = meeting.plan[0].spec.clone();

@@ -6,12 +6,10 @@
 use ring::hkdf;
 
 use super::key::{KEY_LEN, Secret};
+pub(super) use crate::WireId;
 
 /// The salt of all derivations; see RFC 5869, section 3.1.
 const SALT: &[u8] = b"iperf3-mesh/v1";
-
-/// Four bytes by which a message names the key that it is sealed with.
-pub type WireId = [u8; 4];
 
 /// The use of a derived key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,21 +21,23 @@ mod fragment;
 mod hello;
 mod key;
 mod keyring;
-mod life;
 mod peer;
 mod refusal;
 mod session;
+mod signature;
 mod waiting;
 mod window;
 
 pub use answer::{ANSWER_OVERHEAD, AnswerKey};
 pub use channel::{Channel, Received};
-pub use derive::WireId;
 pub use envelope::{Envelopes, Opened, Purpose, REQUEST_OVERHEAD, Standing, Target};
 pub use fragment::MESSAGE_MAX;
 pub use hello::{HELLO_LEN, Nonce, WELCOME_LEN};
 pub use key::{KEY_LEN, Key, KeyId, Role, Secret};
 pub use keyring::{KEY_FILE_MAX, KEYS_MAX, KeyFileProblem, Keyring};
-pub use life::Life;
 pub use refusal::Refusal;
 pub use session::DATAGRAM_MAX;
+pub use signature::{PUBLIC_KEY_LEN, PublicKey, SIGNATURE_LEN, Signer};
+
+use crate::life;
+pub use crate::{Life, WireId};

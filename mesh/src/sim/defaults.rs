@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::ids::{address_of, name_of};
-use crate::{Epoch, Member, PeerState, PortRange, Protocol, Settings, TestSpec, WIRE_VERSION};
+use crate::{
+    Auth, Epoch, Member, PeerState, PortRange, Protocol, Settings, TestSpec, WIRE_VERSION,
+};
 
 /// The settings of a node: the agent's eight ports, no pause after a sweep, no quiet time.
 pub fn settings(number: usize, tests: Vec<TestSpec>) -> Settings {
@@ -47,6 +49,8 @@ pub fn member(number: usize, epoch: Epoch) -> Member {
     Member {
         name: name_of(number),
         epoch,
+        life: None,
+        auth: Auth::default(),
         wire: WIRE_VERSION,
         zone: String::new(),
         control: SocketAddr::new(address_of(number), 9878),

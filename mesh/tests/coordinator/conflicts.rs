@@ -41,10 +41,12 @@ fn distant_wire_version_fails_as_incompatible_on_both_nodes() {
 
 #[test]
 fn adjacent_wire_version_is_met() {
-    let mut harness = Harness::new(2);
-    harness.gossip(|_, member| member.wire = WIRE_VERSION + 1);
-    harness.wait_for_sweep(60 * SECOND, 1);
-    (0..2).for_each(|node| assert_cells(&harness, node, 1, &[]));
+    for wire in [WIRE_VERSION - 1, WIRE_VERSION + 1] {
+        let mut harness = Harness::new(2);
+        harness.gossip(|_, member| member.wire = wire);
+        harness.wait_for_sweep(60 * SECOND, 1);
+        (0..2).for_each(|node| assert_cells(&harness, node, 1, &[]));
+    }
 }
 
 #[test]

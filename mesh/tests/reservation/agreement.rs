@@ -2,9 +2,7 @@
 
 use iperf3_mesh_core::sim::ids::address_of;
 use iperf3_mesh_core::wire::{Body, MeetingKind, Message, PlannedTest, Refusal, Role};
-use iperf3_mesh_core::{
-    Input, MARGIN, Output, Protocol, ReservationOutcome, TIMEOUT_MAX, TestSpec, WIRE_VERSION,
-};
+use iperf3_mesh_core::{Input, MARGIN, Output, Protocol, TIMEOUT_MAX, TestSpec};
 use iperf3_mesh_core_testkit::{Delivery, Harness, MILLI, SECOND, refusal, test_spec};
 
 use super::{ASKER, GRANTER, assert_successes};
@@ -143,66 +141,6 @@ fn protocol_without_a_limit_is_refused() {
         refusal(harness.answer(GRANTER, request)),
         Some(Refusal::Limits)
     );
-}
-
-#[test]
-fn peers_of_the_version_before_meet_as_before() {
-    let mut harness = Harness::new(2);
-    harness.gossip(|_, member| member.wire = WIRE_VERSION - 1);
-    harness.wait_for_sweep(60 * SECOND, 1);
-    assert_successes(&harness, 1, "old peers");
-    for node in [ASKER, GRANTER] {
-        for kind in ["request", "next", "grant", "go", "end"] {
-            for sent in harness.sent(node, kind) {
-                let text = String::from_utf8(sent.encode()).unwrap();
-                for new in ["agreed", "kind"] {
-                    assert!(!text.contains(new), "{text}");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn old_peer_that_would_ask_for_more_is_asked_instead() {
-    let least = TestSpec {
-        duration: 2 * SECOND,
-        timeout: 7 * SECOND,
-        ..test_spec(Protocol::Tcp)
-    };
-    let mut harness = Harness::with(2, |node, settings| {
-        if node == GRANTER {
-            settings.tests = vec![least.clone()];
-        }
-    });
-    let member = |harness: &Harness, node, wire| {
-        let mut member = harness.member(node);
-        member.wire = wire;
-        vec![member]
-    };
-    let (old, new) = (
-        member(&harness, ASKER, WIRE_VERSION - 1),
-        member(&harness, GRANTER, WIRE_VERSION),
-    );
-    harness.show(GRANTER, old);
-    harness.show(ASKER, new);
-    harness.wait_for_sweep(60 * SECOND, 1);
-    assert_successes(&harness, 1, "mixed versions");
-    let refused = ReservationOutcome::Refused(Refusal::Expecting);
-    assert_eq!(harness.endings(ASKER)[0].value, refused, "{harness}");
-    for node in [ASKER, GRANTER] {
-        assert_eq!(harness.clients(node)[0].spec.duration, 2 * SECOND);
-    }
-}
-
-#[test]
-fn old_peer_is_refused_with_a_reason_that_it_knows() {
-    let mut harness = Harness::with(2, |_, settings| settings.guest_tests.clear());
-    harness.gossip(|_, member| member.wire = WIRE_VERSION - 1);
-    harness.pass(SECOND);
-    let request = request(&harness, &test_spec(Protocol::Udp));
-    let refused = refusal(harness.answer(GRANTER, request));
-    assert_eq!(refused, Some(Refusal::Incompatible));
 }
 
 /// A request for this test in both directions.

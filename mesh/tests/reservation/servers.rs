@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use iperf3_mesh_core::wire::{Refusal, Role};
 use iperf3_mesh_core::{
-    Input, PeerState, PortRange, Protocol, Reason, ReservationOutcome, ServerFailure, WIRE_VERSION,
+    Input, PeerState, PortRange, Protocol, Reason, ReservationOutcome, ServerFailure,
 };
 use iperf3_mesh_core_testkit::{Harness, SECOND, name_of};
 
@@ -61,14 +61,6 @@ fn starved_node_fails_cells_towards_it_as_resources() {
         ending.value,
         ReservationOutcome::Refused(Refusal::Resources)
     );
-}
-
-#[test]
-fn starved_node_tells_an_older_version_spawn() {
-    let mut harness = failing(ServerFailure::Resources, usize::MAX, 8);
-    harness.gossip(|_, member| member.wire = WIRE_VERSION - 1);
-    harness.wait_for_sweep(200 * SECOND, 1);
-    assert_eq!(harness.failures(ASKER), [Reason::Spawn]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::super::state::short_id;
 use super::super::{Gossip, GossipConfig, GossipStatus, Rejection};
 use super::forged::{Forged, challenge};
 use super::node::noise;
-use super::{address, config, name};
+use super::{address, config, name, signer};
 use crate::{Epoch, PeerState, View};
 
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn forged_states_restart_nothing() {
     peer.sees_live(&victim).await;
     let attacker = Attacker::new();
     let forged = |of: &Udp| Forged {
-        short: short(of.epoch),
+        short: short(of.number),
         ..Forged::at(of.address)
     };
     // The own state, and a version that decreases within one delta, which makes chitchat panic.
@@ -64,11 +64,13 @@ async fn run_with_the_identity_of_the_run_before_takes_a_new_one() {
     first.gossip.join(&[peer.address]);
     peer.sees_live(&first).await;
     sleep(Duration::from_secs(2)).await;
-    let same_id = config("twice", 1 + (1 << 10), first.address);
+    let is_same = |other: &u64| short(*other) == short(1);
+    let other = (3..).find(is_same).unwrap();
+    let same_id = config("twice", other, first.address);
     drop(first.gossip);
     sleep(Duration::from_millis(100)).await;
     first.gossip = Gossip::over_udp(same_id).await.unwrap();
-    first.epoch = 1 + (1 << 10);
+    first.number = other;
     first.gossip.join(&[peer.address]);
     first.until(|status| status.restarts == 1).await;
     peer.sees_live(&first).await;
@@ -82,7 +84,7 @@ async fn goodbye_told_by_others_counts_not_while_a_node_speaks() {
     let mut views = peer.gossip.views();
     views.mark_unchanged();
     let said = Forged {
-        short: short(node.epoch),
+        short: short(node.number),
         ..Forged::at(node.address)
     };
     for version in 100..120 {
@@ -117,7 +119,7 @@ async fn node_that_speaks_is_moved_by_nobody_else() {
     };
     attacker.introduce_as(forged, &peer).await;
     let known = Forged {
-        short: short(peer.epoch),
+        short: short(peer.number),
         ..Forged::at(peer.address)
     };
     let mut news = forged.node();
@@ -195,7 +197,7 @@ async fn gossip_that_fails_once_keeps_the_epoch() {
     let sees = async |views: &mut watch::Receiver<View>, sweep| {
         let seen = views.wait_for(|view| {
             view.get(&name("a"))
-                .is_some_and(|it| it.epoch == Epoch(1) && it.sweep == sweep)
+                .is_some_and(|it| it.epoch == epoch(1) && it.sweep == sweep)
         });
         timeout(Duration::from_secs(30), seen)
             .await
@@ -368,29 +370,30 @@ struct Udp {
     gossip: Gossip,
     address: SocketAddr,
     name: &'static str,
-    epoch: u64,
+    /// The number of its life.
+    number: u64,
 }
 
 impl Udp {
-    async fn start(of: &'static str, epoch: u64) -> Self {
-        Self::start_with(of, epoch, |_| ()).await
+    async fn start(of: &'static str, number: u64) -> Self {
+        Self::start_with(of, number, |_| ()).await
     }
 
-    async fn start_with(of: &'static str, epoch: u64, change: impl Fn(&mut GossipConfig)) -> Self {
+    async fn start_with(of: &'static str, number: u64, change: impl Fn(&mut GossipConfig)) -> Self {
         for _ in 0..20 {
             // The port is free now. If another process takes it in the meantime, try another port.
             let free = UdpSocket::bind("127.0.0.1:0")
                 .unwrap()
                 .local_addr()
                 .unwrap();
-            let mut config = config(of, epoch, free);
+            let mut config = config(of, number, free);
             change(&mut config);
             if let Ok(gossip) = Gossip::over_udp(config).await {
                 return Self {
                     gossip,
                     address: free,
                     name: of,
-                    epoch,
+                    number,
                 };
             }
         }
@@ -401,7 +404,7 @@ impl Udp {
         let mut views = self.gossip.views();
         let seen = views.wait_for(|view| {
             view.get(&name(other.name)).is_some_and(|member| {
-                member.state == PeerState::Live && member.epoch == Epoch(other.epoch)
+                member.state == PeerState::Live && member.epoch == epoch(other.number)
             })
         });
         let seen = timeout(Duration::from_secs(30), seen).await.is_ok();
@@ -451,7 +454,7 @@ impl Attacker {
 
     async fn introduce_as(&self, own: Forged, victim: &Udp) {
         let known = Forged {
-            short: short(victim.epoch),
+            short: short(victim.number),
             heartbeat: challenge(&self.ask(victim, &Forged::syn(&[own])).await),
             ..Forged::at(victim.address)
         };
@@ -477,6 +480,10 @@ impl Attacker {
     }
 }
 
-fn short(epoch: u64) -> &'static str {
-    Box::leak(short_id(Epoch(epoch)).into_boxed_str())
+fn epoch(number: u64) -> Epoch {
+    signer(number).life().epoch()
+}
+
+fn short(number: u64) -> &'static str {
+    Box::leak(short_id(epoch(number)).into_boxed_str())
 }

@@ -14,14 +14,23 @@ mod screen;
 mod view;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{GossipConfig, Security};
 use super::state::Published;
-use crate::{AddressRules, Epoch, MeshName, NodeName, WIRE_VERSION};
+use crate::seal::Signer;
+use crate::{AddressRules, Auth, AuthMode, Epoch, Life, MeshName, NodeName, WIRE_VERSION};
 
 fn name(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
+}
+
+/// The key of one of many lives.
+fn signer(number: u64) -> Arc<Signer> {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&number.to_le_bytes());
+    Arc::new(Signer::new(&seed))
 }
 
 fn address(last: u8) -> SocketAddr {
@@ -32,6 +41,11 @@ fn published(of: &str, epoch: u64) -> Published {
     Published {
         name: name(of),
         epoch: Epoch(epoch),
+        life: Some(Life::from_halves(Epoch(epoch), 1)),
+        auth: Auth {
+            mode: AuthMode::Required,
+            accepted: vec![[1, 2, 3, 4], [5, 6, 7, 8]],
+        },
         zone: "zone".to_owned(),
         control: address(1),
         http_port: 9876,
@@ -42,11 +56,11 @@ fn published(of: &str, epoch: u64) -> Published {
     }
 }
 
-fn config(of: &str, epoch: u64, at: SocketAddr) -> GossipConfig {
+fn config(of: &str, number: u64, at: SocketAddr) -> GossipConfig {
     GossipConfig {
         mesh: MeshName::default(),
         name: name(of),
-        epoch: Epoch(epoch),
+        signer: signer(number),
         generation: 1000,
         zone: String::new(),
         advertise: at,

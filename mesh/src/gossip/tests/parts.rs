@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::super::rejoin::{CONTACTS_MAX, RejoinCandidates};
 use super::super::state::{Published, is_pair, short_id};
 use super::{address, published};
-use crate::Epoch;
+use crate::{Auth, AuthMode, Epoch};
 
 #[test]
 fn largest_state_reads_back_and_is_below_a_kilobyte() {
@@ -65,6 +65,7 @@ fn state_with_a_missing_or_invalid_key_is_no_member() {
         ("w", "one"),
         ("s", "-1"),
         ("s", "18446744073709551615"),
+        ("l", "xyz"),
     ];
     for (key, value) in invalid {
         let mut changed = pairs.clone();
@@ -107,6 +108,38 @@ fn state_with_an_unknown_wire_version_is_read() {
         Published::read(|key| pairs.get(key).map(String::as_str)),
         Some(unknown)
     );
+}
+
+#[test]
+fn state_of_the_version_before_has_no_life_and_no_protection() {
+    let pairs: BTreeMap<_, _> = published("a", 1).to_pairs().into_iter().collect();
+    let state = Published::read(|key| match key {
+        "l" | "a" | "k" => None,
+        "w" => Some("3"),
+        key => pairs.get(key).map(String::as_str),
+    });
+    let old = Published {
+        wire: 3,
+        life: None,
+        auth: Auth::default(),
+        ..published("a", 1)
+    };
+    assert_eq!(state, Some(old));
+}
+
+#[test]
+fn mode_and_keys_of_a_later_version_count_for_nothing() {
+    let pairs: BTreeMap<_, _> = published("a", 1).to_pairs().into_iter().collect();
+    let state = Published::read(|key| match key {
+        "a" => Some("quantum"),
+        "k" => Some("01020304,x,,05060708"),
+        key => pairs.get(key).map(String::as_str),
+    });
+    let auth = Auth {
+        mode: AuthMode::Insecure,
+        accepted: vec![[1, 2, 3, 4], [5, 6, 7, 8]],
+    };
+    assert_eq!(state.unwrap().auth, auth);
 }
 
 #[test]

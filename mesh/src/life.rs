@@ -5,7 +5,7 @@ use std::fmt;
 use crate::Epoch;
 
 /// The length of a life, in bytes.
-pub(super) const LIFE_LEN: usize = 16;
+pub(crate) const LIFE_LEN: usize = 16;
 
 /// One run of an agent, or of a program that asks one. It is drawn at random, compared for equality
 /// only, and no secret.
