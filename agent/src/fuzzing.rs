@@ -20,9 +20,10 @@ use crate::iperf::{Report, Version, read_output};
 use crate::render::heatmap::{self, Screen};
 use crate::render::table;
 use crate::runtime::is_message;
+use crate::sealing;
 
-/// The content type of a message.
-const JSON: &[u8] = b"application/json";
+/// The content types of a message.
+const MESSAGE_TYPES: [&str; 2] = ["application/json", sealing::CONTENT_TYPE];
 
 /// The address of the peer in [`iperf_output`] and in its seed corpus.
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
@@ -80,7 +81,7 @@ pub fn iperf_output(bytes: &[u8]) {
 
 /// Reads `bytes` as a request for one of the HTTP ports, after a line for `--allowed-hosts`. Only a
 /// name that no stranger can have may be admitted without that option, only a listed one with it,
-/// and only JSON may count as a message.
+/// and only the content types of messages may count as one.
 ///
 /// # Panics
 /// Panics if this does not hold.
@@ -88,12 +89,20 @@ pub fn http_request(bytes: &[u8]) {
     let Some(request) = http::fuzzing::request(bytes) else {
         return;
     };
-    let is_json = |value: &HeaderValue| {
-        let json = value.as_bytes().trim_ascii_start().get(..JSON.len());
-        json.is_some_and(|start| start.eq_ignore_ascii_case(JSON))
+    let is_message_type = |value: &HeaderValue| {
+        let value = value.as_bytes().trim_ascii_start();
+        MESSAGE_TYPES.iter().any(|expected| {
+            let start = value.get(..expected.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(expected.as_bytes()))
+        })
     };
     if is_message(request.method(), request.uri().path(), request.headers()) {
-        assert!(request.headers().get(CONTENT_TYPE).is_some_and(is_json));
+        assert!(
+            request
+                .headers()
+                .get(CONTENT_TYPE)
+                .is_some_and(is_message_type)
+        );
     }
 }
 

@@ -26,6 +26,7 @@ use crate::runtime::processes::Processes;
 use crate::runtime::refused::RefusedMembers;
 use crate::runtime::transport::MessageSender;
 use crate::runtime::unheard::Unheard;
+use crate::sealing::PeerSeal;
 use crate::state::{AgentState, iperf3_versions};
 use crate::text::short;
 
@@ -374,6 +375,9 @@ fn member(peer: &Peer) -> Member {
         epoch: member.epoch,
         sweep: member.sweep,
         answered: peer.has_answered,
-        seal: None,
+        seal: member.life.map(|life| PeerSeal {
+            life,
+            accepted: member.auth.accepted.as_slice().into(),
+        }),
     }
 }
