@@ -17,8 +17,14 @@ mkdir -p target
 scratch=$(mktemp -d -p target)
 trap 'rm -rf "$scratch"' EXIT
 
-# Writes the objects of directory $1 with the pushed image as file $2.
+# Writes the objects of directory $1 with the pushed image as file $2, below the command that makes the key.
 render() {
+    cat >"$dist/$2" <<'EOF'
+# The agents wait for the key of the mesh. After this file, make it once:
+#
+#   printf '%s:member:%s\n' "$(date -u +%F)" "$(head -c 32 /dev/urandom | base64)" |
+#       kubectl -n iperf3-mesh create secret generic iperf3-mesh-key --from-file=keys=/dev/stdin
+EOF
     cat >"$scratch/kustomization.yaml" <<EOF
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
@@ -28,7 +34,7 @@ images:
     newTag: $(scripts/version.sh)
     digest: $digest
 EOF
-    kubectl kustomize "$scratch" >"$dist/$2"
+    kubectl kustomize "$scratch" >>"$dist/$2"
 }
 
 render manifests install.yaml

@@ -17,6 +17,7 @@ pub mod discovery;
 pub mod fuzzing;
 pub mod http;
 pub mod iperf;
+pub mod keys;
 pub mod memory;
 pub mod metrics;
 mod neighbours;

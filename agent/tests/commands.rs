@@ -370,6 +370,7 @@ fn every_command_has_help() {
         ("matrix", "--output"),
         ("plan", "--max-age"),
         ("check", "--control-port"),
+        ("key", "generate"),
     ] {
         let help = printed(&[command, "--help"]);
         assert!(

@@ -8,8 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use iperf3_mesh::api::{NodeState, Schedule, Sweep};
 use iperf3_mesh::config::FailedCells;
+use iperf3_mesh::keys::{AuthMode, KeyReason};
 use iperf3_mesh::metrics::{Metrics, Settings};
 use iperf3_mesh_core::gossip::{GossipStatus, Rejection, RejectionTotals, SendError};
+use iperf3_mesh_core::seal::KeyId;
 use iperf3_mesh_core::wire::{Refusal, Role};
 use iperf3_mesh_core::{Figures, Ignored, NodeName, Protocol, Reason, ReservationOutcome};
 
@@ -126,6 +128,9 @@ fn example() -> Metrics {
     metrics.show_vulnerabilities(2);
     metrics.show_filter(true);
     metrics.server_failed("resources");
+    metrics.show_auth_mode(AuthMode::Required);
+    metrics.show_keys_in_use(&BTreeMap::from([(KeyId::new("2026-11-30").unwrap(), 3)]));
+    metrics.show_key_problem(Some(KeyReason::Missing));
     metrics.rejected_message("malformed");
     metrics.ignored_message(Ignored::OldRequest);
     metrics.show_members([

@@ -44,6 +44,8 @@ def environment(own, other):
         "MESH_ADVERTISE_ADDRESS": own,
         "MESH_DISCOVERY": "static",
         "MESH_JOIN": other,
+        "MESH_KEY_FILE": "",
+        "MESH_INSECURE": "true",
     }
 
 

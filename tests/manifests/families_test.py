@@ -17,6 +17,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import keys
 import kustomize
 import validators
 from report import Report
@@ -88,6 +89,7 @@ def wait_for_matrix(host, agents):
 
 def problems(binary, settings, address):
     with tempfile.TemporaryDirectory() as scratch:
+        settings = settings | {"MESH_KEY_FILE": keys.write(scratch)}
         logs = [Path(scratch, f"node{number}") for number in (0, 1)]
         with contextlib.ExitStack() as running:
             agents = []

@@ -13,6 +13,7 @@ import urllib.request
 from dataclasses import dataclass
 
 import contract
+import keys
 import kustomize
 import loopback
 import owner
@@ -78,12 +79,13 @@ def inspect_agent(binary, settings):
 def answered_paths(binary, settings, port):
     """Starts an agent with the settings of the ConfigMap, and requests each of the paths."""
     address = loopback.address(7)
-    own = {
-        "SOURCE_NODE_NAME": "node",
-        "MESH_ADVERTISE_ADDRESS": address,
-        "MESH_DISCOVERY": "static",
-    }
-    with tempfile.TemporaryFile("w+") as log:
+    with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as scratch:
+        own = {
+            "SOURCE_NODE_NAME": "node",
+            "MESH_ADVERTISE_ADDRESS": address,
+            "MESH_DISCOVERY": "static",
+            "MESH_KEY_FILE": keys.write(scratch),
+        }
         agent = subprocess.Popen(
             [binary, "agent"], env=os.environ | settings | own, stdout=log, stderr=log
         )
@@ -152,6 +154,14 @@ def broken_variants(objects):
         "the livenessProbe requests /health ",
         lambda kinds: validators.container([kinds["DaemonSet"]])["livenessProbe"]["httpGet"].update(
             path="/health"
+        ),
+    )
+    yield change("another key file", "the key file is /keys", variable("MESH_KEY_FILE", "/keys"))
+    yield change(
+        "a key that everybody may read",
+        "the Secret of the key",
+        lambda kinds: validators.pod_spec([kinds["DaemonSet"]])["volumes"][0]["secret"].pop(
+            "defaultMode"
         ),
     )
     yield change("a misspelt variable", "no variable MESH_JION", variable("MESH_JION", "a"))

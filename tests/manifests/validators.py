@@ -4,6 +4,8 @@ The schemas define what the API server accepts. The other checks find mistakes t
 that do not work.
 """
 
+from pathlib import PurePosixPath
+
 import kubernetes_validate
 from cloudcoil.models.prometheus_operator import v1 as operator
 from pydantic import ValidationError
@@ -23,6 +25,7 @@ def problems(objects, agent):
     yield from schema(objects)
     yield from references(objects)
     yield from security(pod_spec(objects))
+    yield from key(pod_spec(objects), settings(objects))
     yield from interfaces(objects, agent)
     yield from selectors(objects, agent)
 
@@ -154,6 +157,23 @@ def security(spec):
     for port in spec["containers"][0]["ports"]:
         if port.get("hostPort") != (port["containerPort"] if on_host else None):
             yield f"port {port['name']}: the host port does not match the network"
+
+
+def key(spec, variables):
+    """Checks that the agent finds the key in its Secret, may read it, and starts without it."""
+    file = PurePosixPath(variables["MESH_KEY_FILE"])
+    mounts = {one["mountPath"]: one for one in spec["containers"][0]["volumeMounts"]}
+    # Kubernetes never changes a file that is mounted by itself (subPath).
+    mount = mounts.get(str(file.parent), {"subPath": ""})
+    if file.name != "keys" or "subPath" in mount:
+        yield f"the key file is {file}, which is not in a volume"
+        return
+    (volume,) = [one for one in spec["volumes"] if one["name"] == mount["name"]]
+    wanted = {"secretName": "iperf3-mesh-key", "optional": True, "defaultMode": 0o440}
+    if volume.get("secret") != wanted:
+        yield f"the Secret of the key is {volume.get('secret')}, not {wanted}"
+    if spec["securityContext"].get("fsGroup") != spec["securityContext"].get("runAsGroup"):
+        yield "the agent's group may not read the key"
 
 
 def interfaces(objects, agent):

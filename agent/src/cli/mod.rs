@@ -12,6 +12,8 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use iperf3_mesh_core::seal::{KeyId, Role};
+use strum::VariantArray;
 
 use crate::units::{self, InvalidValue};
 
@@ -57,6 +59,8 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Show what would keep this node out of the mesh, and how to fix it
     Check(Box<CheckArgs>),
+    /// Make keys for the mesh
+    Key(KeyArgs),
 }
 
 impl Cli {
@@ -245,6 +249,48 @@ pub struct CheckArgs {
     /// The command line to check.
     #[command(flatten)]
     pub agent: AgentArgs,
+}
+
+/// The options of `key`.
+#[derive(Clone, Debug, Args)]
+pub struct KeyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: KeyCommand,
+}
+
+/// The commands below `key`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Print a new key, as a line of a key file
+    Generate(GenerateArgs),
+}
+
+/// The options of `key generate`.
+#[derive(Clone, Debug, Args)]
+pub struct GenerateArgs {
+    /// Name of the key in metrics and logs [default: the date and four digits]
+    #[arg(long, value_name = "ID", value_parser = key_id)]
+    pub id: Option<KeyId>,
+    /// Rights of its holders: member (joins, reads and writes) or operator (reads and writes)
+    #[arg(long, value_name = "ROLE", default_value = "member", value_parser = role)]
+    pub role: Role,
+}
+
+fn key_id(text: &str) -> Result<KeyId, InvalidValue> {
+    KeyId::new(text.trim()).ok_or_else(|| {
+        InvalidValue::new(
+            "1 to 32 lower-case letters, digits, '-' and '.'",
+            "Leave it out for the date and four digits.",
+        )
+    })
+}
+
+fn role(text: &str) -> Result<Role, InvalidValue> {
+    let names = Role::VARIANTS.iter().map(Role::to_string);
+    text.trim()
+        .parse()
+        .map_err(|_| units::not_one_of(&names.collect::<Vec<_>>()))
 }
 
 /// The output of a command that has only these two formats.

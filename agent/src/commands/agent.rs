@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Discovery};
+use crate::config::{Config, Discovery, Security};
 use crate::discovery::addresses::{self, Seeds};
 use crate::discovery::{self, DiscoverySink};
 use crate::own_address::{Absence, AddressPolicy, Advertised, ThisHost, absence};
@@ -93,7 +93,15 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         );
     }
     tokio::spawn(telemetry::report_left_out());
-    let agent = Agent::start(setup).await?;
+    if setup.security == Security::Insecure {
+        tracing::warn!(
+            "no key (--insecure): everybody who reaches the ports of this node can steer it"
+        );
+    }
+    let agent = tokio::select! {
+        agent = Agent::start(setup) => agent?,
+        () = stop.cancelled() => return Ok(()),
+    };
     let metrics = agent.state.metrics().clone();
     let discover = async |sink: DiscoverySink<'_>| {
         // The future is boxed, because the state of an HTTP client would make every enclosing

@@ -5,6 +5,7 @@
 
 mod agent;
 pub mod check;
+mod key;
 mod local;
 pub mod matrix;
 mod output;
@@ -42,6 +43,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Matrix(args) => matrix::run(args).await,
         Command::Plan(args) => plan::run(&args),
         Command::Check(args) => check::run(*args).await,
+        Command::Key(args) => key::run(args),
     }
 }
 

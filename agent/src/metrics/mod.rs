@@ -8,13 +8,16 @@ mod address;
 mod cells;
 mod discovery;
 mod gossip;
+mod keys;
 mod mesh;
 mod optional_gauge;
 mod starvation;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use iperf3_mesh_core::gossip::GossipStatus;
+use iperf3_mesh_core::seal::KeyId;
 use iperf3_mesh_core::wire::{Refusal, Role};
 use iperf3_mesh_core::{
     AddressProblem, Figure, Ignored, NodeName, Outcome, Protocol, ReservationOutcome,
@@ -28,6 +31,7 @@ use prometheus::{
 use crate::VERSION;
 use crate::api::{NodeState, Schedule};
 use crate::config::FailedCells;
+use crate::keys::{AuthMode, KeyReason};
 use crate::telemetry;
 use cells::Cells;
 use mesh::{Meetings, Members, Sweeps};
@@ -68,6 +72,7 @@ pub struct Metrics {
     log_lines_dropped: IntCounter,
     address: address::Address,
     starvation: starvation::Starvation,
+    keys: keys::Keys,
 }
 
 impl Metrics {
@@ -106,6 +111,7 @@ impl Metrics {
             )?,
             address: address::Address::register(&registry)?,
             starvation: starvation::Starvation::register(&registry, &settings.landlock)?,
+            keys: keys::Keys::register(&registry)?,
             registry,
         })
     }
@@ -218,6 +224,22 @@ impl Metrics {
     /// Sets the resource that this node lacks for a test.
     pub fn show_starvation(&self, lack: Option<Resource>) {
         self.starvation.show(lack);
+    }
+
+    /// Sets what this node accepts of other agents.
+    pub fn show_auth_mode(&self, mode: AuthMode) {
+        self.keys.show_mode(mode);
+    }
+
+    /// Sets, for each member key of the key file, the number of members to which this node sends
+    /// with it.
+    pub fn show_keys_in_use(&self, members: &BTreeMap<KeyId, usize>) {
+        self.keys.show_in_use(members);
+    }
+
+    /// Sets the reason why the key file cannot be used.
+    pub fn show_key_problem(&self, reason: Option<KeyReason>) {
+        self.keys.show_problem(reason);
     }
 
     /// Counts a move to another address.

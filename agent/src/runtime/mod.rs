@@ -6,6 +6,7 @@ mod driver;
 mod events;
 mod ignored;
 mod implausible;
+mod keys;
 mod out_of_step;
 pub(crate) mod preflight;
 mod processes;
@@ -29,7 +30,8 @@ use iperf3_mesh_core::{
 };
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::{boot_now, unix_now_ns};
 use crate::config::{Access, FailedCells, Security};
@@ -39,6 +41,7 @@ use crate::http::listener::{self, ListenError};
 use crate::http::visitors::Visitors;
 use crate::http::{self, client};
 use crate::iperf::{self, Iperf};
+use crate::keys::AuthMode;
 use crate::metrics::Metrics;
 use crate::neighbours::NeighbourWatch;
 use crate::net::ListenAddrs;
@@ -47,6 +50,7 @@ use address::{AddressKeeper, ControlPort, OwnAddress};
 use driver::Driver;
 use ignored::IgnoredMessages;
 use implausible::ImplausibleFigures;
+use keys::Keys;
 pub(crate) use processes::FinishedTest;
 use processes::Processes;
 use starvation::StarvationWatch;
@@ -82,7 +86,6 @@ pub(crate) struct Setup {
     /// The name of the mesh.
     pub mesh: MeshName,
     /// How messages between agents are protected.
-    #[expect(dead_code, reason = "the seal comes next")]
     pub security: Security,
     /// Whether page and read API are closed to clients without a key.
     #[expect(dead_code, reason = "the seal comes next")]
@@ -115,13 +118,15 @@ pub(crate) struct Agent {
     pub state: AgentState,
     gossip: Gossip,
     driver: Driver,
-    http: Vec<TcpListener>,
     control: TcpListener,
-    client: client::Client,
     inputs: mpsc::Sender<Input>,
     own: OwnAddress,
     listen: ListenAddrs,
     visitors: Visitors,
+    pages: JoinHandle<()>,
+    /// Closes the HTTP port when it is dropped.
+    close: DropGuard,
+    _keys: Option<Keys>,
 }
 
 impl Agent {
@@ -136,7 +141,7 @@ impl Agent {
     }
 
     /// Opens everything that can fail to open, and starts gossip. No test runs before [`Self::run`]
-    /// is called.
+    /// is called. Without keys, nothing but the HTTP port is open until the key file has some.
     ///
     /// # Errors
     /// Returns an error if a port cannot be opened. The message names the option.
@@ -144,6 +149,20 @@ impl Agent {
         let signer = Arc::new(Signer::new(&rand::random()));
         let epoch = signer.life().epoch();
         let http = listen_http(setup.listen.http)?;
+        let state = state(&setup, epoch)?;
+        let client = client::Client::default();
+        client.connect_from(setup.listen.address);
+        let visitors = Visitors::new(state.clone(), &setup.access);
+        let close = CancellationToken::new();
+        let pages = tokio::spawn(http::serve(
+            http,
+            state.clone(),
+            client.clone(),
+            visitors.clone(),
+            close.clone(),
+        ));
+        let close = close.drop_guard();
+        let keys = first_keys(&setup.security, &state).await;
         let control = listen(setup.listen.control, CONTROL_PORT).await?;
         let gossip = Gossip::over_udp(GossipConfig {
             mesh: setup.mesh.clone(),
@@ -162,25 +181,22 @@ impl Agent {
             interval: setup.gossip_interval,
         })
         .await?;
-        let state = state(&setup, epoch)?;
-        let client = client::Client::default();
-        client.connect_from(setup.listen.address);
         let (inputs, inputs_out) = mpsc::channel(INPUTS_MAX);
         let message_sender = MessageSender::new(client.clone(), inputs.clone(), state.clone());
         let listen = setup.listen;
-        let visitors = Visitors::new(state.clone(), &setup.access);
         let (driver, own) = driver(setup, &state, message_sender, inputs_out);
         Ok(Self {
             driver,
             state,
             gossip,
-            http,
             control,
-            client,
             inputs,
             own,
             listen,
             visitors,
+            pages,
+            close,
+            _keys: keys,
         })
     }
 
@@ -200,22 +216,15 @@ impl Agent {
             state,
             gossip,
             driver,
-            http,
             control,
-            client,
             inputs,
             own,
             listen,
             visitors,
+            pages,
+            close,
+            _keys,
         } = self;
-        let close = CancellationToken::new();
-        let pages = tokio::spawn(http::serve(
-            http,
-            state.clone(),
-            client,
-            visitors.clone(),
-            close.clone(),
-        ));
         let mut messages = ControlPort::new(state.clone(), inputs.clone(), visitors);
         messages.serve(control);
         let seeds = watch::Sender::new(own.seeds.clone());
@@ -268,11 +277,26 @@ impl Agent {
             bail!("gossip has failed: {reason}");
         }
         message_sender.flush(LAST_MESSAGES_WITHIN).await;
-        close.cancel();
+        drop(close);
         let _ = tokio::join!(gossip.goodbye(), pages, keeper.close());
         match lost.into_inner() {
             Some(problem) => bail!("{problem}"),
             None => Ok(()),
+        }
+    }
+}
+
+/// Waits until this agent has keys, if it needs any, and shows what it accepts.
+async fn first_keys(security: &Security, state: &AgentState) -> Option<Keys> {
+    match security {
+        Security::Insecure => {
+            state.metrics().show_auth_mode(AuthMode::Insecure);
+            None
+        }
+        Security::Sealed { key_file, auth } => {
+            let mut keys = Keys::watch(key_file.clone(), *auth, state.clone());
+            keys.until_there(state).await;
+            Some(keys)
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 use crate::VERSION;
 use crate::api::{self, Member, Members, NodeState, Refused, RowReport, Schedule, ScheduleReport};
+use crate::keys::KeyFileError;
 use crate::metrics::{Metrics, Resource};
 use crate::own_address::AddressProblem;
 use crate::sealing::{PeerSeal, Sealing};
@@ -68,6 +69,8 @@ pub struct Snapshot {
     pub row: Row,
     /// The names of `--join` that do not resolve at present.
     pub unresolved_join: Arc<[String]>,
+    /// Why the key file cannot be used.
+    pub key_problem: Option<KeyFileError>,
     /// Why the other nodes cannot reach this node at its own address.
     pub address_problem: Option<AddressProblem>,
     /// The error that keeps this node from sending any gossip.
@@ -91,6 +94,7 @@ impl Snapshot {
             schedule: Schedule::default(),
             row: Row::default(),
             unresolved_join: Arc::default(),
+            key_problem: None,
             address_problem: None,
             unsent_gossip: None,
             starvation: None,
@@ -314,6 +318,14 @@ impl AgentState {
         });
     }
 
+    /// Replaces the reason why the key file cannot be used.
+    pub fn set_key_problem(&self, problem: Option<KeyFileError>) {
+        let reason = problem.as_ref().map(KeyFileError::reason);
+        self.metrics.show_key_problem(reason);
+        self.snapshot
+            .send_modify(|snapshot| snapshot.key_problem = problem);
+    }
+
     /// Sets whether all ports are listening.
     pub fn set_listening(&self, is_listening: bool) {
         self.snapshot
@@ -347,6 +359,9 @@ impl AgentState {
     /// Returns a text that describes the obstacle.
     pub fn readiness(&self) -> Result<(), String> {
         let snapshot = self.snapshot();
+        if let Some(problem) = &snapshot.key_problem {
+            return Err(format!("{problem}. {}", problem.hint()));
+        }
         if !snapshot.is_listening {
             return Err("not all ports are listening yet".to_owned());
         }

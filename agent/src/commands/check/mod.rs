@@ -8,6 +8,7 @@
 mod finding;
 mod iperf3;
 mod join;
+mod key;
 mod neighbours;
 mod network;
 mod running;
@@ -55,6 +56,7 @@ pub(crate) async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
 /// Checks everything that an agent with this `config` needs.
 pub async fn findings(config: &Config) -> Vec<Finding> {
     let mut findings = variables();
+    findings.push(key::check(&config.security.security));
     findings.extend(iperf3::check(config).await);
     let resolved = addresses::resolve(&config.join, config.ports.gossip, RESOLVE_WITHIN).await;
     let policy = AddressPolicy {

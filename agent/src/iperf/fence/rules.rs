@@ -137,3 +137,18 @@ fn is_script(program: &Path) -> bool {
     let read = File::open(program).and_then(|mut file| file.read_exact(&mut start));
     read.is_ok() && start == *b"#!"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_file_of_the_manifests_is_out_of_reach() {
+        const KEYS: &str = "/etc/iperf3-mesh/keys";
+        let manifest = include_str!("../../../../manifests/daemonset.yaml");
+        assert!(manifest.contains(&format!("value: {KEYS}\n")));
+        for allowed in LIBRARIES.iter().chain(PROGRAMS).chain(READ) {
+            assert!(!Path::new(KEYS).starts_with(allowed), "{allowed}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The key file: reading it, its problems, and new keys. What the keys do is in
+//! [`iperf3_mesh_core::seal`].
+
+mod file;
+mod generate;
+mod mode;
+mod problem;
+
+pub use file::read;
+pub use generate::{generate, id_of_today};
+pub use mode::AuthMode;
+pub use problem::{KeyFileError, KeyReason};
+
+use std::io;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+/// Returns random bytes of the operating system, for keys and for everything that nobody may
+/// foresee.
+///
+/// # Errors
+/// Returns an error if the operating system has none.
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(io::Error::other)?;
+    Ok(bytes)
+}
