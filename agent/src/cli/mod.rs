@@ -254,7 +254,7 @@ pub struct CheckArgs {
 /// The options of `key`.
 #[derive(Clone, Debug, Args)]
 pub struct KeyArgs {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: KeyCommand,
 }

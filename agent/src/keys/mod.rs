@@ -1,4 +1,4 @@
-//! The key file: reading it, its problems, and new keys. What the keys do is in
+//! The key file: its reading, its problems, and new keys. The use of the keys is in
 //! [`iperf3_mesh_core::seal`].
 
 mod file;

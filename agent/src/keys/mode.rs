@@ -1,8 +1,8 @@
-//! What an agent accepts from others.
+//! The messages that an agent accepts from others.
 
 use strum::{IntoStaticStr, VariantArray};
 
-/// What an agent accepts from others.
+/// The messages that an agent accepts from others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum AuthMode {

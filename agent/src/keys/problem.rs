@@ -15,7 +15,7 @@ pub struct KeyFileError {
     pub(super) problem: Problem,
 }
 
-/// What is wrong with a key file.
+/// The problem with a key file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Problem {
     #[error("does not exist")]

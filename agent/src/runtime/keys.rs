@@ -32,7 +32,7 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 pub(crate) struct Keys {
     /// The keys of the key file, `None` until it has been read.
     pub keyring: watch::Receiver<Option<Keyring>>,
-    /// What the agent accepts.
+    /// The messages that the agent accepts.
     #[expect(dead_code, reason = "the seal of gossip and control messages reads it")]
     pub mode: watch::Receiver<AuthMode>,
     _watcher: AbortOnDropHandle<()>,
