@@ -9,6 +9,7 @@ use std::thread;
 use iperf3_mesh::keys::{self, KeyFileError};
 use iperf3_mesh_core::seal::Keyring;
 use iperf3_mesh_testkit::STOP;
+use tempfile::TempDir;
 
 use super::{NEW, OLD};
 
@@ -75,9 +76,14 @@ fn large_file_is_refused() {
 }
 
 fn read_with(mode: u32, content: &str) -> Result<Keyring, KeyFileError> {
+    let dir = file_with(mode, content);
+    keys::read(&dir.path().join("keys"))
+}
+
+fn file_with(mode: u32, content: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("keys");
     fs::write(&path, content).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-    keys::read(&path)
+    dir
 }

@@ -39,7 +39,7 @@ fn agent_waits_with_closed_mesh_ports_for_its_key_file() {
     assert_eq!(problem(&agent, "missing"), Some(1.0));
     assert_eq!(agent.program.stderr().matches(&told).count(), 1);
     let checked = check(&agent, &path);
-    assert!(checked.contains(&"error    key "), "{checked}");
+    assert!(checked.contains("error    key "), "{checked}");
     let open: Vec<_> = network.listeners();
     assert_eq!(open, [(network.address(1), 9876).into()]);
 
