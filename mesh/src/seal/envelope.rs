@@ -77,7 +77,7 @@ pub struct Opened {
     pub answer: AnswerKey,
 }
 
-/// What an agent knows of the life that a request is said to come from.
+/// The standing, at an agent, of the life that a request is said to come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It is that of a member, and the request comes from the address of that member.
@@ -142,8 +142,8 @@ impl Envelopes {
         self.keyring.all().map(|(wire, _)| wire).collect()
     }
 
-    /// Returns a HELLO with which a program that hears no gossip asks an agent for its life. `nonce`
-    /// is random and used once.
+    /// Returns a HELLO with which a program that hears no gossip asks an agent for its life.
+    /// `nonce` is random and used once.
     pub fn hello(&self, nonce: &Nonce) -> Vec<u8> {
         let mesh = (self.mesh.as_str(), mesh_tag(&self.mesh));
         write_hello(Way::Requests, &self.keyring, mesh, self.life, nonce)

@@ -11,8 +11,11 @@ use crate::Time;
 pub const MESSAGE_MAX: usize = 65_507;
 /// The maximum number of incomplete messages of a session.
 const PARTIALS_MAX: usize = 4;
-/// The maximum memory for all incomplete messages, in bytes.
+/// The maximum number of incomplete messages of all sessions, and their memory, in bytes.
+const IN_ALL_MAX: usize = 256;
 const MEMORY_MAX: usize = 1 << 20;
+/// The memory that a fragment takes besides its bytes: its place, its tag, and the allocation.
+const FRAGMENT_OVERHEAD: usize = size_of::<Option<Vec<u8>>>() + 32;
 /// How long an incomplete message is kept.
 const KEPT_FOR: Duration = Duration::from_secs(5);
 
@@ -33,25 +36,42 @@ struct Partial {
     first: u64,
     since: Time,
     fragments: Vec<Option<Vec<u8>>>,
+    missing: usize,
+    /// The length of the fragments that are there, in bytes.
+    length: usize,
 }
 
 impl Partial {
+    fn new(session: SessionId, place: Place, now: Time) -> Self {
+        let count = usize::from(place.count);
+        Self {
+            session,
+            first: place.first,
+            since: now,
+            fragments: vec![None; count],
+            missing: count,
+            length: 0,
+        }
+    }
+
     fn is_of(&self, session: SessionId, place: Place) -> bool {
         self.session == session
             && self.first == place.first
             && self.fragments.len() == usize::from(place.count)
     }
 
-    fn is_complete(&self) -> bool {
-        self.fragments.iter().all(Option::is_some)
-    }
-
-    fn length(&self) -> usize {
-        self.fragments.iter().flatten().map(Vec::len).sum()
+    fn add(&mut self, index: u8, fragment: Vec<u8>) {
+        let Some(slot) = self.fragments.get_mut(usize::from(index)) else {
+            return;
+        };
+        self.length += fragment.len();
+        if slot.replace(fragment).is_none() {
+            self.missing -= 1;
+        }
     }
 
     fn memory(&self) -> usize {
-        size_of::<Self>() + self.length() + self.fragments.len() * size_of::<Option<Vec<u8>>>()
+        size_of::<Self>() + self.length + self.fragments.len() * FRAGMENT_OVERHEAD
     }
 }
 
@@ -73,22 +93,24 @@ impl Reassembly {
             return Some(fragment);
         }
         self.0.retain(|partial| now.since(partial.since) < KEPT_FOR);
-        let known = self
-            .0
-            .iter()
-            .position(|partial| partial.is_of(session, place));
+        let mut partials = self.0.iter();
+        let known = partials.position(|partial| partial.is_of(session, place));
         let at = known.unwrap_or_else(|| self.begin(session, place, now));
         let partial = self.0.get_mut(at)?;
-        *partial.fragments.get_mut(usize::from(place.index))? = Some(fragment);
-        if partial.is_complete() || partial.length() > MESSAGE_MAX {
+        partial.add(place.index, fragment);
+        if partial.missing == 0 || partial.length > MESSAGE_MAX {
             let partial = self.0.remove(at)?;
-            let is_message = partial.length() <= MESSAGE_MAX;
+            let is_message = partial.length <= MESSAGE_MAX;
             return is_message.then(|| partial.fragments.into_iter().flatten().flatten().collect());
         }
-        while self.0.iter().map(Partial::memory).sum::<usize>() > MEMORY_MAX {
+        while self.0.len() > IN_ALL_MAX || self.memory() > MEMORY_MAX {
             self.0.pop_front();
         }
         None
+    }
+
+    fn memory(&self) -> usize {
+        self.0.iter().map(Partial::memory).sum()
     }
 
     /// Makes room for another message of `session`, and returns its position.
@@ -99,12 +121,7 @@ impl Reassembly {
         {
             self.0.remove(oldest);
         }
-        self.0.push_back(Partial {
-            session,
-            first: place.first,
-            since: now,
-            fragments: vec![None; usize::from(place.count)],
-        });
+        self.0.push_back(Partial::new(session, place, now));
         self.0.len() - 1
     }
 }

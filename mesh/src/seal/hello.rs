@@ -132,7 +132,7 @@ pub(super) fn write_hello(
 pub(super) struct Offer<'a> {
     way: Way,
     hello: Hello,
-    /// What the MACs cover.
+    /// The part of the frame that the MACs cover.
     covered: &'a [u8],
     /// The MAC of the chosen key.
     mac: &'a [u8],

@@ -157,6 +157,8 @@ impl Peer {
                 .position(|session| !session.is_settled());
             self.sessions.remove(unsettled.unwrap_or(0));
         }
+        // Most addresses have one session, and there may be thousands of them.
+        self.sessions.reserve_exact(1);
         self.sessions.push(session);
     }
 
@@ -194,7 +196,7 @@ impl Peer {
         self.used = now;
     }
 
-    /// Takes note that the keys have changed. What was begun before is no longer waited for.
+    /// Takes note that the keys have changed. Nothing that was begun before is waited for.
     pub(super) fn keys_changed(&mut self, is_accepted: impl Fn(&Session) -> bool) {
         self.hello = None;
         self.sessions

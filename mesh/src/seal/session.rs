@@ -132,7 +132,7 @@ enum Stage {
     Settled,
 }
 
-/// One end of a session.
+/// One end of a session. With its two keys it takes less than 400 bytes.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
@@ -151,6 +151,8 @@ pub(super) struct Session {
     /// When the first of them was sent.
     unheard_since: Time,
 }
+
+const _: () = assert!(size_of::<Session>() + 2 * KEY_LEN < 400);
 
 impl Session {
     /// Returns the end of the initiator.

@@ -4,7 +4,7 @@
 /// The number of 64-bit words. One of them is always being reused.
 const WORDS: u64 = 17;
 /// A counter that lies this far or farther behind the greatest one is refused.
-pub(super) const WINDOW: u64 = (WORDS - 1) * 64;
+const WINDOW: u64 = (WORDS - 1) * 64;
 
 /// Which of the last [`WINDOW`] counters have arrived.
 #[derive(Clone, Debug, Default)]
@@ -51,4 +51,38 @@ const fn word(counter: u64) -> usize {
 
 const fn bit(counter: u64) -> u64 {
     1 << (counter % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn window_takes_each_counter_once_up_to_the_greatest() {
+        for start in [0, 1, 63, 64, 1023, 1024, 1 << 40, u64::MAX - 3000] {
+            let mut window = Window::default();
+            assert!(window.take(start));
+            for counter in (start + 1..start + 2900).step_by(3) {
+                assert!(window.take(counter) && !window.take(counter), "{counter}");
+                for back in 1..1200 {
+                    // The skipped ones of the last 1,024 are admitted, all others are not.
+                    let Some(behind) = (counter - start).checked_sub(back) else {
+                        continue;
+                    };
+                    let is_new = behind != 0 && behind % 3 != 1;
+                    let admits = window.admits(counter - back);
+                    assert_eq!(admits, is_new && back < WINDOW, "{start} {counter} {back}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn last_counter_of_all_is_refused() {
+        let mut window = Window::default();
+        assert!(!window.take(u64::MAX));
+        assert!(window.take(u64::MAX - 1));
+        assert!(!window.take(u64::MAX - 1) && !window.take(u64::MAX));
+        assert!(window.take(u64::MAX - 1024) && !window.admits(u64::MAX - 1025));
+    }
 }

@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bounds;
 mod channel;
 mod envelope;
+mod forgeries;
+mod handshake;
 mod key_file;
+mod messages;
 mod net;
+mod nonces;
 mod schedules;
 
 use std::net::SocketAddr;

@@ -31,6 +31,8 @@ pub(crate) struct Net {
     /// The maximum delay of a datagram.
     pub(crate) delay: Duration,
     runs: BTreeMap<u8, u8>,
+    /// All datagrams that were sent, with the numbers of their senders and receivers.
+    pub(crate) tape: Vec<(u8, u8, Vec<u8>)>,
 }
 
 impl Net {
@@ -49,6 +51,7 @@ impl Net {
             repeated: 0,
             delay: Duration::from_micros(200),
             runs: BTreeMap::new(),
+            tape: Vec::new(),
         }
     }
 
@@ -61,6 +64,11 @@ impl Net {
         let number = self.runs.entry(node).or_default();
         *number += 1;
         self.nodes.insert(node, run(node, *number, keys));
+    }
+
+    /// Returns how often nodes have started again.
+    pub(crate) fn restarts(&self) -> usize {
+        self.runs.values().map(|runs| usize::from(*runs)).sum()
     }
 
     pub(crate) fn replace_keys(&mut self, node: u8, keys: &[u8]) {
@@ -76,6 +84,7 @@ impl Net {
     fn fly(&mut self, from: u8, to: u8, datagrams: Vec<Vec<u8>>) {
         for datagram in datagrams {
             assert!(datagram.len() <= DATAGRAM_MAX, "{}", datagram.len());
+            self.tape.push((from, to, datagram.clone()));
             let copies = u64::from(self.dice.below(100) >= self.lost)
                 + u64::from(self.dice.below(100) < self.repeated);
             for _ in 0..copies {
