@@ -11,6 +11,7 @@ mod node;
 mod parts;
 mod room;
 mod screen;
+mod sealed;
 mod view;
 
 use std::net::SocketAddr;
