@@ -152,9 +152,11 @@ pub(super) fn is_leaving(keys: &[KeyValue<'_>]) -> Option<bool> {
 
 /// Returns whether a run with this life may have changed its state so.
 pub(super) fn may_be_of(keys: &[KeyValue<'_>], life: Life) -> bool {
-    let epochs = keys.iter().filter(|pair| pair.key == key::EPOCH);
-    let own = life.epoch().to_string();
-    epochs.map(|pair| pair.value).all(|epoch| epoch == own)
+    keys.iter().all(|pair| match pair.key {
+        key::EPOCH => pair.value == life.epoch().to_string(),
+        key::LIFE => pair.value == life_text(life),
+        _ => true,
+    })
 }
 
 /// Returns whether an agent may publish this key with this value. A later version may have more

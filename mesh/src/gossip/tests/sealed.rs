@@ -12,8 +12,8 @@ use super::super::udp::Received;
 use super::address;
 use super::forged::Forged;
 use super::node::{Node, mix};
-use crate::seal::{DATAGRAM_MAX, Key, KeyId, Keyring, Life, Role, Secret};
-use crate::{Epoch, MeshName};
+use crate::seal::{DATAGRAM_MAX, Key, KeyId, Keyring, Role, Secret};
+use crate::{Epoch, Life, MeshName};
 
 /// An epoch whose runs have the short id of [`Node`].
 const EPOCH: Epoch = Epoch(10 + (10 << 5));
@@ -44,11 +44,11 @@ fn large_message_travels_in_datagrams_below_every_mtu() {
 fn address_speaks_only_for_the_life_that_seals() {
     let [mut one, mut other] = pair(SealMode::Required);
     meet(&mut one, &mut other);
-    let news = |id, value| NodeDelta {
+    let news = |id, key, value| NodeDelta {
         id,
         after: 0,
         keys: vec![KeyValue {
-            key: "e",
+            key,
             value,
             version: 1,
         }],
@@ -59,15 +59,17 @@ fn address_speaks_only_for_the_life_that_seals() {
     for (frame, is_true) in [
         (Frame::Syn(vec![entry("aa", address(1))]), true),
         (Frame::Syn(vec![entry("bb", address(1))]), false),
-        (Frame::Ack(vec![news(own, &own_epoch)]), true),
-        (Frame::Ack(vec![news(own, &other_epoch)]), false),
+        (Frame::Ack(vec![news(own, "e", &own_epoch)]), true),
+        (Frame::Ack(vec![news(own, "e", &other_epoch)]), false),
+        (Frame::Ack(vec![news(own, "l", "0000000000000001")]), true),
+        (Frame::Ack(vec![news(own, "l", "0000000000000002")]), false),
         (
-            Frame::Ack(vec![news(entry("bb", address(1)).id, &own_epoch)]),
+            Frame::Ack(vec![news(entry("bb", address(1)).id, "e", &own_epoch)]),
             false,
         ),
         // What it says of others is hearsay.
         (
-            Frame::Ack(vec![news(entry("bb", address(3)).id, &other_epoch)]),
+            Frame::Ack(vec![news(entry("bb", address(3)).id, "e", &other_epoch)]),
             true,
         ),
     ] {
@@ -132,13 +134,13 @@ fn pair(mode: SealMode) -> [Node; 2] {
     [1, 2].map(|number| {
         let node = Node::at(address(number));
         let security = Security::Sealed {
-            life: Life::from_halves(EPOCH, number.into()),
             secret: Secret::new([number; 32]),
             keyring: keyring(),
             mode,
         };
         let mesh = MeshName::default();
-        node.shared.sealed.set(&mesh, security, node.now);
+        let life = Life::from_halves(EPOCH, number.into());
+        node.shared.sealed.set(&mesh, life, security, node.now);
         node
     })
 }
