@@ -1,6 +1,6 @@
 """The cases in the order in which they run: functions of a `Bench`. Docstrings are their titles."""
 
-from . import api_server, installation, matrix, nodes, rights, rollout
+from . import api_server, installation, keys, matrix, nodes, rights, rollout
 
 ALL = [
     installation.apply,
@@ -8,6 +8,8 @@ ALL = [
     matrix.cells,
     matrix.values,
     matrix.dashboards,
+    keys.rotate,
+    keys.lose,
     rights.minimal,
     api_server.outage,
     rollout.change,

@@ -8,17 +8,23 @@ from mesh import NAMESPACE, PORT
 from report import Skipped, expect
 from waiting import Stopwatch, until_nothing
 
+from . import keys
+
 
 def apply(bench):
-    """kubectl apply -k kustomize/overlays/prometheus-operator: a ready agent on each node"""
+    """kubectl apply -k kustomize/overlays/prometheus-operator, and a key: an agent on each node"""
     definitions = programs.source_of("prometheus-operator") / "example/prometheus-operator-crd"
     bench.kubectl("apply", "--server-side", "-f", definitions)
     bench.kubectl("wait", "--for=condition=Established", "-f", definitions)
     stopwatch = Stopwatch()
     warnings = bench.apply("prometheus-operator")
     expect(not warnings, f"the API server warns: {warnings}")
+    keys.missing(bench)
+    bench.note(f"{len(bench.nodes)} pods wait for the key after {stopwatch}")
+    stopwatch = Stopwatch()
+    keys.put(bench, keys.line("first"))
     bench.roll_out()
-    bench.note(f"{len(bench.nodes)} pods ready after {stopwatch}")
+    bench.note(f"all of them ready {stopwatch} after the Secret is there")
     pods = bench.pods()
     expect(
         sorted(pods) == sorted(bench.nodes), f"pods are on {sorted(pods)}, nodes are {bench.nodes}"
