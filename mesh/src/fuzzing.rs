@@ -9,6 +9,8 @@ use crate::wire::{Body, MESSAGE_LEN_MAX, Message};
 
 #[cfg(feature = "gossip")]
 pub use crate::gossip::fuzzing::{gossip_datagram, gossip_datagrams, gossip_state};
+#[cfg(feature = "seal")]
+pub use crate::seal::fuzzing::{seal_handshake, sealed_datagrams, sealed_request};
 
 /// Checks a control message. A message that is accepted can be sent on: it encodes within the limit
 /// and decodes again.

@@ -104,13 +104,15 @@
 //!
 //! A [`Node`] stands on three parts: the tournament ([`schedule`]: which nodes meet in which
 //! round), the sweep plan and the list of peers (inside `node`), and the reservation (the one slot
-//! of a node, which makes certain what the schedule only makes likely). [`wire`] has the messages.
+//! of a node, which makes certain what the schedule only makes likely). [`wire`] has the messages,
+//! and `seal` keeps out whoever has no key. `docs/protocol.md` describes all of it.
 //!
 //! # Features
 //!
-//! `gossip` adds the thin layer over chitchat, the only part that does IO. `sim` adds the
-//! simulator. `flaws` adds a switch that leaves out one rule at a time, so that tests can see
-//! whether the checkers notice. `fuzzing` adds the entry points of the fuzz targets.
+//! `seal` adds the seal, whose cryptography links a source of randomness but needs none. `gossip`
+//! adds the thin layer over chitchat, the only part that does IO. `sim` adds the simulator. `flaws`
+//! adds a switch that leaves out one rule at a time, so that tests can see whether the checkers
+//! notice. `fuzzing` adds the entry points of the fuzz targets.
 
 mod address;
 mod auth;

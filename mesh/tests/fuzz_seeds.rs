@@ -6,7 +6,10 @@
 use std::fs;
 use std::path::Path;
 
-use iperf3_mesh_core::fuzzing::{gossip_datagram, gossip_datagrams, gossip_state, wire_message};
+use iperf3_mesh_core::fuzzing::{
+    gossip_datagram, gossip_datagrams, gossip_state, seal_handshake, sealed_datagrams,
+    sealed_request, wire_message,
+};
 
 #[test]
 fn wire_message_holds_for_every_seed() {
@@ -26,6 +29,21 @@ fn gossip_datagrams_hold_for_every_seed() {
 #[test]
 fn gossip_state_holds_for_every_seed() {
     run_seeds("gossip_state", gossip_state);
+}
+
+#[test]
+fn sealed_datagrams_hold_for_every_seed() {
+    run_seeds("sealed_datagrams", sealed_datagrams);
+}
+
+#[test]
+fn seal_handshake_holds_for_every_seed() {
+    run_seeds("seal_handshake", seal_handshake);
+}
+
+#[test]
+fn sealed_request_holds_for_every_seed() {
+    run_seeds("sealed_request", sealed_request);
 }
 
 /// Gives `target` each seed, and each seed cut short.

@@ -325,6 +325,12 @@ impl Channel {
         Some(session)
     }
 
+    /// Returns the session by which messages to an address are sealed.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn session_with(&mut self, address: SocketAddr, now: Time) -> Option<&mut Session> {
+        self.peer(address).best_mut(now)
+    }
+
     /// Returns what is kept of an address. If there is no room for another one, the least worth
     /// goes.
     fn peer(&mut self, address: SocketAddr) -> &mut Peer {

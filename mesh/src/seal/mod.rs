@@ -18,6 +18,8 @@ mod channel;
 mod derive;
 mod envelope;
 mod fragment;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hello;
 mod key;
 mod keyring;

@@ -265,7 +265,7 @@ impl Session {
         Some(self.seal_fragment(place, &[]))
     }
 
-    fn seal_fragment(&self, place: Place, fragment: &[u8]) -> Vec<u8> {
+    pub(super) fn seal_fragment(&self, place: Place, fragment: &[u8]) -> Vec<u8> {
         let header = Header {
             session: self.id,
             counter: place.first + u64::from(place.index),
