@@ -33,6 +33,17 @@ def cases():
         + reasons(["ac", "bc"], "name_conflict", 0, 60),
         [fires(9), fires(40, ("IperfMeshNameConflict",))],
     )
+    yield (
+        "the Secret of the key is lost: one alert, on that",
+        agents("abc", 60)
+        + [
+            series("iperf_mesh_key_problem", 60, since(10), instance=name, reason="missing")
+            for name in "abc"
+        ]
+        + [series("iperf_mesh_key_problem", 60, 0, instance="a", reason="invalid")]
+        + cells("abc", 60),
+        [fires(19), fires(21, ("IperfMeshKeyProblem",))],
+    )
     foreign = [
         series("iperf_mesh_incompatible_peers", 60, since(10), instance=name) for name in "ab"
     ]
