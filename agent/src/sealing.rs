@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use iperf3_mesh_core::MeshName;
+use iperf3_mesh_core::gossip::SealMode;
 use iperf3_mesh_core::seal::{
     AnswerKey, Envelopes, Keyring, Life, Opened, Refusal, Standing, Target, WireId,
 };
@@ -78,8 +79,9 @@ impl Sealing {
     }
 
     /// Sets whether requests and answers of agents without a common key count as well.
-    pub fn set_permissive(&self, is_permissive: bool) {
+    pub fn set_mode(&self, mode: SealMode) {
         if let Some(sealed) = &self.sealed {
+            let is_permissive = mode == SealMode::Permissive;
             sealed.is_permissive.store(is_permissive, Ordering::Relaxed);
         }
     }

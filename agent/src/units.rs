@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use iperf3_mesh_core::{MESH_NAME_LEN_MAX, MeshName};
+
 /// The reason why a text is not a valid value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}. {hint}")]
@@ -189,4 +191,17 @@ pub(crate) fn not_one_of(names: &[String]) -> InvalidValue {
         format!("one of {}", names.join(", ")),
         "Choose one of them.",
     )
+}
+
+/// Reads the name of a mesh.
+///
+/// # Errors
+/// Returns an error if `text` is none.
+pub fn mesh_name(text: &str) -> Result<MeshName, InvalidValue> {
+    MeshName::new(text).ok_or_else(|| {
+        InvalidValue::new(
+            format!("1 to {MESH_NAME_LEN_MAX} lower-case letters, digits and '-'"),
+            "Give all agents of the mesh the same name.",
+        )
+    })
 }

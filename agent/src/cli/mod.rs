@@ -9,9 +9,11 @@ mod options;
 mod variables;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use iperf3_mesh_core::MeshName;
 use iperf3_mesh_core::seal::{KeyId, Role};
 use strum::VariantArray;
 
@@ -194,6 +196,19 @@ pub struct MatrixArgs {
     /// Longest wait for the answer
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = units::duration)]
     pub timeout: Duration,
+    /// File with a key of the mesh, of any role: the answer is sealed, and comes from an agent of
+    /// the mesh [default: none]
+    #[arg(long, env = "MESH_KEY_FILE", value_name = "PATH")]
+    pub key_file: Option<PathBuf>,
+    /// Name of the mesh that the key belongs to
+    #[arg(
+        long,
+        env = "MESH_NAME",
+        value_name = "NAME",
+        default_value = "iperf3-mesh",
+        value_parser = units::mesh_name
+    )]
+    pub mesh: MeshName,
     /// When to use colours.
     #[command(flatten)]
     pub color: ColorArg,

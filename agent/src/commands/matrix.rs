@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use iperf3_mesh_core::seal::{Envelopes, Keyring, Life};
 use iperf3_mesh_core::{MeshName, Protocol};
 
@@ -12,6 +13,7 @@ use crate::api::Matrix;
 use crate::cli::{ColorChoice, MatrixArgs, MatrixFormat, Protocols};
 use crate::http::client::{Client, ClientError, Limits, read_json};
 use crate::http::seal;
+use crate::keys;
 use crate::render::heatmap::{self, Screen};
 use crate::render::table;
 
@@ -28,7 +30,20 @@ const MATRIX_BYTES: usize = 256 << 20;
 /// # Errors
 /// Returns an error if the agent returns no matrix, or if stdout cannot be written to.
 pub(crate) async fn run(args: MatrixArgs) -> anyhow::Result<ExitCode> {
-    let mut matrix = fetch(&args.address, DEFAULT_PORT, args.timeout).await?;
+    let mut matrix = match &args.key_file {
+        None => fetch(&args.address, DEFAULT_PORT, args.timeout).await?,
+        Some(path) => {
+            let keyring = keys::read_any(path).map_err(|it| anyhow!("{it}. {}", it.hint()))?;
+            fetch_sealed(
+                &args.address,
+                DEFAULT_PORT,
+                args.timeout,
+                &args.mesh,
+                keyring,
+            )
+            .await?
+        }
+    };
     match args.protocol {
         Protocols::Tcp => matrix.cells.retain(|cell| cell.protocol == Protocol::Tcp),
         Protocols::Udp => matrix.cells.retain(|cell| cell.protocol == Protocol::Udp),

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use iperf3_mesh_core::{MESH_NAME_LEN_MAX, MeshName};
+use iperf3_mesh_core::MeshName;
 
 use super::{choice, switch};
 use crate::cli::{SecurityArgs, option_name};
 use crate::config::error::{ConfigErrors, OptionErrors};
-use crate::units::InvalidValue;
+use crate::units::{self, InvalidValue};
 
 /// The options of the security of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl TryFrom<&SecurityArgs> for SecuritySettings {
         let key_file = errors.read_if_given("key_file", args.key_file.as_deref(), path);
         let insecure = errors.read("insecure", &args.insecure, switch);
         let auth = errors.read("auth", &args.auth, choice);
-        let mesh = errors.read("mesh", &args.mesh, mesh_name);
+        let mesh = errors.read("mesh", &args.mesh, units::mesh_name);
         let protect_read = errors.read("protect_read", &args.protect_read, switch);
         let security = match (key_file, insecure) {
             (Some(Some(key_file)), Some(false)) => {
@@ -105,13 +105,4 @@ fn key_and_insecure() -> InvalidValue {
         format!("false, since {key_file} is set"),
         "Remove one of the two.",
     )
-}
-
-fn mesh_name(text: &str) -> Result<MeshName, InvalidValue> {
-    MeshName::new(text).ok_or_else(|| {
-        InvalidValue::new(
-            format!("1 to {MESH_NAME_LEN_MAX} lower-case letters, digits and '-'"),
-            "Give all agents of the mesh the same name.",
-        )
-    })
 }

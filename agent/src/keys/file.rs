@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use iperf3_mesh_core::seal::{KEY_FILE_MAX, Keyring};
+use iperf3_mesh_core::seal::{KEY_FILE_MAX, KeyFileProblem, Keyring};
 use zeroize::Zeroizing;
 
 use super::problem::{KeyFileError, Problem};
@@ -20,13 +20,27 @@ const FORBIDDEN: u32 = 0o026;
 /// Returns an error if the file cannot be read, if others than its owner may change it, or users
 /// outside its group read it, or if its content is not valid.
 pub fn read(path: &Path) -> Result<Keyring, KeyFileError> {
-    read_keys(path).map_err(|problem| KeyFileError {
+    read_with(path, Keyring::read)
+}
+
+/// Reads the keys in the file of a program that only asks agents.
+///
+/// # Errors
+/// As [`read`], but the file may have no key with the role member.
+pub fn read_any(path: &Path) -> Result<Keyring, KeyFileError> {
+    read_with(path, Keyring::read_any)
+}
+
+type Parse = fn(&[u8]) -> Result<Keyring, Vec<KeyFileProblem>>;
+
+fn read_with(path: &Path, parse: Parse) -> Result<Keyring, KeyFileError> {
+    read_keys(path, parse).map_err(|problem| KeyFileError {
         path: path.to_owned(),
         problem,
     })
 }
 
-fn read_keys(path: &Path) -> Result<Keyring, Problem> {
+fn read_keys(path: &Path, parse: Parse) -> Result<Keyring, Problem> {
     // A pipe would block without this flag until somebody writes to it.
     let nonblocking = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
     let mut options = OpenOptions::new();
@@ -39,7 +53,7 @@ fn read_keys(path: &Path) -> Result<Keyring, Problem> {
     if mode & FORBIDDEN != 0 {
         return Err(Problem::Permissions { mode });
     }
-    Keyring::read(&content(&file)?).map_err(Problem::Invalid)
+    parse(&content(&file)?).map_err(Problem::Invalid)
 }
 
 /// Returns the content, and at most one byte more than a key file has. The bytes are wiped when

@@ -93,6 +93,7 @@ impl Driver {
                     self.processes.starvation.look();
                     let status = gossip.status();
                     self.state.metrics().show_gossip(&status);
+                    self.state.metrics().show_keys_in_use(&status.keys_in_use);
                     self.state.set_unsent_gossip(status.unsent);
                     let unheard = self.unheard.update(&self.node, boot_now());
                     self.state.metrics().show_unheard(unheard);

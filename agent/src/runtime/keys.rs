@@ -33,7 +33,6 @@ pub(crate) struct Keys {
     /// The keys of the key file, `None` until it has been read.
     pub keyring: watch::Receiver<Option<Keyring>>,
     /// The messages that the agent accepts.
-    #[expect(dead_code, reason = "the seal of gossip and control messages reads it")]
     pub mode: watch::Receiver<AuthMode>,
     _watcher: AbortOnDropHandle<()>,
 }

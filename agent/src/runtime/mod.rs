@@ -10,6 +10,7 @@ mod keys;
 mod out_of_step;
 pub(crate) mod preflight;
 mod processes;
+mod protection;
 mod refused;
 mod starvation;
 mod strangers;
@@ -23,10 +24,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use iperf3_mesh_core::gossip::{self, Gossip, GossipConfig, bind_hint};
+use iperf3_mesh_core::gossip::{Gossip, GossipConfig, bind_hint};
 use iperf3_mesh_core::seal::Signer;
 use iperf3_mesh_core::{
-    AddressRules, Epoch, Input, MeshName, Node, NodeName, PortRange, Settings, TestSpec,
+    AddressRules, Input, Life, MeshName, Node, NodeName, PortRange, Settings, TestSpec,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -41,18 +42,19 @@ use crate::http::listener::{self, ListenError};
 use crate::http::visitors::Visitors;
 use crate::http::{self, client};
 use crate::iperf::{self, Iperf};
-use crate::keys::AuthMode;
+use crate::keys::random;
 use crate::metrics::Metrics;
 use crate::neighbours::NeighbourWatch;
 use crate::net::ListenAddrs;
+use crate::sealing::Sealing;
 use crate::state::{AgentState, Identity};
 use address::{AddressKeeper, ControlPort, OwnAddress};
 use driver::Driver;
 use ignored::IgnoredMessages;
 use implausible::ImplausibleFigures;
-use keys::Keys;
 pub(crate) use processes::FinishedTest;
 use processes::Processes;
+use protection::Protection;
 use starvation::StarvationWatch;
 use transport::MessageSender;
 #[cfg(feature = "fuzzing")]
@@ -88,7 +90,6 @@ pub(crate) struct Setup {
     /// How messages between agents are protected.
     pub security: Security,
     /// Whether page and read API are closed to clients without a key.
-    #[expect(dead_code, reason = "the seal comes next")]
     pub protect_read: bool,
     /// The ports of the iperf3 servers.
     pub iperf_ports: PortRange,
@@ -126,7 +127,7 @@ pub(crate) struct Agent {
     pages: JoinHandle<()>,
     /// Closes the HTTP port when it is dropped.
     close: DropGuard,
-    _keys: Option<Keys>,
+    protection: Protection,
 }
 
 impl Agent {
@@ -146,10 +147,9 @@ impl Agent {
     /// # Errors
     /// Returns an error if a port cannot be opened. The message names the option.
     pub(crate) async fn start(setup: Setup) -> anyhow::Result<Self> {
-        let signer = Arc::new(Signer::new(&rand::random()));
-        let epoch = signer.life().epoch();
+        let signer = Arc::new(Signer::new(&random()?));
         let http = listen_http(setup.listen.http)?;
-        let state = state(&setup, epoch)?;
+        let state = state(&setup, signer.life())?;
         let client = client::Client::default();
         client.connect_from(setup.listen.address);
         let visitors = Visitors::new(state.clone(), &setup.access);
@@ -162,7 +162,7 @@ impl Agent {
             close.clone(),
         ));
         let close = close.drop_guard();
-        let keys = first_keys(&setup.security, &state).await;
+        let mut protection = Protection::await_keys(&setup.security, state.clone()).await;
         let control = listen(setup.listen.control, CONTROL_PORT).await?;
         let gossip = Gossip::over_udp(GossipConfig {
             mesh: setup.mesh.clone(),
@@ -175,7 +175,7 @@ impl Agent {
             listen: setup.listen.gossip,
             control: setup.listen.control,
             http_port: setup.listen.http.port(),
-            security: gossip::Security::Insecure,
+            security: protection.of_gossip()?,
             members_max: setup.members_max,
             iperf3: setup.iperf.version().to_string(),
             interval: setup.gossip_interval,
@@ -196,7 +196,7 @@ impl Agent {
             visitors,
             pages,
             close,
-            _keys: keys,
+            protection,
         })
     }
 
@@ -223,7 +223,7 @@ impl Agent {
             visitors,
             pages,
             close,
-            _keys,
+            protection,
         } = self;
         let mut messages = ControlPort::new(state.clone(), inputs.clone(), visitors);
         messages.serve(control);
@@ -271,6 +271,7 @@ impl Agent {
             reason = gossip.failed() => Some(reason),
             () = discovery => None,
             () = keep => None,
+            () = protection.follow(&gossip) => None,
         };
         state.set_listening(false);
         if let Some(reason) = failed {
@@ -286,23 +287,8 @@ impl Agent {
     }
 }
 
-/// Waits until this agent has keys, if it needs any, and shows what it accepts.
-async fn first_keys(security: &Security, state: &AgentState) -> Option<Keys> {
-    match security {
-        Security::Insecure => {
-            state.metrics().show_auth_mode(AuthMode::Insecure);
-            None
-        }
-        Security::Sealed { key_file, auth } => {
-            let mut keys = Keys::watch(key_file.clone(), *auth, state.clone());
-            keys.until_there(state).await;
-            Some(keys)
-        }
-    }
-}
-
 /// Creates the state and the metrics of an agent that has not started yet.
-fn state(setup: &Setup, epoch: Epoch) -> anyhow::Result<AgentState> {
+fn state(setup: &Setup, life: Life) -> anyhow::Result<AgentState> {
     let protocols: Vec<_> = setup.tests.iter().map(|test| test.protocol).collect();
     let metrics = Metrics::new(crate::metrics::Settings {
         source: setup.name.clone(),
@@ -315,11 +301,15 @@ fn state(setup: &Setup, epoch: Epoch) -> anyhow::Result<AgentState> {
     let identity = Identity {
         name: setup.name.clone(),
         zone: setup.zone.clone(),
-        epoch,
+        epoch: life.epoch(),
         protocols,
         iperf3: setup.iperf.version().to_string(),
     };
-    Ok(AgentState::new(identity, metrics))
+    let sealing = match setup.security {
+        Security::Insecure => Sealing::default(),
+        Security::Sealed { .. } => Sealing::new(life, setup.mesh.clone()),
+    };
+    Ok(AgentState::new(identity, metrics).sealed(sealing, setup.protect_read))
 }
 
 fn driver(

@@ -57,8 +57,8 @@ pub struct Starvation {
 pub struct Snapshot {
     /// The other nodes that have not departed, sorted by name.
     pub members: Arc<[Member]>,
-    /// The lives of these nodes, with their addresses.
-    lives: BTreeMap<Life, Option<IpAddr>>,
+    /// The lives of these nodes, with their names and addresses.
+    lives: BTreeMap<Life, (NodeName, Option<IpAddr>)>,
     /// The members in gossip that this node has nothing to do with.
     pub refused: Refused,
     /// The control address of another live agent that uses this node's name.
@@ -227,7 +227,7 @@ impl AgentState {
                 .retain(|destination| contains(&members, destination));
             let life = |member: &Member| {
                 let address = member.http.map(|http| http.ip());
-                Some((member.seal.as_ref()?.life, address))
+                Some((member.seal.as_ref()?.life, (member.name.clone(), address)))
             };
             snapshot.lives = members.iter().filter_map(life).collect();
             snapshot.members = members.into();
@@ -397,9 +397,16 @@ impl AgentState {
     pub(crate) fn standing(&self, life: Life, address: IpAddr) -> Standing {
         match self.snapshot().lives.get(&life) {
             None => Standing::Stranger,
-            Some(Some(expected)) if !is_source(address, *expected) => Standing::Elsewhere,
+            Some((_, Some(expected))) if !is_source(address, *expected) => Standing::Elsewhere,
             Some(_) => Standing::Member,
         }
+    }
+
+    /// Returns whether `life` is that of another member than `name`.
+    pub(crate) fn is_life_of_another(&self, life: Life, name: &NodeName) -> bool {
+        let snapshot = self.snapshot();
+        let holder = snapshot.lives.get(&life);
+        holder.is_some_and(|(holder, _)| holder != name)
     }
 
     /// Returns the answer to `/api/v1/row`.

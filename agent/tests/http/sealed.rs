@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use iperf3_mesh::api::{Matrix, Member};
 use iperf3_mesh::commands::matrix::{fetch, fetch_sealed};
 use iperf3_mesh::sealing::{PeerSeal, Sealing};
+use iperf3_mesh_core::gossip::SealMode;
 use iperf3_mesh_core::seal::{
     AnswerKey, Envelopes, Key, KeyId, Keyring, Life, Purpose, Role, Secret, Target,
 };
@@ -74,7 +75,7 @@ async fn row_that_its_node_has_not_sealed_is_not_used() {
 #[tokio::test]
 async fn permissive_agent_uses_and_marks_plain_rows() {
     let permissive = sealing(A, &[7]);
-    permissive.set_permissive(true);
+    permissive.set_mode(SealMode::Permissive);
     let (at_a, _) = pair(permissive.clone(), Sealing::default(), None).await;
     assert_row(at_a, Ok(true)).await;
     let (at_a, _) = pair(permissive, sealing(B, &[7]), Some((B, &[7]))).await;

@@ -242,13 +242,14 @@ impl ControlPort<'_> {
         is_sender
     }
 
-    /// Returns whether the run that the message speaks for has sealed it. Gossip may not know a
-    /// new run yet. The coordinator tells it by its epoch, which is half of its life: so of that
-    /// run only the life counts that gossip knows.
+    /// Returns whether the run that the message speaks for has sealed it. Gossip may not know a new
+    /// run yet: the message passes then, and the coordinator tells by the epoch, which is half of
+    /// the life, that it is of a run that it does not know.
     fn is_life_of(&self, message: &Message, life: Life) -> bool {
-        let known = self.state.seal_of(&message.from).map(|seal| seal.life);
-        let is_of_run = |known: &Life| known.epoch() == message.from_epoch;
-        life.epoch() == message.from_epoch && known.filter(is_of_run).is_none_or(|it| it == life)
+        let (name, epoch) = (&message.from, message.from_epoch);
+        let known = self.state.seal_of(name).map(|seal| seal.life);
+        let is_other_run = known.is_some_and(|it| it != life && it.epoch() == epoch);
+        life.epoch() == epoch && !is_other_run && !self.state.is_life_of_another(life, name)
     }
 
     /// Returns whether a `sweep` message is not meant for this run of this agent. Such a message

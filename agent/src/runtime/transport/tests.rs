@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use iperf3_mesh_core::gossip::SealMode;
 use iperf3_mesh_core::seal::{Envelopes, Key, KeyId, Keyring, Life, Purpose, Role, Secret, Target};
 use iperf3_mesh_core::wire::{Body, Complaints, Message};
 use iperf3_mesh_core::{Input, MeshName, NodeName, WIRE_VERSION};
@@ -194,13 +195,13 @@ async fn holder_of_a_key_uses_up_no_counter_of_a_member() {
 #[tokio::test]
 async fn permissive_agent_takes_plain_and_sealed_messages() {
     let mut port = Port::open(sealing(ME, &[7])).await;
-    port.sealing.set_permissive(true);
+    port.sealing.set_mode(SealMode::Permissive);
     let plain = message(PEER, ME).encode();
     assert_eq!(port.post(PLAIN, &plain).await, (200, "{}".to_owned()));
     let sealed = sealed(PEER, ME, &[7], MESH, TARGET);
     assert_eq!(port.post(SEALED, &sealed).await.0, 200);
     assert_eq!(port.received(), 2);
-    port.sealing.set_permissive(false);
+    port.sealing.set_mode(SealMode::Required);
     assert_eq!(port.post(PLAIN, &plain).await, (401, String::new()));
 }
 
