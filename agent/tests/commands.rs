@@ -158,7 +158,6 @@ fn the_fields_of_a_plan_are_those_of_the_documentation() {
 fn the_table_of_a_plan_fits_80_columns() {
     let args = ["plan", "--nodes", "100", "--duration", "1s"];
     let ended = run(&[&args[..], &["--interval", "24h", "--max-age", "1h 1m 1s"]].concat());
-    assert!(ended.stdout.contains("must let IP\nfragments through"));
     for line in ended.stdout.lines().chain(ended.stderr.lines()) {
         assert!(line.chars().count() <= 80, "{line}");
     }

@@ -7,7 +7,7 @@
     reason = "the tests wait for real agents, with deadlines"
 )]
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -196,6 +196,29 @@ async fn restarted_agent_is_back_and_goodbyes_arrive() {
     gone.gossip.take().unwrap().goodbye().await;
     for agent in &agents {
         agent.sees(&gone, PeerState::Left).await;
+    }
+}
+
+#[tokio::test]
+async fn agent_that_moves_begins_new_sessions_at_once() {
+    let mut agents = Vec::new();
+    for number in 1..=3 {
+        agents.push(Agent::start(number, sealed(number, &[7])).await);
+    }
+    mesh(&agents).await;
+    let there = IpAddr::from([127, 0, 0, 2]);
+    agents[0].gossip().move_to(there);
+    for agent in &agents[1..] {
+        let mut views = agent.gossip().views();
+        let has_moved = |view: &View| {
+            let moved = view.get(&agents[0].name).unwrap();
+            assert_eq!(moved.state, PeerState::Live);
+            moved.control.ip() == there
+        };
+        let moved = timeout(WITHIN, views.wait_for(has_moved)).await;
+        assert!(matches!(moved, Ok(Ok(_))));
+        let status = agent.gossip().status();
+        assert_eq!(refused(&status, Rejection::UnknownSession), 0);
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use indicatif::DecimalBytes;
-use iperf3_mesh_core::gossip::{self, RoundBytes};
+use iperf3_mesh_core::gossip::RoundBytes;
 use iperf3_mesh_core::sim::{self, Options};
 use iperf3_mesh_core::{Protocol, TestSpec, schedule};
 use serde::Serialize;
@@ -222,14 +222,6 @@ fn table(plan: &Plan, exceeded: Option<Duration>) -> String {
             "On one network, each machine needs {} entries in its neighbour table; the\n\
              kernel's default is {DEFAULT_LIMIT} (net.ipv4.neigh.default.gc_thresh3).",
             plan.nodes
-        );
-    }
-    if gossip::needs_fragments(plan.nodes) {
-        let _ = writeln!(
-            out,
-            "The largest datagrams of gossip have {}, so the network must let IP\n\
-             fragments through on 9877/udp.",
-            DecimalBytes(gossip::largest_bytes(plan.nodes) as u64)
         );
     }
     if let Some(max) = exceeded {

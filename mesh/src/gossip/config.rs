@@ -93,9 +93,8 @@ pub struct GossipConfig {
     pub members_max: usize,
     /// The version of the node's iperf3, such as 3.12; empty if it is not known.
     pub iperf3: String,
-    /// The pause between two rounds of gossip, from [`INTERVAL_MIN`] to [`INTERVAL_MAX`]. Traffic
-    /// grows with the number of nodes: 1 s suits up to 300 nodes, 2 s up to 1000. Chitchat cannot
-    /// change the interval later; the nodes of one mesh may use different intervals.
+    /// The pause between two rounds of gossip, from [`INTERVAL_MIN`] to [`INTERVAL_MAX`]. Chitchat
+    /// cannot change it later; the nodes of one mesh may use different intervals.
     pub interval: Duration,
 }
 

@@ -1,5 +1,5 @@
 //! Datagrams that travel as IP fragments. Many firewalls and clouds drop fragments, and then the
-//! large messages of gossip are lost while the small ones arrive.
+//! large messages of gossip are lost while the small ones arrive. Sealed gossip has none.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,6 @@ const HEADERS_V4: usize = 20 + 8;
 const HEADERS_V6: usize = 40 + 8;
 /// The MTU of Ethernet, which is also assumed where the kernel tells none.
 const MTU_ETHERNET: usize = 1500;
-/// The largest datagram that Ethernet carries in one packet of IPv4, in bytes.
-pub(super) const UNFRAGMENTED_MAX: usize = MTU_ETHERNET - HEADERS_V4;
 
 /// Returns whether a datagram of `bytes` bytes is larger than the path from `from` to `to` carries
 /// in one packet.
@@ -75,7 +73,8 @@ mod tests {
     fn path_that_the_kernel_does_not_know_is_taken_for_ethernet() {
         // An address for documentation (RFC 5737), which no host has.
         let foreign = SocketAddr::from(([192, 0, 2, 1], 9));
-        assert!(!is_fragmented(UNFRAGMENTED_MAX, foreign.ip(), foreign));
-        assert!(is_fragmented(UNFRAGMENTED_MAX + 1, foreign.ip(), foreign));
+        let largest = MTU_ETHERNET - HEADERS_V4;
+        assert!(!is_fragmented(largest, foreign.ip(), foreign));
+        assert!(is_fragmented(largest + 1, foreign.ip(), foreign));
     }
 }

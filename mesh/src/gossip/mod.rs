@@ -13,16 +13,16 @@
 //!
 //! # Bounds
 //!
-//! Chitchat decompresses, stores, answers and passes on whatever it is sent. So `udp` reads each
-//! datagram before chitchat does, and what it costs is bounded: its size and its entries (`frame`),
-//! the decoding of all messages in a second (`budget`), the answers (`exchanges`), the identities
-//! that are kept (`roster`). Chitchat then decodes only bytes that `frame` has written. Gossip has
-//! a thread of its own.
+//! Chitchat decompresses, stores, answers and passes on whatever it is sent. So `udp` opens each
+//! datagram (`sealed`) and reads it before chitchat does, and what it costs is bounded: its size
+//! and its entries (`frame`), the decoding of all messages in a second (`budget`), the answers
+//! (`exchanges`), the identities that are kept (`roster`). Chitchat then decodes only bytes that
+//! `frame` has written. Gossip has a thread of its own.
 //!
 //! Each address speaks for itself, once it has proven that it receives what is sent there
-//! (`voices`). These bounds do not keep out an attacker: until messages are sealed, anyone that
-//! reaches the gossip port can publish members, and contradict the state of a member that is not
-//! speaking. The member hears of it from its peers, and takes a new identity (`supervisor`).
+//! (`voices`). These bounds are for members. With [`Security::Insecure`], anyone that reaches the
+//! gossip port can publish members, and contradict the state of a member that is not speaking. The
+//! member hears of it from its peers, and takes a new identity (`supervisor`).
 //!
 //! Chitchat 0.13 keeps its codec private. The workspace has a copy with a public one: see
 //! `vendor/README.md`.
@@ -30,8 +30,8 @@
 //! # Not in this layer
 //!
 //! This layer leaves out names and DNS (discovery finds addresses and passes them to
-//! [`Gossip::join`]), the list of departed nodes (the agent keeps its own), and secrecy and
-//! authenticity (a transport, which is an argument, can add them).
+//! [`Gossip::join`]), and the list of departed nodes (the agent keeps its own). A transport that is
+//! an argument of [`Gossip::start`] neither seals nor screens.
 
 mod budget;
 mod config;
@@ -79,7 +79,7 @@ pub use rejections::{Rejection, RejectionTotals};
 pub use send_errors::{SendError, SendErrorTotals};
 pub use shared::GossipShared;
 pub use state::canonical;
-pub use traffic::{RoundBytes, largest_bytes, needs_fragments};
+pub use traffic::RoundBytes;
 pub use udp::{UdpTransport, bind_hint};
 
 use crate::seal::{KeyId, Keyring};

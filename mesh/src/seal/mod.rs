@@ -38,7 +38,7 @@ pub use hello::{HELLO_LEN, Nonce, WELCOME_LEN};
 pub use key::{KEY_LEN, Key, KeyId, Role, Secret};
 pub use keyring::{KEY_FILE_MAX, KEYS_MAX, KeyFileProblem, Keyring};
 pub use refusal::Refusal;
-pub use session::DATAGRAM_MAX;
+pub use session::{DATAGRAM_MAX, DATAGRAM_OVERHEAD};
 pub use signature::{PUBLIC_KEY_LEN, PublicKey, SIGNATURE_LEN, Signer};
 
 use crate::life;

@@ -30,6 +30,8 @@ pub const DATAGRAM_MAX: usize = 1232;
 /// the key, and the life and the nonce of the initiator.
 const DATA_HEADER: usize = 1 + 8 + 8 + 1 + 1;
 const OPEN_HEADER: usize = DATA_HEADER + 4 + LIFE_LEN + NONCE_LEN;
+/// The length of a sealed datagram besides the fragment in it, in bytes.
+pub const DATAGRAM_OVERHEAD: usize = DATA_HEADER + TAG_LEN;
 /// The maximum number of fragments of a message.
 const FRAGMENTS_MAX: u8 = 64;
 /// How long an end sends by a session that the other end has not shown to have. A token lasts for

@@ -17,8 +17,14 @@ use crate::message::ChitchatEnvelope;
 use crate::transport::{RecvOutcome, Socket, Transport};
 use crate::{Chitchat, ChitchatConfig, ChitchatId};
 
-/// Number of nodes picked for random gossip.
-const GOSSIP_COUNT: usize = 3;
+/// Number of live nodes from which on each round has one exchange.
+const LARGE_CLUSTER: usize = 400;
+
+/// Number of nodes picked for random gossip. Each one costs two digests, whose size grows with the
+/// number of nodes. News spread in a number of rounds that grows with its logarithm only.
+pub fn gossip_count(live_nodes: usize) -> usize {
+    if live_nodes < LARGE_CLUSTER { 2 } else { 1 }
+}
 
 /// UDP Chitchat server handler.
 ///
@@ -379,16 +385,17 @@ where
     let live_nodes_count = live_nodes.len();
     let dead_nodes_count = dead_nodes.len();
 
-    // Select `GOSSIP_COUNT` number of live nodes.
+    // Select `gossip_count` live nodes.
     // On startup, select from cluster nodes since we don't know any live node yet.
     let nodes = if live_nodes_count == 0 {
         peer_nodes
     } else {
         live_nodes
-    }
-    .iter()
-    .cloned()
-    .sample(rng, GOSSIP_COUNT);
+    };
+    let nodes = nodes
+        .iter()
+        .cloned()
+        .sample(rng, gossip_count(nodes.len()));
 
     let mut has_gossiped_with_a_seed_node = false;
     for chitchat_id in &nodes {

@@ -67,7 +67,7 @@ fn address_speaks_only_for_the_life_that_seals() {
             Frame::Ack(vec![news(entry("bb", address(1)).id, "e", &own_epoch)]),
             false,
         ),
-        // What it says of others is hearsay.
+        // The news of another address are hearsay.
         (
             Frame::Ack(vec![news(entry("bb", address(3)).id, "e", &other_epoch)]),
             true,
@@ -115,6 +115,18 @@ fn permissive_node_seals_once_it_is_met() {
     }
     let datagrams = send(&mut one, &Frame::Syn(Vec::new()), address(2));
     assert_eq!(datagrams[0][..2], [0x53, 0xb0], "plain");
+}
+
+#[test]
+fn members_are_counted_by_the_key_that_seals_for_them() {
+    let [mut one, mut other] = pair(SealMode::Required);
+    meet(&mut one, &mut other);
+    let count = |members: &[SocketAddr]| {
+        let usage = one.shared.sealed.usage(members, one.now);
+        (usage.by_key[&key_id()], usage.unsealed)
+    };
+    assert_eq!(count(&[address(2), address(3)]), (1, 1));
+    assert_eq!(count(&[address(3)]), (0, 1), "the other one is no member");
 }
 
 #[test]
@@ -187,9 +199,12 @@ fn entry(short: &str, address: SocketAddr) -> Entry {
     }
 }
 
+fn key_id() -> KeyId {
+    KeyId::new("key").unwrap()
+}
+
 fn keyring() -> Keyring {
-    let id = KeyId::new("key").unwrap();
     let secret = Secret::new(std::array::from_fn(|at| at as u8));
-    let line = Key::new(id, Role::Member, secret).to_line();
+    let line = Key::new(key_id(), Role::Member, secret).to_line();
     Keyring::read(line.as_bytes()).unwrap()
 }
