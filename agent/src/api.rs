@@ -58,6 +58,10 @@ impl Serialize for Since {
 pub struct Matrix {
     /// The version of the program that assembled the matrix.
     pub version: String,
+    /// Whether the agent that assembled the matrix has no key, so that everybody who reaches its
+    /// ports can steer it; absent otherwise.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub insecure: bool,
     /// The nodes, sorted by name.
     pub nodes: Vec<NodeReport>,
     /// The cells, sorted by source, destination and protocol. There is no cell from a node to

@@ -79,6 +79,7 @@ fn matrix(
     }
     Matrix {
         version: "1.2.3".to_owned(),
+        insecure: false,
         nodes: nodes.collect(),
         cells,
         sweep: None,
@@ -288,6 +289,20 @@ fn json_has_a_sweep_only_if_the_matrix_has_one() {
         ..example()
     };
     assert!(!table::json(&without).unwrap().contains("\"sweep\""));
+}
+
+#[test]
+fn an_agent_without_a_key_says_so_below_the_matrix() {
+    let rendered = |insecure| {
+        let matrix = Matrix {
+            insecure,
+            ..example()
+        };
+        render(&matrix, Screen::PLAIN)
+    };
+    let note = "No key (--insecure): everybody who reaches the ports";
+    assert!(rendered(true).contains(note));
+    assert!(!rendered(false).contains("--insecure"));
 }
 
 fn without_escapes(text: &str) -> String {

@@ -149,6 +149,7 @@ impl Collector {
         let names = nodes.iter().map(|node| &node.name);
         let bytes = rows::bytes_max(names, &identity.protocols);
         let mut packed = Packed::new(nodes, identity.protocols.clone());
+        packed.is_insecure = self.state.sealing().is_insecure();
         rows::request(
             &asked,
             &mut packed,

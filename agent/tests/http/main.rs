@@ -236,7 +236,7 @@ async fn the_matrix_has_its_promised_form() {
 
     let (_, body) = get(at_a, "/api/v1/matrix").await;
     let expected = concat!(
-        r#"{"version":"V","nodes":["#,
+        r#"{"version":"V","insecure":true,"nodes":["#,
         r#"{"name":"node-a","zone":"z1","state":"live","row_age_seconds":AGE,"row_error":null,"#,
         r#""iperf3":"3.12"},"#,
         r#"{"name":"node-b","zone":"z2","state":"live","row_age_seconds":AGE,"row_error":null,"#,

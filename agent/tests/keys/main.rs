@@ -57,6 +57,7 @@ fn agent_waits_with_closed_mesh_ports_for_its_key_file() {
     assert_eq!(in_use(&agent), ["new"]);
     assert_eq!(agent.metric("iperf_mesh_insecure"), Some(0.0));
     assert_eq!(auth(&agent, "required"), Some(1.0));
+    assert!(!agent.get("/").unwrap().contains("No key"));
 }
 
 #[test]
@@ -154,6 +155,8 @@ fn agent_without_a_key_says_so() {
     assert_eq!(agent.metric("iperf_mesh_insecure"), Some(1.0));
     assert_eq!(auth(&agent, "insecure"), Some(1.0));
     assert_eq!(auth(&agent, "required"), Some(0.0));
+    let note = "No key (--insecure)";
+    assert!(agent.get("/").unwrap().contains(note));
     let address = agent.address.to_string();
     let checked = Program::run(&["check", "--advertise-address", &address], STOP);
     assert!(checked.stdout.contains("warning  key "), "{checked:?}");

@@ -57,6 +57,9 @@ impl JsonPosition {
                 Part::Head => {
                     out.extend_from_slice(b"{\"version\":");
                     serde_json::to_writer(&mut *out, VERSION)?;
+                    if packed.is_insecure {
+                        out.extend_from_slice(b",\"insecure\":true");
+                    }
                     out.extend_from_slice(b",\"nodes\":[");
                     self.enter(Part::Nodes);
                 }

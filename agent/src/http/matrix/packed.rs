@@ -23,6 +23,8 @@ const LIMITED: u8 = 0x80;
 /// The matrix, and where its rows come from.
 #[derive(Debug)]
 pub(in crate::http) struct Packed {
+    /// Whether this agent has no key.
+    pub(in crate::http) is_insecure: bool,
     /// Sorted by name.
     pub(in crate::http) nodes: Vec<Node>,
     /// Sorted.
@@ -227,6 +229,7 @@ impl Packed {
         protocols.sort_unstable();
         let cells = nodes.len() * nodes.len() * protocols.len();
         Self {
+            is_insecure: false,
             nodes,
             protocols,
             cells: vec![PackedCell::UNTESTED; cells],
@@ -295,6 +298,7 @@ impl Packed {
         };
         Matrix {
             version: VERSION.to_owned(),
+            insecure: self.is_insecure,
             nodes: self.nodes.iter().map(Node::report).collect(),
             cells: (0..self.places()).filter_map(report).collect(),
             sweep: None,

@@ -28,6 +28,11 @@ pub(super) fn write(matrix: &Matrix, width: Option<usize>, out: &mut String) {
     if let Some(ages) = ages(matrix) {
         let _ = writeln!(out, "{}", wrapped(&ages, width, ""));
     }
+    if matrix.insecure {
+        let line =
+            "No key (--insecure): everybody who reaches the ports of this agent can steer it.";
+        let _ = writeln!(out, "{}", wrapped(line, width, ""));
+    }
     if let Some(sweep) = &matrix.sweep {
         let _ = writeln!(
             out,
