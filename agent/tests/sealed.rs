@@ -144,6 +144,19 @@ fn operator_reads_what_a_protected_agent_tells_nobody_else() {
         ended.code == Some(1) && ended.stderr.contains("--key-file"),
         "{ended:?}"
     );
+    let join = format!("--join={}", agent.address);
+    let joiner = format!("--advertise-address={}", network.address(2));
+    let static_ = "--discovery=static";
+    let args = [
+        "check",
+        "--node-name=n2",
+        &joiner,
+        &join,
+        static_,
+        &keys.option(),
+    ];
+    let ended = agent.run_beside(&args, SOON);
+    assert!(ended.stdout.contains("agents found: 1 of 1"), "{ended:?}");
 }
 
 #[test]
@@ -159,6 +172,48 @@ fn rotated_keys_reach_messages_and_rows() {
         await_that("the keys are in use", LOOKED, all, String::new);
         mesh.assert_next_sweep_succeeds();
     }
+    let in_use = |agent: &Agent| {
+        let used = agent.labelled("iperf_mesh_key_in_use", &[("id", "key-8")]);
+        used == Some(1.0) && agent.metric("iperf_mesh_key_in_use") == Some(1.0)
+    };
+    let all = || mesh.agents.iter().all(in_use);
+    await_that("only the new key is in use", SOON, all, String::new);
+}
+
+/// A mesh gets its first key: each agent in turn takes it, and they never part.
+#[test]
+fn permissive_agent_meets_agents_with_and_without_a_key() {
+    let (network, keys) = (Network::draw(), KeyFile::new(&[7]));
+    let plain = Agent::start(network, 1, "n1", &[]);
+    let permissive = |host| {
+        let args = [keys.option(), "--auth=permissive".to_owned()];
+        Agent::start(network, host, &format!("n{host}"), &[&args[0], &args[1]])
+    };
+    let mut mesh = Mesh {
+        network,
+        agents: vec![plain, permissive(2)],
+        keys: KeyFile::new(&[7]),
+    };
+    mesh.await_sweep(1);
+    let marks = || {
+        mesh.agents[1]
+            .get("/api/v1/matrix")
+            .unwrap()
+            .matches("row_unsealed")
+            .count()
+    };
+    assert_eq!(marks(), 1);
+    assert_eq!(mesh.agents[0].terminate().code, Some(0));
+    mesh.agents[0] = permissive(1);
+    mesh.assert_next_sweep_succeeds();
+    let marks = || {
+        mesh.agents[1]
+            .get("/api/v1/matrix")
+            .unwrap()
+            .matches("row_unsealed")
+            .count()
+    };
+    await_that("all rows are sealed", SOON, || marks() == 0, String::new);
 }
 
 /// Two agents with the same key file.

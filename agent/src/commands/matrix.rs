@@ -5,14 +5,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use iperf3_mesh_core::seal::{Envelopes, Keyring, Life};
-use iperf3_mesh_core::{MeshName, Protocol};
+use iperf3_mesh_core::Protocol;
 
 use super::output::print;
 use crate::api::Matrix;
 use crate::cli::{ColorChoice, MatrixArgs, MatrixFormat, Protocols};
-use crate::http::client::{Client, ClientError, Limits, read_json};
-use crate::http::seal;
+use crate::http::client::{ClientError, Limits};
+use crate::http::reader::Reader;
 use crate::keys;
 use crate::render::heatmap::{self, Screen};
 use crate::render::table;
@@ -30,20 +29,14 @@ const MATRIX_BYTES: usize = 256 << 20;
 /// # Errors
 /// Returns an error if the agent returns no matrix, or if stdout cannot be written to.
 pub(crate) async fn run(args: MatrixArgs) -> anyhow::Result<ExitCode> {
-    let mut matrix = match &args.key_file {
-        None => fetch(&args.address, DEFAULT_PORT, args.timeout).await?,
+    let reader = match &args.key_file {
+        None => Reader::default(),
         Some(path) => {
             let keyring = keys::read_any(path).map_err(|it| anyhow!("{it}. {}", it.hint()))?;
-            fetch_sealed(
-                &args.address,
-                DEFAULT_PORT,
-                args.timeout,
-                &args.mesh,
-                keyring,
-            )
-            .await?
+            Reader::with_keys(args.mesh, keyring)
         }
     };
+    let mut matrix = fetch(&args.address, DEFAULT_PORT, args.timeout, &reader).await?;
     match args.protocol {
         Protocols::Tcp => matrix.cells.retain(|cell| cell.protocol == Protocol::Tcp),
         Protocols::Udp => matrix.cells.retain(|cell| cell.protocol == Protocol::Udp),
@@ -95,58 +88,15 @@ pub async fn fetch(
     address: &str,
     default_port: u16,
     within: Duration,
+    reader: &Reader,
 ) -> Result<Matrix, FetchError> {
     let authority = authority(address, default_port)?;
-    Client::default()
-        .get(&url(&authority), limits(within))
-        .await
-        .map_err(|cause| FetchError::NoAnswer { authority, cause })
-}
-
-/// Requests the whole matrix like [`fetch`], with a seal: only an agent of this mesh can answer,
-/// and only this program can read the answer.
-///
-/// # Errors
-/// As [`fetch`]. An agent that accepts none of the keys answers 401.
-pub async fn fetch_sealed(
-    address: &str,
-    default_port: u16,
-    within: Duration,
-    mesh: &MeshName,
-    keyring: Keyring,
-) -> Result<Matrix, FetchError> {
-    let authority = authority(address, default_port)?;
-    let (url, limits, client) = (url(&authority), limits(within), Client::default());
-    let no_answer = |cause| FetchError::NoAnswer {
-        authority: authority.clone(),
-        cause,
-    };
-    let mut envelopes = Envelopes::new(Life::new(rand::random()), mesh.to_string(), keyring);
-    let nonce = rand::random();
-    let hello_url = format!("http://{authority}{}", seal::HELLO_PATH);
-    let welcome = client
-        .hello(&hello_url, envelopes.hello(&nonce), within)
-        .await;
-    let welcome = welcome.map_err(no_answer)?;
-    let met = envelopes.meet(&welcome, &nonce).ok();
-    let sealed =
-        met.and_then(|(agent, key)| envelopes.seal(agent, &[key], seal::target(PATH), &[]));
-    let sealed = sealed.ok_or_else(|| no_answer(ClientError::Unsealed))?;
-    let answer = client.fetch(&url, Some(sealed), limits).await;
-    answer
-        .and_then(|answer| read_json(&answer))
-        .map_err(no_answer)
-}
-
-fn url(authority: &str) -> String {
-    format!("http://{authority}{PATH}")
-}
-
-fn limits(within: Duration) -> Limits {
-    Limits {
+    let limits = Limits {
         within,
         bytes: MATRIX_BYTES,
-    }
+    };
+    let matrix = reader.get(&authority, PATH, limits).await;
+    matrix.map_err(|cause| FetchError::NoAnswer { authority, cause })
 }
 
 /// Returns the host and port of `address`.

@@ -16,6 +16,7 @@ pub(crate) mod fuzzing;
 mod hosts;
 pub(crate) mod listener;
 mod matrix;
+pub mod reader;
 mod reports;
 mod rows;
 pub(crate) mod seal;

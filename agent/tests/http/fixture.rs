@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use iperf3_mesh::api::{Meeting, Member, NodeState, Schedule, Since, Sweep};
+use iperf3_mesh::api::{Matrix, Meeting, Member, NodeState, Schedule, Since, Sweep};
+use iperf3_mesh::commands::matrix::{FetchError, fetch};
 use iperf3_mesh::config::{Access, AllowedHosts, FailedCells};
 use iperf3_mesh::http::client::Client;
+use iperf3_mesh::http::reader::Reader;
 use iperf3_mesh::http::visitors::Visitors;
 use iperf3_mesh::metrics::{Metrics, Settings};
 use iperf3_mesh::state::{AgentState, Identity};
@@ -134,6 +136,11 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> (String, String) {
     let answer = ask(address, "GET", path).await;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+/// Gets a matrix without a key.
+pub(crate) async fn fetch_open(address: &str) -> Result<Matrix, FetchError> {
+    fetch(address, 9876, DEADLINE, &Reader::default()).await
 }
 
 /// A schedule in the middle of sweep 3.

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use flate2::read::GzDecoder;
 use iperf3_mesh::api::{Member, NodeState};
-use iperf3_mesh::commands::matrix::fetch;
 use iperf3_mesh_core::{Protocol, Reason};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{
-    DEADLINE, Fault, faulty_peer, figures, get, member, name, normalized, serve, state,
+    DEADLINE, Fault, faulty_peer, fetch_open, figures, get, member, name, normalized, serve, state,
 };
 
 #[tokio::test]
@@ -89,7 +88,7 @@ async fn absurd_row_never_reaches_a_reader() {
     let mut members: Vec<_> = (1..=5).map(|n| silent(&format!("c{n}"), at_a)).collect();
     members.push(member("odd", faulty_peer(Fault::AbsurdCells).await));
     a.set_members(members, None);
-    let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
+    let matrix = fetch_open(&at_a.to_string()).await.unwrap();
     assert!(
         !matrix
             .nodes
@@ -129,7 +128,7 @@ async fn row_to_many_nodes_that_the_reader_does_not_know_is_read() {
         let other = name(&format!("x{n:03}"));
         b.record(&other, Protocol::Tcp, &Ok(figures(94.5)));
     }
-    let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
+    let matrix = fetch_open(&at_a.to_string()).await.unwrap();
     assert_eq!(matrix.nodes[1].row_error, None);
     assert_eq!(matrix.cells[1].result.bandwidth_mbps, Some(93.5));
 }
@@ -163,7 +162,7 @@ async fn invented_members_keep_nobody_from_the_matrix() {
         });
         let known = std::iter::once(member("node-z", at_z));
         a.set_members(names.chain(known).collect(), None);
-        let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
+        let matrix = fetch_open(&at_a.to_string()).await.unwrap();
         assert_eq!(matrix.nodes.len(), nodes);
         let last = matrix.nodes.last().unwrap();
         assert_eq!((last.name.as_str(), &last.row_error), ("node-z", &None));

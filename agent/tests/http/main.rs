@@ -9,7 +9,6 @@ mod sealed;
 use std::time::{Duration, Instant};
 
 use iperf3_mesh::api::{Matrix, Member, NodeState, Schedule, Since};
-use iperf3_mesh::commands::matrix::fetch;
 use iperf3_mesh::http::client::{Client, ClientError, Limits};
 use iperf3_mesh_core::{Protocol, Reason};
 use serde_json::Value;
@@ -19,8 +18,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use fixture::{
-    DEADLINE, Fault, ask, closed_port, faulty_peer, figures, get, member, name, normalized, raw,
-    refused, schedule, serve, serve_on, state,
+    DEADLINE, Fault, ask, closed_port, faulty_peer, fetch_open, figures, get, member, name,
+    normalized, raw, refused, schedule, serve, serve_on, state,
 };
 
 #[tokio::test]
@@ -252,7 +251,7 @@ async fn the_matrix_has_its_promised_form() {
     );
     assert_eq!(normalized(&body), expected);
 
-    let fetched = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
+    let fetched = fetch_open(&at_a.to_string()).await.unwrap();
     assert_eq!(fetched.cells.len(), 2);
 }
 
@@ -268,7 +267,7 @@ async fn odd_value_in_a_row_costs_only_its_cell() {
         .collect();
     members.push(member("odd", faulty_peer(Fault::OddCells).await));
     a.set_members(members, None);
-    let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
+    let matrix = fetch_open(&at_a.to_string()).await.unwrap();
     let row = matrix
         .cells
         .iter()
@@ -322,7 +321,7 @@ async fn a_failing_peer_costs_its_own_row_only() {
     well.record(&name("node-a"), Protocol::Tcp, &Ok(figures(93.5)));
     a.record(&name("well"), Protocol::Tcp, &Ok(figures(94.5)));
 
-    let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
+    let matrix = fetch_open(&at_a.to_string()).await.unwrap();
     let error = |node: &str| {
         let node = matrix
             .nodes
@@ -377,7 +376,7 @@ async fn many_hanging_peers_do_not_delay_the_matrix() {
             .collect(),
         None,
     );
-    let matrix = fetch(&at_a.to_string(), 9876, DEADLINE).await.unwrap();
+    let matrix = fetch_open(&at_a.to_string()).await.unwrap();
     assert_eq!(
         matrix
             .nodes
@@ -476,22 +475,16 @@ async fn the_server_stops_while_a_client_is_connected() {
 #[tokio::test]
 async fn an_unreachable_agent_is_named_with_a_hint() {
     let closed = closed_port().await.to_string();
-    let error = fetch(&closed, 9876, DEADLINE)
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = fetch_open(&closed).await.unwrap_err().to_string();
     assert!(
         error.contains(&closed) && error.contains("no connection"),
         "{error}"
     );
     assert!(error.contains("by default 9876"), "{error}");
-    let error = fetch("not an address", 9876, DEADLINE)
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = fetch_open("not an address").await.unwrap_err().to_string();
     assert!(error.contains("not an address"), "{error}");
     let garbage = faulty_peer(Fault::Garbage).await.to_string();
-    assert!(fetch(&garbage, 9876, DEADLINE).await.is_err());
+    assert!(fetch_open(&garbage).await.is_err());
 }
 
 #[tokio::test]

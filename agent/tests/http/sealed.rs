@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use iperf3_mesh::api::{Matrix, Member};
-use iperf3_mesh::commands::matrix::{fetch, fetch_sealed};
+use iperf3_mesh::commands::matrix::fetch;
+use iperf3_mesh::http::reader::Reader;
 use iperf3_mesh::sealing::{PeerSeal, Sealing};
 use iperf3_mesh_core::gossip::SealMode;
 use iperf3_mesh_core::seal::{
@@ -13,7 +14,7 @@ use iperf3_mesh_core::seal::{
 };
 use iperf3_mesh_core::{MeshName, Protocol};
 
-use crate::fixture::{DEADLINE, figures, get, member, name, raw_bytes, serve, state};
+use crate::fixture::{DEADLINE, figures, get, member, name, raw, raw_bytes, serve, state};
 
 const MESH: &str = "iperf3-mesh";
 const A: Life = Life::new([0xa; 16]);
@@ -174,7 +175,7 @@ async fn protected_reads_are_for_holders_of_a_key() {
         assert!(status.contains("200"), "{path}: {status}");
     }
     let address = at_a.to_string();
-    let error = fetch(&address, 9876, DEADLINE)
+    let error = fetch(&address, 9876, DEADLINE, &Reader::default())
         .await
         .unwrap_err()
         .to_string();
@@ -207,6 +208,23 @@ async fn matrix_without_a_seal_is_no_answer_to_a_key() {
         .await
         .unwrap_err();
     assert!(error.contains("without the seal"), "{error}");
+}
+
+/// An answer without a body has no seal.
+#[tokio::test]
+async fn holder_of_a_key_gets_a_matrix_that_it_has_already() {
+    let (at_a, _stop) = serve(&state("node-a").sealed(sealing(B, &[7]), false)).await;
+    let plain = raw(at_a, request_head(MATRIX, "").as_bytes()).await;
+    let (_, etag) = plain.split_once("etag: ").unwrap();
+    let (etag, _) = etag.split_once("\r\n").unwrap();
+    let (sealed, key) = request(A, B, &[7], MATRIX);
+    let known = format!(
+        "If-None-Match: {etag}\r\nX-Iperf3-Mesh: {}\r\n",
+        STANDARD.encode(sealed)
+    );
+    let answer = raw_bytes(at_a, request_head(MATRIX, &known).as_bytes()).await;
+    let (status, body) = status_and_body(&answer);
+    assert!(status == 200 && key.open(200, &body).is_some(), "{status}");
 }
 
 #[tokio::test]
@@ -276,12 +294,18 @@ async fn assert_row(at: SocketAddr, expected: Result<bool, &str>) {
 }
 
 async fn ask_sealed(at: SocketAddr, path: &str, request: &[u8]) -> (u16, Vec<u8>) {
-    let head = format!(
-        "GET {path} HTTP/1.1\r\nHost: node-a\r\nConnection: close\r\nAccept-Encoding: gzip\r\n\
-         X-Iperf3-Mesh: {}\r\n\r\n",
+    let seal = format!(
+        "Accept-Encoding: gzip\r\nX-Iperf3-Mesh: {}\r\n",
         STANDARD.encode(request)
     );
-    let answer = raw_bytes(at, head.as_bytes()).await;
+    status_and_body(&raw_bytes(at, request_head(path, &seal).as_bytes()).await)
+}
+
+fn request_head(path: &str, headers: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: node-a\r\nConnection: close\r\n{headers}\r\n")
+}
+
+fn status_and_body(answer: &[u8]) -> (u16, Vec<u8>) {
     let end = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap();
     let status = String::from_utf8_lossy(&answer[9..12]).parse().unwrap();
     (status, answer[end + 4..].to_vec())
@@ -332,7 +356,8 @@ fn sealing_with(life: Life, keyring: &Keyring) -> Sealing {
 
 async fn fetch_with(at: SocketAddr, mesh: &str, keyring: Keyring) -> Result<Matrix, String> {
     let mesh = MeshName::new(mesh).unwrap();
-    let fetched = fetch_sealed(&at.to_string(), 9876, DEADLINE, &mesh, keyring).await;
+    let reader = Reader::with_keys(mesh, keyring);
+    let fetched = fetch(&at.to_string(), 9876, DEADLINE, &reader).await;
     fetched.map_err(|error| error.to_string())
 }
 

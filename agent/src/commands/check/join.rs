@@ -110,10 +110,12 @@ async fn agents(
         }
         return findings;
     }
+    let reader = running::reader(config);
     let mut requests = JoinSet::new();
     for address in others.iter().take(ASKED_MAX) {
         let http = SocketAddr::new(*address, config.ports.listen);
-        requests.spawn(async move { (http, running::ask(http).await) });
+        let reader = reader.clone();
+        requests.spawn(async move { (http, running::ask(&reader, http).await) });
     }
     let mut answers: Vec<(SocketAddr, Result<Running, ClientError>)> = requests.join_all().await;
     answers.sort_by_key(|(http, _)| *http);

@@ -24,13 +24,17 @@ pub(super) async fn check(config: &Config, own: Option<IpAddr>, resolved: &Resol
         return Finding::ok(SUBJECT, "unknown limit");
     };
     let named: BTreeSet<IpAddr> = resolved.addresses.iter().map(SocketAddr::ip).collect();
+    let reader = &running::reader(config);
     let mut answers: JoinSet<_> = named
         .iter()
         .filter(|address| **address != own)
         .take(ASKED_MAX)
         .chain([&own])
         .map(|address| SocketAddr::new(*address, config.ports.listen))
-        .map(|http| async move { running::ask(http).await })
+        .map(|http| {
+            let reader = reader.clone();
+            async move { running::ask(&reader, http).await }
+        })
         .collect();
     let mut nodes = named.len();
     while let Some(answer) = answers.join_next().await {

@@ -119,8 +119,9 @@ async fn ports(config: &Config, listen: &ListenAddrs) -> Vec<Finding> {
     ];
     let in_use: Vec<&Port> = own.iter().filter(|port| port.is_in_use()).collect();
     let read_api = SocketAddr::new(listen.address, listen.http.port());
+    let reader = running::reader(config);
     let running = match in_use.first() {
-        Some(_) => running::ask(read_api).await.ok(),
+        Some(_) => running::ask(&reader, read_api).await.ok(),
         None => None,
     };
     match running {
@@ -129,7 +130,12 @@ async fn ports(config: &Config, listen: &ListenAddrs) -> Vec<Finding> {
             .filter(|port| !port.is_in_use())
             .map(Port::finding)
             .chain([used_by(config, &running, &in_use)])
-            .chain(running::refused(read_api).await.as_ref().map(refused))
+            .chain(
+                running::refused(&reader, read_api)
+                    .await
+                    .as_ref()
+                    .map(refused),
+            )
             .chain(running::obstacle(read_api).await.as_deref().map(unready))
             .collect(),
         None => own

@@ -10,7 +10,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::api::Refused;
+use crate::config::{Config, Security};
 use crate::http::client::{Client, ClientError, Limits};
+use crate::http::reader::Reader;
+use crate::keys;
 
 /// The limits of a query. The answer is short, but the agent may be at the far end of the mesh.
 const LIMITS: Limits = Limits {
@@ -53,17 +56,28 @@ struct Unready {
     error: String,
 }
 
+/// Returns a reader with the keys of this `config`, if there are any.
+pub(super) fn reader(config: &Config) -> Reader {
+    let settings = &config.security;
+    match &settings.security {
+        Security::Sealed { key_file, .. } => keys::read_any(key_file).map_or_else(
+            // The check of the key file tells why.
+            |_| Reader::default(),
+            |keyring| Reader::with_keys(settings.mesh.clone(), keyring),
+        ),
+        Security::Insecure => Reader::default(),
+    }
+}
+
 /// Asks the agent with this read API for its name.
-pub(super) async fn ask(http: SocketAddr) -> Result<Running, ClientError> {
-    let url = format!("http://{http}/api/v1/schedule");
-    Client::default().get(&url, LIMITS).await
+pub(super) async fn ask(reader: &Reader, http: SocketAddr) -> Result<Running, ClientError> {
+    reader.get_if_open(http, "/api/v1/schedule", LIMITS).await
 }
 
 /// Asks the agent which members it refuses; `None` if there are none, or if it does not answer.
-pub(super) async fn refused(http: SocketAddr) -> Option<Refused> {
-    let url = format!("http://{http}/api/v1/members");
-    let answer = Client::default().get::<Refused>(&url, MEMBERS_LIMITS).await;
-    answer.ok().filter(|refused| refused.count > 0)
+pub(super) async fn refused(reader: &Reader, http: SocketAddr) -> Option<Refused> {
+    let answer = reader.get_if_open::<Refused>(http, "/api/v1/members", MEMBERS_LIMITS);
+    answer.await.ok().filter(|refused| refused.count > 0)
 }
 
 /// Asks the agent why it is not ready; `None` if it is, or if it does not answer.
