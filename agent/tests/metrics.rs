@@ -162,6 +162,7 @@ fn example() -> Metrics {
         restarts: 1,
         refused,
         fragmented: 3,
+        unsealed_peers: 2,
         send_errors: [4, 0, 0, 1, 0],
         ..GossipStatus::default()
     });

@@ -19,6 +19,7 @@ pub(super) struct Gossip {
     fragmented: IntCounter,
     send_errors: IntCounterVec,
     unheard: IntGauge,
+    unsealed: IntGauge,
 }
 
 impl Gossip {
@@ -73,6 +74,11 @@ impl Gossip {
                 "Peers that speak on the control port, but that gossip does not hear",
                 registry
             )?,
+            unsealed: register_int_gauge_with_registry!(
+                "iperf_mesh_gossip_unsealed_peers",
+                "Peers to which this node does not seal its gossip",
+                registry
+            )?,
         })
     }
 
@@ -86,6 +92,7 @@ impl Gossip {
         self.digest_max.set(number(status.digest_bytes_max));
         raise(&self.restarts, status.restarts);
         self.identities.set(number(status.identities));
+        self.unsealed.set(number(status.unsealed_peers));
         self.identities_max.set(number(status.identities_max));
         for (reason, total) in Rejection::ALL.iter().zip(status.refused) {
             let counter = self.refused.with_label_values(&[reason.as_str()]);

@@ -116,7 +116,7 @@ pub struct GossipStatus {
     /// The number of members to which this node seals its gossip, by key.
     pub keys_in_use: BTreeMap<KeyId, usize>,
     /// The number of members to which this node does not seal its gossip.
-    pub unsealed_peers: usize,
+    pub unsealed_peers: u64,
 }
 
 /// A running gossip layer. Dropping it stops gossip without a goodbye, like a crash.
@@ -339,7 +339,7 @@ impl Gossip {
             send_errors: shared.send_errors.totals(),
             unsent: shared.send_errors.unsent(Instant::now()),
             keys_in_use: usage.by_key,
-            unsealed_peers: usage.unsealed,
+            unsealed_peers: usage.unsealed as u64,
         }
     }
 

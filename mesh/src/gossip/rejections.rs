@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use strum::{IntoStaticStr, VariantArray};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::warned::Warned;
 use crate::seal;
@@ -157,8 +157,14 @@ impl Rejections {
     /// Counts a datagram from `from`, and logs the first one of each kind in a minute.
     pub(super) fn count(&self, kind: Rejection, from: SocketAddr, now: Instant) {
         let total = self.totals[kind as usize].fetch_add(1, Ordering::Relaxed) + 1;
-        if self.must_warn(kind, now) {
-            warn!(%from, total, reason = kind.as_str(), "refusing {}", kind.text());
+        if !self.must_warn(kind, now) {
+            return;
+        }
+        let (reason, what) = (kind.as_str(), kind.text());
+        match kind {
+            // The restart of an agent is no fault.
+            Rejection::UnknownSession => info!(%from, total, reason, "refusing {what}"),
+            _ => warn!(%from, total, reason, "refusing {what}"),
         }
     }
 
