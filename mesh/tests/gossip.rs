@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chitchat::transport::{ChannelTransport, Transport, TransportExt};
-use iperf3_mesh_core::gossip::{Gossip, GossipConfig, GossipError, SealMode, Security};
-use iperf3_mesh_core::seal::{Key, KeyId, Keyring, Role, Secret, Signer};
+use iperf3_mesh_core::gossip::{Gossip, GossipConfig, GossipError, Security};
+use iperf3_mesh_core::seal::Signer;
 use iperf3_mesh_core::{
-    AddressRules, Auth, AuthMode, Member, MeshName, NodeName, PeerState, View, WIRE_VERSION, WireId,
+    AddressRules, Auth, Member, MeshName, NodeName, PeerState, View, WIRE_VERSION,
 };
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -33,10 +33,7 @@ async fn every_node_sees_every_other_as_published() {
         name: name(3),
         epoch: signer(3).life().epoch(),
         life: Some(signer(3).life()),
-        auth: Auth {
-            mode: AuthMode::Required,
-            accepted: accepted(3),
-        },
+        auth: Auth::default(),
         wire: WIRE_VERSION,
         zone: "zone-1".to_owned(),
         control: SocketAddr::from(([10, 0, 0, 3], 9878)),
@@ -46,21 +43,6 @@ async fn every_node_sees_every_other_as_published() {
         state: PeerState::Live,
     };
     assert_eq!(view.get(&name(3)), Some(&expected));
-}
-
-#[tokio::test(start_paused = true)]
-async fn change_of_keys_and_mode_reaches_every_node() {
-    let mesh = Mesh::start(4).await;
-    mesh.all_see_all_live(10 * SECOND).await;
-    mesh.nodes[2].replace_keys(keyring(77));
-    mesh.nodes[2].set_mode(SealMode::Permissive);
-    let auth = Auth {
-        mode: AuthMode::Permissive,
-        accepted: accepted(77),
-    };
-    for node in mesh.but(2) {
-        sees(node, 10 * SECOND, |view| member(view, 2).auth == auth).await;
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -528,7 +510,6 @@ async fn over_udp(index: u8) -> (Gossip, SocketAddr) {
             advertise: free,
             listen: free,
             control: free,
-            security: Security::Insecure,
             interval: Duration::from_millis(100),
             ..config(index)
         };
@@ -551,7 +532,7 @@ fn config(index: u8) -> GossipConfig {
         listen: address(index),
         control: SocketAddr::from(([10, 0, 0, index], 9878)),
         http_port: 9876,
-        security: security(index),
+        security: Security::Insecure,
         members_max: 2048,
         iperf3: "3.12".to_owned(),
         interval: SECOND,
@@ -560,26 +541,6 @@ fn config(index: u8) -> GossipConfig {
 
 fn signer(number: u8) -> Arc<Signer> {
     Arc::new(Signer::new(&[number; 32]))
-}
-
-/// The protection of one of the nodes: the transport of these tests does not seal, but each node
-/// tells that it has a key of its own.
-fn security(index: u8) -> Security {
-    Security::Sealed {
-        secret: Secret::new([index; 32]),
-        keyring: keyring(index),
-        mode: SealMode::Required,
-    }
-}
-
-fn keyring(number: u8) -> Keyring {
-    let secret = Secret::new(std::array::from_fn(|at| number.wrapping_add(at as u8)));
-    let key = Key::new(KeyId::new("key").unwrap(), Role::Member, secret);
-    Keyring::read(key.to_line().as_bytes()).unwrap()
-}
-
-fn accepted(number: u8) -> Vec<WireId> {
-    keyring(number).wire_ids().collect()
 }
 
 fn name(index: u8) -> NodeName {

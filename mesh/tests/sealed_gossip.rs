@@ -14,7 +14,9 @@ use std::time::Duration;
 use chitchat::{ChitchatEnvelope, ChitchatMessage, ProtocolVersion};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, GossipStatus, Rejection, SealMode, Security};
 use iperf3_mesh_core::seal::{Channel, Key, KeyId, Keyring, Life, Received, Role, Secret, Signer};
-use iperf3_mesh_core::{AddressRules, Member, MeshName, NodeName, PeerState, Time, View};
+use iperf3_mesh_core::{
+    AddressRules, Auth, AuthMode, Member, MeshName, NodeName, PeerState, Time, View,
+};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -118,6 +120,32 @@ async fn rotation_in_any_order_loses_no_member() {
         }
     }
     watch.saw_all_live().await;
+}
+
+#[tokio::test]
+async fn change_of_keys_and_mode_reaches_the_peers() {
+    let agents = [
+        Agent::start(1, sealed(1, &[7])).await,
+        Agent::start(2, sealed(2, &[7])).await,
+    ];
+    mesh(&agents).await;
+    let [one, other] = &agents;
+    for (keys, mode, told) in [
+        (&[7][..], SealMode::Required, AuthMode::Required),
+        (&[8, 7], SealMode::Permissive, AuthMode::Permissive),
+    ] {
+        other.gossip().replace_keys(keyring(keys));
+        other.gossip().set_mode(mode);
+        let accepted = keyring(keys).wire_ids().collect();
+        let auth = Auth {
+            mode: told,
+            accepted,
+        };
+        let mut views = one.gossip().views();
+        let is_told = |view: &View| view.get(&other.name).is_some_and(|it| it.auth == auth);
+        let told = timeout(WITHIN, views.wait_for(is_told)).await.is_ok();
+        assert!(told, "{:?}", one.gossip().views().borrow());
+    }
 }
 
 #[tokio::test]

@@ -82,6 +82,18 @@ impl Id {
         str::from_utf8(&self.short[..length]).unwrap_or_default()
     }
 
+    /// Returns the identity as bytes that no other one has.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write(&mut bytes);
+        bytes
+    }
+
+    /// Returns the identity as chitchat has it.
+    pub(super) fn as_chitchat_id(&self) -> ChitchatId {
+        ChitchatId::new(self.short(), self.generation, self.address)
+    }
+
     fn write(&self, bytes: &mut Vec<u8>) {
         self.short().serialize(bytes);
         self.generation.serialize(bytes);

@@ -15,7 +15,8 @@ use super::config::GossipConfig;
 use super::frame::{HEARTBEAT_STEP, Id};
 use super::observations::Observations;
 use super::roster::Own;
-use super::state::Published;
+use super::signature;
+use super::state::{Published, key};
 
 /// How long chitchat keeps dead identities. They stay in the digest for half of that time. A
 /// rolling restart leaves one dead identity per node.
@@ -47,11 +48,13 @@ impl Instance {
         transport: &dyn Transport,
     ) -> anyhow::Result<Self> {
         let settings = settings(id, generation, config);
-        Ok(Self {
+        let instance = Self {
             handle: spawn_chitchat(settings, published.to_pairs(), transport).await?,
             generation,
             started: Instant::now(),
-        })
+        };
+        instance.publish(published, config).await;
+        Ok(instance)
     }
 
     /// Waits until chitchat ends, and returns the reason.
@@ -84,14 +87,37 @@ impl Instance {
         })
     }
 
-    /// Publishes a new state of this node.
-    pub(super) async fn publish(&self, published: &Published) {
+    /// Publishes a new state of this node, with its signature as the last two pairs.
+    pub(super) async fn publish(&self, published: &Published, config: &GossipConfig) {
         let chitchat = self.handle.chitchat();
         let mut chitchat = chitchat.lock().await;
         let state = chitchat.self_node_state();
+        let before = state.max_version();
         for (key, value) in published.to_pairs() {
             state.set(key, value);
         }
+        let is_signed = state.contains_key(key::SIGNATURE);
+        let Some(id) = Id::of(state.chitchat_id()) else {
+            return;
+        };
+        if is_signed && state.max_version() == before {
+            return;
+        }
+        let pairs = state.key_values_including_deleted();
+        let pairs = pairs.map(|(key, value)| (key, value.version, value.value.as_str()));
+        let version = state.max_version() + 1;
+        let signature = signature::sign(&config.signer, &config.mesh, id, pairs, version);
+        for (key, half) in signature {
+            state.set(key, half);
+        }
+    }
+
+    /// Makes chitchat forget an identity. It learns it again from its peers.
+    pub(super) async fn forget(&self, id: Id, observations: &mut Observations) {
+        let id = id.as_chitchat_id();
+        let chitchat = self.handle.chitchat();
+        chitchat.lock().await.forget(&id);
+        observations.forget(&id);
     }
 
     /// Sends a SYN to `address`. In the exchange that follows, each side learns what the other

@@ -33,6 +33,7 @@
 //! [`Gossip::join`]), and the list of departed nodes (the agent keeps its own). A transport that is
 //! an argument of [`Gossip::start`] neither seals nor screens.
 
+mod believed;
 mod budget;
 mod config;
 mod exchanges;
@@ -51,6 +52,7 @@ mod roster;
 mod sealed;
 mod send_errors;
 mod shared;
+mod signature;
 mod state;
 mod supervisor;
 #[cfg(test)]

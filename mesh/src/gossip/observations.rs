@@ -96,6 +96,12 @@ impl Observations {
         self.former.extend(ended);
     }
 
+    /// Forgets an identity.
+    pub(super) fn forget(&mut self, id: &ChitchatId) {
+        self.by_id.remove(id);
+        self.former.remove(id);
+    }
+
     /// Updates the observations with what chitchat knows at `now`.
     pub(super) fn update(&mut self, chitchat: &Chitchat, now: Instant) {
         let own = chitchat.self_chitchat_id();

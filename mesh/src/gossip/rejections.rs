@@ -60,6 +60,8 @@ pub enum Rejection {
     UnknownSession,
     /// It is a message of this node itself.
     Reflected,
+    /// It has a state that the owner of the identity has not signed.
+    Signature,
 }
 
 impl From<seal::Refusal> for Rejection {
@@ -139,6 +141,7 @@ impl Rejection {
                  its peers need some seconds to notice)"
             }
             Self::Reflected => "gossip that this node has sent itself",
+            Self::Signature => "gossip with states that their owners have not signed",
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+use super::believed::{Believed, Delivery};
 use super::frame::{Entry, Frame, Id, NodeDelta};
 use super::rejections::Rejection;
 use super::udp::DATAGRAM_MAX;
@@ -91,6 +92,7 @@ struct Inner {
     /// The identities that have come in since the last report of the supervisor.
     admitted: BTreeSet<Id>,
     voices: Voices,
+    believed: Believed,
     digest_bytes: usize,
     /// The number of identities that have come in since the digest was measured.
     unmeasured: usize,
@@ -152,6 +154,11 @@ impl Roster {
         for (id, known) in &known {
             inner.hold(*id, known.ever_live);
         }
+        // Chitchat may not have seen those yet that were admitted last.
+        let Inner {
+            believed, admitted, ..
+        } = &mut *inner;
+        believed.retain(|id| known.contains_key(id) || admitted.contains(id));
         inner.known = known;
         inner.admitted.clear();
     }
@@ -237,13 +244,19 @@ impl Roster {
         self.lock().digest_bytes
     }
 
+    /// Returns the identities that chitchat has to forget; see [`Believed::take_wrong`].
+    pub(super) fn take_wrong(&self) -> BTreeSet<Id> {
+        self.lock().believed.take_wrong()
+    }
+
     /// Removes from a message what must not reach chitchat, and returns the reasons.
     pub(super) fn screen(
         &self,
         frame: &mut Frame<'_>,
-        from: SocketAddr,
+        delivery: Delivery<'_>,
         now: Instant,
     ) -> Omissions {
+        let from = delivery.from;
         let mut inner = self.lock();
         let mut omissions = Omissions::new();
         let (digest, delta) = match frame {
@@ -262,6 +275,17 @@ impl Roster {
                 let overrules = address != from && inner.voices.speaking(address, now).is_some();
                 !overrules && keep(inner.check_news(news), &mut omissions)
             });
+            let Inner {
+                believed,
+                known,
+                admitted,
+                ..
+            } = &mut *inner;
+            let is_kept =
+                |news: &NodeDelta<'_>| known.contains_key(&news.id) || admitted.contains(&news.id);
+            if believed.screen(delta, delivery, is_kept) {
+                omissions.push(Rejection::Signature);
+            }
         }
         omissions
     }

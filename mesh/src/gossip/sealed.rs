@@ -74,6 +74,14 @@ impl Sealed {
         }
     }
 
+    /// Returns whether gossip that is not sealed is read.
+    pub(super) fn admits_unsealed(&self) -> bool {
+        let inner = self.lock();
+        inner
+            .as_ref()
+            .is_none_or(|inner| inner.mode == SealMode::Permissive)
+    }
+
     /// Takes note that this node has another address.
     pub(super) fn moved(&self) {
         if let Some(inner) = &mut *self.lock() {

@@ -7,7 +7,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::frame::KeyValue;
-use crate::seal::KEYS_MAX;
+use super::signature;
+use crate::seal::{KEYS_MAX, PublicKey};
 use crate::wire::SWEEP_MAX;
 use crate::{Auth, Epoch, Life, NodeName, WireId, is_zone};
 
@@ -15,24 +16,26 @@ use crate::{Auth, Epoch, Life, NodeName, WireId, is_zone};
 const VERSION_LEN_MAX: usize = 16;
 
 /// The keys of the published state. They have one letter each, because every state carries them.
-mod key {
+pub(super) mod key {
+    /// The first one of a signed state; see [`super::signature`].
+    pub(in super::super) const WIRE: &str = "w";
+    pub(in super::super) const PUBLIC_KEY: &str = "g";
     pub(super) const NAME: &str = "n";
     pub(super) const EPOCH: &str = "e";
     pub(super) const ZONE: &str = "z";
     pub(super) const CONTROL: &str = "c";
     pub(super) const HTTP_PORT: &str = "h";
     pub(super) const IPERF3: &str = "i";
-    pub(super) const WIRE: &str = "w";
     pub(super) const SWEEP: &str = "s";
     pub(super) const STATE: &str = "p";
-    /// The half of the life that is not the epoch.
-    pub(super) const LIFE: &str = "l";
     pub(super) const AUTH_MODE: &str = "a";
     pub(super) const ACCEPTED: &str = "k";
+    pub(in super::super) const SIGNATURE: &str = "x";
+    pub(in super::super) const SIGNATURE_END: &str = "y";
 }
 
-/// The first wire version in which a state has a life and the protection of the node.
-const LIFE_SINCE: u16 = 4;
+/// The first wire version in which a state is signed, and tells the protection of the node.
+pub(super) const SIGNED_SINCE: u16 = 4;
 
 /// The maximum length of a value, in bytes: of the name, and of all others.
 const NAME_VALUE_MAX: usize = 253;
@@ -46,8 +49,8 @@ const LEAVING: &str = "leaving";
 pub(super) struct Published {
     pub(super) name: NodeName,
     pub(super) epoch: Epoch,
-    /// Agents before wire version 4 have none.
-    pub(super) life: Option<Life>,
+    /// The key of the life, if the agent signs its state.
+    pub(super) public: Option<PublicKey>,
     pub(super) auth: Auth,
     pub(super) zone: String,
     pub(super) control: SocketAddr,
@@ -69,14 +72,15 @@ impl Published {
             (key::CONTROL, self.control.to_string()),
             (key::HTTP_PORT, self.http_port.to_string()),
             (key::IPERF3, self.iperf3.clone()),
-            (key::WIRE, self.wire.to_string()),
             (key::AUTH_MODE, self.auth.mode.to_string()),
             (key::ACCEPTED, accepted_text(&self.auth.accepted)),
             (key::SWEEP, self.sweep.to_string()),
             (key::STATE, state.to_owned()),
         ];
-        let life = self.life.map(|life| (key::LIFE, life_text(life)));
-        let pairs = pairs.into_iter().chain(life);
+        let wire = [(key::WIRE, self.wire.to_string())];
+        let public = self.public.map(|it| signature::public_key_text(&it));
+        let public = public.map(|public| (key::PUBLIC_KEY, public));
+        let pairs = wire.into_iter().chain(public).chain(pairs);
         pairs.map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
@@ -87,16 +91,17 @@ impl Published {
     pub(super) fn read<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
         let epoch = Epoch(u64::from_str_radix(get(key::EPOCH)?, 16).ok()?);
         let wire = get(key::WIRE)?.parse().ok()?;
-        let (life, auth) = if wire < LIFE_SINCE {
+        let (public, auth) = if wire < SIGNED_SINCE {
             (None, Auth::default())
         } else {
-            let life = read_life(epoch, get(key::LIFE)?)?;
-            (Some(life), read_auth(&get)?)
+            let public = signature::read_public_key(get(key::PUBLIC_KEY)?)?;
+            // The life is a hash of the key, and the epoch is the first half of the life.
+            (public.life().epoch() == epoch).then_some((Some(public), read_auth(&get)?))?
         };
         let state = Self {
             name: NodeName::new(get(key::NAME)?).ok()?,
             epoch,
-            life,
+            public,
             auth,
             zone: get(key::ZONE)?.to_owned(),
             control: canonical(get(key::CONTROL)?.parse().ok()?),
@@ -114,15 +119,6 @@ impl Published {
             is_zone(&state.zone) && is_reachable(state.control) && state.sweep <= SWEEP_MAX;
         is_valid.then_some(state)
     }
-}
-
-fn life_text(life: Life) -> String {
-    format!("{:016x}", life.rest())
-}
-
-fn read_life(epoch: Epoch, rest: &str) -> Option<Life> {
-    let rest = u64::from_str_radix(rest, 16).ok()?;
-    Some(Life::from_halves(epoch, rest))
 }
 
 fn accepted_text(accepted: &[WireId]) -> String {
@@ -154,7 +150,10 @@ pub(super) fn is_leaving(keys: &[KeyValue<'_>]) -> Option<bool> {
 pub(super) fn may_be_of(keys: &[KeyValue<'_>], life: Life) -> bool {
     keys.iter().all(|pair| match pair.key {
         key::EPOCH => pair.value == life.epoch().to_string(),
-        key::LIFE => pair.value == life_text(life),
+        key::PUBLIC_KEY => {
+            let public = signature::read_public_key(pair.value);
+            public.is_some_and(|public| public.life() == life)
+        }
         _ => true,
     })
 }

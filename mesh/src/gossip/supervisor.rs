@@ -194,11 +194,11 @@ impl Supervisor {
                 }
                 Ok(()) = self.channels.sweep.changed() => {
                     self.published.sweep = *self.channels.sweep.borrow_and_update();
-                    instance.publish(&self.published).await;
+                    instance.publish(&self.published, &self.config).await;
                 }
                 Ok(()) = self.channels.auth.changed() => {
                     self.published.auth = self.channels.auth.borrow_and_update().clone();
-                    instance.publish(&self.published).await;
+                    instance.publish(&self.published, &self.config).await;
                 }
                 Some(found) = self.channels.joins.recv() => self.join(instance, &found),
                 Ok(()) = self.channels.address.changed() => return Stop::Moved,
@@ -213,6 +213,9 @@ impl Supervisor {
     /// Updates the observations from chitchat, and publishes the view if it changed.
     async fn poll(&mut self, instance: &Instance) {
         let now = Instant::now();
+        for id in self.shared.roster.take_wrong() {
+            instance.forget(id, &mut self.observations).await;
+        }
         if let Some(own) = instance.observe(&mut self.observations, now).await {
             self.shared.roster.set_own(own);
         }
@@ -324,7 +327,7 @@ impl Supervisor {
     async fn say_goodbye(mut self, instance: Instance) {
         self.published.leaving = true;
         let live: Vec<SocketAddr> = self.observations.live_addresses().into_iter().collect();
-        instance.publish(&self.published).await;
+        instance.publish(&self.published, &self.config).await;
         if !live.is_empty() {
             for turn in 0..GOODBYES {
                 let from_next = live.iter().cycle().skip(turn * CONTACTS_MAX % live.len());
@@ -431,7 +434,7 @@ fn first_state(config: &GossipConfig) -> Published {
     Published {
         name: config.name.clone(),
         epoch: life.epoch(),
-        life: Some(life),
+        public: Some(config.signer.public()),
         auth: config.security.auth(),
         zone: config.zone.clone(),
         control: config.control,

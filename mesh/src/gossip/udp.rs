@@ -15,6 +15,7 @@ use chitchat::{ChitchatEnvelope, ChitchatMessage};
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::believed::Delivery;
 use super::budget::DecodeBudget;
 use super::exchanges::Exchanges;
 use super::fragments::is_fragmented;
@@ -202,7 +203,13 @@ impl Screen {
             Frame::SynAck(..) if must_prove => return Err(Rejection::Unsolicited),
             _ => {}
         }
-        let mut omissions = roster.screen(&mut frame, from, now);
+        let delivery = Delivery {
+            mesh: &shared.mesh,
+            from,
+            life,
+            admits_unsigned: shared.sealed.admits_unsealed(),
+        };
+        let mut omissions = roster.screen(&mut frame, delivery, now);
         omissions.extend(is_cut.then_some(Rejection::Invalid));
         for reason in omissions {
             shared.rejections.count(reason, from, now);

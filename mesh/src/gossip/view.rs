@@ -305,7 +305,7 @@ fn describe(identity: &Identity, state: PeerState) -> Member {
     Member {
         name: published.name.clone(),
         epoch: published.epoch,
-        life: published.life,
+        life: published.public.map(|public| public.life()),
         auth: published.auth.clone(),
         wire: published.wire,
         zone: published.zone.clone(),

@@ -299,6 +299,11 @@ impl Chitchat {
         self.cluster_state.node_state(chitchat_id)
     }
 
+    /// Forgets the state of a node. Its next heartbeat brings it back.
+    pub fn forget(&mut self, chitchat_id: &ChitchatId) {
+        self.cluster_state.forget(chitchat_id);
+    }
+
     pub fn self_node_state(&mut self) -> &mut NodeState {
         self.cluster_state
             .node_state_mut_or_init(&self.config.chitchat_id)

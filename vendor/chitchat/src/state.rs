@@ -582,6 +582,10 @@ impl ClusterState {
         self.seed_addrs.borrow().clone()
     }
 
+    pub(crate) fn forget(&mut self, chitchat_id: &ChitchatId) {
+        self.node_states.remove(chitchat_id);
+    }
+
     pub(crate) fn remove_node(&mut self, chitchat_id: &ChitchatId) {
         let node_state = self.node_states.remove(chitchat_id);
         if let Some(node_state) = node_state {

@@ -97,6 +97,37 @@ async fn goodbye_told_by_others_counts_not_while_a_node_speaks() {
 }
 
 #[tokio::test]
+async fn goodbye_of_a_dead_node_counts_only_if_it_was_signed() {
+    let (node, peer) = pair().await;
+    let said = Forged {
+        short: short(node.number),
+        ..Forged::at(node.address)
+    };
+    drop(node.gossip);
+    // Others are heard about an address that is silent.
+    sleep(Duration::from_secs(3)).await;
+    let attacker = Attacker::new();
+    for version in 100..110 {
+        let goodbye = [said.node(), Forged::key("p", "leaving", version, 0)].concat();
+        attacker
+            .exchange(&peer, &Forged::ack(&[goodbye, filler()].concat()))
+            .await;
+    }
+    peer.until(|status| refused(status, Rejection::Signature) >= 5)
+        .await;
+    let mut views = peer.gossip.views();
+    let end = views.wait_for(|view| {
+        let state = view.get(&name("node")).map(|it| it.state);
+        matches!(state, Some(PeerState::Silent | PeerState::Left))
+    });
+    let end = timeout(Duration::from_secs(30), end)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(end.get(&name("node")).unwrap().state, PeerState::Silent);
+}
+
+#[tokio::test]
 async fn node_that_speaks_is_moved_by_nobody_else() {
     let (node, peer) = pair().await;
     let attacker = Attacker::new();
@@ -478,6 +509,11 @@ impl Attacker {
         };
         timeout(Duration::from_secs(30), answered).await.unwrap()
     }
+}
+
+/// A state without news: the one before it is not the last of its message, so it is not cut.
+fn filler() -> Vec<u8> {
+    Forged::default().node()
 }
 
 fn epoch(number: u64) -> Epoch {

@@ -12,6 +12,7 @@ mod parts;
 mod room;
 mod screen;
 mod sealed;
+mod signed;
 mod view;
 
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use super::config::{GossipConfig, Security};
 use super::state::Published;
 use crate::seal::Signer;
-use crate::{AddressRules, Auth, AuthMode, Epoch, Life, MeshName, NodeName, WIRE_VERSION};
+use crate::{AddressRules, Auth, AuthMode, Epoch, MeshName, NodeName, WIRE_VERSION};
 
 fn name(name: &str) -> NodeName {
     NodeName::new(name).unwrap()
@@ -42,7 +43,7 @@ fn published(of: &str, epoch: u64) -> Published {
     Published {
         name: name(of),
         epoch: Epoch(epoch),
-        life: Some(Life::from_halves(Epoch(epoch), 1)),
+        public: None,
         auth: Auth {
             mode: AuthMode::Required,
             accepted: vec![[1, 2, 3, 4], [5, 6, 7, 8]],

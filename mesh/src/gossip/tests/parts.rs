@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::super::rejoin::{CONTACTS_MAX, RejoinCandidates};
 use super::super::state::{Published, is_pair, short_id};
-use super::{address, published};
+use super::{address, published, signer};
 use crate::{Auth, AuthMode, Epoch};
 
 #[test]
@@ -22,7 +22,7 @@ fn largest_state_reads_back_and_is_below_a_kilobyte() {
         wire: u16::MAX,
         sweep: 1 << 53,
         leaving: true,
-        ..published(&"n".repeat(253), u64::MAX)
+        ..signed(&"n".repeat(253))
     };
     let pairs: BTreeMap<_, _> = largest.to_pairs().into_iter().collect();
     // Chitchat adds two lengths, a version and a status to each key.
@@ -40,7 +40,7 @@ fn largest_state_reads_back_and_is_below_a_kilobyte() {
 
 #[test]
 fn state_with_a_missing_or_invalid_key_is_no_member() {
-    let pairs: BTreeMap<_, _> = published("a", 1).to_pairs().into_iter().collect();
+    let pairs: BTreeMap<_, _> = signed("a").to_pairs().into_iter().collect();
     let read = |pairs: &BTreeMap<String, String>| {
         Published::read(|key| pairs.get(key).map(String::as_str))
     };
@@ -65,7 +65,9 @@ fn state_with_a_missing_or_invalid_key_is_no_member() {
         ("w", "one"),
         ("s", "-1"),
         ("s", "18446744073709551615"),
-        ("l", "xyz"),
+        ("e", "0000000000000001"),
+        ("g", "AAAA"),
+        ("g", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
     ];
     for (key, value) in invalid {
         let mut changed = pairs.clone();
@@ -76,10 +78,10 @@ fn state_with_a_missing_or_invalid_key_is_no_member() {
 
 #[test]
 fn odd_iperf3_version_costs_only_itself() {
-    let pairs: BTreeMap<_, _> = published("a", 1).to_pairs().into_iter().collect();
+    let pairs: BTreeMap<_, _> = signed("a").to_pairs().into_iter().collect();
     let unknown = Published {
         iperf3: String::new(),
-        ..published("a", 1)
+        ..signed("a")
     };
     // Agents of the version before this one publish none.
     for version in [
@@ -101,7 +103,7 @@ fn odd_iperf3_version_costs_only_itself() {
 fn state_with_an_unknown_wire_version_is_read() {
     let unknown = Published {
         wire: 999,
-        ..published("a", 1)
+        ..signed("a")
     };
     let pairs: BTreeMap<_, _> = unknown.to_pairs().into_iter().collect();
     assert_eq!(
@@ -112,24 +114,24 @@ fn state_with_an_unknown_wire_version_is_read() {
 
 #[test]
 fn state_of_the_version_before_has_no_life_and_no_protection() {
-    let pairs: BTreeMap<_, _> = published("a", 1).to_pairs().into_iter().collect();
+    let pairs: BTreeMap<_, _> = signed("a").to_pairs().into_iter().collect();
     let state = Published::read(|key| match key {
-        "l" | "a" | "k" => None,
+        "a" | "k" | "g" => None,
         "w" => Some("3"),
         key => pairs.get(key).map(String::as_str),
     });
     let old = Published {
         wire: 3,
-        life: None,
+        public: None,
         auth: Auth::default(),
-        ..published("a", 1)
+        ..signed("a")
     };
     assert_eq!(state, Some(old));
 }
 
 #[test]
 fn mode_and_keys_of_a_later_version_count_for_nothing() {
-    let pairs: BTreeMap<_, _> = published("a", 1).to_pairs().into_iter().collect();
+    let pairs: BTreeMap<_, _> = signed("a").to_pairs().into_iter().collect();
     let state = Published::read(|key| match key {
         "a" => Some("quantum"),
         "k" => Some("01020304,x,,05060708"),
@@ -176,4 +178,14 @@ fn lost_addresses_are_tried_in_turn_until_forgotten() {
     assert_eq!(tried, [one, three, one, three]);
     candidates.remember(&BTreeSet::new(), start + Duration::from_secs(3601));
     assert_eq!(candidates.lost(&known), None);
+}
+
+/// A state that its owner has signed, without the signature.
+fn signed(of: &str) -> Published {
+    let public = signer(1).public();
+    Published {
+        epoch: public.life().epoch(),
+        public: Some(public),
+        ..published(of, 1)
+    }
 }

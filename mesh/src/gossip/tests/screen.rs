@@ -41,7 +41,10 @@ fn news_of_the_receiver_itself_are_left_out() {
         ..Forged::default()
     };
     let news = |of: &Forged| [of.node(), Forged::key("n", "a", 1, 0)].concat();
-    let answer = Forged::syn_ack(&[own], &[news(&own), news(&Forged::default())].concat());
+    let answer = Forged::syn_ack(
+        &[own],
+        &[news(&own), news(&Forged::at(address(2)))].concat(),
+    );
     let message = node.receive(&answer, address(2)).unwrap();
     let text = format!("{message:?}");
     assert_eq!(text.matches("NodeDelta").count(), 1, "{text}");

@@ -1,6 +1,7 @@
 //! The screen of nodes that seal their gossip.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chitchat::ChitchatEnvelope;
@@ -8,15 +9,21 @@ use chitchat::ChitchatEnvelope;
 use super::super::config::{SealMode, Security};
 use super::super::frame::{Entry, Frame, Id, KeyValue, NodeDelta};
 use super::super::rejections::Rejection;
+use super::super::signature::public_key_text;
+use super::super::state::short_id;
 use super::super::udp::Received;
-use super::address;
 use super::forged::Forged;
 use super::node::{Node, mix};
-use crate::seal::{DATAGRAM_MAX, Key, KeyId, Keyring, Role, Secret};
-use crate::{Epoch, Life, MeshName};
+use super::{address, signer};
+use crate::seal::{DATAGRAM_MAX, Key, KeyId, Keyring, Role, Secret, Signer};
+use crate::{Epoch, MeshName};
 
-/// An epoch whose runs have the short id of [`Node`].
-const EPOCH: Epoch = Epoch(10 + (10 << 5));
+/// The key of one of the two nodes: its life has the short id of [`Node`].
+fn signer_of(number: u8) -> Arc<Signer> {
+    let has_id = |signer: &Arc<Signer>| short_id(signer.life().epoch()) == "aa";
+    let mut signers = (1u64..).map(signer).filter(has_id);
+    signers.nth(usize::from(number) - 1).unwrap()
+}
 
 #[test]
 fn large_message_travels_in_datagrams_below_every_mtu() {
@@ -54,15 +61,16 @@ fn address_speaks_only_for_the_life_that_seals() {
         }],
     };
     let own = entry("aa", address(1)).id;
-    let own_epoch = EPOCH.to_string();
+    let [own_key, other_key] = [1, 2].map(|number| public_key_text(&signer_of(number).public()));
+    let own_epoch = signer_of(1).life().epoch().to_string();
     let other_epoch = Epoch(7).to_string();
     for (frame, is_true) in [
         (Frame::Syn(vec![entry("aa", address(1))]), true),
         (Frame::Syn(vec![entry("bb", address(1))]), false),
         (Frame::Ack(vec![news(own, "e", &own_epoch)]), true),
         (Frame::Ack(vec![news(own, "e", &other_epoch)]), false),
-        (Frame::Ack(vec![news(own, "l", "0000000000000001")]), true),
-        (Frame::Ack(vec![news(own, "l", "0000000000000002")]), false),
+        (Frame::Ack(vec![news(own, "g", &own_key)]), true),
+        (Frame::Ack(vec![news(own, "g", &other_key)]), false),
         (
             Frame::Ack(vec![news(entry("bb", address(1)).id, "e", &own_epoch)]),
             false,
@@ -151,7 +159,7 @@ fn pair(mode: SealMode) -> [Node; 2] {
             mode,
         };
         let mesh = MeshName::default();
-        let life = Life::from_halves(EPOCH, number.into());
+        let life = signer_of(number).life();
         node.shared.sealed.set(&mesh, life, security, node.now);
         node
     })
