@@ -3,6 +3,7 @@
 //! Agents seal their requests for the life of the other agent, which gossip tells them. Other
 //! programs with a key, such as the `matrix` command, ask an agent for its life with a HELLO.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -117,7 +118,7 @@ impl Sealing {
         }
     }
 
-    /// Opens a request. `standing` tells what is known of a life.
+    /// Opens a request from `from`. `standing` tells what is known of a life.
     ///
     /// # Errors
     /// Returns why the request is not believed.
@@ -125,9 +126,10 @@ impl Sealing {
         &self,
         sealed: &[u8],
         target: Target<'_>,
+        from: IpAddr,
         standing: impl Fn(Life) -> Standing,
     ) -> Result<Opened, Refusal> {
-        self.with_keys(|envelopes| envelopes.open(sealed, target, standing))
+        self.with_keys(|envelopes| envelopes.open(sealed, target, from, standing))
     }
 
     /// Answers the HELLO of a program that asks for the life of this agent.

@@ -90,9 +90,10 @@ fn flood_with_requests(envelopes: &mut Envelopes, number: u32) {
     };
     let accepted: Vec<_> = keyring().wire_ids().collect();
     let mut insider = Envelopes::new(life(number), "test".to_owned(), keyring());
+    let host = Ipv4Addr::from(0x0a00_0000 + number).into();
     let (request, _) = insider.seal(life(0), &accepted, target, b"").unwrap();
     envelopes
-        .open(&request, target, |_| Standing::Stranger)
+        .open(&request, target, host, |_| Standing::Stranger)
         .unwrap();
     envelopes
         .seal(life(number), &accepted, target, b"")

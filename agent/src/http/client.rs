@@ -327,9 +327,12 @@ impl Client {
         let answer = self.exchange_within(request, limits).await?;
         let status = answer.status;
         let body = match key {
+            // Nothing is decompressed before it was opened.
             Some(key) if answer.is_sealed() => opened(&key, &answer, limits.bytes)?,
             // An agent that cannot open the request does not seal its answer.
             Some(_) if status.is_success() => return Err(ClientError::Unsealed),
+            Some(_) if answer.is_compressed() => Bytes::new(),
+            None if answer.is_compressed() => inflated(&answer.body, limits.bytes)?,
             _ => answer.body,
         };
         if status.is_success() {
@@ -378,18 +381,11 @@ impl Client {
             }
             Err(error) => return Err(ClientError::Broken(root_cause(error.as_ref()))),
         };
-        if answer
-            .headers
-            .get(CONTENT_ENCODING)
-            .is_some_and(|it| it == GZIP)
-        {
-            answer.body = inflated(&answer.body, bytes_max)?;
-        }
         Ok(answer)
     }
 }
 
-/// An answer, complete and not compressed.
+/// An answer, complete and as it came.
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
@@ -397,6 +393,11 @@ struct Answer {
 }
 
 impl Answer {
+    fn is_compressed(&self) -> bool {
+        let encoding = self.headers.get(CONTENT_ENCODING);
+        encoding.is_some_and(|it| it == GZIP)
+    }
+
     fn is_sealed(&self) -> bool {
         let content_type = self.headers.get(CONTENT_TYPE);
         content_type.is_some_and(|it| it == sealing::CONTENT_TYPE)
@@ -434,4 +435,87 @@ fn request(method: Method, url: &str, body: Bytes) -> Result<Request<Full<Bytes>
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(body))
         .map_err(|error| ClientError::Address(error.to_string()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::io::Write;
+    use std::net::Ipv4Addr;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use iperf3_mesh_core::seal::{
+        Envelopes, Key, KeyId, Keyring, Life, Role, Secret, Standing, Target,
+    };
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const TARGET: Target<'_> = seal::target("/");
+    const LIMITS: Limits = Limits {
+        within: Duration::from_secs(30),
+        bytes: 1024,
+    };
+
+    #[tokio::test]
+    async fn nothing_is_decompressed_before_it_was_opened() {
+        for (is_compressed, status, expected) in [
+            (false, "200 OK", Ok(())),
+            (
+                true,
+                "200 OK",
+                Err("answered without the seal of an agent of this mesh"),
+            ),
+            (true, "401 Unauthorized", Err("answered 401 Unauthorized")),
+        ] {
+            let (request, key, mut sealed) = request_and_answer();
+            let mut head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n");
+            if status == "200 OK" {
+                head.push_str(&format!("Content-Type: {}\r\n", sealing::CONTENT_TYPE));
+            }
+            if is_compressed {
+                head.push_str("Content-Encoding: gzip\r\n");
+                let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(&sealed).unwrap();
+                sealed = encoder.finish().unwrap();
+            }
+            let answer = [head.as_bytes(), b"\r\n", &sealed].concat();
+            let url = serve_once(answer).await;
+            let fetched = Client::default()
+                .fetch(&url, Some((request, key)), LIMITS)
+                .await;
+            let fetched = fetched.map(|_| ()).map_err(|error| error.to_string());
+            assert_eq!(fetched, expected.map_err(str::to_owned));
+        }
+    }
+
+    /// Returns a sealed request, the key for its answer, and the answer.
+    fn request_and_answer() -> (Vec<u8>, AnswerKey, Vec<u8>) {
+        let of = |life| {
+            let secret = Secret::new(std::array::from_fn(|at| at as u8));
+            let key = Key::new(KeyId::new("key").unwrap(), Role::Member, secret);
+            let keyring = Keyring::read(key.to_line().as_bytes()).unwrap();
+            Envelopes::new(Life::new([life; 16]), "test".to_owned(), keyring)
+        };
+        let (mut asker, mut asked) = (of(1), of(2));
+        let sealed = asker.seal(asked.life(), &asked.accepted(), TARGET, &[]);
+        let (request, key) = sealed.unwrap();
+        let stranger = |_| Standing::Stranger;
+        let opened = asked.open(&request, TARGET, Ipv4Addr::LOCALHOST.into(), stranger);
+        (request, key, opened.unwrap().answer.seal(200, b"{}"))
+    }
+
+    /// Gives this answer to one request, and returns its URL.
+    async fn serve_once(answer: Vec<u8>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(&answer).await;
+        });
+        url
+    }
 }

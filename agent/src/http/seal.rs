@@ -112,7 +112,7 @@ pub(crate) fn open(
     from: IpAddr,
 ) -> Result<Opened, StatusCode> {
     let standing = |life| state.standing(life, from);
-    let opened = state.sealing().open(sealed, target, standing);
+    let opened = state.sealing().open(sealed, target, from, standing);
     opened.map_err(|refusal| refuse(state, refusal, from))
 }
 

@@ -396,7 +396,7 @@ impl AgentState {
     /// Returns what is known of the life that is said to have sealed a request from `address`.
     pub(crate) fn standing(&self, life: Life, address: IpAddr) -> Standing {
         match self.snapshot().lives.get(&life) {
-            None => Standing::Stranger,
+            None | Some((_, None)) => Standing::Stranger,
             Some((_, Some(expected))) if !is_source(address, *expected) => Standing::Elsewhere,
             Some(_) => Standing::Member,
         }

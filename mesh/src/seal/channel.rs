@@ -59,6 +59,7 @@ pub struct Channel {
     reassembly: Reassembly,
     trials: Budget,
     welcomes: Budget,
+    greetings: Budget,
     hellos: u64,
 }
 
@@ -78,6 +79,7 @@ impl Channel {
             reassembly: Reassembly::default(),
             trials: Budget::default(),
             welcomes: Budget::default(),
+            greetings: Budget::default(),
             hellos: 0,
         }
     }
@@ -124,10 +126,13 @@ impl Channel {
         peer.is_some_and(|peer| peer.is_met(now))
     }
 
-    /// Returns a HELLO for an address that may not seal, unless it has lately been sent one.
+    /// Returns a HELLO for an address that may not seal, unless it has lately been sent one, or too
+    /// many others have: anybody can forge the source of what is not sealed.
     pub fn greet(&mut self, to: SocketAddr, now: Time) -> Option<Vec<u8>> {
         let to = canonical(to);
-        self.peer(to).may_greet(now).then(|| self.hello(to, now))
+        let is_due = self.peers.get(&to).is_none_or(|peer| peer.may_greet(now));
+        let may_greet = is_due && self.greetings.take(to.ip(), false, now);
+        may_greet.then(|| self.hello(to, now))
     }
 
     /// Returns the datagrams to send for a message; none if it is longer than [`MESSAGE_MAX`].

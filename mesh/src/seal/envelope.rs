@@ -6,6 +6,7 @@
 //! sealed with a key of its own, for the same two lives and the counter of its request.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::aead::{self, TAG_LEN};
 use super::answer::AnswerKey;
@@ -85,16 +86,37 @@ pub enum Standing {
     /// It is that of a member, but the request comes from another address. It is refused, so that
     /// no other holder of the key uses up the counters of the member.
     Elsewhere,
-    /// It is that of no member.
+    /// It is that of no member, or of one whose address is not known.
     Stranger,
 }
 
 /// The requests of another life.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Heard {
     window: Window,
+    /// The address that they come from.
+    from: IpAddr,
+    /// Whether the life was that of a member.
+    of_member: bool,
     /// The number of the request that last used it.
     used: u64,
+}
+
+impl Heard {
+    fn new(from: IpAddr) -> Self {
+        Self {
+            window: Window::default(),
+            from,
+            of_member: false,
+            used: 0,
+        }
+    }
+
+    /// Returns whether a request for this standing from this address has another window: another
+    /// holder of the key has used the life before it was known to be that of a member.
+    fn is_of_another(&self, standing: Standing, from: IpAddr) -> bool {
+        standing == Standing::Member && !self.of_member && self.from != from
+    }
 }
 
 /// The sealed side of the HTTP ports of an agent, or of a program that asks one.
@@ -206,8 +228,10 @@ impl Envelopes {
         common.next().map(|(wire, key)| (wire, key.clone()))
     }
 
-    /// Opens a request. `standing` tells what is known of a life. Nothing may act on a request of a
-    /// stranger that must not be repeated: what is kept of strangers goes first.
+    /// Opens a request that came from the address `from`. `standing` tells what is known of a life.
+    /// Nothing may act on a request of a stranger that must not be repeated: what is kept of
+    /// strangers goes first. A life that nobody knows belongs to the address that it is first heard
+    /// from, until it is known to be that of a member.
     ///
     /// # Errors
     /// Returns why the request is not believed.
@@ -215,6 +239,7 @@ impl Envelopes {
         &mut self,
         sealed: &[u8],
         target: Target<'_>,
+        from: IpAddr,
         standing: impl Fn(Life) -> Standing,
     ) -> Result<Opened, Refusal> {
         let header = Header::read(sealed)?;
@@ -224,7 +249,16 @@ impl Envelopes {
         if header.to != self.life {
             return Err(Refusal::OtherLife);
         }
-        if standing(header.from) == Standing::Elsewhere {
+        let from = from.to_canonical();
+        let present = standing(header.from);
+        let heard = self.heard.get(&(header.from, target.purpose));
+        let heard = heard.filter(|heard| !heard.is_of_another(present, from));
+        let is_elsewhere = match present {
+            Standing::Member => false,
+            Standing::Elsewhere => true,
+            Standing::Stranger => heard.is_some_and(|heard| heard.from != from),
+        };
+        if is_elsewhere {
             return Err(Refusal::OtherAddress);
         }
         let key = match self.keyring.find(header.key) {
@@ -234,7 +268,6 @@ impl Envelopes {
             None => return Err(Refusal::UnknownKey),
         };
         let counter = header.counter;
-        let heard = self.heard.get(&(header.from, target.purpose));
         if heard.is_some_and(|heard| !heard.window.admits(counter)) {
             return Err(Refusal::Replayed);
         }
@@ -243,7 +276,7 @@ impl Envelopes {
         let (written, sealed) = sealed.split_at(HEADER_LEN);
         let body = aead::open(&request, (0, counter), &target.bind(written), sealed);
         let body = body.ok_or(Refusal::Forged)?;
-        let heard = self.heard(header.from, target.purpose, standing);
+        let heard = self.heard((header.from, target.purpose), from, standing);
         if !heard.window.take(counter) {
             return Err(Refusal::Replayed);
         }
@@ -290,11 +323,11 @@ impl Envelopes {
     /// that were not heard for the longest time, and those of members only if there are no others.
     fn heard(
         &mut self,
-        from: Life,
-        purpose: Purpose,
+        at: (Life, Purpose),
+        from: IpAddr,
         standing: impl Fn(Life) -> Standing,
     ) -> &mut Heard {
-        let at = (from, purpose);
+        let present = standing(at.0);
         if self.heard.len() >= LIVES_MAX && !self.heard.contains_key(&at) {
             let worth = |at: &(Life, Purpose), heard: &Heard| {
                 let is_member = standing(at.0) != Standing::Stranger;
@@ -311,7 +344,12 @@ impl Envelopes {
             }
         }
         self.requests += 1;
-        let heard = self.heard.entry(at).or_default();
+        let heard = self.heard.entry(at).or_insert_with(|| Heard::new(from));
+        if heard.is_of_another(present, from) {
+            *heard = Heard::new(from);
+        }
+        heard.from = from;
+        heard.of_member |= present == Standing::Member;
         heard.used = self.requests;
         heard
     }

@@ -209,9 +209,9 @@ pub fn sealed_request(bytes: &[u8]) {
     let envelopes = |number| Envelopes::new(life(number, 0), "fuzz".to_owned(), keyring(&[1]));
     let (mut node, mut other) = (envelopes(1), envelopes(3));
     let member = |_| Standing::Member;
-    if let Ok(opened) = node.open(bytes, TARGET, member) {
+    if let Ok(opened) = node.open(bytes, TARGET, address(1).ip(), member) {
         assert!(opened.from != life(1, 0) && opened.body.len() < bytes.len());
-        assert!(node.open(bytes, TARGET, member).is_err());
+        assert!(node.open(bytes, TARGET, address(1).ip(), member).is_err());
     }
     let nonce = [0; 16];
     if let Ok(welcome) = node.welcome(bytes) {
@@ -223,7 +223,9 @@ pub fn sealed_request(bytes: &[u8]) {
     if let Some(body) = key.open(200, bytes) {
         assert!(body.len() < bytes.len());
     }
-    let opened = node.open(&request, TARGET, member).unwrap();
+    let opened = node
+        .open(&request, TARGET, address(1).ip(), member)
+        .unwrap();
     assert_eq!(opened.body, bytes);
     let answer = opened.answer.seal(200, bytes);
     assert_eq!(key.open(200, &answer).as_deref(), Some(bytes));

@@ -75,6 +75,20 @@ fn forged_welcomes_have_a_budget_of_their_own() {
 }
 
 #[test]
+fn plain_messages_from_everywhere_cause_few_hellos() {
+    let (mut a, now) = (channel(1, &[7]), seconds(100));
+    let greeted = (0..10_000).filter(|host| a.greet(host_at(*host), now).is_some());
+    assert_eq!(greeted.count(), 250);
+    // Neither do they cause many to one of them, although it is forgotten among so many.
+    let later = now + Duration::from_secs(1);
+    let greeted = (0..10_000).filter(|at| {
+        let port = (host_at(1).ip(), *at).into();
+        a.greet(port, later).is_some()
+    });
+    assert_eq!(greeted.count(), 50);
+}
+
+#[test]
 fn sessions_of_strangers_displace_none_of_a_member() {
     let (mut a, mut b, mut now) = met_pair();
     for number in 0..6000_u32 {

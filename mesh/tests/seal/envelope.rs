@@ -1,5 +1,7 @@
 //! Sealed requests and answers.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use iperf3_mesh_core::seal::{
     AnswerKey, Envelopes, HELLO_LEN, Keyring, Life, Purpose, Refusal, Role, Standing, Target,
     WELCOME_LEN, WireId,
@@ -18,6 +20,9 @@ const ROW: Target<'_> = Target {
     method: "GET",
     path: "/api/v1/row",
 };
+/// The address of node 1, and that of another host.
+const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
+const OTHER_HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 9));
 /// How many lives and purposes are remembered.
 const LIVES_MAX: u64 = 8192;
 
@@ -25,7 +30,7 @@ const LIVES_MAX: u64 = 8192;
 fn request_and_its_answer_open_once() {
     let (mut a, mut b) = (envelopes(1, &[7]), envelopes(2, &[8, 7]));
     let (sealed, answer) = ask(&mut a, 2, &[8, 7], TARGET);
-    let opened = b.open(&sealed, TARGET, member).unwrap();
+    let opened = b.open(&sealed, TARGET, HOST, member).unwrap();
     assert_eq!((opened.from, &opened.body[..]), (life(1), &b"request"[..]));
     let reply = opened.answer.seal(200, b"answer");
     assert_eq!(answer.open(403, &reply), None);
@@ -38,7 +43,7 @@ fn requests_open_in_any_order_within_the_window() {
     let (mut a, mut b) = (envelopes(1, &[7]), envelopes(2, &[7]));
     let sealed: Vec<_> = (0..1500).map(|_| ask(&mut a, 2, &[7], TARGET).0).collect();
     for request in sealed.iter().rev().take(1024) {
-        b.open(request, TARGET, member).unwrap();
+        b.open(request, TARGET, HOST, member).unwrap();
     }
     for request in &sealed {
         assert_eq!(refusal(&mut b, request, TARGET), Refusal::Replayed);
@@ -50,7 +55,7 @@ fn each_forged_request_is_refused_for_its_reason() {
     let (mut a, mut b) = (envelopes(1, &[7]), envelopes(2, &[7]));
     let (sealed, _) = ask(&mut a, 2, &[7], TARGET);
     let elsewhere = |_| Standing::Elsewhere;
-    let refused = b.open(&sealed, TARGET, elsewhere).unwrap_err();
+    let refused = b.open(&sealed, TARGET, HOST, elsewhere).unwrap_err();
     assert_eq!(refused, Refusal::OtherAddress);
     assert_eq!(refusal(&mut b, b"{}", TARGET), Refusal::Unsealed);
     assert_eq!(refusal(&mut b, b"", TARGET), Refusal::Unsealed);
@@ -83,7 +88,7 @@ fn each_forged_request_is_refused_for_its_reason() {
     rotated.replace_keys(keyring(&[8]));
     assert_eq!(refusal(&mut rotated, &sealed, TARGET), Refusal::RemovedKey);
     // None of them has used up the counter.
-    assert!(b.open(&sealed, TARGET, member).is_ok());
+    assert!(b.open(&sealed, TARGET, HOST, member).is_ok());
 }
 
 #[test]
@@ -91,10 +96,10 @@ fn each_flipped_bit_of_a_request_is_refused() {
     let (mut a, mut b) = (envelopes(1, &[7]), envelopes(2, &[7]));
     let (sealed, answer) = ask(&mut a, 2, &[7], TARGET);
     for_each_change(&sealed, |forged| {
-        assert!(b.open(forged, TARGET, member).is_err(), "{forged:?}");
+        assert!(b.open(forged, TARGET, HOST, member).is_err(), "{forged:?}");
     });
     let reply = b
-        .open(&sealed, TARGET, member)
+        .open(&sealed, TARGET, HOST, member)
         .unwrap()
         .answer
         .seal(200, b"answer");
@@ -108,7 +113,7 @@ fn each_flipped_bit_of_a_request_is_refused() {
 fn request_opens_at_no_other_node_and_no_other_life() {
     let (mut a, mut b) = (envelopes(1, &[7]), envelopes(2, &[7]));
     let (sealed, answer) = ask(&mut a, 2, &[7], TARGET);
-    b.open(&sealed, TARGET, member).unwrap();
+    b.open(&sealed, TARGET, HOST, member).unwrap();
     for run in 1..=10 {
         let mut next = Envelopes::new(life_of_run(2, run), MESH.to_owned(), keyring(&[7]));
         assert_eq!(refusal(&mut next, &sealed, TARGET), Refusal::OtherLife);
@@ -136,12 +141,42 @@ fn holder_of_a_key_uses_up_no_counters_of_a_member() {
         .collect();
     for request in &claimed {
         let refused = b
-            .open(request, TARGET, |_| Standing::Elsewhere)
+            .open(request, TARGET, HOST, |_| Standing::Elsewhere)
             .unwrap_err();
         assert_eq!(refused, Refusal::OtherAddress);
     }
     let (sealed, _) = ask(&mut a, 2, &[7], TARGET);
-    assert!(b.open(&sealed, TARGET, member).is_ok());
+    assert!(b.open(&sealed, TARGET, HOST, member).is_ok());
+}
+
+#[test]
+fn holder_of_a_key_uses_up_no_counters_of_a_new_life() {
+    let (mut a, mut b) = (envelopes(1, &[7]), envelopes(2, &[7]));
+    let stranger = |_| Standing::Stranger;
+    let mut insider = envelopes(1, &[7]);
+    let claimed: Vec<_> = (0..3000)
+        .map(|_| ask(&mut insider, 2, &[7], ROW).0)
+        .collect();
+    // Before the life is heard at its own address, and afterwards.
+    b.open(&claimed[2000], ROW, OTHER_HOST, stranger).unwrap();
+    let (first, _) = ask(&mut a, 2, &[7], ROW);
+    let refused = b.open(&first, ROW, HOST, stranger).unwrap_err();
+    assert_eq!(refused, Refusal::OtherAddress);
+    let second = ask(&mut a, 2, &[7], ROW).0;
+    b.open(&second, ROW, HOST, member).unwrap();
+    for standing in [Standing::Stranger, Standing::Elsewhere] {
+        let refused = b.open(&claimed[2999], ROW, OTHER_HOST, |_| standing);
+        assert_eq!(refused.unwrap_err(), Refusal::OtherAddress);
+    }
+    // The window of a member is the same wherever it moves, and whoever forgets it.
+    for (from, standing) in [
+        (OTHER_HOST, Standing::Member),
+        (HOST, Standing::Stranger),
+        (HOST, Standing::Member),
+    ] {
+        let refused = b.open(&second, ROW, from, |_| standing).unwrap_err();
+        assert_eq!(refused, Refusal::Replayed);
+    }
 }
 
 #[test]
@@ -152,12 +187,12 @@ fn windows_of_strangers_displace_none_of_a_member() {
         true => Standing::Member,
         false => Standing::Stranger,
     };
-    b.open(&sealed, TARGET, standing).unwrap();
+    b.open(&sealed, TARGET, HOST, standing).unwrap();
     for number in 0..2 * LIVES_MAX {
         let (request, _) = ask(&mut stranger(number), 2, &[7], TARGET);
-        b.open(&request, TARGET, standing).unwrap();
+        b.open(&request, TARGET, HOST, standing).unwrap();
     }
-    let refused = b.open(&sealed, TARGET, standing).unwrap_err();
+    let refused = b.open(&sealed, TARGET, HOST, standing).unwrap_err();
     assert_eq!(refused, Refusal::Replayed);
 }
 
@@ -166,13 +201,13 @@ fn forgotten_request_is_answered_under_another_nonce() {
     let mut b = envelopes(2, &[7]);
     let (sealed, answer) = ask(&mut stranger(0), 2, &[7], ROW);
     let reply = |b: &mut Envelopes, body: &[u8]| {
-        let opened = b.open(&sealed, ROW, |_| Standing::Stranger).unwrap();
+        let opened = b.open(&sealed, ROW, HOST, |_| Standing::Stranger).unwrap();
         opened.answer.seal(200, body)
     };
     let first = reply(&mut b, b"one row");
     for number in 1..=LIVES_MAX {
         let (request, _) = ask(&mut stranger(number), 2, &[7], ROW);
-        b.open(&request, ROW, |_| Standing::Stranger).unwrap();
+        b.open(&request, ROW, HOST, |_| Standing::Stranger).unwrap();
     }
     let second = reply(&mut b, b"one row");
     assert_ne!(first[8..], second[8..], "the same nonce");
@@ -212,7 +247,7 @@ fn answer_opens_only_as_a_whole_and_in_order() {
     let (mut a, mut b) = (envelopes(1, &[7]), envelopes(2, &[7]));
     let mut asked = || ask(&mut a, 2, &[7], TARGET);
     let ((sealed, answer), (_, other)) = (asked(), asked());
-    let mut opened = b.open(&sealed, TARGET, member).unwrap();
+    let mut opened = b.open(&sealed, TARGET, HOST, member).unwrap();
     let pieces: Vec<Vec<u8>> = [(&b"one "[..], false), (b"two", false), (b"", true)]
         .map(|(piece, is_last)| {
             let mut sealed = Vec::new();
@@ -238,7 +273,9 @@ fn operator_asks_for_rows_but_sends_no_control_message() {
     let mut agent = agent_with_operator();
     let mut program = operator();
     let (sealed, _) = ask(&mut program, 2, &[9], ROW);
-    let opened = agent.open(&sealed, ROW, |_| Standing::Stranger).unwrap();
+    let opened = agent
+        .open(&sealed, ROW, HOST, |_| Standing::Stranger)
+        .unwrap();
     assert_eq!(opened.role, Role::Operator);
     assert!(
         program
@@ -312,7 +349,7 @@ fn ask(from: &mut Envelopes, to: u8, theirs: &[u8], target: Target<'_>) -> (Vec<
 }
 
 fn refusal(at: &mut Envelopes, sealed: &[u8], target: Target<'_>) -> Refusal {
-    at.open(sealed, target, member).unwrap_err()
+    at.open(sealed, target, HOST, member).unwrap_err()
 }
 
 fn accepted(keys: &[u8]) -> Vec<WireId> {

@@ -4,6 +4,7 @@
 //! the coordinator.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::Epoch;
 use crate::seal::{
@@ -20,6 +21,8 @@ const TARGET: Target<'_> = Target {
     method: "POST",
     path: "/control/v1/message",
 };
+/// The address of all agents. The simulator tells its agents apart by their names.
+const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The sealed side of all agents of a mesh.
 pub(super) struct Seals {
@@ -89,7 +92,8 @@ impl Seals {
     pub(super) fn opens(&mut self, to: usize, number: Seal) -> bool {
         let sealed = self.sealed.get(&number);
         let envelopes = &mut self.agents[to].envelopes;
-        sealed.is_some_and(|sealed| envelopes.open(sealed, TARGET, |_| Standing::Member).is_ok())
+        let member = |_| Standing::Member;
+        sealed.is_some_and(|sealed| envelopes.open(sealed, TARGET, HOST, member).is_ok())
     }
 }
 
