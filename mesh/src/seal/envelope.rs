@@ -54,7 +54,7 @@ pub struct Target<'a> {
     pub purpose: Purpose,
     /// The method of HTTP.
     pub method: &'a str,
-    /// The path, with the query if there is one.
+    /// The path, without a query: no answer depends on one.
     pub path: &'a str,
 }
 
