@@ -20,9 +20,15 @@ def missing(bench):
     words = "/etc/iperf3-mesh/keys does not exist"
     for node in bench.nodes:
         until(f"{node} says that it has no key", lambda node=node: words in log(bench, node), 60)
-    for node, pod in bench.pods().items():
-        (state,) = pod["status"]["containerStatuses"]
-        expect(state["started"] and not state["ready"], f"the agent on {node}: {state}")
+    until("the agents count as alive", lambda: all(one["started"] for one in states(bench)), 60)
+    ready = [one for one in states(bench) if one["ready"]]
+    expect(not ready, f"agents without a key are ready: {ready}")
+
+
+def states(bench):
+    """Returns the states of all agents, as the kubelets see them."""
+    pods = bench.pods().values()
+    return [one for pod in pods for one in pod["status"]["containerStatuses"]]
 
 
 def log(bench, node):
