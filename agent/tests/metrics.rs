@@ -8,12 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use iperf3_mesh::api::{NodeState, Schedule, Sweep};
 use iperf3_mesh::config::FailedCells;
-use iperf3_mesh::keys::{AuthMode, KeyReason};
+use iperf3_mesh::keys::KeyReason;
 use iperf3_mesh::metrics::{Metrics, Settings};
 use iperf3_mesh_core::gossip::{GossipStatus, Rejection, RejectionTotals, SendError};
 use iperf3_mesh_core::seal::KeyId;
 use iperf3_mesh_core::wire::{Refusal, Role};
-use iperf3_mesh_core::{Figures, Ignored, NodeName, Protocol, Reason, ReservationOutcome};
+use iperf3_mesh_core::{
+    AuthMode, Figures, Ignored, NodeName, Protocol, Reason, ReservationOutcome,
+};
 
 fn name(text: &str) -> NodeName {
     NodeName::new(text).unwrap()

@@ -3,12 +3,10 @@
 
 mod file;
 mod generate;
-mod mode;
 mod problem;
 
 pub use file::{read, read_any};
 pub use generate::{generate, id_of_today};
-pub use mode::AuthMode;
 pub use problem::{KeyFileError, KeyReason};
 
 use std::io;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use iperf3_mesh_core::AuthMode;
 use iperf3_mesh_core::seal::KeyId;
 use prometheus::{
     IntGauge, IntGaugeVec, Registry, register_int_gauge_vec_with_registry,
@@ -9,7 +10,7 @@ use prometheus::{
 };
 use strum::VariantArray;
 
-use crate::keys::{AuthMode, KeyReason};
+use crate::keys::KeyReason;
 
 /// The metrics of the keys.
 #[derive(Clone)]

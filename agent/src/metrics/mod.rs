@@ -20,7 +20,7 @@ use iperf3_mesh_core::gossip::GossipStatus;
 use iperf3_mesh_core::seal::KeyId;
 use iperf3_mesh_core::wire::{Refusal, Role};
 use iperf3_mesh_core::{
-    AddressProblem, Figure, Ignored, NodeName, Outcome, Protocol, ReservationOutcome,
+    AddressProblem, AuthMode, Figure, Ignored, NodeName, Outcome, Protocol, ReservationOutcome,
 };
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -31,7 +31,7 @@ use prometheus::{
 use crate::VERSION;
 use crate::api::{NodeState, Schedule};
 use crate::config::FailedCells;
-use crate::keys::{AuthMode, KeyReason};
+use crate::keys::KeyReason;
 use crate::telemetry;
 use cells::Cells;
 use mesh::{Meetings, Members, Sweeps};

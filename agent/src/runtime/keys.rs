@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use iperf3_mesh_core::Time;
+use iperf3_mesh_core::gossip::SealMode;
 use iperf3_mesh_core::seal::{KeyId, Keyring};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -16,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::boot_now;
 use crate::config::Auth;
-use crate::keys::{self, AuthMode, KeyFileError};
+use crate::keys::{self, KeyFileError};
 use crate::state::AgentState;
 
 /// The pause between two looks at the key file.
@@ -33,7 +34,7 @@ pub(crate) struct Keys {
     /// The keys of the key file, `None` until it has been read.
     pub keyring: watch::Receiver<Option<Keyring>>,
     /// The messages that the agent accepts.
-    pub mode: watch::Receiver<AuthMode>,
+    pub mode: watch::Receiver<SealMode>,
     _watcher: AbortOnDropHandle<()>,
 }
 
@@ -42,7 +43,7 @@ impl Keys {
     pub(super) fn watch(path: PathBuf, auth: Auth, state: AgentState) -> Self {
         let started = boot_now();
         let mode = watch::Sender::new(mode(auth, Duration::ZERO));
-        state.metrics().show_auth_mode(*mode.borrow());
+        state.metrics().show_auth_mode((*mode.borrow()).into());
         let keyring = watch::Sender::new(None);
         let (keys, modes) = (keyring.subscribe(), mode.subscribe());
         let watcher = KeyWatcher {
@@ -73,10 +74,10 @@ impl Keys {
 }
 
 /// Returns what an agent accepts that has run for this long.
-fn mode(auth: Auth, running_for: Duration) -> AuthMode {
+fn mode(auth: Auth, running_for: Duration) -> SealMode {
     match auth {
-        Auth::Permissive if running_for < PERMISSIVE_FOR => AuthMode::Permissive,
-        Auth::Permissive | Auth::Required => AuthMode::Required,
+        Auth::Permissive if running_for < PERMISSIVE_FOR => SealMode::Permissive,
+        Auth::Permissive | Auth::Required => SealMode::Required,
     }
 }
 
@@ -86,7 +87,7 @@ struct KeyWatcher {
     started: Time,
     state: AgentState,
     keyring: watch::Sender<Option<Keyring>>,
-    mode: watch::Sender<AuthMode>,
+    mode: watch::Sender<SealMode>,
     /// The problem that was logged last.
     problem: Option<KeyFileError>,
 }
@@ -159,7 +160,7 @@ impl KeyWatcher {
             tracing::warn!(
                 "plain messages are no longer accepted: --auth (MESH_AUTH) permissive ends after 24 h"
             );
-            self.state.metrics().show_auth_mode(present);
+            self.state.metrics().show_auth_mode(present.into());
         }
     }
 }
@@ -225,13 +226,13 @@ mod tests {
         let day = Duration::from_secs(24 * 60 * 60);
         let before = day - Duration::from_millis(1);
         for (running_for, expected) in [
-            (Duration::ZERO, AuthMode::Permissive),
-            (before, AuthMode::Permissive),
-            (day, AuthMode::Required),
-            (10 * day, AuthMode::Required),
+            (Duration::ZERO, SealMode::Permissive),
+            (before, SealMode::Permissive),
+            (day, SealMode::Required),
+            (10 * day, SealMode::Required),
         ] {
             assert_eq!(mode(Auth::Permissive, running_for), expected);
-            assert_eq!(mode(Auth::Required, running_for), AuthMode::Required);
+            assert_eq!(mode(Auth::Required, running_for), SealMode::Required);
         }
     }
 

@@ -4,12 +4,13 @@
 use std::future::pending;
 use std::io;
 
-use iperf3_mesh_core::gossip::{self, Gossip, SealMode};
+use iperf3_mesh_core::AuthMode;
+use iperf3_mesh_core::gossip::{self, Gossip};
 use iperf3_mesh_core::seal::Secret;
 
 use super::keys::Keys;
 use crate::config::Security;
-use crate::keys::{self, AuthMode};
+use crate::keys;
 use crate::state::AgentState;
 
 /// The protection of an agent that runs.
@@ -47,7 +48,7 @@ impl Protection {
         let Some(keyring) = keys.keyring.borrow_and_update().clone() else {
             return Err(io::Error::other("the keys have not been read yet"));
         };
-        let mode = seal_mode(*keys.mode.borrow_and_update());
+        let mode = *keys.mode.borrow_and_update();
         self.state.sealing().set_keys(&keyring);
         self.state.sealing().set_mode(mode);
         Ok(gossip::Security::Sealed {
@@ -73,7 +74,7 @@ impl Protection {
                     }
                 }
                 Ok(()) = keys.mode.changed() => {
-                    let mode = seal_mode(*keys.mode.borrow_and_update());
+                    let mode = *keys.mode.borrow_and_update();
                     state.sealing().set_mode(mode);
                     gossip.set_mode(mode);
                 }
@@ -81,13 +82,5 @@ impl Protection {
                 else => pending().await,
             }
         }
-    }
-}
-
-/// Returns the mode of the seal. An agent with keys is never insecure.
-fn seal_mode(mode: AuthMode) -> SealMode {
-    match mode {
-        AuthMode::Permissive => SealMode::Permissive,
-        AuthMode::Required | AuthMode::Insecure => SealMode::Required,
     }
 }

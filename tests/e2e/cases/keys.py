@@ -57,12 +57,11 @@ def present(bench):
 
 
 def used(bench):
-    """Returns, for each key, the members to which the agents send with it, and the agents."""
-    use = "iperf_mesh_key_in_use"
-    sums = bench.prometheus.query(f"sum by (id) ({use})")
-    counts = bench.prometheus.query(f"count by (id) ({use})")
-    agents = {labels["id"]: int(value) for labels, value in counts}
-    return {labels["id"]: (int(value), agents[labels["id"]]) for labels, value in sums}
+    """Returns, for each key, the members to which each of the agents sends with it, sorted."""
+    found = {}
+    for labels, members in bench.prometheus.query("iperf_mesh_key_in_use"):
+        found.setdefault(labels["id"], []).append(int(members))
+    return {name: sorted(members) for name, members in found.items()}
 
 
 def rotate(bench):
@@ -70,13 +69,12 @@ def rotate(bench):
     old, new = present(bench)[0], line("new")
     stopwatch, count = Stopwatch(), len(bench.nodes)
     put(bench, new, old)
-    all_pairs = count * (count - 1)
-    name = old.split(":")[0]
-    wanted = {"new": (all_pairs, count), name: (0, count)}
+    everybody, nobody = [count - 1] * count, [0] * count
+    wanted = {"new": everybody, old.split(":")[0]: nobody}
     until("everybody sends with the new key", lambda: used(bench) == wanted, SEEN)
     bench.note(f"everybody sends with the new key after {stopwatch}")
     put(bench, new)
-    until("nobody has the old key", lambda: used(bench) == {"new": (all_pairs, count)}, SEEN)
+    until("nobody has the old key", lambda: used(bench) == {"new": everybody}, SEEN)
     bench.note(f"the old key is gone after {stopwatch}")
     bench.until_full(since=stopwatch.date)
     failures = bench.mesh.failures(stopwatch)
