@@ -191,6 +191,48 @@ fn silent_peer_is_sent_a_hello_after_five_seconds() {
 }
 
 #[test]
+fn peer_is_not_doubted_for_two_messages_without_an_echo() {
+    let (mut a, _, now) = met_pair();
+    let counts = (0..4).map(|minute| {
+        let now = now + Duration::from_secs(60) * minute;
+        a.send(address(2), b"message", now).len()
+    });
+    assert_eq!(counts.collect::<Vec<_>>(), [1, 1, 1, 2]);
+}
+
+#[test]
+fn session_of_an_earlier_run_serves_no_more() {
+    let (mut a, _, now) = met_pair();
+    let mut b = run(2, 1, &[8, 7]);
+    a.replace_keys(keyring(&[8, 7]));
+    let hello = a.send(address(2), b"message", now).remove(0);
+    let welcome = answer(b.receive(&hello, address(1), true, now));
+    let proof = answer(a.receive(&welcome[0], address(2), true, now));
+    for datagram in answer(b.receive(&proof[0], address(1), true, now)) {
+        a.receive(&datagram, address(2), true, now).unwrap();
+    }
+    // The second run falls silent. No session of the first one puts off the HELLO.
+    let counts = (0..6).map(|second| {
+        let now = now + Duration::from_secs(second);
+        a.send(address(2), b"message", now).len()
+    });
+    assert_eq!(counts.collect::<Vec<_>>(), [1, 1, 1, 1, 1, 2]);
+}
+
+#[test]
+fn restarted_peer_is_sent_nothing_for_its_earlier_run() {
+    let (mut a, _, now) = met_pair();
+    let mut b = run(2, 1, &[7]);
+    let hello = b.send(address(1), b"back", now);
+    let welcome = answer(a.receive(&hello[0], address(2), true, now));
+    let proof = answer(b.receive(&welcome[0], address(1), true, now)).remove(0);
+    answer(a.receive(&proof, address(2), true, now));
+    // The answer is lost, and nothing else comes of the second run.
+    let datagrams = a.send(address(2), b"message", now + Duration::from_secs(6));
+    assert_eq!(datagrams.concat().len(), HELLO_LEN);
+}
+
+#[test]
 fn restarted_peer_is_met_again_by_its_first_message() {
     let (mut a, _, now) = met_pair();
     let mut b = run(2, 1, &[7]);
