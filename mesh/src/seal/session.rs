@@ -84,7 +84,7 @@ impl Header {
         let (header, sealed) = datagram.split_at(length);
         let counter = u64::from_be_bytes(first(&header[9..]));
         let (index, count) = (header[17], header[18]);
-        let is_proof = (index, count) == (0, 0) && sealed.len() == TAG_LEN;
+        let is_proof = (index, count) == (0, 0);
         let is_fragment = index < count && count <= FRAGMENTS_MAX && counter >= u64::from(index);
         if !is_proof && !is_fragment {
             return Err(Refusal::Malformed);
