@@ -56,6 +56,8 @@ pub enum AddressProblem {
     OutsidePeerCidr,
     /// The address is not that of a pod on the node, and not within `--peer-cidr`.
     Unlisted,
+    /// An agent at another address has the name, and had it before.
+    NameTaken,
 }
 
 impl AddressProblem {

@@ -41,6 +41,7 @@ mod fragments;
 mod frame;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod holders;
 mod instance;
 mod observations;
 mod packed;

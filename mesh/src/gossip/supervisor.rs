@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tracing::{error, info, warn};
 
 use super::config::{GOODBYE_MAX, GossipConfig, GossipError};
+use super::holders::Holders;
 use super::instance::{Instance, SHUTDOWN_MAX};
 use super::observations::Observations;
 use super::rejoin::{CONTACTS_MAX, RejoinCandidates};
@@ -85,6 +86,7 @@ pub(super) struct Supervisor {
     published: Published,
     started: Instant,
     observations: Observations,
+    holders: Holders,
     rejoin_candidates: RejoinCandidates,
     /// The instant until which the view from before a restart stands, because a restarted chitchat
     /// knows no peer yet.
@@ -122,6 +124,7 @@ impl Supervisor {
             published: first_state(&config),
             started: Instant::now(),
             observations: Observations::default(),
+            holders: Holders::default(),
             rejoin_candidates: RejoinCandidates::default(),
             settling_until: Instant::now(),
             last_alarm: None,
@@ -235,7 +238,7 @@ impl Supervisor {
         let identities = self.observations.identities(roster, self.answered(), now);
         self.ask(instance, &identities, now);
         if now >= self.settling_until {
-            self.send_view(identities);
+            self.send_view(identities, now);
         }
     }
 
@@ -269,7 +272,7 @@ impl Supervisor {
         self.shared.roster.is_overtaken() && self.renewals.is_due(Instant::now())
     }
 
-    fn send_view(&self, identities: Vec<Identity>) {
+    fn send_view(&mut self, identities: Vec<Identity>, now: Instant) {
         let observer = Observer {
             name: self.config.name.clone(),
             epoch: self.published.epoch,
@@ -278,7 +281,8 @@ impl Supervisor {
         };
         let patience = self.settle().max(CONFLICT_AFTER);
         let rules = self.channels.rules.borrow().clone();
-        let view = view::view(&observer, &rules, identities, patience);
+        let holders = &mut self.holders;
+        let view = view::view(&observer, &rules, identities, holders, patience, now);
         self.channels.views.send_if_modified(|last| {
             let differs = *last != view;
             if differs {

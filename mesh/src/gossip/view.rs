@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::holders::Holders;
 use super::state::{Published, canonical};
 use crate::{
     AddressProblem, AddressRules, Epoch, Member, NodeName, PeerState, RefusedMember, View,
@@ -60,7 +61,7 @@ pub(super) enum Standing {
 }
 
 impl Identity {
-    fn is_up(&self) -> bool {
+    pub(super) fn is_up(&self) -> bool {
         self.live && !self.published.leaving
     }
 
@@ -102,7 +103,8 @@ pub(super) struct Observer {
     pub(super) members_max: usize,
 }
 
-/// Returns the view of `observer`, computed from `identities` (all except its own present one).
+/// Returns the view of `observer` at `now`, computed from `identities` (all except its own present
+/// one).
 ///
 /// An identity that breaks `rules` counts for nothing: it is no member, and in conflict with none.
 ///
@@ -113,7 +115,9 @@ pub(super) fn view(
     observer: &Observer,
     rules: &AddressRules,
     identities: Vec<Identity>,
+    holders: &mut Holders,
     patience: Duration,
+    now: Instant,
 ) -> View {
     let mut refused = Vec::new();
     let mut admitted = Vec::new();
@@ -121,11 +125,7 @@ pub(super) fn view(
     for identity in identities.into_iter().filter(|one| !is_false(one)) {
         match admit(rules, &identity) {
             Ok(()) => admitted.push(identity),
-            Err(problem) => refused.push(RefusedMember {
-                name: identity.published.name,
-                address: identity.published.control,
-                problem,
-            }),
+            Err(problem) => refused.push(refuse(&identity, problem)),
         }
     }
     let mut names: BTreeMap<&NodeName, Vec<&Identity>> = BTreeMap::new();
@@ -139,13 +139,40 @@ pub(super) fn view(
     let mut names: Vec<_> = names.into_values().collect();
     // Those that were seen first keep their places, except those that have left.
     names.sort_by_key(|identities| identities.iter().map(|one| one.first_seen).min());
-    let members = names.iter();
-    let members = members.filter_map(|identities| member(identities, patience));
-    let mut members: Vec<Member> = members.collect();
+    holders.retain(now);
+    let mut members = Vec::new();
+    for identities in &names {
+        let (candidates, late) = holders.split(identities, patience, now);
+        let late = late.into_iter();
+        refused.extend(late.map(|one| refuse(one, AddressProblem::NameTaken)));
+        let Some((identity, state)) = member(&candidates, patience) else {
+            continue;
+        };
+        if state == PeerState::Live {
+            holders.hold(identity, now);
+        }
+        members.push(describe(identity, state));
+    }
     members.sort_by_key(|member| member.state == PeerState::Left);
     members.truncate(observer.members_max);
+    let is_late = |one: &&Identity| {
+        one.is_up()
+            && one.published.epoch != observer.epoch
+            && one.first_seen >= observer.started + patience
+    };
+    let (late, namesakes): (Vec<_>, Vec<_>) = namesakes.into_iter().partition(is_late);
+    let late = late.into_iter();
+    refused.extend(late.map(|one| refuse(one, AddressProblem::NameTaken)));
     let namesake = namesake(observer, &namesakes, patience);
     View::new(members, namesake).with_refused(refused)
+}
+
+fn refuse(identity: &Identity, problem: AddressProblem) -> RefusedMember {
+    RefusedMember {
+        name: identity.published.name.clone(),
+        address: identity.published.control,
+        problem,
+    }
 }
 
 fn admit(rules: &AddressRules, identity: &Identity) -> Result<(), AddressProblem> {
@@ -174,15 +201,19 @@ fn namesake(
     Some(other.published.control)
 }
 
-/// Returns the member that the identities of one name stand for, if any of them counts yet.
-fn member(identities: &[&Identity], patience: Duration) -> Option<Member> {
+/// Returns the identity that stands for the member of a name, if any of them counts yet, and the
+/// state of the member.
+fn member<'a>(
+    identities: &[&'a Identity],
+    patience: Duration,
+) -> Option<(&'a Identity, PeerState)> {
     if let Some(newest) = present(identities) {
         let state = if in_conflict(identities, patience) {
             PeerState::Conflict
         } else {
             PeerState::Live
         };
-        return Some(describe(newest, state));
+        return Some((newest, state));
     }
     // An identity that we have never seen alive may be starting, or may have departed long ago
     // while gossip still carries it. Only nodes that knew it before report it as silent.
@@ -203,7 +234,7 @@ fn member(identities: &[&Identity], patience: Duration) -> Option<Member> {
     } else {
         PeerState::Silent
     };
-    Some(describe(last, state))
+    Some((last, state))
 }
 
 /// Returns, of the identities that are up, the one that counts. While one speaks for itself, it

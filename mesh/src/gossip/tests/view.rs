@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::super::holders::Holders;
 use super::super::view::{Identity, Observer, Standing, view};
 use super::{address, name, published};
 use crate::{AddressProblem, AddressRules, Epoch, Listed, PeerState, View};
@@ -270,6 +271,57 @@ fn claim_that_has_just_appeared_waits_for_its_address() {
 }
 
 #[test]
+fn agent_with_the_name_of_another_takes_it_at_no_time() {
+    let timeline = Timeline::new();
+    let mut holders = Holders::default();
+    let member = |last| timeline.identity("a", 1, 0, last);
+    let claim = |last| speaking(timeline.identity("a", 2, 50, last));
+    timeline.view_after(&mut holders, &[member(49)]);
+    for last in 50..200 {
+        let view = timeline.view_after(&mut holders, &[member(last), claim(last)]);
+        assert_eq!(only(&view), (1, PeerState::Live), "{last}");
+        assert_eq!(view.refused()[0].problem, AddressProblem::NameTaken);
+    }
+    // The member is started again, and its former identity is forgotten.
+    let again = |last| Identity {
+        address: address(1),
+        ..timeline.identity("a", 3, 220, last)
+    };
+    for last in 200..220 {
+        let view = timeline.view_after(&mut holders, &[dead(member(199)), claim(last)]);
+        assert_eq!(only(&view), (1, PeerState::Silent), "{last}");
+    }
+    for last in 220..400 {
+        let mut again = again(last);
+        again.published.control.set_ip(address(1).ip());
+        let view = timeline.view_after(&mut holders, &[again, claim(last)]);
+        assert_eq!(only(&view), (3, PeerState::Live), "{last}");
+    }
+}
+
+#[test]
+fn name_of_an_agent_that_has_ended_goes_to_its_successor() {
+    let timeline = Timeline::new();
+    let member = || timeline.identity("a", 1, 0, 100);
+    let beside = |last| timeline.identity("a", 2, 50, last);
+    let mut holders = Holders::default();
+    timeline.view_after(&mut holders, &[member()]);
+    timeline.view_after(&mut holders, &[member(), beside(100)]);
+    for (last, expected) in [(159, (1, PeerState::Silent)), (160, (2, PeerState::Live))] {
+        let view = timeline.view_after(&mut holders, &[dead(member()), beside(last)]);
+        assert_eq!(only(&view), expected, "{last}");
+    }
+    // Whoever appears afterwards need not wait, and neither does the member at another address.
+    for (epoch, first) in [(2, 101), (1, 50)] {
+        let mut holders = Holders::default();
+        timeline.view_after(&mut holders, &[member()]);
+        let next = at(timeline.identity("a", epoch, first, 110), [10, 0, 0, 77]);
+        let view = timeline.view_after(&mut holders, &[dead(member()), next]);
+        assert_eq!(only(&view), (epoch, PeerState::Live), "{epoch}");
+    }
+}
+
+#[test]
 fn own_name_is_taken_only_by_another_lasting_epoch() {
     let timeline = Timeline::new();
     let taken = |identity: Identity| timeline.view(&[identity]).is_name_taken();
@@ -277,22 +329,20 @@ fn own_name_is_taken_only_by_another_lasting_epoch() {
         !taken(timeline.identity("me", 9, 0, 5)),
         "the previous run of this agent"
     );
-    assert!(taken(timeline.identity("me", 9, 20, 35)));
+    assert!(taken(timeline.identity("me", 9, 10, 25)));
     assert!(
-        !taken(timeline.identity("me", 9, 20, 34)),
+        !taken(timeline.identity("me", 9, 10, 24)),
         "not yet long enough"
     );
     assert!(
-        !taken(timeline.identity("me", 0, 20, 35)),
+        !taken(timeline.identity("me", 0, 10, 25)),
         "an earlier identity of this epoch"
     );
-    assert!(!taken(dead(timeline.identity("me", 9, 20, 35))));
-    assert!(
-        timeline
-            .view(&[timeline.identity("me", 9, 20, 35)])
-            .members()
-            .is_empty()
-    );
+    assert!(!taken(dead(timeline.identity("me", 9, 10, 25))));
+    let late = timeline.view(&[timeline.identity("me", 9, 15, 300)]);
+    assert!(!late.is_name_taken(), "this node had the name before");
+    assert_eq!(late.refused()[0].problem, AddressProblem::NameTaken);
+    assert!(late.members().is_empty());
 }
 
 #[test]
@@ -432,13 +482,37 @@ impl Timeline {
     }
 
     fn view_by(&self, rules: &AddressRules, identities: &[Identity]) -> View {
+        self.view_with(&mut Holders::default(), rules, identities)
+    }
+
+    /// Returns the view after those that have filled `holders`, at the time of the last heartbeat.
+    fn view_after(&self, holders: &mut Holders, identities: &[Identity]) -> View {
+        let rules = AddressRules::new(address(0).ip(), []);
+        self.view_with(holders, &rules, identities)
+    }
+
+    fn view_with(
+        &self,
+        holders: &mut Holders,
+        rules: &AddressRules,
+        identities: &[Identity],
+    ) -> View {
         let observer = Observer {
             name: name("me"),
             epoch: Epoch(0),
             started: self.start,
             members_max: MEMBERS_MAX,
         };
-        view(&observer, rules, identities.to_vec(), PATIENCE)
+        let now = identities.iter().map(|one| one.last_heartbeat).max();
+        let now = now.unwrap_or(self.start);
+        view(
+            &observer,
+            rules,
+            identities.to_vec(),
+            holders,
+            PATIENCE,
+            now,
+        )
     }
 }
 
