@@ -133,7 +133,7 @@ fn status_hint(status: StatusCode) -> &'static str {
     match status.as_u16() {
         300..=399 => "Another server redirects from there: name an agent itself.",
         401 | 403 => {
-            "The agent may want a key of its mesh (--key-file), or another server or a proxy a \
+            "The agent may want a key of its mesh (--key-file), or another server or a proxy wants a \
              login."
         }
         407 => "A proxy wants a login: name an agent itself.",
