@@ -71,7 +71,7 @@ async fn recorded_and_forged_messages_of_a_member_do_nothing() {
     let mut mesh = Mesh::start(&[7]);
     let insider = Insider::join(&mesh).await;
     let [n1, n2] = insider.await_members(&mesh).await;
-    let recorded = insider.recorded();
+    let recorded = insider.recorded_of(n1.life.unwrap());
     let mut envelopes = Envelopes::new(insider.life, MESH.to_owned(), keyring(&[7]));
     let accepted = envelopes.accepted();
     let mut sealed = |name: &str, to: &Member| {
@@ -344,9 +344,15 @@ impl Insider {
         }
     }
 
-    /// Returns a message that an agent has sent to it.
-    fn recorded(&self) -> Vec<u8> {
-        self.received.recv_timeout(SWEEP).unwrap()
+    /// Returns a message that the agent with this life has sent to it.
+    fn recorded_of(&self, life: Life) -> Vec<u8> {
+        let is_of = |message: &Vec<u8>| message[5..][..16] == *life.bytes();
+        loop {
+            let message = self.received.recv_timeout(SWEEP).unwrap();
+            if is_of(&message) {
+                return message;
+            }
+        }
     }
 }
 
