@@ -24,7 +24,7 @@
 //! ```
 //! use iperf3_mesh_core::wire::Body;
 //! use iperf3_mesh_core::{
-//!     Epoch, Input, Member, Node, NodeName, Output, PeerState, PortRange, Protocol, Settings,
+//!     Auth, Epoch, Input, Member, Node, NodeName, Output, PeerState, PortRange, Protocol, Settings,
 //!     TestSpec, Time, View, WIRE_VERSION,
 //! };
 //! use std::time::Duration;
