@@ -24,8 +24,8 @@
 //! ```
 //! use iperf3_mesh_core::wire::Body;
 //! use iperf3_mesh_core::{
-//!     Auth, Epoch, Input, Member, Node, NodeName, Output, PeerState, PortRange, Protocol, Settings,
-//!     TestSpec, Time, View, WIRE_VERSION,
+//!     Auth, Epoch, Input, Member, Node, NodeName, Output, PeerState, PortRange, Protocol,
+//!     Settings, TestSpec, Time, View, WIRE_VERSION,
 //! };
 //! use std::time::Duration;
 //!
