@@ -6,51 +6,23 @@
 //! needs some more.
 
 #![allow(clippy::print_stdout, reason = "a program that prints")]
-#![expect(unsafe_code, reason = "an allocator counts")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use iperf3_mesh_core_testkit::{MockMesh, live_view};
-
-/// The allocator of the system, with a count of the allocated bytes.
-struct Counting;
+use iperf3_mesh_core_testkit::{CountingAllocator, MockMesh, live_view};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every request goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
+static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 
 fn main() {
     println!("{:>6}  {:>10}  {:>10}", "nodes", "view", "node");
     for nodes in [10, 100, 1000, 10_000] {
-        let before = allocated();
+        let before = ALLOCATOR.allocated();
         let view = live_view(nodes);
-        let of_view = allocated() - before;
+        let of_view = ALLOCATOR.allocated() - before;
         let node = MockMesh::waiting(nodes, &view).into_node();
-        let with_node = allocated();
+        let with_node = ALLOCATOR.allocated();
         drop(node);
-        let of_node = with_node - allocated();
+        let of_node = with_node - ALLOCATOR.allocated();
         let [of_view, of_node] = [of_view, of_node].map(|bytes| bytes / (nodes - 1));
         println!("{nodes:>6}  {of_view:>4} B/peer  {of_node:>4} B/peer");
     }
-}
-
-fn allocated() -> usize {
-    ALLOCATED.load(Ordering::Relaxed)
 }

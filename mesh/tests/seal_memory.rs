@@ -3,41 +3,18 @@
 //! A file of its own, because its allocator counts.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(unsafe_code, reason = "an allocator counts")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use iperf3_mesh_core::Time;
 use iperf3_mesh_core::seal::{
-    Channel, Envelopes, Key, KeyId, Keyring, Life, Purpose, Received, Role, Secret, Standing,
-    Target,
+    Channel, Envelopes, Life, Purpose, Received, Secret, Standing, Target,
 };
-
-/// The allocator of the system, with a count of the allocated bytes.
-struct Counting;
+use iperf3_mesh_core_testkit::{CountingAllocator, keyring};
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every request goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        ALLOCATED.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller keeps the contract.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
+static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 
 const MIB: usize = 1 << 20;
 const OWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9877);
@@ -46,21 +23,21 @@ const OWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST
 #[test]
 fn memory_of_the_seal_is_bounded_under_a_flood() {
     let (mut channel, mut now) = (channel(0), Time::default() + Duration::from_secs(100));
-    let before = ALLOCATED.load(Ordering::Relaxed);
+    let before = ALLOCATOR.allocated();
     for number in 1..6000 {
         now = now + Duration::from_millis(8);
         flood_with_sessions(&mut channel, number, now);
     }
-    let of_channel = ALLOCATED.load(Ordering::Relaxed) - before;
+    let of_channel = ALLOCATOR.allocated() - before;
     // 4,096 addresses with a session, and 1 MiB of parts of messages.
     assert!((MIB..4 * MIB).contains(&of_channel), "{of_channel} B");
 
-    let mut envelopes = Envelopes::new(life(0), "test".to_owned(), keyring());
-    let before = ALLOCATED.load(Ordering::Relaxed);
+    let mut envelopes = Envelopes::new(life(0), "test".to_owned(), keyring(&[7]));
+    let before = ALLOCATOR.allocated();
     for number in 1..12_000 {
         flood_with_requests(&mut envelopes, number);
     }
-    let of_envelopes = ALLOCATED.load(Ordering::Relaxed) - before;
+    let of_envelopes = ALLOCATOR.allocated() - before;
     assert!((MIB..4 * MIB).contains(&of_envelopes), "{of_envelopes} B");
 }
 
@@ -88,8 +65,8 @@ fn flood_with_requests(envelopes: &mut Envelopes, number: u32) {
         method: "GET",
         path: "/api/v1/row",
     };
-    let accepted: Vec<_> = keyring().wire_ids().collect();
-    let mut insider = Envelopes::new(life(number), "test".to_owned(), keyring());
+    let accepted: Vec<_> = keyring(&[7]).wire_ids().collect();
+    let mut insider = Envelopes::new(life(number), "test".to_owned(), keyring(&[7]));
     let host = Ipv4Addr::from(0x0a00_0000 + number).into();
     let (request, _) = insider.seal(life(0), &accepted, target, b"").unwrap();
     envelopes
@@ -112,7 +89,7 @@ fn channel(number: u32) -> Channel {
         life(number),
         Secret::new([3; 32]),
         "test".to_owned(),
-        keyring(),
+        keyring(&[7]),
     )
 }
 
@@ -120,10 +97,4 @@ fn life(number: u32) -> Life {
     let mut bytes = [0; 16];
     bytes[..4].copy_from_slice(&number.to_be_bytes());
     Life::new(bytes)
-}
-
-fn keyring() -> Keyring {
-    let secret = Secret::new(std::array::from_fn(|at| at as u8));
-    let key = Key::new(KeyId::new("key").unwrap(), Role::Member, secret);
-    Keyring::read(key.to_line().as_bytes()).unwrap()
 }

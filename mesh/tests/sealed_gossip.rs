@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use chitchat::{ChitchatEnvelope, ChitchatMessage, ProtocolVersion};
 use iperf3_mesh_core::gossip::{Gossip, GossipConfig, GossipStatus, Rejection, SealMode, Security};
-use iperf3_mesh_core::seal::{Channel, Key, KeyId, Keyring, Life, Received, Role, Secret, Signer};
+use iperf3_mesh_core::seal::{Channel, KeyId, Life, Received, Secret, Signer};
 use iperf3_mesh_core::{
     AddressRules, Auth, AuthMode, Member, MeshName, NodeName, PeerState, Time, View,
 };
+use iperf3_mesh_core_testkit::keyring;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -514,14 +515,4 @@ fn life(number: u8) -> Life {
 
 fn key_id(number: u8) -> KeyId {
     KeyId::new(&format!("key-{number}")).unwrap()
-}
-
-fn keyring(numbers: &[u8]) -> Keyring {
-    let key = |number: &u8| {
-        let bytes = std::array::from_fn(|at| number.wrapping_add(at as u8));
-        let key = Key::new(key_id(*number), Role::Member, Secret::new(bytes));
-        key.to_line().to_string()
-    };
-    let lines: Vec<_> = numbers.iter().map(key).collect();
-    Keyring::read(lines.join("\n").as_bytes()).unwrap()
 }

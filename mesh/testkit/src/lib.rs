@@ -4,17 +4,21 @@
 //! messages arrive and when, and how the iperf3 processes behave. [`MockMesh`] surrounds one real
 //! node with mock peers, for benches of large meshes. Both are policies of the simulator's kernel.
 
+mod allocator;
 mod harness;
+mod keys;
 mod log;
 mod messages;
 mod mock_mesh;
 
 use std::time::Duration;
 
+pub use allocator::CountingAllocator;
 pub use harness::Harness;
 pub use iperf3_mesh_core::sim::defaults::test_spec;
 pub use iperf3_mesh_core::sim::ids::name_of;
 pub use iperf3_mesh_core::sim::kernel::{DELIVERY_TIMEOUT, Delivery};
+pub use keys::{key, keyring};
 pub use log::{CellResult, Entry, Event, Logged};
 pub use messages::refusal;
 pub use mock_mesh::{MockMesh, live_view};

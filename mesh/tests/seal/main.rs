@@ -17,27 +17,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use iperf3_mesh_core::Time;
-use iperf3_mesh_core::seal::{Channel, Key, KeyId, Keyring, Life, Role, Secret};
+use iperf3_mesh_core::seal::{Channel, Life, Secret};
+use iperf3_mesh_core_testkit::{key, keyring};
 
 const MESH: &str = "test";
-
-/// A key that this number decides.
-fn key(number: u8, role: Role) -> Key {
-    let bytes = std::array::from_fn(|at| number.wrapping_add(at as u8));
-    Key::new(
-        KeyId::new(&format!("key-{number}")).unwrap(),
-        role,
-        Secret::new(bytes),
-    )
-}
-
-/// A keyring with these member keys, the newest first.
-fn keyring(numbers: &[u8]) -> Keyring {
-    let lines = numbers
-        .iter()
-        .map(|number| key(*number, Role::Member).to_line().to_string());
-    Keyring::read(lines.collect::<Vec<_>>().join("\n").as_bytes()).unwrap()
-}
 
 /// The life of the first run of a node.
 fn life(node: u8) -> Life {
