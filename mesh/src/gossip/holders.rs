@@ -1,5 +1,5 @@
 //! The holders of the names. A name belongs to the agent that this node has first heard under it,
-//! as long as that agent lives, and for the time of a restart. Whoever comes later with another
+//! as long as that agent lives, and for the time of a restart. A later agent with another
 //! life at another address is refused, so that no member takes the name of another.
 
 use std::collections::BTreeMap;

@@ -68,7 +68,7 @@ impl Recorder {
         let (responder, token): ([u8; 16], [u8; 16]) = (part(datagram, 21), part(datagram, 37));
         let initiator = self.hellos[&nonce];
         let context = [initiator, responder, nonce, token].concat();
-        // Whoever has begun it is the other one: nodes 1 to 3 each have their number in their life.
+        // The other node has begun it: nodes 1 to 3 each have their number in their life.
         assert_ne!(initiator[0], from);
         for key in [7, 8] {
             let mut derived = [0; 72];

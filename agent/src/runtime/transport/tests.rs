@@ -158,7 +158,7 @@ async fn forged_messages_are_refused_counted_and_not_answered() {
     assert_eq!((port.received(), port.refused("replayed")), (1, 1));
 }
 
-/// Whoever has a key, or a former run, speaks for no member.
+/// A holder of a key speaks for no member, and neither does a former run of that member.
 #[tokio::test]
 async fn message_counts_only_from_the_life_that_gossip_knows() {
     let mut port = Port::open(sealing(ME, &[7])).await;

@@ -311,7 +311,7 @@ fn name_of_an_agent_that_has_ended_goes_to_its_successor() {
         let view = timeline.view_after(&mut holders, &[dead(member()), beside(last)]);
         assert_eq!(only(&view), expected, "{last}");
     }
-    // Whoever appears afterwards need not wait, and neither does the member at another address.
+    // An agent that appears afterwards need not wait, nor does the member at another address.
     for (epoch, first) in [(2, 101), (1, 50)] {
         let mut holders = Holders::default();
         timeline.view_after(&mut holders, &[member()]);
